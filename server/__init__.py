@@ -1,0 +1,1 @@
+"""The fetch side: feeds in, jobs out."""

@@ -1,0 +1,172 @@
+"""Every error that crosses a module's border, as one tree.
+
+::
+
+    FeedmillError
+    ├── SettingsError                 a setting is wrong; the start stops
+    ├── EmbeddedStoreError            an embedded store cannot be had or started
+    ├── QueueError
+    │   ├── QueueUnavailable          Redis cannot serve now (retryable)
+    │   │   └── QueueFull             Redis is at maxmemory (retryable)
+    │   ├── InvalidJobId              an id that BullMQ's layout cannot hold
+    │   ├── UnencodableJob            data that JSON cannot hold
+    │   └── DoomedJob                 a claimed job that must be failed, not run
+    ├── StoreError
+    │   └── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
+    ├── FetchError                    a URL could not be fetched
+    ├── ParseError                    a document is not a feed
+    ├── ItemError                     one item cannot be stored, whatever is tried
+    ├── ChildEnded                    a process of the service ended though nobody asked it to
+    ├── ServiceError                  the running service refused a call, or does not answer
+    ├── NotFoundError                 a name that nothing has (HTTP 404)
+    ├── ConflictError                 a state that does not allow it (HTTP 409)
+    └── InvalidRequestError           a value that cannot be accepted (HTTP 422)
+
+A driver's exceptions are mapped where the driver is used (``shared/queue``, ``shared/store``,
+``server/fetcher``) and do not leave it; the original is chained with ``raise … from``.
+``retryable`` says whether the same call may succeed later without anybody changing anything.
+"""
+
+
+class FeedmillError(Exception):
+    """Root of all errors that Feedmill raises on purpose."""
+
+    retryable = False
+
+
+class SettingsError(FeedmillError):
+    """A setting is wrong. The text is one line: variable, value, what is accepted."""
+
+
+class EmbeddedStoreError(FeedmillError):
+    """An embedded store is not installed, or did not start."""
+
+
+class QueueError(FeedmillError):
+    """Something about a queue; see the subclasses."""
+
+
+class QueueUnavailable(QueueError):
+    """Redis is down, loading, read-only or failing over. Nothing is known of the call's effect."""
+
+    retryable = True
+
+
+class QueueFull(QueueUnavailable):
+    """Redis refuses writes because it is at ``maxmemory``. Settling jobs still works."""
+
+
+class InvalidJobId(QueueError):
+    """A job id that BullMQ's layout reserves or that Node's BullMQ would refuse."""
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(f"job id {job_id[:80]!r}: {reason}")
+        self.job_id = job_id
+
+
+class UnencodableJob(QueueError):
+    """A job's data or result holds something that JSON or UTF-8 cannot."""
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(f"job {job_id[:80]!r} cannot be written as JSON: {reason}")
+        self.job_id = job_id
+
+
+class DoomedJob(QueueError):
+    """A claimed job that must be failed without running it: it stalled too often, or a child failed."""
+
+
+class StoreError(FeedmillError):
+    """MongoDB refused an operation for a reason that repeating will not cure."""
+
+
+class StoreUnavailable(StoreError):
+    """MongoDB is down, has no primary, timed out or did not confirm a write. Effect unknown."""
+
+    retryable = True
+
+
+class FetchError(FeedmillError):
+    """A URL could not be fetched.
+
+    ``kind`` is a stable word for programs: ``refused_address``, ``dns``, ``connect``, ``tls``,
+    ``timeout``, ``http_status``, ``blocked``, ``gone``, ``rate_limited``, ``too_large``,
+    ``redirect``, ``bad_url``, ``encoding``. ``retry_after_s`` is what the host asked for, if it did.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        kind: str,
+        reason: str,
+        *,
+        retryable: bool = False,
+        http_status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.url = url
+        self.kind = kind
+        self.retryable = retryable
+        self.http_status = http_status
+        self.retry_after_s = retry_after_s
+
+
+class ParseError(FeedmillError):
+    """A document is not a feed that can be read.
+
+    ``kind``: ``html``, ``waf_challenge``, ``json_error``, ``empty``, ``not_a_feed``, ``refused``
+    (entity bombs, depth), ``limits`` (took too much time or memory).
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+class ItemError(FeedmillError):
+    """One item cannot be stored, whatever is tried.
+
+    ``error_type`` is a stable word: ``undecodable``, ``invalid``, ``too_large``, ``unencodable``,
+    ``rejected_by_store``, ``stalled``, ``unreadable``.
+    """
+
+    def __init__(self, error_type: str, reason: str) -> None:
+        super().__init__(reason)
+        self.error_type = error_type
+
+
+class ChildEnded(FeedmillError):
+    """A process of the service ended though nobody asked it to; ``exit_code`` is never 0."""
+
+    def __init__(self, name: str, exit_code: int) -> None:
+        code = exit_code or 1
+        super().__init__(f"{name} ended unexpectedly with code {exit_code}; everything is stopped")
+        self.exit_code = code
+
+
+class ServiceError(FeedmillError):
+    """The running service answered a call with an error, or not at all (``http_status`` None).
+
+    ``retry_after_s`` is how long it asks to wait, if it does.
+    """
+
+    def __init__(
+        self, reason: str, *, http_status: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.http_status = http_status
+        self.retry_after_s = retry_after_s
+        self.retryable = http_status in (None, 429, 502, 503, 504)
+
+
+class NotFoundError(FeedmillError):
+    """A feed, import, item, queue, job or dead letter that does not exist."""
+
+
+class ConflictError(FeedmillError):
+    """What is asked does not fit the state things are in."""
+
+
+class InvalidRequestError(FeedmillError):
+    """A value in a request cannot be accepted."""

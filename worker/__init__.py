@@ -1,0 +1,1 @@
+"""The load side: jobs in, documents out."""
