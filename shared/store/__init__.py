@@ -1,0 +1,45 @@
+"""The record: everything Feedmill keeps in MongoDB, one class a collection.
+
+The only package that knows pymongo. Its exceptions become :class:`~shared.errors.StoreUnavailable`
+(try again) or :class:`~shared.errors.StoreError` (will not help). Writes are acknowledged by a
+majority and its journals, reads that decide something see only what a majority has.
+"""
+
+from shared.store.database import Database, open_database
+from shared.store.dead_letters import DeadLetter, DeadLetterStore, Death, DeathKind
+from shared.store.documents import DocumentStore
+from shared.store.feeds import Feed, FeedStore, StoredValidators
+from shared.store.imports import Import, ImportState, ImportStore, new_import_id
+from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport
+from shared.store.journal import Chunk, JournalEntry, JournalStore
+from shared.store.pages import Page
+from shared.store.sources import SourceStore
+from shared.store.stores import Stores
+
+__all__ = [
+    "Chunk",
+    "Database",
+    "DeadLetter",
+    "DeadLetterStore",
+    "Death",
+    "DeathKind",
+    "DocumentStore",
+    "Feed",
+    "FeedStore",
+    "Import",
+    "ImportState",
+    "ImportStore",
+    "ItemStore",
+    "ItemWrite",
+    "JournalEntry",
+    "JournalStore",
+    "Page",
+    "SourceStore",
+    "StoredValidators",
+    "StoredVersion",
+    "Stores",
+    "WriteKind",
+    "WriteReport",
+    "new_import_id",
+    "open_database",
+]

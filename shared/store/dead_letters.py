@@ -1,0 +1,388 @@
+"""Dead letters: items whose attempts are used up, and items that an operator removed."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, DeleteOne, UpdateOne
+from pymongo import errors as mongo_errors
+
+from shared.store.database import (
+    Database,
+    Document,
+    find_by_ids,
+    is_duplicate_id,
+    is_unavailable,
+    map_error,
+    mapped_errors,
+)
+from shared.store.pages import Page, find_page
+
+MAX_HISTORY = 10
+MAX_CAUSE_LENGTH = 200
+# Together with the rest it has to fit into one document; nothing that large can be replayed anyway.
+MAX_DATA_BYTES = 8 * 1024 * 1024
+_VARIABLE_PART = re.compile(r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]+\b|\d+")
+
+
+class DeathKind(StrEnum):
+    """Who ended an item: its own failure, or an operator."""
+
+    DEAD = "dead"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """One end of one item at one revision, to be recorded.
+
+    ``data`` is the job's data as JSON text, whether or not it can be decoded.
+    """
+
+    item_id: str
+    queue: str
+    source: str
+    guid: str
+    revision: int
+    import_id: str | None
+    content_hash: str
+    kind: DeathKind
+    reason: str
+    error_type: str
+    attempts: int
+    failed_at: datetime
+    data: str
+    stacktrace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What is on record about an item's ends: the one with the highest revision, and the history.
+
+    ``history`` holds the last 10 ends, oldest first, each ``{revision, import_id, content_hash,
+    kind, at}``, the one on top included.
+    """
+
+    item_id: str
+    queue: str
+    source: str
+    guid: str
+    revision: int
+    import_id: str | None
+    content_hash: str
+    kind: DeathKind
+    reason: str
+    error_type: str
+    cause: str
+    attempts: int
+    failed_at: datetime
+    data: str
+    stacktrace: str
+    history: list[Document] = field(default_factory=list)
+
+    def died_at(self, revision: int) -> bool:
+        """Tell whether a death (not a removal) of just this revision is on record."""
+        return any(
+            end["revision"] == revision and end["kind"] == DeathKind.DEAD for end in self._ends()
+        )
+
+    def died_in(self, import_id: str | None, revision: int) -> bool:
+        """Tell whether a death of this revision in this very import is on record."""
+        return any(
+            end["revision"] == revision
+            and end["kind"] == DeathKind.DEAD
+            and end["import_id"] == import_id
+            for end in self._ends()
+        )
+
+    def removed_since(self, revision: int) -> bool:
+        """Tell whether an operator removed the item at this revision or a higher one."""
+        return any(
+            end["revision"] >= revision and end["kind"] == DeathKind.REMOVED for end in self._ends()
+        )
+
+    def _ends(self) -> list[Document]:
+        """Return the history and the end on top, which lower ones may have pushed out of it."""
+        top = _history_entry(
+            self.revision, self.import_id, self.content_hash, self.kind, self.failed_at
+        )
+        return [*self.history, top]
+
+
+class DeadLetterStore:
+    """Collection ``dead_letters``, ``_id`` = item id."""
+
+    def __init__(self, database: Database) -> None:
+        self._letters = database.collection("dead_letters")
+
+    def ensure_indexes(self) -> None:
+        """Make the indexes of the list, of its filters and of the causes."""
+        with mapped_errors():
+            for leading in ([], [("source", ASCENDING)], [("cause", ASCENDING)]):
+                self._letters.create_index(
+                    [
+                        ("kind", ASCENDING),
+                        *leading,
+                        ("failed_at", DESCENDING),
+                        ("_id", DESCENDING),
+                    ]
+                )
+
+    def record_many(self, deaths: Sequence[Death]) -> None:
+        """Put ends on record: the highest revision on top, the others into the history only.
+
+        An equal revision replaces a death (a replay died again), not a removal. Each id at most
+        once a call. Safe to repeat; survives a crash when it returns.
+
+        Raises:
+            StoreUnavailable: nothing is known of any of them.
+        """
+        overtaken = self._bulk_write([_to_top(death) for death in deaths])
+        self._bulk_write([_to_history(deaths[index]) for index in overtaken])
+
+    def read_many(self, item_ids: Iterable[str]) -> dict[str, DeadLetter]:
+        """Return the dead letters of these items, without data and stack traces."""
+        found = find_by_ids(self._letters, item_ids, {"data": False, "stacktrace": False})
+        return {document["_id"]: _to_letter(document) for document in found}
+
+    def get(self, item_id: str) -> DeadLetter | None:
+        """Return the whole dead letter of one item."""
+        with mapped_errors():
+            found = self._letters.find_one({"_id": item_id})
+        return _to_letter(found) if found is not None else None
+
+    def clear_many(self, stored_revisions: Mapping[str, int]) -> int:
+        """Delete the dead letters of stored items, unless their revision is above the stored one.
+
+        Returns how many were deleted.
+        """
+        operations = [
+            DeleteOne({"_id": item_id, "revision": {"$lte": revision}})
+            for item_id, revision in stored_revisions.items()
+        ]
+        if not operations:
+            return 0
+        with mapped_errors():
+            return int(self._letters.bulk_write(operations, ordered=False).deleted_count)
+
+    def mark_removed(self, item_id: str, now: datetime) -> bool:
+        """Turn a dead letter into a removal by an operator; False when there is none to turn."""
+        letter = self.get(item_id)
+        if letter is None or letter.kind is DeathKind.REMOVED:
+            return False
+        end = _history_entry(
+            letter.revision, letter.import_id, letter.content_hash, DeathKind.REMOVED, now
+        )
+        with mapped_errors():
+            result = self._letters.update_one(
+                {"_id": item_id, "kind": DeathKind.DEAD, "revision": letter.revision},
+                {
+                    "$set": {"kind": DeathKind.REMOVED},
+                    "$push": {"history": {"$each": [end], "$slice": -MAX_HISTORY}},
+                },
+            )
+        return result.modified_count == 1
+
+    def find_page(
+        self, *, source: str | None, cause: str | None, limit: int, cursor: str | None
+    ) -> Page[DeadLetter]:
+        """Return dead ones (not removed ones), latest first."""
+        page = find_page(
+            self._letters,
+            self._dead(source=source, cause=cause),
+            time_field="failed_at",
+            limit=limit,
+            cursor=cursor,
+        )
+        return Page([_to_letter(document) for document in page.items], page.next_cursor)
+
+    def find_dead(
+        self,
+        *,
+        item_ids: Sequence[str] | None = None,
+        source: str | None = None,
+        cause: str | None = None,
+    ) -> list[str]:
+        """Return the ids of dead ones (not removed ones) that fit, ordered, so by source."""
+        query = self._dead(source=source, cause=cause)
+        if item_ids is not None:
+            query["_id"] = {"$in": list(item_ids)}
+        with mapped_errors():
+            found = self._letters.find(query, {"_id": True}).sort("_id", ASCENDING)
+            return [document["_id"] for document in found]
+
+    def read_whole(self, item_ids: Sequence[str]) -> list[DeadLetter]:
+        """Return whole dead letters, with data, ordered by id."""
+        with mapped_errors():
+            found = self._letters.find({"_id": {"$in": list(item_ids)}}).sort("_id", ASCENDING)
+            return [_to_letter(document) for document in found]
+
+    def count_causes(self) -> list[Document]:
+        """Return ``{cause, count, example, latest}`` a cause, the most frequent first."""
+        with mapped_errors():
+            rows = self._letters.aggregate(
+                [
+                    {"$match": {"kind": DeathKind.DEAD}},
+                    {
+                        "$group": {
+                            "_id": "$cause",
+                            "count": {"$sum": 1},
+                            "example": {"$first": "$_id"},
+                            "latest": {"$max": "$failed_at"},
+                        }
+                    },
+                    {"$sort": {"count": -1, "_id": 1}},
+                ]
+            )
+            return [
+                {
+                    "cause": row["_id"],
+                    "count": row["count"],
+                    "example": row["example"],
+                    "latest": row["latest"],
+                }
+                for row in rows
+            ]
+
+    def iterate_ids(self, *, batch_size: int, kind: DeathKind | None = None) -> Iterable[list[str]]:
+        """Yield the ids of all dead letters in batches, ordered by id."""
+        last_id = ""
+        while True:
+            query: Document = {"_id": {"$gt": last_id}}
+            if kind is not None:
+                query["kind"] = kind
+            with mapped_errors():
+                found = [
+                    document["_id"]
+                    for document in self._letters.find(query, {"_id": True})
+                    .sort("_id", ASCENDING)
+                    .limit(batch_size)
+                ]
+            if not found:
+                return
+            yield found
+            last_id = found[-1]
+
+    def delete_dead_before(self, moment: datetime, keep_ids: Iterable[str]) -> int:
+        """Delete dead ones older than ``moment`` but for ``keep_ids``; returns how many."""
+        query = {
+            "kind": DeathKind.DEAD,
+            "failed_at": {"$lt": moment},
+            "_id": {"$nin": list(keep_ids)},
+        }
+        with mapped_errors():
+            return int(self._letters.delete_many(query).deleted_count)
+
+    def _dead(self, *, source: str | None, cause: str | None) -> Document:
+        query: Document = {"kind": DeathKind.DEAD}
+        if source is not None:
+            query["source"] = {"$eq": source}
+        if cause is not None:
+            query["cause"] = {"$eq": cause}
+        return query
+
+    def _bulk_write(self, operations: list[UpdateOne]) -> list[int]:
+        """Run operations unordered; return the places of those whose guard did not hold."""
+        if not operations:
+            return []
+        try:
+            self._letters.bulk_write(operations, ordered=False)
+        except mongo_errors.BulkWriteError as exc:
+            failures = exc.details["writeErrors"]
+            if is_unavailable(exc) or not all(map(is_duplicate_id, failures)):
+                raise map_error(exc) from exc
+            return [failure["index"] for failure in failures]
+        except mongo_errors.PyMongoError as exc:
+            raise map_error(exc) from exc
+        return []
+
+
+def make_cause(error_type: str, reason: str) -> str:
+    """Return the name under which like failures are grouped: the reason without its variables."""
+    normalised = _VARIABLE_PART.sub("…", reason.strip().splitlines()[0] if reason.strip() else "")
+    return f"{error_type}: {normalised}"[:MAX_CAUSE_LENGTH]
+
+
+def _history_entry(
+    revision: int, import_id: str | None, content_hash: str, kind: DeathKind, at: datetime
+) -> Document:
+    return {
+        "revision": revision,
+        "import_id": import_id,
+        "content_hash": content_hash,
+        "kind": str(kind),
+        "at": at,
+    }
+
+
+def _push_end(death: Death) -> Document:
+    end = _history_entry(
+        death.revision, death.import_id, death.content_hash, death.kind, death.failed_at
+    )
+    return {"history": {"$each": [end], "$slice": -MAX_HISTORY}}
+
+
+def _to_top(death: Death) -> UpdateOne:
+    """Return the write that puts an end on top; a higher one there makes it a duplicate key."""
+    fits: list[Document] = [
+        {"revision": {"$lt": death.revision}},
+        {"revision": death.revision, "kind": DeathKind.DEAD, **_not_yet_in_history(death)},
+    ]
+    top: dict[str, Any] = {
+        "queue": death.queue,
+        "source": death.source,
+        "guid": death.guid,
+        "revision": death.revision,
+        "import_id": death.import_id,
+        "content_hash": death.content_hash,
+        "kind": str(death.kind),
+        "reason": death.reason,
+        "error_type": death.error_type,
+        "cause": make_cause(death.error_type, death.reason),
+        "attempts": death.attempts,
+        "failed_at": death.failed_at,
+        "data": death.data if len(death.data) <= MAX_DATA_BYTES else "",
+        "stacktrace": death.stacktrace,
+    }
+    return UpdateOne(
+        {"_id": death.item_id, "$or": fits}, {"$set": top, "$push": _push_end(death)}, upsert=True
+    )
+
+
+def _to_history(death: Death) -> UpdateOne:
+    return UpdateOne(
+        {"_id": death.item_id, **_not_yet_in_history(death)}, {"$push": _push_end(death)}
+    )
+
+
+def _not_yet_in_history(death: Death) -> Document:
+    end = {
+        "revision": death.revision,
+        "import_id": death.import_id,
+        "kind": str(death.kind),
+    }
+    return {"history": {"$not": {"$elemMatch": end}}}
+
+
+def _to_letter(document: Document) -> DeadLetter:
+    return DeadLetter(
+        item_id=document["_id"],
+        queue=document["queue"],
+        source=document["source"],
+        guid=document["guid"],
+        revision=document["revision"],
+        import_id=document["import_id"],
+        content_hash=document["content_hash"],
+        kind=DeathKind(document["kind"]),
+        reason=document["reason"],
+        error_type=document["error_type"],
+        cause=document["cause"],
+        attempts=document["attempts"],
+        failed_at=document["failed_at"],
+        data=document.get("data", ""),
+        stacktrace=document.get("stacktrace", ""),
+        history=document.get("history", []),
+    )

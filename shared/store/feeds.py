@@ -1,0 +1,242 @@
+"""Feeds: what is subscribed to, when it is fetched next, and what the last answer said."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING
+from pymongo import errors as mongo_errors
+
+from shared.errors import ConflictError
+from shared.store.database import Database, Document, map_error, mapped_errors
+from shared.store.imports import Import
+from shared.store.pages import Page, find_page
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValidators:
+    """What the last whole answer of one URL said about its version, byte for byte.
+
+    ``final_url`` is the address behind all redirects that said so, the only one they mean
+    anything to.
+    """
+
+    etag: str | None = None
+    last_modified: str | None = None
+    body_hash: str | None = None
+    final_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One feed as stored.
+
+    ``running_import`` names the import that is queued or fetching; a feed can be claimed only
+    while it is empty. ``validators`` has one entry a URL that has any. ``history`` is what the
+    schedule needs to know of earlier fetches.
+    """
+
+    source: str
+    urls: list[str]
+    created_at: datetime
+    enabled: bool = True
+    interval_s: int | None = None
+    cron: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    weight: str | None = None
+    window: Document | None = None
+    next_fetch_at: datetime | None = None
+    next_fetch_reason: str = "not scheduled"
+    running_import: str | None = None
+    last_import: str | None = None
+    consecutive_failures: int = 0
+    error: str | None = None
+    validators: dict[str, StoredValidators] = field(default_factory=dict)
+    history: Document = field(default_factory=dict)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it is fetched by itself."""
+        return self.interval_s is not None or self.cron is not None
+
+
+class FeedStore:
+    """Collection ``feeds``, ``_id`` = source."""
+
+    def __init__(self, database: Database) -> None:
+        self._feeds = database.collection("feeds")
+
+    def ensure_indexes(self) -> None:
+        """Make the indexes that the tick, the auditor and the API need."""
+        with mapped_errors():
+            self._feeds.create_index([("enabled", ASCENDING), ("next_fetch_at", ASCENDING)])
+            self._feeds.create_index([("running_import", ASCENDING)])
+            self._feeds.create_index([("urls", ASCENDING)])
+            self._feeds.create_index([("created_at", DESCENDING), ("_id", DESCENDING)])
+
+    def insert(self, feed: Feed) -> None:
+        """Add a feed.
+
+        Raises:
+            ConflictError: its source is taken.
+        """
+        try:
+            self._feeds.insert_one(_to_document(feed))
+        except mongo_errors.DuplicateKeyError as exc:
+            raise ConflictError(f"source {feed.source!r} is taken by another feed") from exc
+        except mongo_errors.PyMongoError as exc:
+            raise map_error(exc) from exc
+
+    def get(self, source: str) -> Feed | None:
+        """Return one feed."""
+        with mapped_errors():
+            found = self._feeds.find_one({"_id": source})
+        return _to_feed(found) if found is not None else None
+
+    def read_many(self, sources: Iterable[str]) -> dict[str, Feed]:
+        """Return those of these feeds that exist."""
+        with mapped_errors():
+            found = self._feeds.find({"_id": {"$in": list(sources)}})
+            return {document["_id"]: _to_feed(document) for document in found}
+
+    def find_by_url(self, url: str) -> Feed | None:
+        """Return a feed whose only URL this is."""
+        with mapped_errors():
+            found = self._feeds.find_one({"urls": [url]})
+        return _to_feed(found) if found is not None else None
+
+    def find_page(self, *, limit: int, cursor: str | None) -> Page[Feed]:
+        """Return feeds, latest added first."""
+        page = find_page(self._feeds, {}, time_field="created_at", limit=limit, cursor=cursor)
+        return Page([_to_feed(document) for document in page.items], page.next_cursor)
+
+    def find_enabled(self) -> list[Feed]:
+        """Return all enabled feeds that have a URL."""
+        with mapped_errors():
+            found = self._feeds.find({"enabled": True, "urls": {"$ne": []}}).sort("_id", ASCENDING)
+            return [_to_feed(document) for document in found]
+
+    def find_due(self, now: datetime, limit: int) -> list[Feed]:
+        """Return enabled feeds whose time has come and that no import holds, longest due first."""
+        query = {"enabled": True, "next_fetch_at": {"$lte": now}, "running_import": None}
+        with mapped_errors():
+            found = self._feeds.find(query).sort("next_fetch_at", ASCENDING).limit(limit)
+            return [_to_feed(document) for document in found]
+
+    def find_running(self) -> list[Feed]:
+        """Return the feeds that name an import."""
+        with mapped_errors():
+            found = self._feeds.find({"running_import": {"$gt": ""}})
+            return [_to_feed(document) for document in found]
+
+    def claim(self, seen: Feed, import_id: str, *, scheduled: bool) -> bool:
+        """Name an import in a feed that names none; of many callers one gets it.
+
+        ``scheduled``: only while the feed is enabled and due as it was seen.
+        """
+        query: Document = {"_id": seen.source, "running_import": None}
+        if scheduled:
+            query |= {"enabled": True, "next_fetch_at": seen.next_fetch_at}
+        return self._update(query, {"$set": {"running_import": import_id}})
+
+    def finish(self, ended: Import) -> bool:
+        """Take over from an import's document what it says about its feed; frees the feed.
+
+        Only while the feed still names the import; validators only while its URLs are still
+        those that were fetched. Safe to repeat. False: somebody did it before.
+        """
+        step = dict(ended.feed_step)
+        validators = step.pop("validators", None)
+        changes = {**step, "running_import": None, "last_import": ended.import_id}
+        mine: Document = {"_id": ended.source, "running_import": ended.import_id}
+        if validators is not None and self._update(
+            {**mine, "urls": ended.urls}, {"$set": {**changes, "validators": validators}}
+        ):
+            return True
+        return self._update(mine, {"$set": changes})
+
+    def update(self, source: str, changes: Mapping[str, Any]) -> bool:
+        """Set fields, named as in :class:`Feed`; False when there is no such feed."""
+        stored = dict(changes)
+        if "headers" in stored:
+            stored["headers"] = _headers_document(stored["headers"])
+        if "validators" in stored:
+            stored["validators"] = validators_document(stored["validators"])
+        return self._update({"_id": source}, {"$set": stored})
+
+    def delete(self, source: str) -> bool:
+        """Delete a feed; its items and its revision counter stay."""
+        with mapped_errors():
+            return self._feeds.delete_one({"_id": source}).deleted_count == 1
+
+    def _update(self, query: Document, update: Document) -> bool:
+        with mapped_errors():
+            return self._feeds.update_one(query, update).matched_count == 1
+
+
+def validators_document(validators: Mapping[str, StoredValidators]) -> list[Document]:
+    """Return validators as stored: a list, for a URL can be no field name."""
+    return [
+        {
+            "url": url,
+            "etag": entry.etag,
+            "last_modified": entry.last_modified,
+            "body_hash": entry.body_hash,
+            "final_url": entry.final_url,
+        }
+        for url, entry in validators.items()
+    ]
+
+
+def _to_document(feed: Feed) -> Document:
+    return {
+        "_id": feed.source,
+        "urls": feed.urls,
+        "created_at": feed.created_at,
+        "enabled": feed.enabled,
+        "interval_s": feed.interval_s,
+        "cron": feed.cron,
+        "headers": _headers_document(feed.headers),
+        "weight": feed.weight,
+        "window": feed.window,
+        "next_fetch_at": feed.next_fetch_at,
+        "next_fetch_reason": feed.next_fetch_reason,
+        "running_import": feed.running_import,
+        "last_import": feed.last_import,
+        "consecutive_failures": feed.consecutive_failures,
+        "error": feed.error,
+        "validators": validators_document(feed.validators),
+        "history": feed.history,
+    }
+
+
+def _headers_document(headers: Mapping[str, str]) -> list[Document]:
+    return [{"name": name, "value": value} for name, value in headers.items()]
+
+
+def _to_feed(document: Document) -> Feed:
+    return Feed(
+        source=document["_id"],
+        urls=document["urls"],
+        created_at=document["created_at"],
+        enabled=document["enabled"],
+        interval_s=document.get("interval_s"),
+        cron=document.get("cron"),
+        headers={entry["name"]: entry["value"] for entry in document.get("headers", ())},
+        weight=document.get("weight"),
+        window=document.get("window"),
+        next_fetch_at=document.get("next_fetch_at"),
+        next_fetch_reason=document.get("next_fetch_reason") or "not scheduled",
+        running_import=document.get("running_import"),
+        last_import=document.get("last_import"),
+        consecutive_failures=document.get("consecutive_failures", 0),
+        error=document.get("error"),
+        validators={
+            entry["url"]: StoredValidators(
+                entry["etag"], entry["last_modified"], entry["body_hash"], entry["final_url"]
+            )
+            for entry in document.get("validators", ())
+        },
+        history=document.get("history", {}),
+    )

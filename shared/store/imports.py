@@ -1,0 +1,280 @@
+"""Imports: their life from ``queued`` to ``completed`` or ``failed``, each step guarded."""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING
+from pymongo import errors as mongo_errors
+
+from shared.store.database import Database, Document, map_error, mapped_errors
+from shared.store.pages import Page, find_page
+
+COUNT_NAMES = (
+    "fetched",
+    "new",
+    "updated",
+    "unchanged",
+    "duplicate",
+    "superseded",
+    "dead",
+    "removed",
+    "pending",
+)
+
+
+class ImportState(StrEnum):
+    """Where an import is. Queued, fetching and importing ones are open."""
+
+    QUEUED = "queued"
+    FETCHING = "fetching"
+    IMPORTING = "importing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+BEFORE_COMMIT = (ImportState.QUEUED, ImportState.FETCHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """One import as stored.
+
+    ``counts`` of an open one holds what was final at its commit; ``journaled`` is the number of
+    entries in its journal. ``feed_step`` is what the commit (or failure) hands to the feed.
+    """
+
+    import_id: str
+    source: str
+    urls: list[str]
+    trigger: str
+    state: ImportState
+    requested_at: datetime
+    force: bool = False
+    has_document: bool = False
+    is_heavy_feed: bool = False
+    revision: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    fetches: list[Document] = field(default_factory=list)
+    error: str | None = None
+    error_kind: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    journaled: int = 0
+    queue: str | None = None
+    feed_step: Document = field(default_factory=dict)
+    audited_at: datetime | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still change."""
+        return self.state in (*BEFORE_COMMIT, ImportState.IMPORTING)
+
+
+class ImportStore:
+    """Collection ``imports``.
+
+    ``open`` is a field of its own: a search by ``state`` could miss a document that moves in the
+    index meanwhile.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._imports = database.collection("imports")
+
+    def ensure_indexes(self) -> None:
+        """Make the indexes of the lists and of the search for open ones."""
+        with mapped_errors():
+            self._imports.create_index([("open", ASCENDING), ("source", ASCENDING)])
+            for leading in ([], [("source", ASCENDING)], [("state", ASCENDING)]):
+                self._imports.create_index(
+                    [*leading, ("requested_at", DESCENDING), ("_id", DESCENDING)]
+                )
+            self._imports.create_index([("finished_at", ASCENDING)])
+
+    def insert(self, new: Import) -> bool:
+        """Insert an import; False when one with its id is there already, which is fine."""
+        document = {
+            "_id": new.import_id,
+            "open": new.is_open,
+            "source": new.source,
+            "urls": new.urls,
+            "trigger": new.trigger,
+            "state": str(new.state),
+            "requested_at": new.requested_at,
+            "force": new.force,
+            "has_document": new.has_document,
+            "is_heavy_feed": new.is_heavy_feed,
+            "revision": new.revision,
+        }
+        if new.started_at is not None:  # absent, not null: a null is below any time for $min
+            document["started_at"] = new.started_at
+        try:
+            self._imports.insert_one(document)
+        except mongo_errors.DuplicateKeyError:
+            return False
+        except mongo_errors.PyMongoError as exc:
+            raise map_error(exc) from exc
+        return True
+
+    def get(self, import_id: str) -> Import | None:
+        """Return one import."""
+        with mapped_errors():
+            found = self._imports.find_one({"_id": import_id})
+        return _to_import(found) if found is not None else None
+
+    def find_page(
+        self, *, source: str | None, state: str | None, limit: int, cursor: str | None
+    ) -> Page[Import]:
+        """Return imports, latest requested first."""
+        query: Document = {}
+        if source is not None:
+            query["source"] = {"$eq": source}
+        if state is not None:
+            query["state"] = {"$eq": state}
+        page = find_page(
+            self._imports, query, time_field="requested_at", limit=limit, cursor=cursor
+        )
+        return Page([_to_import(document) for document in page.items], page.next_cursor)
+
+    def find_open(self, source: str | None = None) -> list[Import]:
+        """Return all open imports, or those of one source."""
+        query: Document = {"open": True}
+        if source is not None:
+            query["source"] = source
+        with mapped_errors():
+            return [_to_import(document) for document in self._imports.find(query)]
+
+    def read_many(self, import_ids: Iterable[str]) -> dict[str, Import]:
+        """Return those of these imports that exist."""
+        with mapped_errors():
+            found = self._imports.find({"_id": {"$in": list(import_ids)}})
+            return {document["_id"]: _to_import(document) for document in found}
+
+    def mark_fetching(self, import_id: str, now: datetime) -> bool:
+        """Move from queued (or fetching, for a run that starts over) to fetching."""
+        return self._update(
+            {"_id": import_id, "state": {"$in": list(BEFORE_COMMIT)}},
+            {"$set": {"state": ImportState.FETCHING}, "$min": {"started_at": now}},
+        )
+
+    def store_revision(self, import_id: str, revision: int) -> bool:
+        """Store a run's revision, unless a later run's is there or the import has moved on."""
+        return self._update(
+            {
+                "_id": import_id,
+                "state": {"$in": list(BEFORE_COMMIT)},
+                "$or": [{"revision": None}, {"revision": {"$lt": revision}}],
+            },
+            {"$set": {"revision": revision}},
+        )
+
+    def commit(self, import_id: str, revision: int, outcome: Mapping[str, Any]) -> bool:
+        """Commit a run: its journal counts from now on, or the import is complete at once.
+
+        ``outcome`` holds the fields to set, ``state`` among them (``importing``, or ``completed``
+        when nothing was journaled). One update, guarded by state ``fetching`` and this revision;
+        True also when it was done before, by a call whose answer was lost.
+        """
+        is_open = outcome["state"] == ImportState.IMPORTING
+        if self._update(
+            {"_id": import_id, "state": ImportState.FETCHING, "revision": revision},
+            {"$set": {**outcome, "open": is_open}},
+        ):
+            return True
+        with mapped_errors():
+            mine = self._imports.find_one(
+                {
+                    "_id": import_id,
+                    "revision": revision,
+                    "state": {"$in": [ImportState.IMPORTING, ImportState.COMPLETED]},
+                },
+                {"_id": True},
+            )
+        return mine is not None
+
+    def fail(self, import_id: str, revision: int | None, outcome: Mapping[str, Any]) -> bool:
+        """Fail an import that is not committed; with a revision, only while that run is its last.
+
+        ``outcome`` holds ``error``, ``error_kind``, ``finished_at`` and whatever else to set.
+        """
+        query: Document = {"_id": import_id, "state": {"$in": list(BEFORE_COMMIT)}}
+        if revision is not None:
+            query["revision"] = revision
+        return self._update(
+            query, {"$set": {**outcome, "state": ImportState.FAILED, "open": False}}
+        )
+
+    def complete(self, import_id: str, counts: Mapping[str, int], now: datetime) -> bool:
+        """Close an import that is importing, with its final counts."""
+        return self._update(
+            {"_id": import_id, "state": ImportState.IMPORTING},
+            {
+                "$set": {
+                    "state": ImportState.COMPLETED,
+                    "open": False,
+                    "counts": dict(counts),
+                    "finished_at": now,
+                }
+            },
+        )
+
+    def claim_audit(self, seen: Import, now: datetime, min_gap: timedelta) -> bool:
+        """Take the right to audit an import, if nobody did for ``min_gap``: only saves work."""
+        return self._update(
+            {
+                "_id": seen.import_id,
+                "state": ImportState.IMPORTING,
+                "$or": [{"audited_at": None}, {"audited_at": {"$lte": now - min_gap}}],
+            },
+            {"$set": {"audited_at": now}},
+        )
+
+    def delete_closed_before(self, moment: datetime) -> int:
+        """Delete closed imports that finished before ``moment``; returns how many."""
+        with mapped_errors():
+            result = self._imports.delete_many({"open": False, "finished_at": {"$lt": moment}})
+        return int(result.deleted_count)
+
+    def _update(self, query: Document, update: Document) -> bool:
+        with mapped_errors():
+            return self._imports.update_one(query, update).matched_count == 1
+
+
+def new_import_id(now: datetime) -> str:
+    """Return a new id that sorts by time of request: 12 hex digits of ms, 16 of chance."""
+    return f"{int(now.timestamp() * 1000):012x}{secrets.token_hex(8)}"
+
+
+def empty_counts() -> dict[str, int]:
+    """Return all counts at zero."""
+    return dict.fromkeys(COUNT_NAMES, 0)
+
+
+def _to_import(document: Document) -> Import:
+    return Import(
+        import_id=document["_id"],
+        source=document["source"],
+        urls=document["urls"],
+        trigger=document["trigger"],
+        state=ImportState(document["state"]),
+        requested_at=document["requested_at"],
+        force=document.get("force", False),
+        has_document=document.get("has_document", False),
+        is_heavy_feed=document.get("is_heavy_feed", False),
+        revision=document.get("revision"),
+        started_at=document.get("started_at"),
+        finished_at=document.get("finished_at"),
+        fetches=document.get("fetches", []),
+        error=document.get("error"),
+        error_kind=document.get("error_kind"),
+        warnings=document.get("warnings", []),
+        counts=document.get("counts", {}),
+        journaled=document.get("journaled", 0),
+        queue=document.get("queue"),
+        feed_step=document.get("feed_step", {}),
+        audited_at=document.get("audited_at"),
+    )

@@ -1,0 +1,154 @@
+"""The journal: what open imports still have to bring home, durable and complete.
+
+An import's chunks are written before it is committed and deleted after it is closed, so that its
+items get home even when Redis and the publisher are gone.
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from bson.binary import Binary
+from pymongo import ASCENDING
+
+from shared.models import encode_json
+from shared.store.database import Database, Document, mapped_errors
+
+MAX_CHUNK_ENTRIES = 500
+MAX_CHUNK_BYTES = 8 * 1024 * 1024
+# The body is written once and read at most a few times: speed counts more than size.
+_COMPRESSION_LEVEL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One item to bring home: its job's data, and what the auditor needs to recognise it."""
+
+    item_id: str
+    revision: int
+    content_hash: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A chunk's index: three lists of equal length, one place an entry. The body is read apart."""
+
+    chunk_id: str
+    import_id: str
+    number: int
+    item_ids: list[str]
+    revisions: list[int]
+    hashes: list[str]
+
+
+class JournalStore:
+    """Collection ``journal``, ``_id`` = ``<import>#<revision>#<number>``."""
+
+    def __init__(self, database: Database) -> None:
+        self._chunks = database.collection("journal")
+
+    def ensure_indexes(self) -> None:
+        """Make the index that finds an import's chunks."""
+        with mapped_errors():
+            self._chunks.create_index([("import_id", ASCENDING), ("revision", ASCENDING)])
+
+    def insert_chunk(
+        self, import_id: str, revision: int, number: int, entries: Sequence[JournalEntry]
+    ) -> None:
+        """Write one chunk; when this returns it survives a crash. Safe to repeat.
+
+        ``revision`` is the import's run; the entries carry their own (a replay's are older).
+        """
+        chunk = {
+            "import_id": import_id,
+            "revision": revision,
+            "number": number,
+            "ids": [entry.item_id for entry in entries],
+            "revisions": [entry.revision for entry in entries],
+            "hashes": [entry.content_hash for entry in entries],
+            "body": Binary(
+                zlib.compress(encode_json([entry.data for entry in entries]), _COMPRESSION_LEVEL)
+            ),
+        }
+        with mapped_errors():
+            self._chunks.replace_one(
+                {"_id": f"{import_id}#{revision}#{number}"}, chunk, upsert=True
+            )
+
+    def chunks(self, import_id: str, revision: int) -> Iterator[Chunk]:
+        """Yield the indexes of an import's chunks, in order."""
+        with mapped_errors():
+            found = list(
+                self._chunks.find(
+                    {"import_id": import_id, "revision": revision}, {"body": False}
+                ).sort("number", ASCENDING)
+            )
+        yield from (_to_chunk(document) for document in found)
+
+    def read_entries(self, chunk: Chunk) -> list[JournalEntry]:
+        """Return a chunk's entries with their data; empty when the chunk was deleted meanwhile."""
+        with mapped_errors():
+            found = self._chunks.find_one({"_id": chunk.chunk_id}, {"body": True})
+        if found is None:
+            return []
+        bodies: list[dict[str, Any]] = orjson.loads(zlib.decompress(found["body"]))
+        return [
+            JournalEntry(*entry)
+            for entry in zip(chunk.item_ids, chunk.revisions, chunk.hashes, bodies, strict=True)
+        ]
+
+    def read_item_ids(self, import_ids: Iterable[str]) -> set[str]:
+        """Return the ids of all items in the journals of these imports, committed or not."""
+        with mapped_errors():
+            found = self._chunks.find({"import_id": {"$in": list(import_ids)}}, {"ids": True})
+            return {item_id for chunk in found for item_id in chunk["ids"]}
+
+    def delete(self, import_id: str) -> None:
+        """Delete all chunks of an import: only for one that is closed or missing."""
+        with mapped_errors():
+            self._chunks.delete_many({"import_id": import_id})
+
+    def delete_below(self, import_id: str, revision: int) -> None:
+        """Delete the chunks of runs that were overtaken: those with a *lower* revision.
+
+        Not those that merely differ: the import may have been read before its newest run was
+        stored in it.
+        """
+        with mapped_errors():
+            self._chunks.delete_many({"import_id": import_id, "revision": {"$lt": revision}})
+
+    def read_import_ids(self) -> set[str]:
+        """Return the imports that have chunks."""
+        with mapped_errors():
+            return set(self._chunks.distinct("import_id"))
+
+
+def split_entries(entries: Iterable[JournalEntry]) -> Iterator[list[JournalEntry]]:
+    """Cut entries into chunks of at most 500 entries and 8 MiB of JSON (always at least one)."""
+    chunk: list[JournalEntry] = []
+    size_bytes = 0
+    for entry in entries:
+        entry_bytes = len(encode_json(entry.data))
+        if chunk and (
+            len(chunk) == MAX_CHUNK_ENTRIES or size_bytes + entry_bytes > MAX_CHUNK_BYTES
+        ):
+            yield chunk
+            chunk, size_bytes = [], 0
+        chunk.append(entry)
+        size_bytes += entry_bytes
+    if chunk:
+        yield chunk
+
+
+def _to_chunk(document: Document) -> Chunk:
+    return Chunk(
+        chunk_id=document["_id"],
+        import_id=document["import_id"],
+        number=document["number"],
+        item_ids=document["ids"],
+        revisions=document["revisions"],
+        hashes=document["hashes"],
+    )

@@ -1,0 +1,45 @@
+"""The first login of an embedded store, and the wait until it answers."""
+
+from pymongo import MongoClient
+from pymongo import errors as mongo_errors
+
+from shared.store.database import Document
+
+_USER_EXISTS = 51003
+_ATTEMPT_TIMEOUT_MS = 1000
+
+
+def is_answering(url: str) -> bool:
+    """Tell whether a MongoDB answers at ``url`` and accepts the login in it."""
+    try:
+        with _connect(url) as client:
+            client.admin.command("ping")
+            client.get_default_database("feedmill").command("listCollections", nameOnly=True)
+    except mongo_errors.PyMongoError:
+        return False
+    return True
+
+
+def set_password(url: str, user: str, password: str) -> None:
+    """Create a user that may do everything, or give it a new password if it is there already.
+
+    For a server without access control; the caller has it stopped properly afterwards.
+    """
+    with _connect(url) as client:
+        try:
+            client.admin.command("createUser", user, pwd=password, roles=["root"])
+        except mongo_errors.OperationFailure as exc:
+            if exc.code != _USER_EXISTS:
+                raise
+            client.admin.command("updateUser", user, pwd=password)
+
+
+def _connect(url: str) -> MongoClient[Document]:
+    return MongoClient(
+        url,
+        directConnection=True,
+        serverSelectionTimeoutMS=_ATTEMPT_TIMEOUT_MS,
+        connectTimeoutMS=_ATTEMPT_TIMEOUT_MS,
+        socketTimeoutMS=10 * _ATTEMPT_TIMEOUT_MS,
+        maxPoolSize=1,
+    )

@@ -1,0 +1,81 @@
+"""All stores of one database, made together."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.store.database import Database, Document, mapped_errors
+from shared.store.dead_letters import DeadLetterStore
+from shared.store.documents import DocumentStore
+from shared.store.feeds import FeedStore
+from shared.store.imports import ImportStore
+from shared.store.items import ItemStore
+from shared.store.journal import JournalStore
+from shared.store.sources import SourceStore
+
+_INCARNATION_ID = "redis_incarnation"
+_PROBE_ID = "write_probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The record as a whole. Safe for threads."""
+
+    database: Database
+    feeds: FeedStore
+    sources: SourceStore
+    imports: ImportStore
+    journal: JournalStore
+    documents: DocumentStore
+    items: ItemStore
+    dead_letters: DeadLetterStore
+
+    @classmethod
+    def of(cls, database: Database) -> "Stores":
+        """Make all stores of a database; nothing is read or written yet."""
+        return cls(
+            database=database,
+            feeds=FeedStore(database),
+            sources=SourceStore(database),
+            imports=ImportStore(database),
+            journal=JournalStore(database),
+            documents=DocumentStore(database),
+            items=ItemStore(database),
+            dead_letters=DeadLetterStore(database),
+        )
+
+    def ensure_indexes(self) -> None:
+        """Make all indexes that are missing. Safe to repeat, and for several servers at once."""
+        for store in (
+            self.feeds,
+            self.imports,
+            self.journal,
+            self.documents,
+            self.items,
+            self.dead_letters,
+        ):
+            store.ensure_indexes()
+
+    def probe_write(self, now: datetime) -> None:
+        """Write something small with the path's guarantees, to learn whether writes succeed.
+
+        Raises:
+            StoreUnavailable: they do not.
+        """
+        with mapped_errors():
+            self.database.collection("meta").update_one(
+                {"_id": _PROBE_ID}, {"$set": {"at": now}}, upsert=True
+            )
+
+    def read_incarnation(self) -> str | None:
+        """Return the incarnation of Redis that this record has last been matched with."""
+        with mapped_errors():
+            found = self.database.collection("meta").find_one({"_id": _INCARNATION_ID})
+        return found["value"] if found is not None else None
+
+    def store_incarnation(self, value: str) -> None:
+        """Remember which incarnation of Redis holds all that this record asks for."""
+        update: Document = {"$set": {"value": value}}
+        with mapped_errors():
+            self.database.collection("meta").update_one(
+                {"_id": _INCARNATION_ID}, update, upsert=True
+            )
