@@ -1,0 +1,97 @@
+"""A free-standing job queue that lives in Redis as BullMQ 6.7's does.
+
+Node's BullMQ and Bull Board read and write the same queues. This package knows jobs and their
+data, not feeds. Each arrow is a script in ``lua/`` and a method of :class:`JobQueue` of the same
+name (``_many`` where it takes many jobs)::
+
+    absent ──────add──▶ waiting ◀──────────────── delayed      promote_due: into line when due
+    completed ───add──▶ prioritized ◀──────────── delayed      add: newer content makes it ready
+    failed ──────add──▶    │  ▲
+                     claim │  │ release, retry, reclaim_stalled
+                           ▼  │
+        ┌─────────────── active ──retry──▶ delayed             extend, assign_revision: stays active
+        │                  │ │
+        │ complete    fail │ │ dead_letter
+        ▼                  ▼ ▼
+    completed          failed  dead: waiting in the dead-letter queue
+
+    remove: any state but a locked one ──▶ absent
+
+The arrows in full; a test compares them with ``TRANSITIONS`` and with each script's first line::
+
+    add: absent|waiting|prioritized|delayed|completed|failed -> waiting|prioritized
+    claim: waiting|prioritized -> active
+    extend: active -> active
+    assign_revision: active -> active
+    complete: active -> completed
+    fail: active -> failed
+    retry: active -> waiting|prioritized|delayed
+    dead_letter: active -> dead
+    release: active -> waiting|prioritized
+    reclaim_stalled: active -> waiting
+    promote_due: delayed -> waiting|prioritized
+    remove: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
+
+A claimed job belongs to whoever holds its lock, by token; the lock runs out unless it is extended.
+At least once is the promise: a handler may see a job again, its settlement counts once.
+"""
+
+from shared.queue.backoff import backoff_delay_ms
+from shared.queue.connection import RedisConnection, connect, disconnect
+from shared.queue.job import (
+    TRANSITIONS,
+    AddOutcome,
+    BlockedBy,
+    Claim,
+    ClaimedJob,
+    Completion,
+    Death,
+    Failure,
+    JobState,
+    JobView,
+    Lock,
+    NewJob,
+    ReclaimReport,
+    RemoveOutcome,
+    Retry,
+    SettleOutcome,
+)
+from shared.queue.job_queue import JobQueue
+from shared.queue.limits import CLASS_LIMITS, ClassLimits, JobClass, RateLimit
+from shared.queue.registry import QueueSpec, Registry
+from shared.queue.upkeep import Upkeep
+from shared.queue.wakeup import wait_for_work
+from shared.queue.worker import Worker
+
+__all__ = [
+    "CLASS_LIMITS",
+    "TRANSITIONS",
+    "AddOutcome",
+    "BlockedBy",
+    "Claim",
+    "ClaimedJob",
+    "ClassLimits",
+    "Completion",
+    "Death",
+    "Failure",
+    "JobClass",
+    "JobQueue",
+    "JobState",
+    "JobView",
+    "Lock",
+    "NewJob",
+    "QueueSpec",
+    "RateLimit",
+    "ReclaimReport",
+    "RedisConnection",
+    "Registry",
+    "RemoveOutcome",
+    "Retry",
+    "SettleOutcome",
+    "Upkeep",
+    "Worker",
+    "backoff_delay_ms",
+    "connect",
+    "disconnect",
+    "wait_for_work",
+]

@@ -1,0 +1,144 @@
+"""The connection to Redis: no hidden retries, and no driver error leaves this package."""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from shared.errors import QueueError, QueueFull, QueueUnavailable
+
+RedisConnection = redis.Redis
+
+# Longest single blocking call: a frozen Redis is noticed soon after it, and stop is not held up.
+MAX_BLOCK_S = 5.0
+_TRANSIENT = (
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "UNBLOCKED",
+    "BUSY ",
+    "MISCONF",
+    "NOREPLICAS",
+)
+
+_waiters: weakref.WeakKeyDictionary[RedisConnection, dict[str, RedisConnection]] = (
+    weakref.WeakKeyDictionary()
+)
+_waiters_lock = threading.Lock()
+
+
+def connect(
+    url: str, *, client_name: str | None = None, socket_timeout_s: float = 5.0
+) -> RedisConnection:
+    """Return a client for ``redis://``, ``rediss://`` or ``unix://``; it connects at first use.
+
+    The driver's own retries are off, those of connecting too: after a lost reply it would repeat
+    a call whose effect nobody knows. Repeating is for callers, whose calls are safe to repeat.
+    Safe to share between threads. Answers come as bytes.
+
+    Raises:
+        QueueError: not such a URL.
+    """
+    try:
+        return redis.Redis.from_url(
+            url,
+            client_name=client_name,
+            socket_timeout=socket_timeout_s,
+            socket_connect_timeout=socket_timeout_s,
+            socket_keepalive=True,
+            health_check_interval=30,
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[],
+            protocol=2,
+        )
+    except ValueError as exc:
+        raise QueueError(f"not a Redis URL: {exc}") from exc
+
+
+def disconnect(client: RedisConnection) -> None:
+    """Close a client and the blocking connections that were made for it."""
+    with _waiters_lock:
+        waiters = _waiters.pop(client, {})
+    for one in (*waiters.values(), client):
+        one.close()
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Turn whatever redis-py raises inside into the errors of ``shared.errors``."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError) as exc:
+        raise QueueUnavailable(f"Redis does not answer: {exc}") from exc
+    except OutOfMemoryError as exc:
+        raise QueueFull(f"Redis is full: {exc}") from exc
+    except RedisError as exc:
+        raise _error_of_answer(str(exc)) from exc
+
+
+def _error_of_answer(text: str) -> QueueError:
+    # Inside a script the code may stand behind other words, and redis-py cuts it off for some.
+    if "OOM " in text or "used memory > 'maxmemory'" in text:
+        return QueueFull(f"Redis is full: {text}")
+    if any(code in text for code in _TRANSIENT) or "read only replica" in text:
+        return QueueUnavailable(f"Redis cannot serve now: {text}")
+    return QueueError(f"Redis refused: {text}")
+
+
+def run(client: RedisConnection, *command: Any) -> Any:
+    """Send one command and return its answer."""
+    execute: Callable[..., Any] = client.execute_command
+    with redis_errors():
+        return execute(*command)
+
+
+def run_all(client: RedisConnection, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    """Send reading commands in one round trip, not as a transaction; return their answers."""
+    if not commands:
+        return []
+    with redis_errors(), client.pipeline(transaction=False) as pipeline:
+        queue_up: Callable[..., Any] = pipeline.execute_command
+        for command in commands:
+            queue_up(*command)
+        return list(pipeline.execute())
+
+
+def connection_named(client: RedisConnection, name: str) -> RedisConnection:
+    """Return a client like ``client`` whose connections carry ``name`` and may block.
+
+    BullMQ finds workers by the names of their connections, so these are not mixed with others.
+    The same one is returned as long as ``client`` lives.
+    """
+    with _waiters_lock:
+        by_name = _waiters.setdefault(client, {})
+        if name not in by_name:
+            settings = dict(client.connection_pool.connection_kwargs)
+            settings |= {"client_name": name, "socket_timeout": MAX_BLOCK_S + 5.0}
+            pool_class = type(client.connection_pool)
+            connection_class = client.connection_pool.connection_class
+            pool = pool_class(connection_class=connection_class, **settings)
+            by_name[name] = redis.Redis.from_pool(pool)
+        return by_name[name]
+
+
+def text(value: bytes | str) -> str:
+    """Decode an id or a name so that :func:`raw` gives back the same bytes."""
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+
+
+def raw(value: str) -> bytes:
+    """Encode any text at all; what UTF-8 cannot hold is written as an escape."""
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "backslashreplace")

@@ -1,0 +1,65 @@
+"""The jobs that a worker has in hand."""
+
+import threading
+
+from shared.clock import Clock
+from shared.queue.job import ClaimedJob
+
+_LOOK_EVERY_S = 0.5
+
+
+class Hands:
+    """Claimed jobs under way, with the time each was taken. Safe for any number of threads."""
+
+    def __init__(self, clock: Clock, *, run_limit_s: float) -> None:
+        self._clock = clock
+        self._run_limit_s = run_limit_s
+        self._taken_s: dict[tuple[str, str], tuple[ClaimedJob, float]] = {}
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        with self._changed:
+            return len(self._taken_s)
+
+    def take(self, job: ClaimedJob) -> None:
+        """Hold a job."""
+        with self._changed:
+            self._taken_s[job.id, job.token] = (job, self._clock.monotonic_s())
+
+    def drop(self, job: ClaimedJob) -> None:
+        """No longer hold a job; one that is not held is no error."""
+        with self._changed:
+            self._taken_s.pop((job.id, job.token), None)
+            self._changed.notify_all()
+
+    def drop_all(self) -> list[ClaimedJob]:
+        """Hold nothing any more; return what was held, oldest first."""
+        with self._changed:
+            jobs = [job for job, _ in self._taken_s.values()]
+            self._taken_s.clear()
+            self._changed.notify_all()
+            return jobs
+
+    def within_run_limit(self) -> list[ClaimedJob]:
+        """Return the jobs whose lock deserves to be extended."""
+        oldest_s = self._clock.monotonic_s() - self._run_limit_s
+        with self._changed:
+            return [job for job, taken_s in self._taken_s.values() if taken_s >= oldest_s]
+
+    def wait_for_room(self, room_for: int, stopping: threading.Event) -> None:
+        """Wait until fewer than ``room_for`` jobs are held, or ``stopping`` is set."""
+        with self._changed:
+            while len(self._taken_s) >= room_for and not stopping.is_set():
+                self._changed.wait(_LOOK_EVERY_S)
+
+    def wait_until_empty_or(self, stopping: threading.Event) -> None:
+        """Wait until no job is held, or ``stopping`` is set."""
+        self.wait_for_room(1, stopping)
+
+    def wait_until_empty(self, deadline_s: float) -> bool:
+        """Wait until no job is held or the clock's ``deadline_s`` has come; answer which."""
+        with self._changed:
+            while self._taken_s and self._clock.monotonic_s() < deadline_s:
+                left_s = deadline_s - self._clock.monotonic_s()
+                self._changed.wait(min(_LOOK_EVERY_S, max(left_s, 0.001)))
+            return not self._taken_s

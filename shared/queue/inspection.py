@@ -1,0 +1,189 @@
+"""Reading a queue: counts, jobs, counters. Nothing here changes a job."""
+
+from collections.abc import Sequence
+
+from shared.clock import Clock
+from shared.queue.connection import RedisConnection, raw, run, run_all, text
+from shared.queue.job import JobState, JobView
+from shared.queue.keys import QueueKeys
+from shared.queue.wire import decode_view, whole_number
+
+_LISTS = frozenset({JobState.WAITING, JobState.ACTIVE})
+# Shown with the one first that is next to move; all others newest first.
+_NEXT_FIRST = frozenset({JobState.PRIORITIZED, JobState.DELAYED})
+_SETS = (
+    JobState.COMPLETED,
+    JobState.FAILED,
+    JobState.DELAYED,
+    JobState.PRIORITIZED,
+    JobState.WAITING_CHILDREN,
+)
+_SCAN_PAGE = 500
+
+
+class QueueReader:
+    """What can be seen of a queue. Every method is one or two round trips, unless it says so.
+
+    Raises (all methods): ``QueueUnavailable`` when Redis cannot serve.
+    """
+
+    def __init__(
+        self, client: RedisConnection, name: str, *, prefix: str = "bull", clock: Clock
+    ) -> None:
+        self.name = name
+        self.prefix = prefix
+        self.client = client
+        self.clock = clock
+        self.keys = QueueKeys(prefix, name)
+        self._state_keys = {
+            JobState.WAITING: self.keys.wait,
+            JobState.PRIORITIZED: self.keys.prioritized,
+            JobState.DELAYED: self.keys.delayed,
+            JobState.WAITING_CHILDREN: self.keys.waiting_children,
+            JobState.ACTIVE: self.keys.active,
+            JobState.COMPLETED: self.keys.completed,
+            JobState.FAILED: self.keys.failed,
+        }
+
+    def counts(self) -> dict[JobState, int]:
+        """Return how many jobs are in each state."""
+        commands = [
+            ("LLEN" if state in _LISTS else "ZCARD", key) for state, key in self._state_keys.items()
+        ]
+        return dict(zip(self._state_keys, run_all(self.client, commands), strict=True))
+
+    def is_paused(self) -> bool:
+        """Tell whether claims find nothing because somebody paused the queue."""
+        return bool(run(self.client, "HEXISTS", self.keys.meta, "paused"))
+
+    def oldest_waiting_ms(self) -> int | None:
+        """Return the age in ms of the job that is next to run; None when none waits."""
+        next_waiting, next_prioritized = run_all(
+            self.client,
+            [("LINDEX", self.keys.wait, -1), ("ZRANGE", self.keys.prioritized, 0, 0)],
+        )
+        job_id = next_waiting if next_waiting is not None else next(iter(next_prioritized), None)
+        if job_id is None:
+            return None
+        timestamp = run(self.client, "HGET", raw(self.keys.job(text(job_id))), "timestamp")
+        created_ms = whole_number(timestamp)
+        return None if created_ms is None else max(self.clock.now_ms() - created_ms, 0)
+
+    def rate_limit_ttl_ms(self) -> int:
+        """Return how long claims are still refused by a used-up rate limit; 0 when they are not.
+
+        Judged by the limit in ``meta``; see ``set_rate_limit``.
+        """
+        used, ttl_ms, max_jobs = run_all(
+            self.client,
+            [
+                ("GET", self.keys.limiter),
+                ("PTTL", self.keys.limiter),
+                ("HGET", self.keys.meta, "max"),
+            ],
+        )
+        limit, started = whole_number(max_jobs), whole_number(used)
+        is_used_up = limit is not None and started is not None and started >= limit
+        return max(ttl_ms, 0) if is_used_up else 0
+
+    def get_job(self, job_id: str) -> JobView | None:
+        """Return a job, or None."""
+        return self.get_jobs([job_id])[0]
+
+    def get_jobs(self, job_ids: Sequence[str]) -> list[JobView | None]:
+        """Return jobs in the order asked for; None for an id that has no job.
+
+        A job that is in none of the other states is taken as waiting: the wait list, which may be
+        very long, is not searched.
+        """
+        per_job = [self._job_commands(job_id) for job_id in job_ids]
+        answers = run_all(self.client, [command for commands in per_job for command in commands])
+        views: list[JobView | None] = []
+        for position, job_id in enumerate(job_ids):
+            width = len(_SETS) + 2
+            fields, in_active, *scores = answers[position * width : (position + 1) * width]
+            state = _state_of(scores, is_active=in_active is not None)
+            views.append(decode_view(job_id, state, fields) if fields else None)
+        return views
+
+    def _job_commands(self, job_id: str) -> list[tuple[str | bytes, ...]]:
+        encoded = raw(job_id)
+        scores = [("ZSCORE", self._state_keys[state], encoded) for state in _SETS]
+        return [
+            ("HGETALL", raw(self.keys.job(job_id))),
+            ("LPOS", self.keys.active, encoded),
+            *scores,
+        ]
+
+    def list_jobs(self, state: JobState, offset: int, limit: int) -> list[JobView]:
+        """Return up to ``limit`` jobs of a state, without those that have vanished meanwhile.
+
+        Newest first; delayed and prioritized ones in the order they move on.
+        """
+        return self._views(state, self._page(state, offset, limit, from_oldest=False))
+
+    def jobs_to_clean(self, state: JobState, grace_ms: int, limit: int) -> list[JobView]:
+        """Return up to ``limit`` jobs of a state that are older than ``grace_ms``, oldest first.
+
+        Age counts from the end of a finished job, from the last claim of another, else from its
+        making. Looks at the whole state, in pages, until it has enough.
+        """
+        newest_ms = self.clock.now_ms() - grace_ms
+        found: list[JobView] = []
+        offset = 0
+        while len(found) < limit:
+            ids = self._page(state, offset, _SCAN_PAGE, from_oldest=True)
+            found += [view for view in self._views(state, ids) if _age_mark_ms(view) <= newest_ms]
+            offset += _SCAN_PAGE
+            if len(ids) < _SCAN_PAGE:
+                break
+        return found[:limit]
+
+    def _page(self, state: JobState, offset: int, limit: int, *, from_oldest: bool) -> list[str]:
+        key, last = self._state_keys[state], offset + limit - 1
+        if limit <= 0:
+            return []
+        if state in _LISTS and from_oldest:
+            ids = run(self.client, "LRANGE", key, -last - 1, -offset - 1)[::-1]
+        elif state in _LISTS:
+            ids = run(self.client, "LRANGE", key, offset, last)
+        else:
+            is_ascending = from_oldest or state in _NEXT_FIRST
+            ids = run(self.client, "ZRANGE" if is_ascending else "ZREVRANGE", key, offset, last)
+        return [text(job_id) for job_id in ids]
+
+    def _views(self, state: JobState, job_ids: Sequence[str]) -> list[JobView]:
+        commands = [("HGETALL", raw(self.keys.job(job_id))) for job_id in job_ids]
+        hashes = run_all(self.client, commands)
+        pairs = zip(job_ids, hashes, strict=True)
+        return [decode_view(job_id, state, fields) for job_id, fields in pairs if fields]
+
+    def read_tallies(self, names: Sequence[str]) -> list[dict[str, int]]:
+        """Return the live counters of each name; an empty dict where none were raised."""
+        commands = [("HGETALL", raw(self.keys.tally(name))) for name in names]
+        return [_counters(fields) for fields in run_all(self.client, commands)]
+
+    def read_totals(self) -> dict[str, int]:
+        """Return ``completed``, ``failed`` and ``retried`` since this Redis began."""
+        stored = _counters(run(self.client, "HGETALL", self.keys.totals))
+        return {field: stored.get(field, 0) for field in ("completed", "failed", "retried")}
+
+    def read_incarnation(self) -> str | None:
+        """Return the mark of this Redis' content; None when it has none, as after a loss."""
+        value = run(self.client, "GET", self.keys.incarnation)
+        return None if value is None else text(value)
+
+
+def _state_of(scores: Sequence[object], *, is_active: bool) -> JobState:
+    for state, score in zip(_SETS, scores, strict=True):
+        if score is not None:
+            return state
+    return JobState.ACTIVE if is_active else JobState.WAITING
+
+
+def _age_mark_ms(view: JobView) -> int:
+    return view.finished_ms or view.processed_ms or view.timestamp_ms
+
+
+def _counters(fields: dict[bytes, bytes]) -> dict[str, int]:
+    return {text(field): whole_number(value) or 0 for field, value in fields.items()}

@@ -1,0 +1,233 @@
+"""What goes into a queue, what comes out of it, and the arrows between a job's states."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job stands, in BullMQ's words; each says who moves it on."""
+
+    WAITING = "waiting"
+    """Ready to run, in line; a claim takes it from the front."""
+    PRIORITIZED = "prioritized"
+    """Ready to run after all waiting ones, by priority; only foreign producers put jobs here."""
+    DELAYED = "delayed"
+    """Not due yet; a claim or the upkeep promotes it."""
+    WAITING_CHILDREN = "waiting-children"
+    """A flow's parent; its last child releases it."""
+    ACTIVE = "active"
+    """Claimed; whoever holds the lock settles it, or the upkeep reclaims it."""
+    COMPLETED = "completed"
+    """Done and kept."""
+    FAILED = "failed"
+    """Failed for good and kept."""
+
+
+ABSENT = "absent"
+DEAD = "dead"
+
+_READY = frozenset({JobState.WAITING, JobState.PRIORITIZED})
+_ACTIVE = frozenset({JobState.ACTIVE})
+
+# By the name of the script: from which states, to which. `absent` and `dead` are not BullMQ's:
+# no hash at all, and waiting in the dead-letter queue.
+TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "add": (
+        frozenset({ABSENT, JobState.DELAYED, JobState.COMPLETED, JobState.FAILED}) | _READY,
+        _READY,
+    ),
+    "claim": (_READY, _ACTIVE),
+    "extend": (_ACTIVE, _ACTIVE),
+    "assign_revision": (_ACTIVE, _ACTIVE),
+    "complete": (_ACTIVE, frozenset({JobState.COMPLETED})),
+    "fail": (_ACTIVE, frozenset({JobState.FAILED})),
+    "retry": (_ACTIVE, _READY | {JobState.DELAYED}),
+    "dead_letter": (_ACTIVE, frozenset({DEAD})),
+    "release": (_ACTIVE, _READY),
+    "reclaim_stalled": (_ACTIVE, frozenset({JobState.WAITING})),
+    "promote_due": (frozenset({JobState.DELAYED}), _READY),
+    "remove": (frozenset(JobState), frozenset({ABSENT})),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to add. ``data`` is a JSON object.
+
+    ``revision``: the higher one wins while the job waits; without one a waiting job is kept.
+    ``tally``: name of the live counters that its end raises. ``attempts``: runs in all.
+    ``backoff_ms``: first delay of an exponential backoff, 0 for none. ``keep_completed`` and
+    ``keep_failed``: how many of the newest to keep, 0 for none; ``keep_failed=None`` keeps all.
+    """
+
+    id: str
+    name: str
+    data: Mapping[str, object]
+    revision: int | None = None
+    tally: str | None = None
+    attempts: int = 1
+    backoff_ms: int = 0
+    keep_completed: int = 0
+    keep_failed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job in hand, locked by ``token``.
+
+    ``raw_data`` is the JSON text as stored, not decoded: a foreign producer may have written
+    anything. ``max_attempts`` is at least 1. ``is_solo``: it must run alone, for it stalled too
+    often among others. ``deferred_failure``: it must not be run, but failed with this reason.
+    """
+
+    id: str
+    name: str
+    raw_data: str
+    revision: int | None
+    tally: str | None
+    attempts_made: int
+    attempts_started: int
+    max_attempts: int
+    backoff: Mapping[str, object] | None
+    stalled_count: int
+    is_solo: bool
+    deferred_failure: str | None
+    token: str
+    timestamp_ms: int
+
+
+class BlockedBy(StrEnum):
+    """Why a claim took fewer jobs than asked for."""
+
+    EMPTY = "empty"
+    PAUSED = "paused"
+    RATE_LIMIT = "rate_limit"
+    CONCURRENCY = "concurrency"
+    SOLO = "solo"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim took. ``blocked_by`` is None when the caller's own limit ended it.
+
+    ``retry_in_ms`` is when the rate limit's window ends, or when the next delayed job is due.
+    """
+
+    jobs: list[ClaimedJob]
+    blocked_by: BlockedBy | None
+    retry_in_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The right to a claimed job."""
+
+    job_id: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A job that is done. ``result`` is JSON-able; ``tally_field`` is raised in its tally."""
+
+    job_id: str
+    token: str
+    result: object = None
+    tally_field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A failed run with attempts left; ``delay_ms`` 0 is the back of the line, now."""
+
+    job_id: str
+    token: str
+    reason: str
+    stacktrace: str
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A job that failed for good."""
+
+    job_id: str
+    token: str
+    reason: str
+    stacktrace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A job to move to the dead-letter queue, as ``dead`` (its name is written as ``dead``)."""
+
+    job_id: str
+    token: str
+    reason: str
+    stacktrace: str
+    dead: NewJob
+    tally_field: str | None = None
+
+
+class AddOutcome(StrEnum):
+    """What adding a job did."""
+
+    ADDED = "added"
+    REPLACED = "replaced"
+    """It waited with an older revision: content replaced, attempts reset, ready."""
+    KEPT = "kept"
+    """It waits with this revision or a higher one; nothing changed."""
+    BUSY = "busy"
+    """It is claimed (or waits for children); nothing changed. Add again when it is settled."""
+
+
+class SettleOutcome(StrEnum):
+    """What settling a job did."""
+
+    SETTLED = "settled"
+    LOCK_LOST = "lock_lost"
+    """The token no longer holds the job: it was reclaimed, or an earlier call settled it."""
+
+
+class RemoveOutcome(StrEnum):
+    """What removing a job did."""
+
+    REMOVED = "removed"
+    LOCKED = "locked"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as it lies in Redis, for people. ``data`` and ``result`` are JSON text as stored."""
+
+    id: str
+    name: str
+    state: JobState
+    data: str
+    opts: Mapping[str, object]
+    revision: int | None
+    tally: str | None
+    timestamp_ms: int
+    processed_ms: int | None
+    finished_ms: int | None
+    attempts_made: int
+    attempts_started: int
+    stalled_count: int
+    is_solo: bool
+    deferred_failure: str | None
+    failed_reason: str | None
+    stacktrace: list[str]
+    result: str | None
+    delay_ms: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReclaimReport:
+    """What one pass over the claimed jobs did; solo and doomed ones are among the requeued."""
+
+    requeued: int
+    made_solo: int
+    doomed: int

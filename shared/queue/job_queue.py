@@ -1,0 +1,289 @@
+"""A queue's jobs and how they move: one method for each arrow of the state machine."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from shared.clock import Clock
+from shared.errors import QueueError
+from shared.queue.connection import RedisConnection, raw, run, text
+from shared.queue.inspection import QueueReader
+from shared.queue.job import (
+    AddOutcome,
+    Claim,
+    Completion,
+    Death,
+    Failure,
+    JobState,
+    Lock,
+    NewJob,
+    ReclaimReport,
+    RemoveOutcome,
+    Retry,
+    SettleOutcome,
+)
+from shared.queue.keys import check_job_id
+from shared.queue.limits import RateLimit
+from shared.queue.scripts import call
+from shared.queue.wire import decode_claim, encode_new_job, opts_of, to_json
+
+Arguments = list[str | int | bytes]
+Item = TypeVar("Item")
+
+CHUNK_JOBS = 500
+CHUNK_BYTES = 8 * 1024 * 1024
+MAX_CLAIM = 1000
+DEAD_NAME = "dead"
+# An error's text is for people; what is longer would only fill Redis.
+MAX_REASON_LENGTH = 4_000
+MAX_STACKTRACE_LENGTH = 16_000
+
+_LIST_NAMES = {JobState.WAITING: "wait"}
+
+
+class JobQueue(QueueReader):
+    """A BullMQ queue, many jobs a call.
+
+    Each method sends one script per 500 jobs or 8 MiB; a script is atomic, several are not
+    together. Claimed jobs are fenced: a call whose token no longer holds a job changes nothing of
+    it and says so in the outcome. Everything is safe to repeat after a lost reply. Only adding
+    needs room in a full Redis.
+
+    Raises (all methods): ``QueueUnavailable`` when Redis cannot serve; the effect is unknown then.
+    """
+
+    def __init__(
+        self, client: RedisConnection, name: str, *, prefix: str = "bull", clock: Clock
+    ) -> None:
+        super().__init__(client, name, prefix=prefix, clock=clock)
+
+    def add_many(self, jobs: Sequence[NewJob]) -> list[AddOutcome]:
+        """Add jobs, in order; outcomes in the same order.
+
+        An id that waits with a lower revision gets the new data and fresh attempts; what is
+        claimed stays (``BUSY``); what is kept as completed or failed is added anew.
+
+        Raises:
+            QueueFull: Redis has no room; of the chunk that met it nothing was added.
+            InvalidJobId, UnencodableJob: nothing was added.
+        """
+        outcomes = self._run_in_chunks("add", jobs, encode_new_job, (self.clock.now_ms(),))
+        return [AddOutcome(text(outcome)) for outcome in outcomes]
+
+    def claim(
+        self,
+        *,
+        limit: int,
+        lock_ms: int,
+        token: str,
+        max_bytes: int = 8 * 1024 * 1024,
+        rate_limit: RateLimit | None = None,
+        accept_solo: bool = True,
+    ) -> Claim:
+        """Claim up to ``limit`` jobs (1000 at most), due delayed ones promoted first.
+
+        At least one job is taken however large it is. ``token`` names this very claim: called
+        again with it, as after a lost reply, it answers the same jobs, those that it still locks.
+        ``rate_limit`` holds unless the queue has one of its own (``set_rate_limit``). A solo job
+        comes alone, and only if accepted.
+        """
+        arguments: Arguments = [
+            self.clock.now_ms(),
+            token,
+            lock_ms,
+            min(limit, MAX_CLAIM),
+            max_bytes,
+            *_encode_rate_limit(rate_limit),
+            "1" if accept_solo else "0",
+        ]
+        return decode_claim(self._call("claim", arguments), token)
+
+    def extend_many(self, locks: Sequence[Lock], *, lock_ms: int) -> list[str]:
+        """Let locks last ``lock_ms`` from now; return the ids of those that are lost."""
+        lost = self._run_in_chunks("extend", locks, _encode_lock, (lock_ms,))
+        return [text(job_id) for job_id in lost]
+
+    def assign_revisions(self, drawn: Sequence[tuple[Lock, int]]) -> list[int | None]:
+        """Store a revision in each claimed job that has none; return the stored ones.
+
+        None stands for a lock that is lost. A repeated call finds what the first one stored.
+        """
+        stored = self._run_in_chunks(
+            "assign_revision", drawn, lambda pair: [*_encode_lock(pair[0]), pair[1]]
+        )
+        return [None if text(value) == "lock_lost" else int(value) for value in stored]
+
+    def complete_many(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
+        """Mark jobs done: call only after their effect is durable. Raises live counters."""
+        return self._settle("complete", completions, _encode_completion)
+
+    def retry_many(self, retries: Sequence[Retry]) -> list[SettleOutcome]:
+        """Put failed jobs back, after a delay or at the back of the line; counts an attempt."""
+        return self._settle("retry", retries, _encode_retry)
+
+    def fail_many(self, failures: Sequence[Failure]) -> list[SettleOutcome]:
+        """Mark jobs failed for good, kept as their ``removeOnFail`` says."""
+        return self._settle("fail", failures, _encode_failure)
+
+    def dead_letter_many(self, deaths: Sequence[Death], dlq: "JobQueue") -> list[SettleOutcome]:
+        """Move jobs into the dead-letter queue, in one step each. Raises live counters.
+
+        A dead letter that lies there under the same id gets the new data. ``dlq`` has this
+        queue's prefix, so that both lie in one slot of a cluster.
+        """
+        if dlq.prefix != self.prefix:
+            raise QueueError(f"{dlq.name!r} has another prefix than {self.name!r}")
+        bases = (self.keys.base, dlq.keys.base)
+        outcomes = self._run_in_chunks(
+            "dead_letter", deaths, _encode_death, (self.clock.now_ms(),), bases
+        )
+        return [SettleOutcome(text(outcome)) for outcome in outcomes]
+
+    def release_many(self, locks: Sequence[Lock]) -> list[SettleOutcome]:
+        """Hand jobs back to the front of the line, in the order given, no attempt counted."""
+        # Each chunk goes before the ones already there, so the last chunk has to go first.
+        outcomes: list[SettleOutcome] = []
+        for chunk in reversed(list(_chunks([_encode_lock(lock) for lock in locks]))):
+            answers = self._call("release", [value for lock in chunk for value in lock])
+            outcomes = [SettleOutcome(text(answer)) for answer in answers] + outcomes
+        return outcomes
+
+    def reclaim_stalled(self, *, max_stalled: int) -> ReclaimReport:
+        """Put claimed jobs whose lock is gone back to the front of the line; one pass.
+
+        A job that stalled more than ``max_stalled`` times is to run alone; one that stalls alone
+        is doomed: whoever claims it must fail it. Jobs with a living lock are not touched.
+        """
+        return ReclaimReport(*self._call("reclaim_stalled", [max_stalled]))
+
+    def promote_due(self, limit: int = 1000) -> int:
+        """Move due delayed jobs into the line, 1000 at most; return how many."""
+        return int(self._call("promote_due", [self.clock.now_ms(), min(limit, MAX_CLAIM)]))
+
+    def remove_many(self, job_ids: Sequence[str]) -> list[RemoveOutcome]:
+        """Remove jobs from any state; locked ones stay. One in a long line costs a search."""
+        outcomes = self._run_in_chunks("remove", job_ids, lambda job_id: [job_id], ("", "1"))
+        return [RemoveOutcome(text(outcome)) for outcome in outcomes]
+
+    def clean(self, state: JobState, grace_ms: int, limit: int) -> list[str]:
+        """Remove what ``jobs_to_clean`` finds; return the removed ids, oldest first."""
+        found = self.jobs_to_clean(state, grace_ms, limit)
+        return self.clean_ids(state, [view.id for view in found])
+
+    def clean_ids(self, state: JobState, job_ids: Sequence[str]) -> list[str]:
+        """Remove those of the jobs that are still in ``state`` and unlocked; return their ids."""
+        kind = _LIST_NAMES.get(state, state.value)
+        outcomes = self._run_in_chunks("remove", job_ids, lambda job_id: [job_id], (kind, "0"))
+        pairs = zip(job_ids, outcomes, strict=True)
+        return [job_id for job_id, outcome in pairs if text(outcome) == RemoveOutcome.REMOVED]
+
+    def pause(self) -> None:
+        """Let claims find nothing until :meth:`resume`; claimed jobs are not touched."""
+        self._call("pause", [])
+
+    def resume(self) -> None:
+        """End a pause and wake who waits for work."""
+        self._call("resume", [])
+
+    def set_rate_limit(self, rate_limit: RateLimit | None) -> None:
+        """Set or lift the queue's own limit, which Node's workers obey too."""
+        if rate_limit is None or rate_limit.max_jobs <= 0:
+            run(self.client, "HDEL", self.keys.meta, "max", "duration")
+            return
+        fields = ("max", rate_limit.max_jobs, "duration", rate_limit.duration_ms)
+        run(self.client, "HSET", self.keys.meta, *fields)
+
+    def delete_tallies(self, names: Sequence[str]) -> None:
+        """Forget live counters; they also vanish by themselves after 7 days without a raise."""
+        for chunk in _chunks([[self.keys.tally(name)] for name in names]):
+            run(self.client, "UNLINK", *[raw(str(key)) for [key] in chunk])
+
+    def create_incarnation(self, value: str) -> str:
+        """Mark this Redis' content with ``value`` unless it is marked; return the mark."""
+        run(self.client, "SET", self.keys.incarnation, raw(value), "NX")
+        return self.read_incarnation() or value
+
+    def drain_all(self) -> None:
+        """Delete every key of the queue: jobs, settings, counters. Searches all of Redis."""
+        pattern = "".join("\\" + c if c in "*?[]\\^" else c for c in self.keys.base) + "*"
+        cursor: int = 0
+        while True:
+            cursor, keys = run(self.client, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+            if keys:
+                run(self.client, "UNLINK", *keys)
+            if int(cursor) == 0:
+                return
+
+    def _settle(
+        self, script: str, jobs: Sequence[Item], encode: Callable[[Item], Arguments]
+    ) -> list[SettleOutcome]:
+        outcomes = self._run_in_chunks(script, jobs, encode, (self.clock.now_ms(),))
+        return [SettleOutcome(text(outcome)) for outcome in outcomes]
+
+    def _run_in_chunks(
+        self,
+        script: str,
+        jobs: Sequence[Item],
+        encode: Callable[[Item], Arguments],
+        head: Sequence[str | int] = (),
+        bases: tuple[str, ...] = (),
+    ) -> list[Any]:
+        # All are encoded before any is sent: one that cannot be written stops the call, not half.
+        encoded = [encode(job) for job in jobs]
+        answers: list[Any] = []
+        for chunk in _chunks(encoded):
+            arguments = [*head, *(value for job in chunk for value in job)]
+            answers += self._call(script, arguments, bases)
+        return answers
+
+    def _call(self, script: str, arguments: Arguments, bases: tuple[str, ...] = ()) -> Any:
+        return call(self.client, script, bases or (self.keys.base,), arguments)
+
+
+def _chunks(encoded: Sequence[Arguments]) -> Iterator[list[Arguments]]:
+    chunk: list[Arguments] = []
+    chunk_bytes = 0
+    for arguments in encoded:
+        job_bytes = sum(len(value) for value in arguments if not isinstance(value, int))
+        if chunk and (len(chunk) == CHUNK_JOBS or chunk_bytes + job_bytes > CHUNK_BYTES):
+            yield chunk
+            chunk, chunk_bytes = [], 0
+        chunk.append(arguments)
+        chunk_bytes += job_bytes
+    if chunk:
+        yield chunk
+
+
+def _encode_rate_limit(rate_limit: RateLimit | None) -> Arguments:
+    if rate_limit is None or rate_limit.max_jobs <= 0:
+        return ["", ""]
+    return [rate_limit.max_jobs, rate_limit.duration_ms]
+
+
+def _encode_lock(lock: Lock) -> Arguments:
+    return [lock.job_id, lock.token]
+
+
+def _encode_completion(job: Completion) -> Arguments:
+    return [job.job_id, job.token, to_json(job.job_id, job.result), job.tally_field or ""]
+
+
+def _encode_failure(job: Failure | Retry | Death) -> Arguments:
+    reason = job.reason[:MAX_REASON_LENGTH]
+    # The end of a trace names the place; its beginning is the way there.
+    return [job.job_id, job.token, reason, job.stacktrace[-MAX_STACKTRACE_LENGTH:]]
+
+
+def _encode_retry(job: Retry) -> Arguments:
+    return [*_encode_failure(job), max(job.delay_ms, 0)]
+
+
+def _encode_death(death: Death) -> Arguments:
+    dead = death.dead
+    return [
+        *_encode_failure(death),
+        death.tally_field or "",
+        check_job_id(dead.id),
+        DEAD_NAME,
+        to_json(dead.id, dead.data),
+        to_json(dead.id, opts_of(dead)),
+    ]

@@ -1,0 +1,91 @@
+"""All names in Redis, and which job ids they leave room for."""
+
+import re
+from base64 import b64encode
+
+from shared.errors import InvalidJobId, QueueError
+
+# The keys of a queue that the scripts name by themselves, in the order of `NAMES` in layout.lua.
+QUEUE_KEYS = (
+    "wait",
+    "paused",
+    "active",
+    "prioritized",
+    "pc",
+    "delayed",
+    "waiting-children",
+    "completed",
+    "failed",
+    "stalled",
+    "limiter",
+    "meta",
+    "id",
+    "events",
+    "marker",
+)
+
+_RESERVED_IDS = frozenset(QUEUE_KEYS) | {"stalled-check", "repeat", "de", "dn", "priority", "delay"}
+_RESERVED_PREFIXES = ("0:", "own:", "de:", "dn:", "repeat:", "metrics:")
+_RESERVED_SUFFIXES = (
+    ":lock",
+    ":logs",
+    ":dependencies",
+    ":processed",
+    ":failed",
+    ":unsuccessful",
+)
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+
+
+class QueueKeys:
+    """The keys of one queue. ``base`` ("bull:name:") starts all of them."""
+
+    def __init__(self, prefix: str, name: str) -> None:
+        if not name or ":" in name:
+            raise QueueError(f"queue name {name!r} must be non-empty and without ':'")
+        self.base = f"{prefix}:{name}:"
+        self.wait = self.base + "wait"
+        self.paused = self.base + "paused"
+        self.active = self.base + "active"
+        self.prioritized = self.base + "prioritized"
+        self.delayed = self.base + "delayed"
+        self.waiting_children = self.base + "waiting-children"
+        self.completed = self.base + "completed"
+        self.failed = self.base + "failed"
+        self.limiter = self.base + "limiter"
+        self.meta = self.base + "meta"
+        self.marker = self.base + "marker"
+        self.totals = self.base + "own:totals"
+        self.incarnation = self.base + "own:incarnation"
+
+    def job(self, job_id: str) -> str:
+        """Return the key of a job's hash."""
+        return self.base + job_id
+
+    def tally(self, name: str) -> str:
+        """Return the key of the live counters that jobs with this tally raise."""
+        return f"{self.base}own:tally:{name}"
+
+
+def worker_connection_name(prefix: str, queue_name: str) -> str:
+    """Return the client name by which BullMQ's ``getWorkers`` finds who waits for jobs."""
+    return f"{prefix}:{b64encode(queue_name.encode()).decode()}"
+
+
+def check_job_id(job_id: str) -> str:
+    """Return an id that a new job may have.
+
+    Colons are allowed, for item ids hold URLs; Node reads such jobs, but would not add them.
+
+    Raises:
+        InvalidJobId: empty, an integer, or a name of the layout's own.
+    """
+    if not job_id:
+        raise InvalidJobId(job_id, "is empty")
+    if _INTEGER.fullmatch(job_id):
+        raise InvalidJobId(job_id, "is an integer, as BullMQ's own ids are")
+    if job_id in _RESERVED_IDS or job_id.startswith(_RESERVED_PREFIXES):
+        raise InvalidJobId(job_id, "names a key of the queue itself")
+    if job_id.endswith(_RESERVED_SUFFIXES):
+        raise InvalidJobId(job_id, "ends like a key that belongs to another job")
+    return job_id

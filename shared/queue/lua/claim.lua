@@ -1,0 +1,191 @@
+-- claim: waiting|prioritized -> active
+-- Refused: queue paused, global concurrency or rate limit used up, nothing waits, a solo job that
+--   does not come first or is not accepted. Due delayed jobs are promoted first, in any case.
+-- KEYS[1] base of the queue's keys
+-- ARGV[1] now in ms, [2] token, [3] lock in ms, [4] most jobs, [5] most bytes of data,
+--   [6] rate limit: jobs or "", [7] its window in ms or "", [8] "1" when a solo job is accepted
+-- Returns {blocked by or "", ms until a retry makes sense or -1, {id, fields…} per job}
+local queue, now_ms, token, lock_ms = queue_at(KEYS[1]), tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local limit, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
+local limiter_max, limiter_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
+local accepts_solo = ARGV[8] == "1"
+local PROMOTE_LIMIT = 1000
+local claim_key = queue.own .. "claim:" .. token
+
+local function read_job(id)
+  local fields = redis.pcall("HMGET", queue.base .. id, "name", "data", "opts", "timestamp",
+    "revision", "tally", "atm", "ats", "stc", "solo", "defa")
+  if fields.err or (not fields[1] and redis.call("EXISTS", queue.base .. id) == 0) then
+    return nil
+  end
+  local is_doomed = fields[11] ~= false
+  return { id = id, fields = fields, bytes = #(fields[2] or ""), is_doomed = is_doomed,
+    is_solo = fields[10] ~= false and not is_doomed }
+end
+
+local function reply(blocked_by, retry_in_ms, jobs)
+  local answer = { blocked_by, math.floor(retry_in_ms) }
+  for _, job in ipairs(jobs) do
+    answer[#answer + 1] = { job.id, job.fields }
+  end
+  return answer
+end
+
+-- A repeat after a lost reply: the same jobs, as far as this token still locks them.
+local function repeated()
+  local jobs = {}
+  for _, id in ipairs(redis.call("LRANGE", claim_key, 0, -1)) do
+    local job = redis.call("GET", queue.base .. id .. ":lock") == token and read_job(id)
+    if job then
+      jobs[#jobs + 1] = job
+    end
+  end
+  return jobs
+end
+
+if redis.call("EXISTS", claim_key) == 1 then
+  return reply("", -1, repeated())
+end
+
+allow_when_full(queue)
+local meta = read_meta(queue)
+promote(queue, meta, now_ms, PROMOTE_LIMIT)
+
+local max_jobs = meta.max_jobs > 0 and meta.max_jobs or limiter_max
+local slots = meta.concurrency and meta.concurrency - redis.call("LLEN", queue.active)
+local rate_budget = max_jobs and max_jobs - (tonumber(redis.call("GET", queue.limiter)) or 0)
+if rate_budget and rate_budget <= 0 and redis.call("PTTL", queue.limiter) <= 0 then
+  redis.call("DEL", queue.limiter)
+  rate_budget = max_jobs
+end
+
+local jobs, bytes = {}, 0
+
+-- Why the next job must not be taken, or nil; "full" is the caller's own limit.
+local function refusal(job)
+  if #jobs >= limit or (#jobs > 0 and bytes + job.bytes > max_bytes) then
+    return "full"
+  elseif rate_budget and rate_budget <= 0 then
+    return "rate_limit"
+  elseif meta.is_paused then
+    return "paused"
+  elseif slots and slots <= #jobs then
+    return "concurrency"
+  elseif #jobs > 0 and jobs[1].is_solo then
+    return "solo"
+  elseif job.is_solo and (#jobs > 0 or not accepts_solo) then
+    return "solo"
+  end
+end
+
+local function take(job)
+  local key = queue.base .. job.id
+  if rate_budget and not job.is_doomed then
+    rate_budget = rate_budget - 1
+  end
+  redis.call("SET", key .. ":lock", token, "PX", lock_ms)
+  emit(queue, "active", "jobId", job.id, "prev", "waiting")
+  redis.call("HSET", key, "processedOn", ARGV[1])
+  job.fields[8] = count_up(key, "ats")
+  jobs[#jobs + 1] = job
+  bytes = bytes + job.bytes
+end
+
+-- Walk the candidates in the order they run; answers how many are used up and what stopped it.
+local function take_while_allowed(candidates)
+  for position, id in ipairs(candidates) do
+    local job = read_job(id)
+    -- An id without a hash is nobody's job: it is dropped, it must not become a ghost.
+    if job then
+      local reason = refusal(job)
+      if reason then
+        return position - 1, reason
+      end
+      take(job)
+    end
+  end
+  return #candidates
+end
+
+local function reversed(list)
+  local result = {}
+  for at = #list, 1, -1 do
+    result[#result + 1] = list[at]
+  end
+  return result
+end
+
+local function take_from_wait()
+  local candidates = reversed(redis.call("LRANGE", queue.wait, -limit - 1, -1))
+  local used, reason = take_while_allowed(candidates)
+  if used > 0 then
+    redis.call("LTRIM", queue.wait, 0, -used - 1)
+  end
+  return #candidates == 0, reason
+end
+
+local function take_from_prioritized()
+  local candidates = redis.call("ZRANGE", queue.prioritized, 0, limit)
+  local used, reason = take_while_allowed(candidates)
+  if used > 0 then
+    redis.call("ZREMRANGEBYRANK", queue.prioritized, 0, used - 1)
+  end
+  return #candidates == 0, reason
+end
+
+local function fill()
+  for _, take_some in ipairs({ take_from_wait, take_from_prioritized }) do
+    local is_empty, reason
+    repeat
+      is_empty, reason = take_some()
+      reason = reason or (#jobs >= limit and "full")
+    until is_empty or reason
+    if reason then
+      return reason
+    end
+  end
+  redis.call("DEL", queue.pc)
+  return "empty"
+end
+
+local function register()
+  local started = 0
+  for _, job in ipairs(jobs) do
+    redis.call("LPUSH", queue.active, job.id)
+    redis.call("RPUSH", claim_key, job.id)
+    started = started + (job.is_doomed and 0 or 1)
+  end
+  redis.call("PEXPIRE", claim_key, lock_ms)
+  redis.call("ZADD", queue.marker, 0, "0")
+  if rate_budget and started > 0 and redis.call("INCRBY", queue.limiter, started) == started then
+    redis.call("PEXPIRE", queue.limiter, math.floor(math.abs(limiter_ms or meta.duration_ms or 1000)))
+  end
+end
+
+local function retry_in_ms(reason)
+  if reason == "rate_limit" then
+    return math.max(redis.call("PTTL", queue.limiter), 0)
+  elseif reason == "empty" then
+    local earliest = redis.call("ZRANGE", queue.delayed, 0, 0, "WITHSCORES")
+    return #earliest > 0 and math.max(tonumber(earliest[2]) / 4096 - now_ms, 0) or -1
+  end
+  return -1
+end
+
+-- Asked before any job is looked at, so that a limit answers alike with and without backlog.
+local function limited_at_once()
+  if rate_budget and rate_budget <= 0 then
+    return "rate_limit"
+  elseif meta.is_paused then
+    return "paused"
+  elseif slots and slots <= 0 then
+    return "concurrency"
+  end
+end
+
+local reason = limited_at_once() or fill()
+if #jobs > 0 then
+  register()
+end
+local blocked_by = reason == "full" and "" or reason
+return reply(blocked_by, retry_in_ms(blocked_by), jobs)

@@ -1,0 +1,55 @@
+-- fail: active -> failed
+-- Refused: the lock is gone or another token holds it. Kept or deleted as removeOnFail says.
+-- KEYS[1] base of the queue's keys
+-- ARGV[1] now in ms; then per job: id, token, reason, stack trace or ""
+-- Returns per job "settled" or "lock_lost"
+local queue, now = queue_at(KEYS[1]), ARGV[1]
+local now_ms = tonumber(now)
+local FIRST, STRIDE = 2, 4
+allow_when_full(queue)
+local meta = read_meta(queue)
+trim_events(queue, meta)
+
+local function keep_or_delete(id, opts, parent_key, parent)
+  local key, rule = queue.base .. id, keep_rule(opts.removeOnFail)
+  if rule.count == 0 then
+    delete_job(queue, id)
+    leave_parent(parent_key, parent, key)
+    return
+  end
+  redis.call("HSET", key, "finishedOn", now)
+  redis.call("HDEL", key, "defa")
+  redis.call("ZADD", queue.failed, now, id)
+  trim_finished(queue, queue.failed, rule, now_ms)
+end
+
+local function fail(id, token, reason, stacktrace)
+  if not take_from_active(queue, id, token) then
+    return "lock_lost"
+  end
+  local key = queue.base .. id
+  local opts_json, parent_key, parent, dedup_id =
+    unpack(redis.call("HMGET", key, "opts", "parentKey", "parent", "deid"))
+  local opts = decode(opts_json)
+  write_failure(key, opts, reason, stacktrace)
+  end_deduplication(queue, meta, id, dedup_id, now_ms)
+  tell_parent_of_failure(parent_key, parent, key, reason, now_ms)
+  local attempts_made = count_up(key, "atm")
+  keep_or_delete(id, opts, parent_key, parent)
+  emit(queue, "failed", "jobId", id, "failedReason", reason, "prev", "active")
+  emit_exhausted(queue, id, opts, attempts_made)
+  return "settled"
+end
+
+local outcomes, settled = {}, 0
+for at = FIRST, #ARGV, STRIDE do
+  local outcome = fail(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+  outcomes[#outcomes + 1] = outcome
+  settled = settled + (outcome == "settled" and 1 or 0)
+end
+if settled > 0 then
+  raise_total(queue, "failed", settled)
+  emit_if_drained(queue)
+  wake_for_free_slot(queue, meta)
+end
+return outcomes

@@ -1,0 +1,241 @@
+-- The words of the layout that the scripts share; scripts.py sends this file, flows.lua and
+-- deduplication.lua before each of them. Facts are BullMQ 6.7's: which side of a list, which score, event and marker.
+
+local NAMES = {
+  "wait", "paused", "active", "prioritized", "pc", "delayed", "waiting-children", "completed",
+  "failed", "stalled", "limiter", "meta", "id", "events", "marker",
+}
+
+-- The keys of the queue whose keys start with `base` ("bull:name:"), by their name.
+local function queue_at(base)
+  local queue = { base = base }
+  for _, name in ipairs(NAMES) do
+    queue[name:gsub("-", "_")] = base .. name
+  end
+  queue.own = base .. "own:"
+  return queue
+end
+
+-- Redis at maxmemory lets a script go on that has written already, and never refuses a DEL.
+local function allow_when_full(queue)
+  redis.call("DEL", queue.own .. "none")
+end
+
+local function read_meta(queue)
+  local fields = redis.call("HMGET", queue.meta, "paused", "concurrency", "max", "duration",
+    "opts.maxLenEvents")
+  return {
+    is_paused = fields[1] ~= false,
+    concurrency = tonumber(fields[2]),
+    max_jobs = tonumber(fields[3]) or 0,
+    duration_ms = tonumber(fields[4]),
+    max_events = fields[5],
+  }
+end
+
+local function ensure_max_events(queue, meta)
+  if not meta.max_events then
+    meta.max_events = "10000"
+    redis.call("HSET", queue.meta, "opts.maxLenEvents", meta.max_events)
+  end
+end
+
+local function emit(queue, ...)
+  redis.call("XADD", queue.events, "*", "event", ...)
+end
+
+local function emit_capped(queue, meta, ...)
+  redis.call("XADD", queue.events, "MAXLEN", "~", meta.max_events or "10000", "*", "event", ...)
+end
+
+local function trim_events(queue, meta)
+  ensure_max_events(queue, meta)
+  redis.call("XTRIM", queue.events, "MAXLEN", "~", meta.max_events)
+end
+
+-- Waking: member "0" says that there may be work, "1" carries when the next delayed job is due.
+local function wake(queue, meta)
+  local is_maxed = meta.concurrency and redis.call("LLEN", queue.active) >= meta.concurrency
+  if not meta.is_paused and not is_maxed then
+    redis.call("ZADD", queue.marker, 0, "0")
+  end
+end
+
+local function wake_later(queue)
+  local earliest = redis.call("ZRANGE", queue.delayed, 0, 0, "WITHSCORES")
+  if #earliest > 0 then
+    redis.call("ZADD", queue.marker, tonumber(earliest[2]) / 4096, "1")
+  end
+end
+
+-- A freed slot of a queue with a global concurrency wakes whoever waits for it.
+local function wake_for_free_slot(queue, meta)
+  if meta.concurrency
+    and redis.call("LLEN", queue.wait) + redis.call("ZCARD", queue.prioritized) > 0 then
+    wake(queue, meta)
+  end
+end
+
+-- Right is the front of the line; priority 0 runs before all others.
+local function push(queue, id, priority, to_front)
+  if priority > 0 then
+    local counter = redis.call("INCR", queue.pc) % 4294967296
+    redis.call("ZADD", queue.prioritized, priority * 4294967296 + counter, id)
+  else
+    redis.call(to_front and "RPUSH" or "LPUSH", queue.wait, id)
+  end
+end
+
+local function push_to_front(queue, id, priority)
+  if priority > 0 then
+    redis.call("ZADD", queue.prioritized, priority * 4294967296, id)
+  else
+    redis.call("RPUSH", queue.wait, id)
+  end
+end
+
+local function push_delayed(queue, meta, id, due_ms)
+  local lowest, highest = due_ms * 4096, (due_ms + 1) * 4096 - 1
+  local taken = redis.call("ZREVRANGEBYSCORE", queue.delayed, highest, lowest, "WITHSCORES",
+    "LIMIT", 0, 1)
+  local score = lowest
+  if #taken > 0 then
+    score = math.min(tonumber(taken[2]) + 1, highest)
+  end
+  redis.call("ZADD", queue.delayed, score, id)
+  emit_capped(queue, meta, "delayed", "jobId", id, "delay", string.format("%.0f", due_ms))
+end
+
+-- A counter that somebody spoilt begins anew: it must not stop a whole batch half-way.
+local function count_up(job_key, field)
+  local count = redis.pcall("HINCRBY", job_key, field, 1)
+  if type(count) == "table" then
+    redis.call("HSET", job_key, field, 1)
+    return 1
+  end
+  return count
+end
+
+local function number_field(job_key, field)
+  return tonumber(redis.call("HGET", job_key, field)) or 0
+end
+
+-- Due delayed jobs move behind what waits already; ids whose hash is gone are dropped.
+local function promote(queue, meta, now_ms, limit)
+  local due = redis.call("ZRANGEBYSCORE", queue.delayed, 0, (now_ms + 1) * 4096 - 1, "LIMIT", 0,
+    limit)
+  local promoted = 0
+  for _, id in ipairs(due) do
+    local job_key = queue.base .. id
+    redis.call("ZREM", queue.delayed, id)
+    if redis.call("EXISTS", job_key) == 1 then
+      push(queue, id, number_field(job_key, "priority"), false)
+      emit(queue, "waiting", "jobId", id, "prev", "delayed")
+      redis.call("HSET", job_key, "delay", "0")
+      promoted = promoted + 1
+    end
+  end
+  if promoted > 0 then
+    wake(queue, meta)
+  end
+  return promoted
+end
+
+local function decode(text)
+  local is_json, value = pcall(cjson.decode, text or "")
+  if is_json and type(value) == "table" then
+    return value
+  end
+  return {}
+end
+
+-- Only who holds the lock by its token may move a claimed job; the lock goes with the job.
+local function take_from_active(queue, id, token)
+  local lock = queue.base .. id .. ":lock"
+  if redis.call("GET", lock) ~= token then
+    return false
+  end
+  redis.call("DEL", lock)
+  redis.call("SREM", queue.stalled, id)
+  return redis.call("LREM", queue.active, -1, id) > 0
+end
+
+local function delete_job(queue, id)
+  local key = queue.base .. id
+  redis.call("DEL", key, key .. ":logs", key .. ":dependencies", key .. ":processed",
+    key .. ":failed", key .. ":unsuccessful")
+end
+
+-- How many finished jobs stay, as the job's own removeOnComplete or removeOnFail wishes.
+local function keep_rule(wish)
+  if wish == true then
+    return { count = 0 }
+  elseif type(wish) == "number" then
+    return { count = wish }
+  elseif type(wish) == "table" then
+    return { count = tonumber(wish.count), age_s = tonumber(wish.age), limit = tonumber(wish.limit) }
+  end
+  return {}
+end
+
+local function trim_finished(queue, set, rule, now_ms)
+  local old = {}
+  if rule.age_s then
+    old = redis.call("ZREVRANGEBYSCORE", set, now_ms - rule.age_s * 1000, 0, "LIMIT", 0,
+      rule.limit or 1000)
+  end
+  if rule.count and rule.count > 0 then
+    local excess = math.min(redis.call("ZCARD", set) - rule.count, 1000)
+    for _, id in ipairs(excess > 0 and redis.call("ZRANGE", set, 0, excess - 1) or {}) do
+      old[#old + 1] = id
+    end
+  end
+  for _, id in ipairs(old) do
+    redis.call("ZREM", set, id)
+    delete_job(queue, id)
+  end
+end
+
+-- The error's text and stack, appended to those of the runs before; the newest `limit` stay.
+local function write_failure(job_key, opts, reason, stacktrace)
+  local stacks = decode(redis.call("HGET", job_key, "stacktrace"))
+  if stacktrace ~= "" then
+    stacks[#stacks + 1] = stacktrace
+  end
+  local limit = tonumber(opts.stackTraceLimit) or #stacks
+  while #stacks > limit do
+    table.remove(stacks, 1)
+  end
+  local text = #stacks > 0 and cjson.encode(stacks) or "[]"
+  redis.call("HSET", job_key, "failedReason", reason, "stacktrace", text)
+end
+
+local function emit_exhausted(queue, id, opts, attempts_made)
+  if attempts_made >= (tonumber(opts.attempts) or 0) then
+    emit(queue, "retries-exhausted", "jobId", id, "attemptsMade", attempts_made)
+  end
+end
+
+local function emit_if_drained(queue)
+  if redis.call("LLEN", queue.wait) + redis.call("LLEN", queue.active)
+    + redis.call("ZCARD", queue.prioritized) == 0 then
+    emit(queue, "drained")
+  end
+end
+
+-- Live counters: raised in the same script as the state, so that a repeated call raises nothing.
+local TALLY_TTL_MS = 7 * 24 * 60 * 60 * 1000
+
+local function raise_tally(queue, tally, field)
+  if tally and tally ~= "" and field ~= "" then
+    local key = queue.own .. "tally:" .. tally
+    redis.call("HINCRBY", key, field, 1)
+    redis.call("PEXPIRE", key, TALLY_TTL_MS)
+  end
+end
+
+local function raise_total(queue, field, by)
+  if by > 0 then
+    redis.call("HINCRBY", queue.own .. "totals", field, by)
+  end
+end

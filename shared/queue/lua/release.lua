@@ -1,0 +1,30 @@
+-- release: active -> waiting|prioritized
+-- Refused: the lock is gone or another token holds it. Back to the front, no attempt counted.
+-- KEYS[1] base of the queue's keys
+-- ARGV per job: id, token
+-- Returns per job "settled" or "lock_lost"
+local queue = queue_at(KEYS[1])
+local FIRST, STRIDE = 1, 2
+allow_when_full(queue)
+local meta = read_meta(queue)
+local has_work = false
+
+local function release(id, token)
+  if not take_from_active(queue, id, token) then
+    return "lock_lost"
+  end
+  push_to_front(queue, id, number_field(queue.base .. id, "priority"))
+  emit(queue, "waiting", "jobId", id, "prev", "active")
+  has_work = true
+  return "settled"
+end
+
+-- From the last to the first, so that the first one named stands first in line again.
+local outcomes = {}
+for at = #ARGV - STRIDE + 1, FIRST, -STRIDE do
+  outcomes[(at - FIRST) / STRIDE + 1] = release(ARGV[at], ARGV[at + 1])
+end
+if has_work then
+  wake(queue, meta)
+end
+return outcomes

@@ -1,0 +1,63 @@
+-- remove: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
+-- Refused: "locked" while somebody holds its lock. Its own children stay where they are.
+-- KEYS[1] base of the queue's keys
+-- ARGV[1] state to remove from, or "" for any; [2] "1" to say so job by job, "0" to say how many;
+--   then the ids
+-- Returns per job "removed", "locked" or "missing"
+local queue, only_state, tells_each = queue_at(KEYS[1]), ARGV[1], ARGV[2] == "1"
+local FIRST = 3
+local SETS = { "completed", "waiting-children", "delayed", "failed", "prioritized" }
+local LISTS = { "wait", "paused", "active" }
+allow_when_full(queue)
+local meta = read_meta(queue)
+ensure_max_events(queue, meta)
+
+local function leave_state(id)
+  for _, state in ipairs(SETS) do
+    if (only_state == "" or only_state == state)
+      and redis.call("ZREM", queue.base .. state, id) == 1 then
+      return state
+    end
+  end
+  for _, state in ipairs(LISTS) do
+    -- From the right: what is cleaned is mostly old.
+    if (only_state == "" or only_state == state)
+      and redis.call("LREM", queue.base .. state, -1, id) > 0 then
+      return state
+    end
+  end
+end
+
+local function remove(id)
+  local key = queue.base .. id
+  if redis.call("EXISTS", key .. ":lock") == 1 then
+    return "locked"
+  end
+  local is_there = redis.call("EXISTS", key) == 1
+  local state = is_there and leave_state(id)
+  if not is_there or (only_state ~= "" and not state) then
+    return "missing"
+  end
+  local parent_key, parent, dedup_id =
+    unpack(redis.call("HMGET", key, "parentKey", "parent", "deid"))
+  leave_parent(parent_key, parent, key)
+  if dedup_id and redis.call("GET", queue.base .. "de:" .. dedup_id) == id then
+    redis.call("DEL", queue.base .. "de:" .. dedup_id, queue.base .. "dn:" .. dedup_id)
+  end
+  delete_job(queue, id)
+  if tells_each then
+    emit_capped(queue, meta, "removed", "jobId", id, "prev", state or "unknown")
+  end
+  return "removed"
+end
+
+local outcomes, removed = {}, 0
+for at = FIRST, #ARGV do
+  local outcome = remove(ARGV[at])
+  outcomes[#outcomes + 1] = outcome
+  removed = removed + (outcome == "removed" and 1 or 0)
+end
+if not tells_each then
+  emit(queue, "cleaned", "count", removed)
+end
+return outcomes

@@ -1,0 +1,75 @@
+"""What a queue needs from time to time, whoever else works it: reclaim and promote."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from shared.clock import Clock
+from shared.errors import QueueError
+from shared.queue.job_queue import JobQueue
+
+LogEvent = Callable[..., None]
+# A refused script is no passing outage: asking each second would only fill the log.
+_PAUSE_AFTER_ERROR = 5
+
+
+class Upkeep:
+    """A thread that looks after queues each ``every_ms``: stalled jobs back, due ones into line.
+
+    Any number of processes may do so for the same queues. ``log_event`` is called with a constant
+    event and fields: ``jobs_reclaimed`` when some were, ``upkeep_failed`` when Redis refuses.
+    """
+
+    def __init__(
+        self,
+        queues: Sequence[JobQueue],
+        *,
+        every_ms: int,
+        max_stalled: int,
+        clock: Clock,
+        log_event: LogEvent,
+    ) -> None:
+        self._queues = tuple(queues)
+        self._every_s = every_ms / 1000
+        self._max_stalled = max_stalled
+        self._clock = clock
+        self._log_event = log_event
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin; the first round comes at once."""
+        self._thread = threading.Thread(target=self._run, name="queue-upkeep", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End after the round under way. Safe to call twice, and before :meth:`start`."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def run_once(self) -> bool:
+        """Do one round over all queues; answer whether all went well."""
+        went_well = [self._look_after(queue) for queue in self._queues]
+        return all(went_well)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            rounds = 1 if self.run_once() else _PAUSE_AFTER_ERROR
+            self._clock.wait(self._stop, self._every_s * rounds)
+
+    def _look_after(self, queue: JobQueue) -> bool:
+        try:
+            report = queue.reclaim_stalled(max_stalled=self._max_stalled)
+            queue.promote_due()
+        except QueueError as exc:
+            self._log_event("upkeep_failed", queue=queue.name, error=str(exc))
+            return False
+        if report.requeued:
+            self._log_event(
+                "jobs_reclaimed",
+                queue=queue.name,
+                requeued=report.requeued,
+                made_solo=report.made_solo,
+                doomed=report.doomed,
+            )
+        return True

@@ -1,0 +1,250 @@
+"""Works a queue, one job per thread: claim, run the handler, settle."""
+
+import random
+import threading
+import traceback
+import uuid
+from collections.abc import Callable
+
+from shared.clock import Clock
+from shared.errors import DoomedJob, QueueError, QueueUnavailable
+from shared.queue.backoff import backoff_delay_ms
+from shared.queue.hands import Hands
+from shared.queue.job import (
+    BlockedBy,
+    Claim,
+    ClaimedJob,
+    Completion,
+    Failure,
+    Lock,
+    Retry,
+    SettleOutcome,
+)
+from shared.queue.job_queue import JobQueue
+from shared.queue.limits import RateLimit
+from shared.queue.wakeup import wait_for_work
+
+Handler = Callable[[ClaimedJob], object]
+LogEvent = Callable[..., None]
+
+_IDLE_WAIT_S = 1.0
+_OUTAGE_WAIT_S = 1.0
+_HOOK_RETRY_MS = 5_000
+
+
+def _no_log(event: str, **fields: object) -> None:
+    """Say nothing."""
+
+
+class Worker:
+    """Runs ``handler`` on the jobs of ``queue``, up to ``concurrency`` at a time.
+
+    What the handler returns is the job's result. An exception with a true ``retryable`` is tried
+    again while attempts remain, after the job's backoff; any other fails the job. Locks are
+    extended while a handler runs, for ``run_limit_s`` at most; then the job is reclaimed and what
+    the handler still does is refused. No error of a job, a hook or Redis ends the loop.
+
+    ``after_settle(job)`` is called after a job was completed or failed, not when its lock was lost.
+    ``on_final_failure(job, error)`` is called before a job is failed for good; should it raise, the
+    job is tried again later, so that its failure is never settled unheard.
+    """
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        handler: Handler,
+        *,
+        concurrency: int,
+        lock_ms: int,
+        clock: Clock,
+        after_settle: Callable[[ClaimedJob], None] | None = None,
+        on_final_failure: Callable[[ClaimedJob, BaseException], None] | None = None,
+        rate_limit: RateLimit | None = None,
+        run_limit_s: float = 300.0,
+        log_event: LogEvent = _no_log,
+    ) -> None:
+        self._queue = queue
+        self._handler = handler
+        self._concurrency = concurrency
+        self._lock_ms = lock_ms
+        self._clock = clock
+        self._after_settle = after_settle
+        self._on_final_failure = on_final_failure
+        self._rate_limit = rate_limit
+        self._log_event = log_event
+        self._stopping = threading.Event()
+        self._abandoned = threading.Event()
+        self._hands = Hands(clock, run_limit_s=run_limit_s)
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin to claim, on threads of its own."""
+        for target, name in ((self._dispatch, "dispatch"), (self._keep_locks, "heartbeat")):
+            thread = threading.Thread(target=target, name=f"{self._queue.name}-{name}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, timeout_s: float) -> None:
+        """Claim no more, wait for running handlers, hand back what they hold after ``timeout_s``.
+
+        A handler that is still running then goes on in its thread, but can settle nothing.
+        """
+        deadline_s = self._clock.monotonic_s() + timeout_s
+        self._stopping.set()
+        if self._threads:
+            self._threads[0].join(max(timeout_s, _IDLE_WAIT_S))
+        self._hands.wait_until_empty(deadline_s)
+        self._abandoned.set()
+        left = self._hands.drop_all()
+        if left:
+            self._release(left)
+        for thread in self._threads:
+            thread.join(_IDLE_WAIT_S)
+
+    def _release(self, jobs: list[ClaimedJob]) -> None:
+        try:
+            self._queue.release_many([_lock_of(job) for job in jobs])
+        except QueueError as exc:
+            # Their locks run out by themselves.
+            self._log_event("release_failed", queue=self._queue.name, error=str(exc))
+
+    def _dispatch(self) -> None:
+        token = uuid.uuid4().hex
+        while not self._stopping.is_set():
+            try:
+                claim = self._claim(token)
+                token = uuid.uuid4().hex
+                self._begin_all(claim.jobs)
+                self._rest_after(claim)
+            except QueueError as exc:
+                # The token stays: a claim whose answer was lost is answered again.
+                self._log_event("claim_failed", queue=self._queue.name, error=str(exc))
+                self._clock.wait(self._stopping, _jittered(_OUTAGE_WAIT_S))
+
+    def _claim(self, token: str) -> Claim:
+        self._hands.wait_for_room(self._concurrency, self._stopping)
+        room = self._concurrency - len(self._hands)
+        if self._stopping.is_set() or room <= 0:
+            return Claim(jobs=[], blocked_by=None, retry_in_ms=None)
+        return self._queue.claim(
+            limit=room,
+            lock_ms=self._lock_ms,
+            token=token,
+            rate_limit=self._rate_limit,
+            accept_solo=len(self._hands) == 0,
+        )
+
+    def _begin_all(self, jobs: list[ClaimedJob]) -> None:
+        # Stopped while the claim was under way: what came is handed back untouched.
+        if self._stopping.is_set() and jobs:
+            self._release(jobs)
+            return
+        for job in jobs:
+            self._begin(job)
+
+    def _begin(self, job: ClaimedJob) -> None:
+        self._hands.take(job)
+        thread = threading.Thread(
+            target=self._work, args=(job,), name=f"{self._queue.name}-job", daemon=True
+        )
+        thread.start()
+
+    def _rest_after(self, claim: Claim) -> None:
+        if any(job.is_solo for job in claim.jobs) or claim.blocked_by is BlockedBy.SOLO:
+            self._hands.wait_until_empty_or(self._stopping)
+        elif claim.blocked_by is BlockedBy.EMPTY:
+            wait_for_work(self._queue.client, [self._queue], _IDLE_WAIT_S)
+        elif claim.blocked_by is not None:
+            retry_in_ms = claim.retry_in_ms
+            rest_s = _IDLE_WAIT_S if retry_in_ms is None else retry_in_ms / 1000
+            self._clock.wait(self._stopping, min(max(rest_s, 0.01), _IDLE_WAIT_S))
+
+    def _work(self, job: ClaimedJob) -> None:
+        try:
+            settle = self._run_handler(job)
+            if self._settle(job, settle):
+                self._call_after_settle(job)
+        except QueueError as exc:
+            self._log_event("settle_failed", queue=self._queue.name, job=job.id, error=str(exc))
+        finally:
+            self._hands.drop(job)
+
+    def _run_handler(self, job: ClaimedJob) -> "Completion | Retry | Failure":
+        if job.deferred_failure is not None:
+            return self._fail(job, DoomedJob(job.deferred_failure))
+        try:
+            return Completion(job.id, job.token, self._handler(job))
+        except Exception as exc:  # noqa: BLE001 - the loop outlives whatever a handler raises
+            may_retry = getattr(exc, "retryable", False)
+            if may_retry and job.attempts_made + 1 < job.max_attempts:
+                delay_ms = backoff_delay_ms(job.backoff, job.attempts_made + 1)
+                return _retry(job, exc, delay_ms)
+            return self._fail(job, exc)
+
+    def _fail(self, job: ClaimedJob, error: BaseException) -> "Retry | Failure":
+        try:
+            if self._on_final_failure is not None:
+                self._on_final_failure(job, error)
+        except Exception as exc:  # noqa: BLE001 - as for the handler
+            self._log_event(
+                "failure_hook_failed", queue=self._queue.name, job=job.id, error=repr(exc)
+            )
+            return _retry(job, error, _HOOK_RETRY_MS)
+        return Failure(job.id, job.token, str(error) or repr(error), _stack_of(error))
+
+    def _settle(self, job: ClaimedJob, end: "Completion | Retry | Failure") -> bool:
+        """Settle, through outages; answer whether the job is finished for good."""
+        while not self._abandoned.is_set():
+            try:
+                outcome = self._settle_once(end)
+            except QueueUnavailable as exc:
+                self._log_event("settle_delayed", queue=self._queue.name, error=str(exc))
+                self._clock.wait(self._abandoned, _jittered(_OUTAGE_WAIT_S))
+                continue
+            if outcome is SettleOutcome.LOCK_LOST:
+                self._log_event("lock_lost", queue=self._queue.name, job=job.id)
+            return outcome is SettleOutcome.SETTLED and not isinstance(end, Retry)
+        return False
+
+    def _settle_once(self, end: "Completion | Retry | Failure") -> SettleOutcome:
+        if isinstance(end, Completion):
+            return self._queue.complete_many([end])[0]
+        if isinstance(end, Retry):
+            return self._queue.retry_many([end])[0]
+        return self._queue.fail_many([end])[0]
+
+    def _call_after_settle(self, job: ClaimedJob) -> None:
+        if self._after_settle is None:
+            return
+        try:
+            self._after_settle(job)
+        except Exception as exc:  # noqa: BLE001 - the job is settled; its hook cannot undo that
+            self._log_event(
+                "after_settle_failed", queue=self._queue.name, job=job.id, error=repr(exc)
+            )
+
+    def _keep_locks(self) -> None:
+        while not self._abandoned.is_set():
+            locks = [_lock_of(job) for job in self._hands.within_run_limit()]
+            try:
+                if locks:
+                    self._queue.extend_many(locks, lock_ms=self._lock_ms)
+            except QueueError as exc:
+                self._log_event("heartbeat_failed", queue=self._queue.name, error=str(exc))
+            self._clock.wait(self._abandoned, self._lock_ms / 3000)
+
+
+def _lock_of(job: ClaimedJob) -> Lock:
+    return Lock(job.id, job.token)
+
+
+def _retry(job: ClaimedJob, error: BaseException, delay_ms: int) -> Retry:
+    return Retry(job.id, job.token, str(error) or repr(error), _stack_of(error), delay_ms)
+
+
+def _stack_of(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+def _jittered(wait_s: float) -> float:
+    return wait_s * random.uniform(0.5, 1.5)
