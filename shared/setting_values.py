@@ -1,0 +1,145 @@
+"""What a setting's value may look like, and how a wrong one is told to people.
+
+Each ``check_…`` returns the value, tidied, or raises ValueError with what is accepted.
+"""
+
+import re
+from collections.abc import Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from shared.masking import MASK, mask_secrets
+
+MAX_SHOWN_CHARACTERS = 120
+
+_SECRETS = {"REDIS_PASSWORD", "API_KEY"}
+_UNITS = {"ms": "milliseconds", "s": "seconds", "bytes": "bytes", "days": "days"}
+_KEY_PART = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
+_QUEUE_NAME = re.compile(r"[^\s:\x00-\x1f\x7f]{1,100}")
+_HEADER_TOKEN = re.compile(r"[\x21-\x7e]+")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+_RATE_LIMIT = re.compile(r"[1-9][0-9]*/([1-9][0-9]*)?(second|minute|hour|day)s?")
+_MONGODB_URL = re.compile(r"mongodb(\+srv)?://([^/?\s]*@)?[^@/?\s]+(/[^/?\s]*)?(\?\S*)?")
+
+
+def check_redis_url(url: str) -> str:
+    accepted = "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"
+    parts = _split_url(url, accepted)
+    if parts.scheme == "unix":
+        _demand(bool(parts.path), accepted)
+        return url
+    _demand(parts.scheme in ("redis", "rediss") and bool(parts.hostname), accepted)
+    _demand(re.fullmatch(r"/?[0-9]*/?", parts.path) is not None, accepted)
+    return url
+
+
+def check_mongodb_url(url: str) -> str:
+    accepted = "mongodb://HOST:PORT/DATABASE or mongodb+srv://HOST/DATABASE"
+    _demand(_MONGODB_URL.fullmatch(url) is not None, accepted)
+    return url
+
+
+def check_service_url(url: str) -> str:
+    accepted = "http://HOST:PORT or https://HOST:PORT"
+    parts = _split_url(url, accepted)
+    _demand(parts.scheme in ("http", "https") and bool(parts.hostname), accepted)
+    return url.rstrip("/")
+
+
+def check_queue_name(name: str) -> str:
+    _demand(_QUEUE_NAME.fullmatch(name) is not None, "at most 100 characters, no ':' and no spaces")
+    return name
+
+
+def check_queue_prefix(prefix: str) -> str:
+    _demand(_KEY_PART.fullmatch(prefix) is not None, "at most 100 characters, no spaces")
+    return prefix
+
+
+def check_api_key(key: str) -> str:
+    _demand(_HEADER_TOKEN.fullmatch(key) is not None, "printable ASCII without spaces")
+    return key
+
+
+def check_rate_limit(limit: str) -> str:
+    compact = limit.replace(" ", "").lower()
+    accepted = "COUNT/second, COUNT/minute, COUNT/hour or COUNT/day, as 60/minute"
+    _demand(_RATE_LIMIT.fullmatch(compact) is not None, accepted)
+    return compact
+
+
+def check_host(host: str) -> str:
+    bare = host.removeprefix("[").removesuffix("]")
+    _demand(_HOST.fullmatch(bare) is not None, "an IP address or a host name")
+    return bare
+
+
+def describe_error(error: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
+    """Return one line about a wrong value: ``NAME=value: must be …``; secrets are masked.
+
+    An error of several variables together already names them and is returned as it is.
+    """
+    if not error["loc"]:
+        return str(error["ctx"]["error"])
+    field_name = str(error["loc"][0])
+    name = field_name.upper()
+    accepted = (
+        str(error["ctx"]["error"])
+        if error["type"] == "value_error"
+        else _describe_accepted(field_name, fields[field_name])
+    )
+    return f"{name}={_shown(name, str(error['input']))}: must be {accepted}"
+
+
+def _shown(name: str, value: str) -> str:
+    if name in _SECRETS:
+        return MASK
+    if name.endswith("_URL"):
+        # A password may hold anything, also what ends one in a proper URL.
+        value = mask_secrets(re.sub(r"^([a-z+]*://)?.*@", rf"\1{MASK}@", value, flags=re.S | re.I))
+    return "".join(c if c.isprintable() else "?" for c in value)[:MAX_SHOWN_CHARACTERS]
+
+
+def _describe_accepted(field_name: str, field: FieldInfo) -> str:
+    annotation = _plain_type(field.annotation)
+    if get_origin(annotation) is Literal:
+        words = [str(word) for word in get_args(annotation)]
+        return f"{', '.join(words[:-1])} or {words[-1]}"
+    if annotation is bool:
+        return "true or false"
+    if annotation in (int, float):
+        return _describe_range(
+            field_name, "a number" if annotation is float else "a whole number", field
+        )
+    return "a text"
+
+
+def _describe_range(field_name: str, kind: str, field: FieldInfo) -> str:
+    low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
+    high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
+    unit = _UNITS.get(field_name.rsplit("_", 1)[-1])
+    return f"{kind} from {low} to {high}" + (f" ({unit})" if unit else "")
+
+
+def _plain_type(annotation: Any) -> Any:
+    while get_origin(annotation) in (Annotated, Union, UnionType):
+        annotation = next(a for a in get_args(annotation) if a is not NoneType)
+    return annotation
+
+
+def _split_url(url: str, accepted: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises when it is not a port
+    except ValueError as exc:
+        raise ValueError(accepted) from exc
+    return parts
+
+
+def _demand(fits: bool, accepted: str) -> None:
+    if not fits:
+        raise ValueError(accepted)

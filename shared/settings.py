@@ -1,0 +1,213 @@
+"""Everything that can be set from outside: environment variables and ``.env``.
+
+Only composition roots (``server/__main__.py``, ``worker/__main__.py``, the command line) read
+settings; everything else is handed values. ``.env.example`` documents each variable.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import SettingsError
+from shared.setting_values import (
+    check_api_key,
+    check_host,
+    check_mongodb_url,
+    check_queue_name,
+    check_queue_prefix,
+    check_rate_limit,
+    check_redis_url,
+    check_service_url,
+    describe_error,
+)
+
+FETCH_QUEUE = "feed_fetch_queue"
+DAY_MS = 86_400_000
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Count = Annotated[int, Field(ge=0, le=10_000_000)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
+Threads = Annotated[int, Field(ge=1, le=1000)]
+Host = Annotated[str, AfterValidator(check_host)]
+Lowered = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+Uppered = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
+
+
+class Settings(BaseSettings):
+    """The settings of one process, checked. Fields are the variables' names in lower case.
+
+    ``redis_url`` and ``mongodb_url`` are None where no setting names that store: then
+    ``feedmill up`` starts an embedded one, and the single roles refuse to start.
+    An empty variable counts as not set; the environment wins over ``.env``.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        str_strip_whitespace=True,
+    )
+
+    redis_url: Annotated[str, AfterValidator(check_redis_url)] | None = Field(None, repr=False)
+    redis_host: Host | None = None
+    redis_port: Port = 6379
+    redis_password: str | None = Field(None, repr=False)
+    mongodb_url: Annotated[str, AfterValidator(check_mongodb_url)] | None = Field(None, repr=False)
+
+    bull_queue_name: Annotated[str, AfterValidator(check_queue_name)] = "job_import_queue"
+    queue_prefix: Annotated[str, AfterValidator(check_queue_prefix)] = "bull"
+
+    worker_concurrency: Threads = 10
+    worker_batch_size: int = Field(100, ge=1, le=10_000)
+    worker_flush_ms: int = Field(3000, ge=0, le=600_000)
+    worker_rate_limit_max: Count = 100
+    worker_rate_limit_duration_ms: int = Field(1000, ge=1, le=DAY_MS)
+    worker_type: Annotated[Literal["light", "heavy", "all"], Lowered] = "all"
+    worker_lock_ms: int = Field(30_000, ge=1000, le=DAY_MS)
+    worker_stalled_ms: int = Field(1000, ge=100, le=DAY_MS)
+    worker_max_stalled: int = Field(2, ge=0, le=1_000_000)
+
+    job_attempts: int = Field(3, ge=1, le=1000)
+    job_backoff_ms: int = Field(1000, ge=0, le=DAY_MS)
+    job_max_bytes: int = Field(1_048_576, ge=1024, le=8_388_608)
+    keep_completed: Count = 100
+    keep_failed: Count = 500
+    keep_imports_days: Days = 90
+    keep_dead_days: Days = 0
+    heavy_items: Count = 5000
+
+    fetch_interval_s: int = Field(3600, ge=1, le=31_536_000)
+    fetch_concurrency: Threads = 16
+    fetch_per_host: Threads = 2
+    fetch_timeout_s: float = Field(30, ge=0.1, le=280)
+    fetch_max_bytes: int = Field(33_554_432, ge=1024, le=1_073_741_824)
+    fetch_allow_private: bool = False
+
+    api_key: Annotated[str, AfterValidator(check_api_key)] | None = Field(None, repr=False)
+    allow_unauthenticated: bool = False
+    api_rate_limit: Annotated[str, AfterValidator(check_rate_limit)] = "60/minute"
+    host: Host = "127.0.0.1"
+    port: Port = 8000
+    metrics_port: int = Field(0, ge=0, le=65_535)
+    data_dir: Path = Path("data")
+    feedmill_url: Annotated[str, AfterValidator(check_service_url)] | None = None
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Uppered] = "INFO"
+    log_format: Annotated[Literal["console", "json"], Lowered] = "console"
+
+    @property
+    def light_queue(self) -> str:
+        """Name of the item queue that imports use unless they are big or marked heavy."""
+        return self.bull_queue_name
+
+    @property
+    def heavy_queue(self) -> str:
+        """Name of the item queue for big imports."""
+        return f"{self.bull_queue_name}_heavy"
+
+    @property
+    def dead_letter_queue(self) -> str:
+        """Name of the queue that holds the dead letters of both item queues."""
+        return f"{self.bull_queue_name}_dlq"
+
+    @property
+    def fetch_queue(self) -> str:
+        """Name of the queue of feeds to fetch."""
+        return FETCH_QUEUE
+
+    @property
+    def service_url(self) -> str:
+        """Where this machine reaches the server: its own address, loopback when it binds to all."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def named_stores(self) -> tuple[str, str]:
+        """Return the URLs of Redis and MongoDB, for a role that starts none itself.
+
+        Raises:
+            SettingsError: one of them is not named; it says which variable to set.
+        """
+        if self.redis_url is None:
+            raise SettingsError("REDIS_URL is not set: name a Redis, or run 'feedmill up'")
+        if self.mongodb_url is None:
+            raise SettingsError("MONGODB_URL is not set: name a MongoDB, or run 'feedmill up'")
+        return self.redis_url, self.mongodb_url
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_blank_values(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: value
+            for name, value in values.items()
+            if not (isinstance(value, str) and value.strip() == "")
+        }
+
+    @field_validator("data_dir")
+    @classmethod
+    def _expand_home(cls, data_dir: Path) -> Path:
+        return data_dir.expanduser()
+
+    @model_validator(mode="after")
+    def _resolve_redis_url(self) -> Self:
+        if self.redis_url is None and self.redis_host is not None:
+            login = f":{quote(self.redis_password, safe='')}@" if self.redis_password else ""
+            host = f"[{self.redis_host}]" if ":" in self.redis_host else self.redis_host
+            self.redis_url = f"redis://{login}{host}:{self.redis_port}/0"
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_an_open_door(self) -> Self:
+        if self.api_key is None and not self.allow_unauthenticated and not is_loopback(self.host):
+            raise ValueError(
+                f"HOST={self.host} with API_KEY not set: set API_KEY, a loopback HOST (127.0.0.1), "
+                "or ALLOW_UNAUTHENTICATED=true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_colliding_queues(self) -> Self:
+        if self.bull_queue_name == FETCH_QUEUE:
+            raise ValueError(
+                f"BULL_QUEUE_NAME={FETCH_QUEUE}: must be another name, "
+                "this one is the queue of feeds to fetch"
+            )
+        return self
+
+
+def load_settings(env_file: Path | None = Path(".env")) -> Settings:
+    """Read the settings from the environment and, where it is silent, from ``env_file``.
+
+    Raises:
+        SettingsError: the text has one line for each wrong value: the variable, the value (secrets
+            masked) and what is accepted.
+    """
+    try:
+        # A constructor argument of BaseSettings that type checkers cannot see.
+        return Settings(_env_file=env_file)  # type: ignore[call-arg]
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False)
+        lines = [describe_error(error, Settings.model_fields) for error in errors]
+        raise SettingsError("\n".join(lines)) from None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{env_file} cannot be read: {exc}") from exc
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a server bound to ``host`` can be reached from this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
