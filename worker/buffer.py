@@ -1,0 +1,80 @@
+"""Holds items in hand, per queue and source, until a batch of them is worth a round trip."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from shared.clock import Clock
+from worker.decoding import HeldItem
+
+
+@dataclass(slots=True)
+class _SourceBuffer:
+    since_s: float
+    items: deque[HeldItem] = field(default_factory=deque)
+
+
+class Buffer:
+    """Per-source buffers in the order in which their oldest item came.
+
+    Not safe for threads: only the consumer's thread adds and drains.
+    """
+
+    def __init__(self, *, max_items: int, max_age_s: float, clock: Clock) -> None:
+        self._max_items = max_items
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self._buffers: dict[tuple[str, str], _SourceBuffer] = {}
+
+    def __len__(self) -> int:
+        return sum(len(buffer.items) for buffer in self._buffers.values())
+
+    def add(self, item: HeldItem) -> None:
+        """Put an item behind those of its source."""
+        key = (item.queue.name, item.source)
+        buffer = self._buffers.get(key)
+        if buffer is None:
+            buffer = self._buffers[key] = _SourceBuffer(self._clock.monotonic_s())
+        buffer.items.append(item)
+
+    def drain_due(self, *, everything: bool = False) -> list[HeldItem]:
+        """Take the next batch out: all of one queue, at most ``max_items``; empty when none is due.
+
+        Due is a source with a full batch or an item older than ``max_age_s``, or any source with
+        ``everything``. A batch with room left takes along what waits of other sources of its
+        queue: a round trip costs the same for one source as for many.
+        """
+        due = [key for key, buffer in self._buffers.items() if everything or self._is_due(buffer)]
+        if not due:
+            return []
+        queue_name = due[0][0]
+        same_queue = [key for key in self._buffers if key[0] == queue_name]
+        same_queue.sort(key=lambda key: key not in due)
+        batch: list[HeldItem] = []
+        for key in same_queue:
+            self._take(key, batch)
+        return batch
+
+    def next_due_in_s(self) -> float | None:
+        """Return in how many seconds the oldest item is due; None when there is none."""
+        if not self._buffers:
+            return None
+        oldest_s = min(buffer.since_s for buffer in self._buffers.values())
+        return max(0.0, oldest_s + self._max_age_s - self._clock.monotonic_s())
+
+    def discard(self, job_ids: set[str]) -> None:
+        """Drop items whose lock was lost: they are another worker's now."""
+        for key, buffer in list(self._buffers.items()):
+            buffer.items = deque(item for item in buffer.items if item.job.id not in job_ids)
+            if not buffer.items:
+                del self._buffers[key]
+
+    def _is_due(self, buffer: _SourceBuffer) -> bool:
+        is_old = self._clock.monotonic_s() - buffer.since_s >= self._max_age_s
+        return is_old or len(buffer.items) >= self._max_items
+
+    def _take(self, key: tuple[str, str], batch: list[HeldItem]) -> None:
+        buffer = self._buffers[key]
+        while buffer.items and len(batch) < self._max_items:
+            batch.append(buffer.items.popleft())
+        if not buffer.items:
+            del self._buffers[key]

@@ -1,0 +1,192 @@
+"""The worker's loop: claim what there is room for, buffer it, flush what is due."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from shared.clock import Clock
+from shared.errors import QueueError, StoreUnavailable
+from shared.logs import get_logger
+from shared.queue import BlockedBy, JobQueue, RedisConnection, wait_for_work
+from shared.store import Stores
+from worker.batch_runner import BatchRunner, pause_s
+from worker.breaker import Breaker
+from worker.buffer import Buffer
+from worker.burial import BurialRunner
+from worker.flush_pool import FlushPool
+from worker.holdings import Holdings
+from worker.intake import Intake, Taken
+
+log = get_logger("worker.consumer")
+
+# Longest sleep: how late a stop, or work without a marker, may be noticed.
+MAX_REST_S = 1.0
+# While a flush is under way its end may make room, and new jobs may come: look often.
+BUSY_REST_S = 0.05
+STOP_FLUSH_S = 3.0
+# Together with MAX_CLAIM_BYTES in the intake this bounds a worker's memory.
+MAX_HELD_BYTES = 32 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerLimits:
+    """How much one worker may have in hand, and how long."""
+
+    batch_size: int
+    concurrency: int
+
+    @property
+    def max_held(self) -> int:
+        """Most jobs in hand."""
+        return self.batch_size * self.concurrency
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerParts:
+    """What the consumer drives."""
+
+    intake: Intake
+    buffer: Buffer
+    pool: FlushPool
+    batches: BatchRunner
+    burials: BurialRunner
+    holdings: Holdings
+    breaker: Breaker
+    stores: Stores
+
+
+class Consumer:
+    """Drives claims, buffers and flushes on one thread; the flushes run on the pool's."""
+
+    def __init__(
+        self,
+        *,
+        queues: Sequence[JobQueue],
+        wake_connection: RedisConnection,
+        parts: ConsumerParts,
+        limits: ConsumerLimits,
+        clock: Clock,
+    ) -> None:
+        self._queues = list(queues)
+        self._wake_connection = wake_connection
+        self._parts = parts
+        self._limits = limits
+        self._clock = clock
+        self._abandon = threading.Event()
+        self._is_draining = False
+        self._failures = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until ``stop`` is set, then hand over; returns within about 4 s of it."""
+        while not stop.is_set():
+            try:
+                seen_finished = self._parts.pool.finished
+                taken = self.step()
+                self._failures = 0
+                self._rest(taken, seen_finished, stop)
+            except QueueError as exc:
+                self._failures += 1
+                log.warning("queue_unavailable", error=str(exc), failures=self._failures)
+                self._clock.wait(stop, pause_s(self._failures))
+            except StoreUnavailable as exc:
+                self._parts.breaker.trip(str(exc))
+        self.hand_over()
+
+    def step(self) -> list[Taken]:
+        """Claim once from each queue, buffer, and give what is due to the pool."""
+        parts = self._parts
+        lost = parts.holdings.take_lost()
+        if lost:
+            parts.buffer.discard(lost)
+        taken = self._take_all()
+        for one in taken:
+            for item in one.items:
+                parts.buffer.add(item)
+            if one.dying:
+                parts.pool.submit(partial(parts.burials.run, one.dying, self._abandon))
+        self._submit_due(everything=self._nothing_else_waits(taken))
+        return taken
+
+    def hand_over(self) -> None:
+        """Flush what is held, 3 s at most; release the rest in one call a queue."""
+        parts = self._parts
+        if not parts.breaker.is_open:
+            self._submit_due(everything=True)
+            parts.pool.wait_until_idle(STOP_FLUSH_S)
+        self._abandon.set()
+        parts.pool.close()
+        for queue, locks in parts.holdings.by_queue():
+            try:
+                queue.release_many(locks)
+            except QueueError as exc:
+                log.warning("release_failed", queue=queue.name, jobs=len(locks), error=str(exc))
+            else:
+                parts.holdings.remove(queue, locks)
+                log.info("jobs_released", queue=queue.name, jobs=len(locks))
+
+    def _take_all(self) -> list[Taken]:
+        held = len(self._parts.holdings)
+        if held == 0:
+            self._is_draining = False
+        if self._is_draining or self._parts.breaker.is_open:
+            return []
+        taken: list[Taken] = []
+        for queue in self._queues:
+            room = self._room()
+            if room < min(self._limits.batch_size, self._limits.max_held):
+                break
+            one = self._take(queue, room)
+            taken.append(one)
+            # A job that stalled too often runs alone: nothing else may be in hand with it.
+            if one.has_solo or one.blocked_by is BlockedBy.SOLO:
+                self._is_draining = True
+                break
+        return taken
+
+    def _take(self, queue: JobQueue, room: int) -> Taken:
+        is_alone = len(self._parts.holdings) == 0
+        # Of several queues the later ones leave room, so that a big import delays no small one.
+        is_last_of_many = len(self._queues) > 1 and queue is self._queues[-1]
+        limit = max(1, room // 2) if is_last_of_many else room
+        return self._parts.intake.take(queue, limit, accept_solo=is_alone)
+
+    def _room(self) -> int:
+        if self._parts.holdings.held_bytes >= MAX_HELD_BYTES:
+            return 0
+        return self._limits.max_held - len(self._parts.holdings)
+
+    def _nothing_else_waits(self, taken: Sequence[Taken]) -> bool:
+        """Tell whether waiting for a fuller batch is in vain."""
+        if self._is_draining:
+            return True
+        could_claim_more = any(one.blocked_by is None for one in taken) or not taken
+        return not could_claim_more and self._parts.pool.is_idle
+
+    def _submit_due(self, *, everything: bool) -> None:
+        while batch := self._parts.buffer.drain_due(everything=everything):
+            self._parts.pool.submit(partial(self._parts.batches.run, batch, self._abandon))
+
+    def _rest(self, taken: Sequence[Taken], seen_finished: int, stop: threading.Event) -> None:
+        """Wait for what can bring work: a finished flush, an item's age, a new job, the time."""
+        parts = self._parts
+        if any(one.blocked_by is None for one in taken) and self._room() > 0:
+            return
+        if len(parts.holdings) > 0:
+            due_in_s = parts.buffer.next_due_in_s()
+            rest_s = BUSY_REST_S if due_in_s is None else min(BUSY_REST_S, due_in_s)
+            parts.pool.wait_for_change(seen_finished, rest_s)
+        elif parts.breaker.is_open:
+            self._clock.wait(stop, MAX_REST_S)
+            parts.stores.probe_write(self._clock.now())
+            parts.breaker.close()
+        else:
+            self._wait_for_jobs(taken, stop)
+
+    def _wait_for_jobs(self, taken: Sequence[Taken], stop: threading.Event) -> None:
+        retries_ms = [one.retry_in_ms for one in taken if one.retry_in_ms is not None]
+        rest_s = min([MAX_REST_S, *(retry_ms / 1000 for retry_ms in retries_ms)])
+        if any(one.blocked_by is BlockedBy.RATE_LIMIT for one in taken):
+            self._clock.wait(stop, rest_s)
+        else:
+            wait_for_work(self._wake_connection, self._queues, rest_s)

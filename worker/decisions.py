@@ -1,0 +1,82 @@
+"""What to do with one item, given what is stored about it. Pure: the highest revision wins."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.store.dead_letters import DeadLetter
+from shared.store.items import StoredVersion, WriteKind
+from worker.decoding import HeldItem
+
+
+class Outcome(StrEnum):
+    """How an item of an import ends; the names of the counts in the interface."""
+
+    NEW = "new"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    SUPERSEDED = "superseded"
+    DEAD = "dead"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The write that an item needs (None: none), and how it ends when that is done."""
+
+    write: WriteKind | None
+    outcome: Outcome
+
+
+def decide(item: HeldItem, stored: StoredVersion | None, letter: DeadLetter | None) -> Decision:
+    """Decide one item by what MongoDB holds of it.
+
+    An item that an operator removed at this revision or a later one, or whose death at this
+    revision in this import is on record already, is not written: neither may come back.
+    """
+    is_behind = stored is None or stored.revision < item.revision
+    if letter is not None and is_behind:
+        if letter.removed_since(item.revision):
+            return Decision(None, Outcome.REMOVED)
+        if letter.died_in(item.import_id, item.revision):
+            return Decision(None, Outcome.DEAD)
+    if stored is None:
+        return Decision(WriteKind.INSERT, Outcome.NEW)
+    if not is_behind:
+        return Decision(None, _already_stored(item, stored))
+    if stored.content_hash == item.content_hash:
+        return Decision(WriteKind.RAISE, Outcome.UNCHANGED)
+    return Decision(WriteKind.UPDATE, Outcome.UPDATED)
+
+
+def _already_stored(item: HeldItem, stored: StoredVersion) -> Outcome:
+    if item.import_id is not None and stored.created_by == item.import_id:
+        return Outcome.NEW
+    if item.import_id is not None and stored.modified_by == item.import_id:
+        return Outcome.UPDATED
+    if stored.content_hash == item.content_hash:
+        return Outcome.UNCHANGED
+    return Outcome.SUPERSEDED
+
+
+def newest_by_id(items: list[HeldItem]) -> dict[str, HeldItem]:
+    """Return per item id the one with the highest revision: two writes of one document in an
+    unordered batch would race."""
+    newest: dict[str, HeldItem] = {}
+    for item in items:
+        rival = newest.get(item.item_id)
+        if rival is None or rival.revision < item.revision:
+            newest[item.item_id] = item
+    return newest
+
+
+def decide_all(
+    items: Mapping[str, HeldItem],
+    stored: Mapping[str, StoredVersion],
+    letters: Mapping[str, DeadLetter],
+) -> dict[str, Decision]:
+    """Decide a batch, by item id."""
+    return {
+        item_id: decide(item, stored.get(item_id), letters.get(item_id))
+        for item_id, item in items.items()
+    }

@@ -1,0 +1,55 @@
+"""Extends the locks of everything in hand, whatever the flushes are doing."""
+
+import threading
+
+from shared.clock import Clock
+from shared.errors import QueueError
+from shared.logs import get_logger
+from shared.queue import Lock
+from worker.holdings import Holdings
+
+log = get_logger("worker.heartbeat")
+
+# Three chances within one lock time: two beats may fail before a lock runs out.
+BEATS_PER_LOCK = 3
+
+
+class Heartbeat:
+    """A thread that beats three times a lock time. It never dies of an error."""
+
+    def __init__(self, holdings: Holdings, *, lock_ms: int, clock: Clock) -> None:
+        self._holdings = holdings
+        self._lock_ms = lock_ms
+        self._clock = clock
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; at most one beat under way is waited for."""
+        self._stopped.set()
+        self._thread.join(timeout=1.0)
+
+    def beat(self) -> None:
+        """Extend all locks once, one call a queue; those that are lost leave the holdings.
+
+        Raises:
+            QueueUnavailable: some may not be extended; the next beat tries again.
+        """
+        for queue, locks in self._holdings.by_queue():
+            lost_ids = set(queue.extend_many(locks, lock_ms=self._lock_ms))
+            lost: list[Lock] = [lock for lock in locks if lock.job_id in lost_ids]
+            if lost:
+                self._holdings.mark_lost(queue, lost)
+                log.warning("locks_lost", queue=queue.name, jobs=len(lost))
+
+    def _run(self) -> None:
+        pause_s = self._lock_ms / 1000 / BEATS_PER_LOCK
+        while not self._clock.wait(self._stopped, pause_s):
+            try:
+                self.beat()
+            except QueueError as exc:
+                log.warning("heartbeat_failed", error=str(exc))

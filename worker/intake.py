@@ -1,0 +1,145 @@
+"""From a queue into the hand: claim, decode, give foreign jobs a revision."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from shared.errors import ItemError
+from shared.queue import BlockedBy, Claim, ClaimedJob, JobQueue, Lock, RateLimit
+from shared.store import SourceStore
+from worker.dead_letterer import DyingJob, dying_unread
+from worker.decoding import HeldItem, decode_data, hold_item
+from worker.holdings import Holdings
+
+# One script call stays within a few milliseconds.
+MAX_CLAIM_JOBS = 500
+MAX_CLAIM_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Taken:
+    """What one claim brought: items to buffer, jobs that cannot be read, and why not more."""
+
+    items: list[HeldItem] = field(default_factory=list)
+    dying: list[DyingJob] = field(default_factory=list)
+    has_solo: bool = False
+    blocked_by: BlockedBy | None = None
+    retry_in_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    job: ClaimedJob
+    data: dict[str, Any]
+
+
+class Intake:
+    """Claims jobs and makes items of them; all of them are in the holdings when it returns."""
+
+    def __init__(
+        self,
+        *,
+        holdings: Holdings,
+        sources: SourceStore,
+        lock_ms: int,
+        max_item_bytes: int,
+        rate_limit: RateLimit | None,
+    ) -> None:
+        self._holdings = holdings
+        self._sources = sources
+        self._lock_ms = lock_ms
+        self._max_item_bytes = max_item_bytes
+        self._rate_limit = rate_limit
+        self._worker_id = uuid4().hex
+        self._claims = 0
+
+    def take(self, queue: JobQueue, limit: int, *, accept_solo: bool) -> Taken:
+        """Claim up to ``limit`` jobs of a queue.
+
+        Raises:
+            QueueUnavailable: whatever was claimed is in nobody's hand; its locks run out.
+            StoreUnavailable: no revision could be drawn for foreign jobs; what was claimed was
+                released.
+        """
+        claim = self._claim(queue, min(limit, MAX_CLAIM_JOBS), accept_solo=accept_solo)
+        locks = [Lock(job.id, job.token) for job in claim.jobs]
+        sizes_bytes = [len(job.raw_data) for job in claim.jobs]
+        self._holdings.add(queue, dict(zip(locks, sizes_bytes, strict=True)))
+        taken = Taken(blocked_by=claim.blocked_by, retry_in_ms=claim.retry_in_ms)
+        taken.has_solo = any(job.is_solo for job in claim.jobs)
+        try:
+            self._hold(queue, claim.jobs, taken)
+        except Exception:
+            self._holdings.remove(queue, locks)
+            queue.release_many(locks)
+            raise
+        return taken
+
+    def _claim(self, queue: JobQueue, limit: int, *, accept_solo: bool) -> Claim:
+        self._claims += 1
+        return queue.claim(
+            limit=limit,
+            lock_ms=self._lock_ms,
+            token=f"{self._worker_id}:{self._claims}",
+            max_bytes=MAX_CLAIM_BYTES,
+            rate_limit=self._rate_limit,
+            accept_solo=accept_solo,
+        )
+
+    def _hold(self, queue: JobQueue, jobs: Sequence[ClaimedJob], taken: Taken) -> None:
+        read = self._read(queue, jobs, taken)
+        drawn = self._draw_revisions(queue, read)
+        for entry in read:
+            revision = entry.job.revision or drawn.get(entry.job.id)
+            if revision is None:
+                continue  # its lock was lost before it had a revision: another worker's now
+            try:
+                taken.items.append(hold_item(queue, entry.job, entry.data, revision))
+            except ItemError as exc:
+                taken.dying.append(_dying(queue, entry, revision, exc))
+
+    def _read(self, queue: JobQueue, jobs: Sequence[ClaimedJob], taken: Taken) -> list[_Read]:
+        read: list[_Read] = []
+        for job in jobs:
+            try:
+                read.append(_Read(job, decode_data(job, self._max_item_bytes)))
+            except ItemError as exc:
+                taken.dying.append(dying_unread(queue, job, exc))
+        return read
+
+    def _draw_revisions(self, queue: JobQueue, read: Sequence[_Read]) -> Mapping[str, int]:
+        """Give each job that has none a revision, once for its life; answers them by job id."""
+        foreign = [entry for entry in read if not entry.job.revision]
+        if not foreign:
+            return {}
+        wanted = Counter(str(entry.data["source"]) for entry in foreign)
+        fresh = {
+            source: iter(self._sources.draw_revisions(source, count))
+            for source, count in wanted.items()
+        }
+        proposed = [
+            (Lock(entry.job.id, entry.job.token), next(fresh[str(entry.data["source"])]))
+            for entry in foreign
+        ]
+        stored = queue.assign_revisions(proposed)
+        return {
+            entry.job.id: revision
+            for entry, revision in zip(foreign, stored, strict=True)
+            if revision is not None
+        }
+
+
+def _dying(queue: JobQueue, entry: _Read, revision: int, error: ItemError) -> DyingJob:
+    unread = dying_unread(queue, entry.job, error)
+    return DyingJob(
+        queue=queue,
+        job=entry.job,
+        source=entry.data["source"],
+        guid=entry.data["guid"],
+        revision=revision,
+        import_id=unread.import_id,
+        content_hash=unread.content_hash,
+        error=error,
+    )
