@@ -1,0 +1,27 @@
+"""The job that makes a fetch thread fetch one feed for one import."""
+
+from shared.queue import NewJob
+
+FETCH_JOB_NAME = "fetch"
+FETCH_ATTEMPTS = 3
+FETCH_BACKOFF_MS = 1000
+
+
+def fetch_job_id(source: str) -> str:
+    """Return the id of a feed's fetch job: one at a time for each feed."""
+    return f"feed#{source}"
+
+
+def fetch_job(
+    source: str, import_id: str, *, keep_completed: int = 100, keep_failed: int = 500
+) -> NewJob:
+    """Return the fetch job of an import; ``keep_…`` say how many ended jobs the queue keeps."""
+    return NewJob(
+        id=fetch_job_id(source),
+        name=FETCH_JOB_NAME,
+        data={"source": source, "import_id": import_id},
+        attempts=FETCH_ATTEMPTS,
+        backoff_ms=FETCH_BACKOFF_MS,
+        keep_completed=keep_completed,
+        keep_failed=keep_failed,
+    )

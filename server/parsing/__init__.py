@@ -1,0 +1,37 @@
+"""Turn feed bytes into entries. Pure: no network, no clock, no queue.
+
+``parse_feed`` is the only door; ``isolation`` runs it in a process of its own.
+"""
+
+import dataclasses
+from datetime import datetime
+
+from server.parsing.decoding import decode_document
+from server.parsing.detection import cut_leading_noise, is_json
+from server.parsing.json_feed import parse_json_feed
+from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
+from server.parsing.xml_feed import parse_xml
+
+__all__ = ["ParsedEntry", "ParsedFeed", "RejectedEntry", "parse_feed"]
+
+
+def parse_feed(
+    body: bytes, *, content_type: str | None, url: str | None, now: datetime
+) -> ParsedFeed:
+    """Return the entries of an RSS, RDF, Atom or JSON Feed document, in document order.
+
+    Pure: equal arguments give equal feeds. ``content_type`` is the HTTP header, ``url`` the address
+    that relative links are resolved against last, ``now`` the time that dates are judged by.
+    Damage costs the entries that it touches, as ``rejected`` and ``is_whole`` tell.
+
+    Raises:
+        ParseError: the document is not a feed, or is refused; ``kind`` says which.
+    """
+    text, warning = decode_document(body, content_type)
+    if is_json(text):
+        feed = parse_json_feed(text, url=url, now=now)
+    else:
+        feed = parse_xml(cut_leading_noise(text), url=url, now=now)
+    if warning is None:
+        return feed
+    return dataclasses.replace(feed, warnings=(warning, *feed.warnings))

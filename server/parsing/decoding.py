@@ -1,0 +1,139 @@
+"""Bytes to text: byte order mark, HTTP's charset, the XML declaration, UTF-8, windows-1252."""
+
+import codecs
+import re
+from collections.abc import Iterator
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# How `<` begins in the wide encodings when there is no mark.
+_WIDE_STARTS = (
+    (b"<\x00\x00\x00", "utf-32-le"),
+    (b"\x00\x00\x00<", "utf-32-be"),
+    (b"<\x00", "utf-16-le"),
+    (b"\x00<", "utf-16-be"),
+)
+# Supersets that publishers mean when they name the smaller one.
+_MEANT = {
+    "iso8859-1": "windows-1252",
+    "ascii": "windows-1252",
+    "cp1252": "windows-1252",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+}
+# Text encodings in name only, or ways to smuggle `<` past a reader.
+_REFUSED = frozenset(
+    {"utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"}
+)
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_DECLARATION = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)[\"']")
+_LONGEST_DECLARATION = 512
+_WESTERN_BYTES = "feedmill.western_bytes"
+
+# The characters that windows-1252 has where ISO 8859-1 has control codes: publishers write the
+# codes and mean the characters.
+C1_MEANT = {code: bytes([code]).decode("cp1252", "ignore") or None for code in range(0x80, 0xA0)}
+_C1 = re.compile("[\x80-\x9f]")
+
+
+def decode_document(body: bytes, content_type: str | None) -> tuple[str, str | None]:
+    """Return the text of a document and a warning, if its encoding had to be guessed or mended.
+
+    Never fails: bytes that fit nothing else are read as windows-1252, each for itself, so that one
+    wrong byte changes nothing around it. The byte order mark, leading blanks and NUL characters
+    are left out.
+    """
+    declared = None
+    for name in _candidates(body, content_type):
+        declared = declared or name
+        text = _decode(body, name)
+        if text is not None:
+            return _trim(text), None if name == declared else f"encoding is {name}, not {declared}"
+    mended = _replace_few(body, declared or "utf-8")
+    if mended is not None:
+        return _trim(mended), f"bytes that are not {declared} were replaced"
+    text = _trim(body.decode("utf-8", _WESTERN_BYTES))
+    return text, f"bytes that are not {declared} were read as windows-1252"
+
+
+def _read_western_byte(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return _decode_western(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_WESTERN_BYTES, _read_western_byte)
+
+
+def _replace_few(body: bytes, name: str) -> str | None:
+    """Return the text in a declared encoding other than UTF-8, if it fits but for a few bytes."""
+    codec = _text_codec(name)
+    if codec is None or codec.startswith("utf-8"):
+        return None
+    text = body.decode(codec, "replace")
+    return text if "<" in text and text.count("\ufffd") * 100 < len(text) else None
+
+
+def mend_c1(text: str) -> str:
+    """Replace C1 control codes by the windows-1252 characters that were meant."""
+    if text.isascii() or _C1.search(text) is None:
+        return text
+    return text.translate(C1_MEANT)
+
+
+def _candidates(body: bytes, content_type: str | None) -> Iterator[str]:
+    for mark, name in _MARKS:
+        if body.startswith(mark):
+            yield name
+            break
+    charset = _CHARSET.search(content_type or "")
+    if charset:
+        yield charset[1]
+    yield from _undeclared_wide(body)
+    declaration = _DECLARATION.match(body[:_LONGEST_DECLARATION].removeprefix(codecs.BOM_UTF8))
+    if declaration:
+        yield declaration[1].decode("ascii", "replace")
+    yield "utf-8"
+
+
+def _undeclared_wide(body: bytes) -> Iterator[str]:
+    for start, name in _WIDE_STARTS:
+        if body.startswith(start):
+            yield name
+            return
+
+
+def _decode(body: bytes, name: str) -> str | None:
+    codec = _text_codec(name)
+    if codec is None:
+        return None
+    if codec == "windows-1252":
+        text = _decode_western(body)
+    else:
+        try:
+            text = body.decode(codec)
+        except (UnicodeError, LookupError):
+            return None
+    # A wrong wide or exotic encoding decodes without complaint, into anything but markup.
+    return text if not body or "<" in text or "{" in text or "[" in text else None
+
+
+def _text_codec(name: str) -> str | None:
+    try:
+        codec = codecs.lookup(name).name
+    except (LookupError, ValueError):
+        return None
+    return None if codec in _REFUSED else _MEANT.get(codec, codec)
+
+
+def _decode_western(body: bytes) -> str:
+    return mend_c1(body.decode("latin-1"))
+
+
+def _trim(text: str) -> str:
+    return text.removeprefix("\ufeff").replace("\x00", "").lstrip()

@@ -1,0 +1,208 @@
+"""JSON Feed 1.0 and 1.1 to entries. A value of a wrong type rejects its item, not the feed."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from server.parsing.date_reader import DateReader
+from server.parsing.guids import choose_guid, hash_guid, identifying_texts
+from server.parsing.links import resolve_link
+from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
+from shared.errors import ItemError, ParseError
+from shared.models import Enclosure, ExtraField, FeedItem
+
+_ADDRESS = "jsonfeed.org/version/"
+_KNOWN = frozenset(
+    {
+        "id", "url", "external_url", "title", "content_html", "content_text", "summary",
+        "date_published", "date_modified", "author", "authors", "tags", "attachments",
+    }
+)  # fmt: skip
+
+
+def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
+    """Read a document that begins like JSON.
+
+    Raises:
+        ParseError: ``json_error``: not JSON, or JSON that is no feed.
+    """
+    feed = _load(text)
+    reader = _ItemReader(feed, url=url, dates=DateReader(now))
+    entries: list[ParsedEntry] = []
+    rejected: list[RejectedEntry] = []
+    for value in feed["items"]:
+        try:
+            entries.append(reader.read(value))
+        except ItemError as exc:
+            rejected.append(_reject(value, str(exc)))
+    title = feed.get("title")
+    return ParsedFeed(
+        format="json_feed",
+        version=feed["version"].rpartition("/")[2],
+        title=title if isinstance(title, str) else None,
+        entries=tuple(entries),
+        rejected=tuple(rejected),
+        warnings=reader.dates.warnings(),
+    )
+
+
+def _load(text: str) -> dict[str, Any]:
+    try:
+        feed = orjson.loads(text.encode("utf-8", "surrogatepass"))
+    except orjson.JSONDecodeError as exc:
+        raise ParseError("json_error", f"not valid JSON: {exc}") from exc
+    is_feed = isinstance(feed, dict) and _ADDRESS in str(feed.get("version"))
+    if not is_feed or not isinstance(feed.get("items"), list):
+        raise ParseError("json_error", "the JSON document is not a JSON Feed")
+    return {**feed, "version": str(feed["version"])}
+
+
+class _ItemReader:
+    """Reads the items of one document, which share its bases and its clock."""
+
+    def __init__(self, feed: Mapping[str, Any], *, url: str | None, dates: DateReader) -> None:
+        home, own = feed.get("home_page_url"), feed.get("feed_url")
+        self._home = home if isinstance(home, str) else None
+        self._url = url
+        self._feed_urls = frozenset(text for text in (url, own) if isinstance(text, str))
+        self.dates = dates
+
+    def read(self, value: object) -> ParsedEntry:
+        """Return an item as an entry.
+
+        Raises:
+            ItemError: ``unreadable``, for values of a wrong type or an item without identity.
+        """
+        if not isinstance(value, dict):
+            raise ItemError("unreadable", f"the item is {_kind(value)}, not an object")
+        written_guid = _identity(value)
+        written_link = _text(value, "url") or _text(value, "external_url")
+        published, updated = _text(value, "date_published"), _text(value, "date_modified")
+        item = FeedItem(
+            guid="",
+            link=self._resolve(written_link),
+            title=_text(value, "title"),
+            summary=_text(value, "summary"),
+            content=_text(value, "content_html") or _text(value, "content_text"),
+            author=_authors(value),
+            categories=_tags(value),
+            enclosures=_enclosures(value),
+            published_at=self.dates.read(published),
+            updated_at=self.dates.read(updated),
+            extra=_extra(value),
+        )
+        chosen = choose_guid(
+            written_guid=written_guid,
+            written_link=written_link,
+            enclosure_url=item.enclosures[0].url if item.enclosures else None,
+            fallback=identifying_texts(item, published or updated),
+            feed_urls=self._feed_urls,
+        )
+        if chosen is None:
+            raise ItemError("unreadable", "the item is empty")
+        return ParsedEntry(replace(item, guid=chosen[0]), written_guid, written_link, chosen[1])
+
+    def _resolve(self, link: str | None) -> str | None:
+        return resolve_link(link, bases=(self._home, self._url)) if link else None
+
+
+def _reject(value: object, reason: str) -> RejectedEntry:
+    """Return the rejected item under its id, or a hash of all it says: never its position."""
+    fields = value if isinstance(value, dict) else {}
+    texts = {name: fields.get(name) for name in ("id", "url", "title")}
+    known = {name: text for name, text in texts.items() if isinstance(text, str)}
+    chosen = choose_guid(
+        written_guid=known.get("id"),
+        written_link=known.get("url"),
+        enclosure_url=None,
+        fallback=(orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode(),),
+        feed_urls=frozenset(),
+    )
+    guid = chosen[0] if chosen is not None else hash_guid(())
+    return RejectedEntry(guid, reason, title=known.get("title"), link=known.get("url"))
+
+
+def _identity(value: Mapping[str, Any]) -> str | None:
+    written = value.get("id")
+    # Version 1 says that a number is to be read as text.
+    if isinstance(written, int | float) and not isinstance(written, bool):
+        return str(written)
+    return _text(value, "id")
+
+
+def _text(value: Mapping[str, Any], name: str) -> str | None:
+    text = value.get(name)
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise ItemError("unreadable", f"{name!r} is {_kind(text)}, not a string")
+    return text.strip() or None
+
+
+def _list(value: Mapping[str, Any], name: str) -> list[Any]:
+    values = value.get(name)
+    if values is None:
+        return []
+    if not isinstance(values, list):
+        raise ItemError("unreadable", f"{name!r} is {_kind(values)}, not a list")
+    return values
+
+
+def _objects(value: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    values = _list(value, name)
+    for each in values:
+        if not isinstance(each, dict):
+            raise ItemError("unreadable", f"{name!r} holds {_kind(each)}, not an object")
+    return values
+
+
+def _authors(value: Mapping[str, Any]) -> str | None:
+    people = _objects(value, "authors")
+    if not people and value.get("author") is not None:
+        people = _objects({"author": [value["author"]]}, "author")
+    names = [_text(person, "name") or _text(person, "url") for person in people]
+    return ", ".join(dict.fromkeys(name for name in names if name)) or None
+
+
+def _tags(value: Mapping[str, Any]) -> tuple[str, ...]:
+    tags = _list(value, "tags")
+    if not all(isinstance(tag, str) for tag in tags):
+        raise ItemError("unreadable", "'tags' holds something other than strings")
+    return tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+
+
+def _enclosures(value: Mapping[str, Any]) -> tuple[Enclosure, ...]:
+    enclosures = []
+    for attachment in _objects(value, "attachments"):
+        url = _text(attachment, "url")
+        size = attachment.get("size_in_bytes")
+        length = int(size) if isinstance(size, int | float) and 0 <= size < 2**63 else None
+        if url:
+            enclosures.append(Enclosure(url, _text(attachment, "mime_type"), length))
+    return tuple(enclosures)
+
+
+def _extra(value: Mapping[str, Any]) -> tuple[ExtraField, ...]:
+    """Return what is left: strings as they are, lists one by one, all else as JSON."""
+    fields: list[ExtraField] = []
+    for name, content in value.items():
+        if name not in _KNOWN and content is not None:
+            values = content if isinstance(content, list) else [content]
+            fields.extend(ExtraField(name, _as_text(each)) for each in values)
+    if value.get("url") and value.get("external_url"):
+        fields.append(ExtraField("external_url", str(value["external_url"])))
+    return tuple(field for field in fields if field.value)
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _kind(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return "null" if value is None else names.get(type(value), "a number")

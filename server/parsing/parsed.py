@@ -1,0 +1,62 @@
+"""What parsing gives: a feed, its entries, and the ones that could not be read."""
+
+from dataclasses import dataclass
+
+from shared.models import FeedItem
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedEntry:
+    """One entry that can be imported.
+
+    ``written_guid`` and ``written_link`` are the texts as they stand in the document, resolved
+    against nothing, because identity must not depend on where a document was fetched from.
+    ``guid_rung`` names what ``item.guid`` was made of: ``guid``, ``link``, ``enclosure``, ``hash``.
+    """
+
+    item: FeedItem
+    written_guid: str | None
+    written_link: str | None
+    guid_rung: str
+
+    @property
+    def link(self) -> str | None:
+        """The item's link, absolute where the document or its address gave a base."""
+        return self.item.link
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedEntry:
+    """One entry that cannot be imported, with the reason for people.
+
+    ``guid`` never depends on the entry's position: the written one, a fallback, or a hash of what
+    could be read of it. ``is_cut`` marks the entry in which a damaged document breaks off.
+    """
+
+    guid: str
+    reason: str
+    is_cut: bool = False
+    title: str | None = None
+    link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFeed:
+    """A document that was recognised as a feed.
+
+    ``format`` is ``rss``, ``atom``, ``rdf``, ``cdf`` or ``json_feed``. ``entries`` stand in
+    document order. ``is_whole`` is False when the document is damaged and only the entries before
+    the damage were taken: it then says nothing about entries that it does not hold. ``ttl_s``,
+    ``skip_hours`` (UTC) and ``skip_days`` are the publisher's wishes about polling.
+    """
+
+    format: str
+    version: str
+    title: str | None
+    entries: tuple[ParsedEntry, ...]
+    rejected: tuple[RejectedEntry, ...] = ()
+    warnings: tuple[str, ...] = ()
+    is_whole: bool = True
+    ttl_s: int | None = None
+    skip_hours: frozenset[int] = frozenset()
+    skip_days: frozenset[str] = frozenset()

@@ -1,0 +1,95 @@
+"""A process that parses one document at a time and can be killed without harm.
+
+Started by ``isolation.ParserPool`` with a fresh interpreter: ``python -m
+server.parsing.parser_process CPU_S MEMORY_BYTES``. Requests come in on standard input, answers go
+out where standard output was. It ends when its input closes, even in the middle of a document, so
+that nothing is left behind however the server died.
+"""
+
+import os
+import pickle
+import queue
+import resource
+import signal
+import sys
+import threading
+
+from server.parsing import ParsedFeed, parse_feed
+from server.parsing.frames import read_frame, write_frame
+from shared.errors import ParseError
+
+# A process that grew beyond this answers and makes way for a small one.
+RETIRE_ABOVE_BYTES = 400 * 1024 * 1024
+
+Answer = tuple[ParsedFeed | tuple[str, str], bool]
+
+
+def main() -> None:
+    """Serve until the input closes."""
+    cpu_s, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
+    output = _take_output()
+    _limit_memory(memory_bytes)
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+    is_retiring = False
+    while not is_retiring:
+        request = requests.get()
+        _limit_cpu(cpu_s)
+        outcome = _parse(request)
+        is_retiring = _is_grown()
+        write_frame(output, pickle.dumps((outcome, is_retiring), pickle.HIGHEST_PROTOCOL))
+
+
+def _take_output() -> int:
+    """Keep the answers' channel to ourselves: whatever prints goes to standard error."""
+    output = os.dup(1)
+    os.dup2(2, 1)
+    return output
+
+
+def _read_requests(requests: "queue.SimpleQueue[bytes]") -> None:
+    while (request := read_frame(0)) is not None:
+        requests.put(request)
+    os._exit(0)
+
+
+def _parse(request: bytes) -> ParsedFeed | tuple[str, str]:
+    """Return the feed, or the kind and reason of its refusal."""
+    try:
+        body, content_type, url, now = pickle.loads(request)
+        return parse_feed(body, content_type=content_type, url=url, now=now)
+    except ParseError as exc:
+        return exc.kind, str(exc)
+    except MemoryError:
+        return "limits", "the document takes too much memory"
+    except RecursionError:
+        return "refused", "elements are nested too deep"
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    _set_soft_limit(resource.RLIMIT_AS, memory_bytes)
+    _set_soft_limit(resource.RLIMIT_CORE, 0)
+    # Nothing here has a reason to write a file.
+    _set_soft_limit(resource.RLIMIT_FSIZE, 0)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+
+
+def _limit_cpu(cpu_s: int) -> None:
+    """Allow this document ``cpu_s`` seconds beyond what the earlier ones used."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _set_soft_limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + cpu_s)
+
+
+def _set_soft_limit(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (soft, hard))
+
+
+def _is_grown() -> bool:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > RETIRE_ABOVE_BYTES
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Mend the small faults that make feeds ill-formed, and change nothing else.
+
+A mended document is then read by the same strict reader as a sound one, so that a feed which
+alternates between valid and invalid gives the same items, hashes and ids.
+"""
+
+import re
+from html.entities import html5
+
+from server.parsing.names import USUAL_ADDRESSES
+
+# Where `&` and stray characters mean what they say, or nothing at all.
+_VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL)
+_AMPERSAND = re.compile(r"&(?:#(?P<decimal>\d+);|#[xX](?P<hex>[0-9a-fA-F]+);|(?P<name>\w+);|)")
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_PREDEFINED = frozenset({"amp", "lt", "gt", "quot", "apos"})
+_ROOT = re.compile(r"<[A-Za-z_][\w.:-]*")
+_USED_PREFIX = re.compile(r"</?([A-Za-z_][\w.-]*):[A-Za-z_]|[\s\"']([A-Za-z_][\w.-]*):[\w.-]+\s*=")
+_MARKUP_OF_XML = frozenset({"xml", "xmlns"})
+_UNKNOWN_ADDRESS = "urn:undeclared:"
+
+
+def repair_document(text: str) -> str:
+    """Return ``text`` with its references, characters and namespace prefixes mended.
+
+    Bare ampersands are escaped, HTML's entities written out, references and characters that XML
+    forbids left out, undeclared prefixes declared. A sound document comes back with equal meaning.
+    """
+    text = _NOT_XML.sub("", text)
+    return _declare_prefixes(_mend_references(text))
+
+
+def _mend_references(text: str) -> str:
+    pieces = []
+    position = 0
+    for verbatim in _VERBATIM.finditer(text):
+        pieces.append(_AMPERSAND.sub(_mend_reference, text[position : verbatim.start()]))
+        pieces.append(verbatim[0])
+        position = verbatim.end()
+    pieces.append(_AMPERSAND.sub(_mend_reference, text[position:]))
+    return "".join(pieces)
+
+
+def _mend_reference(match: re.Match[str]) -> str:
+    reference = match[0]
+    if match["name"]:
+        if match["name"] in _PREDEFINED:
+            return reference
+        return _escape(html5.get(f"{match['name']};", reference))
+    digits = match["decimal"] or match["hex"]
+    if digits is None:
+        return "&amp;"
+    # A number of thousands of digits is not worth converting: no character has more than seven.
+    if len(digits.lstrip("0")) > 7:
+        return ""
+    code = int(digits, 10 if match["decimal"] else 16)
+    return f"&#{code};" if _is_xml_character(code) else ""
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _is_xml_character(code: int) -> bool:
+    return (
+        code in (9, 10, 13)
+        or 0x20 <= code <= 0xD7FF
+        or 0xE000 <= code <= 0xFFFD
+        or (0x10000 <= code <= 0x10FFFF)
+    )
+
+
+def _declare_prefixes(text: str) -> str:
+    root = _find_root(text)
+    if root is None:
+        return text
+    start_tag = text[root.start() : text.find(">", root.end()) + 1]
+    used = {first or second for first, second in _USED_PREFIX.findall(text)} - _MARKUP_OF_XML
+    missing = sorted(prefix for prefix in used if f"xmlns:{prefix}" not in start_tag)
+    declarations = "".join(
+        f' xmlns:{prefix}="{USUAL_ADDRESSES.get(prefix.lower(), _UNKNOWN_ADDRESS + prefix)}"'
+        for prefix in missing
+    )
+    return text[: root.end()] + declarations + text[root.end() :]
+
+
+def _find_root(text: str) -> re.Match[str] | None:
+    position = 0
+    while True:
+        root = _ROOT.search(text, position)
+        verbatim = _VERBATIM.search(text, position)
+        if root is None or verbatim is None or root.start() < verbatim.start():
+            return root
+        position = verbatim.end()

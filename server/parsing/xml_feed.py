@@ -1,0 +1,153 @@
+"""RSS, RDF and Atom documents to entries."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from server.parsing.date_reader import DateReader
+from server.parsing.detection import refusal
+from server.parsing.doctype import remove_prolog
+from server.parsing.extra_fields import read_extra
+from server.parsing.guids import choose_guid, hash_guid, identifying_texts
+from server.parsing.item_fields import (
+    CONTENTS,
+    PUBLISHED,
+    SUMMARIES,
+    TITLES,
+    ItemFields,
+)
+from server.parsing.links import is_absolute, resolve_link
+from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
+from server.parsing.repair import repair_document
+from server.parsing.tree import Document, Node, read_document
+from server.parsing.xml_channel import Channel, read_channel
+from shared.models import FeedItem
+
+
+def parse_xml(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
+    """Read a document that begins with markup.
+
+    A sound document is read as it is; an ill-formed one is mended and read again; what cannot be
+    mended is salvaged: the items that were closed before the damage.
+
+    Raises:
+        ParseError: not a feed, or ``refused``.
+    """
+    text = remove_prolog(text)
+    document = read_document(_encode(text))
+    warnings: list[str] = []
+    if document.damage is not None:
+        warnings.append(f"not well-formed: {document.damage}")
+        document = read_document(_encode(repair_document(text)))
+    channel = read_channel(document.root) if document.root is not None else None
+    if channel is None:
+        raise refusal(text)
+    if document.damage is not None:
+        warnings.append(f"document is damaged, only what stands before is taken: {document.damage}")
+    return _build_feed(document, channel, warnings, url=url, now=now)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "ignore")
+
+
+def _build_feed(
+    document: Document, channel: Channel, warnings: list[str], *, url: str | None, now: datetime
+) -> ParsedFeed:
+    reader = EntryReader(channel, url=url, dates=DateReader(now))
+    entries: list[ParsedEntry] = []
+    rejected: list[RejectedEntry] = []
+    for item in document.items:
+        outcome = reader.read(item)
+        if isinstance(outcome, ParsedEntry):
+            entries.append(outcome)
+        else:
+            rejected.append(outcome)
+    if document.cut_item is not None:
+        rejected.append(reader.reject_cut(document.cut_item))
+    return ParsedFeed(
+        format=channel.format,
+        version=channel.version,
+        title=channel.title,
+        entries=tuple(entries),
+        rejected=tuple(rejected),
+        warnings=(*warnings, *reader.dates.warnings()),
+        is_whole=document.damage is None,
+        ttl_s=channel.ttl_s,
+        skip_hours=channel.skip_hours,
+        skip_days=channel.skip_days,
+    )
+
+
+class EntryReader:
+    """Reads the items of one document, which share its bases and its clock."""
+
+    def __init__(self, channel: Channel, *, url: str | None, dates: DateReader) -> None:
+        self._channel = channel
+        self._url = url
+        self.dates = dates
+        own = (url, channel.self_url)
+        self._feed_urls = frozenset(address for address in own if address)
+
+    def read(self, item: Node) -> ParsedEntry | RejectedEntry:
+        """Return the item as an entry, or rejected when nothing in it identifies it."""
+        fields = ItemFields(item)
+        link_node, written_link = fields.link()
+        written_guid = fields.written_guid()
+        published, updated = fields.date_text(PUBLISHED), fields.updated_text()
+        feed_item = FeedItem(
+            guid="",
+            link=self._resolve(link_node, written_link or _permalink(fields)),
+            title=fields.first_text(TITLES),
+            summary=fields.first_text(SUMMARIES),
+            content=fields.first_text(CONTENTS),
+            author=fields.author(),
+            categories=fields.categories(),
+            enclosures=fields.enclosures(),
+            published_at=self.dates.read(published),
+            updated_at=self.dates.read(updated),
+            extra=read_extra(fields.unused()),
+        )
+        chosen = choose_guid(
+            written_guid=written_guid,
+            written_link=written_link,
+            enclosure_url=feed_item.enclosures[0].url if feed_item.enclosures else None,
+            fallback=identifying_texts(feed_item, published or updated),
+            feed_urls=self._feed_urls,
+        )
+        if chosen is None:
+            return RejectedEntry(hash_guid(("empty",)), "the entry is empty")
+        return ParsedEntry(
+            replace(feed_item, guid=chosen[0]), written_guid, written_link, chosen[1]
+        )
+
+    def reject_cut(self, item: Node) -> RejectedEntry:
+        """Return the item in which the document breaks off, identified as far as it was read."""
+        fields = ItemFields(item)
+        link_node, written_link = fields.link()
+        title = fields.first_text(TITLES)
+        chosen = choose_guid(
+            written_guid=fields.written_guid(),
+            written_link=written_link,
+            enclosure_url=None,
+            fallback=(title,),
+            feed_urls=self._feed_urls,
+        )
+        guid = chosen[0] if chosen is not None else hash_guid(("cut",))
+        return RejectedEntry(
+            guid,
+            "the document breaks off inside the entry",
+            is_cut=True,
+            title=title,
+            link=self._resolve(link_node, written_link),
+        )
+
+    def _resolve(self, node: Node | None, link: str | None) -> str | None:
+        if not link:
+            return None
+        nearest = node.base if node is not None else None
+        return resolve_link(link, bases=(nearest, self._channel.link, self._url))
+
+
+def _permalink(fields: ItemFields) -> str | None:
+    link = fields.permalink()
+    return link if is_absolute(link) else None
