@@ -1,0 +1,77 @@
+"""What became of each journal entry, read from the record alone. Pure: nothing is ever counted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.store import Chunk, DeadLetter, StoredVersion
+
+PENDING = "pending"
+REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One journal entry and its class: a name of the import's counts."""
+
+    item_id: str
+    revision: int
+    ended_as: str
+
+
+def derive_chunk(
+    chunk: Chunk,
+    *,
+    is_replay: bool,
+    letters: Mapping[str, DeadLetter],
+    stored: Mapping[str, StoredVersion],
+) -> list[Derived]:
+    """Derive the class of each entry of a chunk.
+
+    ``letters`` has to be read before ``stored``: the other way round an item could be stored, and
+    its letter cleared, in between, and look as if it had never come.
+    """
+    return [
+        Derived(
+            item_id,
+            revision,
+            _derive(
+                chunk.import_id,
+                revision,
+                content_hash,
+                is_replay=is_replay,
+                letter=letters.get(item_id),
+                version=stored.get(item_id),
+            ),
+        )
+        for item_id, revision, content_hash in zip(
+            chunk.item_ids, chunk.revisions, chunk.hashes, strict=True
+        )
+    ]
+
+
+def _derive(
+    import_id: str,
+    revision: int,
+    content_hash: str,
+    *,
+    is_replay: bool,
+    letter: DeadLetter | None,
+    version: StoredVersion | None,
+) -> str:
+    if version is not None and version.revision >= revision:
+        return _stored_class(import_id, content_hash, version)
+    if letter is None:
+        return PENDING
+    if letter.removed_since(revision):
+        return "removed"
+    # A replay begins with a death of this revision on record: only one in this import ends it.
+    died = letter.died_in(import_id, revision) if is_replay else letter.died_at(revision)
+    return "dead" if died else PENDING
+
+
+def _stored_class(import_id: str, content_hash: str, version: StoredVersion) -> str:
+    if version.created_by == import_id:
+        return "new"
+    if version.modified_by == import_id:
+        return "updated"
+    return "unchanged" if version.content_hash == content_hash else "superseded"

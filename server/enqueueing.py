@@ -1,0 +1,69 @@
+"""From the journal into an item queue: one script call a chunk, safe to repeat."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.queue import AddOutcome, JobQueue, NewJob
+from shared.store import Import, JournalEntry
+
+ITEM_JOB_NAME = "item"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemJobOptions:
+    """How often an item is run, and how long the first wait between two runs is."""
+
+    attempts: int
+    backoff_ms: int
+
+
+class Enqueuer:
+    """Adds an import's items to the queue that the import chose at its commit."""
+
+    def __init__(
+        self,
+        *,
+        light_queue: JobQueue,
+        heavy_queue: JobQueue,
+        heavy_items: int,
+        options: ItemJobOptions,
+    ) -> None:
+        self._queues = {queue.name: queue for queue in (light_queue, heavy_queue)}
+        self._light = light_queue
+        self._heavy = heavy_queue
+        self._heavy_items = heavy_items
+        self._options = options
+
+    def choose_queue(self, importing: Import, journaled: int) -> str:
+        """Return the name of the queue for an import: a big one must not delay a small one."""
+        is_heavy = importing.is_heavy_feed or journaled > self._heavy_items
+        return self._heavy.name if is_heavy else self._light.name
+
+    def queue_of(self, importing: Import) -> JobQueue:
+        """Return the queue of a committed import; the light one for a name that is gone."""
+        return self._queues.get(importing.queue or "", self._light)
+
+    def enqueue(self, importing: Import, entries: Sequence[JournalEntry]) -> Counter[AddOutcome]:
+        """Add jobs for journal entries; an id that waits keeps or gets the higher revision.
+
+        Raises:
+            QueueUnavailable: some may be missing; the auditor, or the same call again, adds them.
+        """
+        jobs = [self._job(importing, entry) for entry in entries]
+        return Counter(self.queue_of(importing).add_many(jobs)) if jobs else Counter()
+
+    def _job(self, importing: Import, entry: JournalEntry) -> NewJob:
+        return NewJob(
+            id=entry.item_id,
+            name=ITEM_JOB_NAME,
+            data={
+                **entry.data,
+                "import_id": importing.import_id,
+                "revision": entry.revision,
+            },
+            revision=entry.revision,
+            tally=importing.import_id,
+            attempts=self._options.attempts,
+            backoff_ms=self._options.backoff_ms,
+        )
