@@ -1,0 +1,91 @@
+"""The server's composition root: settings → clients → process → HTTP."""
+
+import os
+import signal
+import socket
+import sys
+
+import uvicorn
+
+from server.app import create_app
+from server.process import ServerProcess
+from shared.clock import SystemClock
+from shared.errors import FeedmillError, SettingsError
+from shared.logs import configure_logs, get_logger
+from shared.settings import Settings, load_settings
+from shared.startup import connect_stores
+
+log = get_logger("server")
+
+HTTP_STOP_S = 1
+
+
+class PortInUse(FeedmillError):
+    """Another program listens where the server is to listen."""
+
+
+def main() -> int:
+    """Run a server until SIGTERM or SIGINT. Exit code 1: a store or the port; 2: a setting."""
+    try:
+        settings = load_settings()
+        configure_logs(settings.log_level, settings.log_format)
+        redis, stores = connect_stores(settings, "feedmill-server")
+        listener = listen(settings.host, settings.port)
+        process = ServerProcess(settings, redis, stores, SystemClock())
+        process.start()
+    except SettingsError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - before anything can be logged
+        return 2
+    except FeedmillError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201 - one line is what a start that fails owes
+        return 1
+    log.info("server_started", url=settings.service_url)
+    try:
+        serve(settings, process, listener)
+    finally:
+        process.stop()
+        log.info("server_stopped")
+    return 0
+
+
+def serve(settings: Settings, process: ServerProcess, listener: socket.socket) -> None:
+    """Serve the API until a signal comes."""
+    config = uvicorn.Config(
+        create_app(process.services),
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=HTTP_STOP_S,
+        server_header=False,
+    )
+    # uvicorn raises the signal that ended it once more; it must not end us before the rest has.
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: None)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port before anything else starts.
+
+    Raises:
+        PortInUse: somebody has it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as exc:
+        listener.close()
+        raise PortInUse(
+            f"PORT={port} on {host} cannot be used ({exc.strerror}): "
+            "stop the program that has it, or set PORT to a free one"
+        ) from exc
+    return listener
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    # Not sys.exit: a fetch that hangs in its thread must not hold up the exit.
+    os._exit(code)

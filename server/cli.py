@@ -1,0 +1,107 @@
+"""The ``feedmill`` command.
+
+A composition root: it reads the settings. It becomes a role by exec of ``python -m server`` or
+``python -m worker``, never by import, and talks to a running service over HTTP only.
+"""
+
+import sys
+from importlib import metadata
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from server.commands.import_feeds import run_import
+from server.commands.import_report import say
+from server.commands.roles import become_role
+from server.commands.up import run_up
+from shared.errors import ChildEnded, FeedmillError, InvalidRequestError, SettingsError
+from shared.settings import load_settings
+
+FAILED = 1
+WRONG_USAGE = 2
+
+app = typer.Typer(
+    name="feedmill",
+    help="Imports RSS, Atom and JSON feeds into MongoDB without losing or duplicating an item.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Feeds = Annotated[list[str] | None, typer.Argument(help="URLs or files to import first")]
+FeedsToImport = Annotated[list[str], typer.Argument(help="URLs or files", metavar="URL-or-file...")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit code."""
+    try:
+        app()
+    except FeedmillError as exc:
+        for line in str(exc).splitlines():
+            say(Console(stderr=True), f"feedmill: {line}", style="red")
+        sys.exit(_exit_code(exc))
+
+
+@app.callback()
+def _describe_itself(
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    if version:
+        typer.echo(metadata.version("feedmill"))
+        raise typer.Exit
+
+
+@app.command()
+def up(feeds: Feeds = None) -> None:
+    """Run the whole service here, on embedded stores where no setting names others."""
+    sys.exit(run_up(load_settings(), feeds or [], Console()))
+
+
+@app.command()
+def server() -> None:
+    """Run the server alone; REDIS_URL and MONGODB_URL must be set."""
+    become_role("server", load_settings())
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker alone; REDIS_URL and MONGODB_URL must be set."""
+    become_role("worker", load_settings())
+
+
+@app.command(name="import")
+def import_feeds(
+    feeds: FeedsToImport,
+    source: Annotated[
+        str | None, typer.Option(help="the feed's key: 1 to 64 of a-z 0-9 - _ .")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="fetch and compare as if nothing were known")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import now, wait, and show what came of it. Exit 1: something failed or is dead."""
+    sys.exit(
+        run_import(
+            load_settings(),
+            feeds,
+            source=source,
+            force=force,
+            as_json=as_json,
+            output=Console(),
+            messages=Console(stderr=True),
+        )
+    )
+
+
+def _exit_code(error: FeedmillError) -> int:
+    if isinstance(error, ChildEnded):
+        return error.exit_code
+    return WRONG_USAGE if isinstance(error, SettingsError | InvalidRequestError) else FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the ``feedmill`` command does, one module a command; ``server/cli.py`` names them."""

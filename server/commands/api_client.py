@@ -1,0 +1,131 @@
+"""The API as the command line calls it. Beside the fetcher the only user of the HTTP library."""
+
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import httpx2
+
+from shared.errors import ServiceError
+from shared.settings import is_loopback
+
+Json = Any
+
+CALL_TIMEOUT_S = 30.0
+_ALIVE_TIMEOUT_S = 2.0
+
+
+class ApiClient:
+    """Calls one service. Every method raises :class:`~shared.errors.ServiceError` when it fails."""
+
+    def __init__(self, url: str, *, api_key: str | None = None) -> None:
+        self.url = url
+        self._client = httpx2.Client(
+            base_url=url,
+            timeout=CALL_TIMEOUT_S,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            # A proxy set for the outside world cannot reach what runs here.
+            trust_env=not is_loopback(urlsplit(url).hostname or ""),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def is_alive(self) -> bool:
+        """Tell whether a Feedmill answers there, whatever the state of its stores."""
+        return self._check("/healthz") == 200
+
+    def is_ready(self) -> bool:
+        """Tell whether the service and both its stores answer."""
+        return self._check("/readyz") == 200
+
+    def get(self, path: str, **parameters: str | int | None) -> Json:
+        """Return the answer to GET; parameters that are None are left out."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return self._call("GET", path, params=given)
+
+    def post(self, path: str, body: Json = None) -> Json:
+        """Return the answer to POST with a JSON body."""
+        return self._call("POST", path, json=body if body is not None else {})
+
+    def patch(self, path: str, body: Json) -> Json:
+        """Return the answer to PATCH with a JSON body."""
+        return self._call("PATCH", path, json=body)
+
+    def delete(self, path: str) -> Json:
+        """Return the answer to DELETE, None if it has no body."""
+        return self._call("DELETE", path)
+
+    def post_text(self, path: str, text: bytes, media_type: str) -> Json:
+        """Return the answer to POST with a body that is not JSON."""
+        return self._call("POST", path, content=text, headers={"Content-Type": media_type})
+
+    def get_text(self, path: str) -> str:
+        """Return the body of an answer that is not JSON."""
+        return self._send("GET", path).text
+
+    def _check(self, path: str) -> int | None:
+        try:
+            answer = self._client.get(path, timeout=_ALIVE_TIMEOUT_S)
+        except httpx2.HTTPError:
+            return None
+        is_ours = _is_json(answer) and "status" in _decoded(answer)
+        return answer.status_code if is_ours else None
+
+    def _call(self, method: str, path: str, **options: Any) -> Json:
+        answer = self._send(method, path, **options)
+        if not answer.content:
+            return None
+        if not _is_json(answer):
+            raise ServiceError(f"what answers at {self.url} is not Feedmill")
+        return _decoded(answer)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        try:
+            answer = self._client.request(method, path, **options)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+            reason = str(exc) or type(exc).__name__
+            raise ServiceError(f"the service at {self.url} does not answer: {reason}") from exc
+        if answer.is_error or answer.is_redirect:
+            raise _refusal(answer)
+        return answer
+
+
+def quote_id(text: str) -> str:
+    """Return an id as a part of a path: percent-encoded whole."""
+    return quote(text, safe="")
+
+
+def _refusal(answer: httpx2.Response) -> ServiceError:
+    problem = _decoded(answer) if _is_json(answer) else {}
+    status = answer.status_code
+    reason = str(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
+    if status == 401:
+        reason = "the service wants a key: set API_KEY to the one it was started with"
+    retry_after = answer.headers.get("Retry-After", "")
+    return ServiceError(
+        reason,
+        http_status=status,
+        retry_after_s=float(retry_after) if retry_after.isdecimal() else None,
+    )
+
+
+def _is_json(answer: httpx2.Response) -> bool:
+    media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _decoded(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        decoded = answer.json()
+    except ValueError as exc:
+        raise ServiceError(f"{answer.url} answered something that is not JSON") from exc
+    return decoded if isinstance(decoded, dict) else {}

@@ -1,0 +1,80 @@
+"""``feedmill import``: import now, wait, show progress and a summary."""
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from rich.console import Console
+
+from server.commands.api_client import ApiClient
+from server.commands.feed_arguments import read_feed_arguments
+from server.commands.import_report import choose_progress, print_json, print_summary, say
+from server.commands.importing import run_imports
+from server.commands.locate import find_service
+from server.commands.service import running_service
+from server.commands.stopping import Stopped, stopping_on_signals
+from shared.running import make_data_dir
+from shared.settings import Settings
+
+INTERRUPTED = 128
+_LOG_FILE = "service.log"
+
+
+def run_import(
+    settings: Settings,
+    texts: Sequence[str],
+    *,
+    source: str | None,
+    force: bool,
+    as_json: bool,
+    output: Console,
+    messages: Console,
+) -> int:
+    """Import feeds; answers 0 when every import completed and nothing is dead, else 1.
+
+    The summary goes to ``output``, progress to ``messages``.
+
+    Raises:
+        FeedmillError: wrong usage, or no service can be had.
+    """
+    feeds = read_feed_arguments(texts, source)
+    try:
+        with (
+            stopping_on_signals(),
+            _service(settings, messages) as (client, check),
+            choose_progress(messages) as progress,
+        ):
+            run = run_imports(client, feeds, force=force, progress=progress, check=check)
+    except Stopped as stopped:
+        say(messages, "interrupted; the service goes on with what it has accepted")
+        return INTERRUPTED + stopped.signal_number
+    (print_json if as_json else print_summary)(run, output)
+    return 0 if run.is_clean else 1
+
+
+@contextmanager
+def _service(
+    settings: Settings, messages: Console
+) -> Iterator[tuple[ApiClient, Callable[[], None]]]:
+    """Give a client of the running service, or of one that runs as long as the block."""
+    client = find_service(settings)
+    if client is not None:
+        with client:
+            yield client, lambda: None
+        return
+    say(messages, f"no service is running: starting one on {settings.data_dir}")
+    own = settings.model_copy(update={"host": "127.0.0.1", "port": _free_port()})
+    make_data_dir(settings.data_dir)
+    with (
+        (settings.data_dir / _LOG_FILE).open("ab") as log,
+        running_service(own, log=log) as service,
+        ApiClient(service.url, api_key=settings.api_key) as client,
+    ):
+        yield client, service.check
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

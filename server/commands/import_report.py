@@ -1,0 +1,136 @@
+"""Progress and summary of imports, for people and for programs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from server.commands.importing import ENDED_STATES, Import, ImportRun, Progress
+
+COUNTS = (
+    "fetched",
+    "new",
+    "updated",
+    "unchanged",
+    "duplicate",
+    "superseded",
+    "dead",
+    "removed",
+    "pending",
+)
+_STYLES = {"completed": "green", "failed": "red"}
+
+
+class LineProgress:
+    """A line per change of an import's state."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown: dict[str, str] = {}
+
+    def show(self, imports: Sequence[Import]) -> None:
+        """Say what has changed since the last time."""
+        for each in imports:
+            state = describe_state(each)
+            if self._shown.get(each["id"]) != state:
+                say(self._console, f"{each['source']}: {state}")
+                self._shown[each["id"]] = state
+
+
+class BarProgress:
+    """A bar per import, gone when all have ended. Needs a terminal."""
+
+    def __init__(self, bars: Bars) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def show(self, imports: Sequence[Import]) -> None:
+        """Move the bars to where the imports are."""
+        for each in imports:
+            if each["id"] not in self._tasks:
+                fields = {"source": each["source"], "state": ""}
+                self._tasks[each["id"]] = self._bars.add_task("", total=None, **fields)
+            counts = each["counts"]
+            is_counted = each["state"] in ("importing", *ENDED_STATES)
+            self._bars.update(
+                self._tasks[each["id"]],
+                total=counts["fetched"] if is_counted else None,
+                completed=counts["fetched"] - counts["pending"],
+                state=describe_state(each),
+            )
+
+
+@contextmanager
+def choose_progress(console: Console) -> Iterator[Progress]:
+    """Show progress as suits the console: bars on a terminal, lines elsewhere."""
+    if not console.is_terminal:
+        yield LineProgress(console)
+        return
+    columns = (
+        TextColumn("{task.fields[source]}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}", markup=False),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        yield BarProgress(bars)
+
+
+def describe_state(each: Import) -> str:
+    """Return an import's state in words, with what makes its counts all 0."""
+    return f"{each['state']} (not modified)" if each["not_modified"] else str(each["state"])
+
+
+def print_summary(run: ImportRun, console: Console) -> None:
+    """Print one line per import with its counts, then what went wrong. Never wraps or cuts."""
+    rows = [_summary_row(each) for each in run.imports]
+    shown = [name for name in COUNTS if name != "pending" or any(row[-1] != "0" for row in rows)]
+    header = ["source", "state", *shown]
+    table = [header, *(row[: len(header)] for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    for row in table if rows else []:
+        say(console, _summary_line(row, widths), style=_STYLES.get(row[1].split(" ")[0]))
+    for each in run.imports:
+        for line in _complaints(each):
+            say(console, line)
+    for feed, reason in run.errors:
+        say(console, f"{feed}: not imported: {reason}", style="red")
+
+
+def print_json(run: ImportRun, console: Console) -> None:
+    """Print the imports as the API shows them, and the feeds whose import did not start."""
+    errors = [{"feed": feed, "error": reason} for feed, reason in run.errors]
+    document = json.dumps({"imports": run.imports, "errors": errors}, indent=2, ensure_ascii=True)
+    say(console, document)
+
+
+def say(console: Console, text: str, *, style: str | None = None) -> None:
+    """Print text as it is: no markup, no wrapping, and no control characters of a feed's."""
+    printable = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    console.print(Text(printable, style=style or ""), soft_wrap=True)
+
+
+def _summary_row(each: Import) -> list[str]:
+    return [each["source"], describe_state(each), *(str(each["counts"][name]) for name in COUNTS)]
+
+
+def _summary_line(row: Sequence[str], widths: Sequence[int]) -> str:
+    words = [text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True)]
+    numbers = [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
+    return "  ".join([*words, *numbers]).rstrip()
+
+
+def _complaints(each: Import) -> list[str]:
+    lines = [f"{each['source']}: {warning}" for warning in each.get("warnings") or ()]
+    if each.get("error"):
+        lines.append(f"{each['source']}: {each['error']}")
+    if each["counts"]["dead"]:
+        lines.append(
+            f"{each['source']}: {each['counts']['dead']} dead; "
+            f"see: feedmill dlq list --source {each['source']}"
+        )
+    return lines

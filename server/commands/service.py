@@ -1,0 +1,145 @@
+"""The whole service as child processes: embedded stores where none is named, server, worker."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import IO
+
+from server.commands.api_client import ApiClient
+from shared.embedded import EmbeddedStores, WatchedProcess, locked_data_dir, start_embedded_stores
+from shared.errors import ChildEnded, ServiceError, SettingsError
+from shared.running import Running, remove_running, write_running
+from shared.settings import Settings
+
+# A role flushes and hands back what it holds within 10 s.
+ROLE_GRACE_S = 12.0
+READY_TIMEOUT_S = 60.0
+_POLL_S = 0.1
+
+
+class Service:
+    """The running children. ``url`` is where the server answers."""
+
+    def __init__(
+        self, url: str, stores: EmbeddedStores, server: WatchedProcess, worker: WatchedProcess
+    ) -> None:
+        self.url = url
+        self._stores = stores
+        self._server = server
+        self._worker = worker
+
+    def check(self) -> None:
+        """Make sure that everything still runs.
+
+        Raises:
+            ChildEnded: a store or a role has ended though nobody asked it to.
+        """
+        store = self._stores.failed()
+        if store is not None:
+            raise ChildEnded(store.name, 1)
+        for role in (self._server, self._worker):
+            code = role.poll()
+            if code is not None:
+                raise ChildEnded(f"the {role.name}", code)
+
+    def wait_until_ready(self, client: ApiClient) -> None:
+        """Wait until the service and its stores answer.
+
+        Raises:
+            ChildEnded: a role ended instead.
+            ServiceError: it takes too long.
+        """
+        give_up_at = time.monotonic() + READY_TIMEOUT_S
+        while not client.is_ready():
+            self.check()
+            if time.monotonic() > give_up_at:
+                raise ServiceError(f"the service at {self.url} is not ready after 60 s")
+            time.sleep(_POLL_S)
+
+
+@contextmanager
+def running_service(settings: Settings, *, log: IO[bytes] | None = None) -> Iterator[Service]:
+    """Run stores, server and worker until the block ends; it begins when the server is ready.
+
+    Stops in the order worker, server, stores. ``log`` takes what the roles say; None: where this
+    process says it.
+
+    Raises:
+        EmbeddedStoreError: a store cannot be had, or another service works on the data folder.
+        SettingsError: the port is taken.
+        ChildEnded: a role did not start.
+    """
+    data_dir = settings.data_dir.absolute()
+    with ExitStack() as stack:
+        stack.enter_context(locked_data_dir(data_dir))
+        _check_port(settings)
+        stores = stack.enter_context(
+            start_embedded_stores(
+                data_dir, redis=settings.redis_url is None, mongodb=settings.mongodb_url is None
+            )
+        )
+        redis_url = settings.redis_url or stores.redis_url or ""
+        mongodb_url = settings.mongodb_url or stores.mongodb_url or ""
+        environment = _role_environment(settings, data_dir, redis_url, mongodb_url)
+        server = stack.enter_context(_role("server", environment, stores, log))
+        worker = stack.enter_context(_role("worker", environment, stores, log))
+        service = Service(settings.service_url, stores, server, worker)
+        with ApiClient(service.url, api_key=settings.api_key) as client:
+            service.wait_until_ready(client)
+        stack.callback(remove_running, data_dir)
+        write_running(data_dir, Running(os.getpid(), service.url, redis_url, mongodb_url))
+        yield service
+
+
+@contextmanager
+def _role(
+    name: str, environment: dict[str, str], stores: EmbeddedStores, log: IO[bytes] | None
+) -> Iterator[WatchedProcess]:
+    process = WatchedProcess(
+        name,
+        # Not from the current folder, which may hold a "server" of somebody else.
+        [sys.executable, "-P", "-m", name],
+        grace_s=ROLE_GRACE_S,
+        log=log,
+        depends_on=stores.processes,
+        env=environment,
+    )
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def _role_environment(
+    settings: Settings, data_dir: Path, redis_url: str, mongodb_url: str
+) -> dict[str, str]:
+    return {
+        **os.environ,
+        "REDIS_URL": redis_url,
+        "MONGODB_URL": mongodb_url,
+        "DATA_DIR": str(data_dir),
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+    }
+
+
+def _check_port(settings: Settings) -> None:
+    if settings.metrics_port == settings.port:
+        raise SettingsError(
+            f"METRICS_PORT={settings.metrics_port} and PORT={settings.port} must differ: "
+            "server and worker run on one machine"
+        )
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as exc:
+            raise SettingsError(
+                f"HOST={settings.host} PORT={settings.port} cannot be used: {exc.strerror}; "
+                "stop what uses it, or set another PORT"
+            ) from exc

@@ -1,0 +1,190 @@
+"""All parts of one server, made from its settings: what runs in the background, what serves."""
+
+import threading
+from datetime import timedelta
+from importlib.metadata import version
+
+import orjson
+
+from server.addresses import check_url
+from server.auditor import Auditor
+from server.enqueueing import Enqueuer, ItemJobOptions
+from server.feed_claims import FeedClaims
+from server.feed_service import FeedService
+from server.fetcher import Fetcher
+from server.gathering import Gatherer
+from server.healer import Healer
+from server.importer import Importer
+from server.parsing.isolation import ParserPool
+from server.remover import Remover
+from server.replayer import Replayer
+from server.scheduler import Scheduler
+from server.services import Services
+from server.starter import ImportStarter
+from shared.clock import Clock
+from shared.logs import get_logger
+from shared.queue import ClaimedJob, JobQueue, RedisConnection, Upkeep, Worker
+from shared.settings import Settings
+from shared.startup import rate_limit
+from shared.store import Stores
+
+log = get_logger("server")
+
+# More than the machine has cores for gains nothing; a slow document must not stop the others.
+PARSER_PROCESSES = 2
+FETCH_STOP_S = 3.0
+
+
+class ServerProcess:
+    """The server without its HTTP side: start it, serve ``services``, stop it."""
+
+    def __init__(
+        self, settings: Settings, redis: RedisConnection, stores: Stores, clock: Clock
+    ) -> None:
+        self._stop = threading.Event()
+        self._stores = stores
+
+        def queue(name: str) -> JobQueue:
+            return JobQueue(redis, name, prefix=settings.queue_prefix, clock=clock)
+
+        light, heavy = queue(settings.light_queue), queue(settings.heavy_queue)
+        dead_letters, fetches = queue(settings.dead_letter_queue), queue(settings.fetch_queue)
+        enqueuer = Enqueuer(
+            light_queue=light,
+            heavy_queue=heavy,
+            heavy_items=settings.heavy_items,
+            options=ItemJobOptions(settings.job_attempts, settings.job_backoff_ms),
+        )
+        self._claims = FeedClaims(
+            stores,
+            fetches,
+            clock,
+            keep_completed=settings.keep_completed,
+            keep_failed=settings.keep_failed,
+        )
+        healer = Healer(
+            stores=stores,
+            claims=self._claims,
+            item_queues=[light, heavy],
+            dead_letter_queue=dead_letters,
+            fetch_queue=fetches,
+            rate_limit=rate_limit(settings),
+            keep_imports=timedelta(days=settings.keep_imports_days),
+            keep_dead=timedelta(days=settings.keep_dead_days) if settings.keep_dead_days else None,
+            clock=clock,
+        )
+        self._auditor = Auditor(
+            stores=stores,
+            enqueuer=enqueuer,
+            dead_letter_queue=dead_letters,
+            upkeep=healer,
+            clock=clock,
+        )
+        self._fetcher = Fetcher(
+            allow_private=settings.fetch_allow_private,
+            timeout_s=settings.fetch_timeout_s,
+            max_bytes=settings.fetch_max_bytes,
+            user_agent=user_agent(),
+            clock=clock,
+        )
+        self._parser = ParserPool(PARSER_PROCESSES)
+        importer = Importer(
+            stores=stores,
+            gatherer=Gatherer(
+                stores=stores, fetcher=self._fetcher, parser=self._parser, clock=clock
+            ),
+            enqueuer=enqueuer,
+            dead_letter_queue=dead_letters,
+            note_busy=self._auditor.note_busy,
+            clock=clock,
+            max_item_bytes=settings.job_max_bytes,
+        )
+        self._fetch_worker = Worker(
+            fetches,
+            importer.run_job,
+            concurrency=settings.fetch_concurrency,
+            lock_ms=settings.worker_lock_ms,
+            clock=clock,
+            after_settle=self._start_next_import,
+            log_event=log.debug,
+        )
+        self._fetch_upkeep = Upkeep(
+            [fetches],
+            every_ms=settings.worker_stalled_ms,
+            max_stalled=settings.worker_max_stalled,
+            clock=clock,
+            log_event=log.info,
+        )
+        self._scheduler = Scheduler(stores=stores, claims=self._claims, clock=clock)
+        self._auditor_thread = threading.Thread(
+            target=self._auditor.run, args=(self._stop,), name="auditor", daemon=True
+        )
+        item_queues = [light, heavy]
+        feeds = FeedService(
+            stores,
+            fetches,
+            clock,
+            lambda url: check_url(url, allow_private=settings.fetch_allow_private),
+        )
+        self._limited_queues = item_queues
+        self._rate_limit = rate_limit(settings)
+        self.services = Services(
+            settings=settings,
+            clock=clock,
+            stores=stores,
+            light_queue=light,
+            heavy_queue=heavy,
+            dead_letter_queue=dead_letters,
+            fetch_queue=fetches,
+            starter=ImportStarter(stores, self._claims, feeds, clock),
+            feeds=feeds,
+            replayer=Replayer(stores=stores, enqueuer=enqueuer, clock=clock),
+            remover=Remover(
+                stores=stores,
+                item_queues=item_queues,
+                dead_letter_queue=dead_letters,
+                clock=clock,
+                look_again=self._auditor.note_busy,
+            ),
+        )
+
+    def start(self) -> None:
+        """Begin to fetch, to tick and to audit.
+
+        Raises:
+            StoreUnavailable, QueueUnavailable: a store is away.
+        """
+        self._stores.ensure_indexes()
+        for queue in self._limited_queues:
+            queue.set_rate_limit(self._rate_limit)
+        self._fetch_upkeep.start()
+        self._fetch_worker.start()
+        self._auditor_thread.start()
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """End in the order in which work flows; fetches under way get 3 s, then are handed back."""
+        self._scheduler.stop()
+        self._stop.set()
+        self._fetch_worker.stop(FETCH_STOP_S)
+        self._fetch_upkeep.stop(timeout_s=0.5)
+        self._parser.close()
+        self._fetcher.close()
+
+    def _start_next_import(self, settled: ClaimedJob) -> None:
+        """Add the job of the import that the feed names by now.
+
+        While this job was active its id was taken, so that an import claimed meanwhile got none.
+        """
+        data = orjson.loads(settled.raw_data)
+        feed = self._stores.feeds.get(data["source"])
+        if feed is None or feed.running_import in (None, data["import_id"]):
+            return
+        named = self._stores.imports.get(feed.running_import or "")
+        if named is not None:
+            self._claims.add_fetch_jobs([named])
+
+
+def user_agent() -> str:
+    """Return the name and version under which feeds are fetched."""
+    return f"Feedmill/{version('feedmill')} (feed importer)"
