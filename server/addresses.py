@@ -19,6 +19,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_URL_LENGTH = 4096
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Networks that the library calls global although they lead inside: translated, tunnelled and
 # deprecated forms carry an IPv4 address that nobody vetted.
@@ -67,11 +68,14 @@ def check_url(url: str, *, allow_private: bool, extra_ports: Collection[int] = (
     return urlunsplit((scheme, netloc, path, _quote(parts.query), ""))
 
 
-def is_allowed_address(address: str, *, allow_private: bool) -> bool:
+def is_allowed_address(
+    address: str, *, allow_private: bool, extra_networks: Collection[IPNetwork] = ()
+) -> bool:
     """Tell whether a resolved address may be connected to.
 
-    Without ``allow_private`` only globally reachable unicast addresses; with it loopback and
-    private ones too, but never multicast or unspecified ones.
+    Without ``allow_private`` only globally reachable unicast addresses and those of
+    ``extra_networks``; with it loopback and private ones too, but never multicast or unspecified
+    ones.
     """
     try:
         ip = _unwrap(ipaddress.ip_address(address.partition("%")[0]))
@@ -79,9 +83,9 @@ def is_allowed_address(address: str, *, allow_private: bool) -> bool:
         return False
     if ip.is_multicast or ip.is_unspecified:
         return False
-    if allow_private:
+    if allow_private or any(ip in network for network in extra_networks):
         return True
-    if any(ip in network for network in _DENIED_NETWORKS if network.version == ip.version):
+    if any(ip in network for network in _DENIED_NETWORKS):
         return False
     return ip.is_global and not ip.is_reserved
 

@@ -1,5 +1,6 @@
 """What the headers of requests and answers mean for a feed reader. Pure."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -7,6 +8,8 @@ from email.utils import parsedate_to_datetime
 LONGEST_WAIT_S = 7 * 86400.0
 MAX_VALIDATOR_BYTES = 1024
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_INTEGER = re.compile(r"[+-]?[0-9]+")
 # Made by the fetcher or by HTTP itself; a feed's own headers cannot replace them.
 _RESERVED = frozenset(
     {
@@ -24,7 +27,7 @@ def usable_headers(configured: Mapping[str, str], *, same_origin: bool) -> dict[
     return {
         name: value
         for name, value in lowered.items()
-        if name and name not in _RESERVED and (same_origin or name in _PUBLIC)
+        if _TOKEN.fullmatch(name) and name not in _RESERVED and (same_origin or name in _PUBLIC)
     }
 
 
@@ -41,9 +44,9 @@ def read_retry_after_s(value: str | None, now: datetime) -> float | None:
     if value is None:
         return None
     text = value.strip()
-    if text.lstrip("+-").isdecimal():
-        # Only the length matters for numbers that no clock could hold.
-        seconds = LONGEST_WAIT_S if len(text) > 12 and text[0] != "-" else float(text[:13])
+    if _INTEGER.fullmatch(text):
+        # Numbers that no clock could hold need not be read.
+        seconds = float(text) if len(text) < 13 else LONGEST_WAIT_S * (text[0] != "-")
         return min(max(seconds, 0.0), LONGEST_WAIT_S)
     moment = _read_http_date(text)
     if moment is None:
@@ -59,9 +62,9 @@ def read_max_age_s(headers: Mapping[str, str], now: datetime) -> float | None:
     for directive in headers.get("cache-control", "").lower().split(","):
         name, _, value = directive.strip().partition("=")
         digits = value.strip().strip('"')
-        if name == "max-age" and digits.isdecimal():
+        if name == "max-age" and _INTEGER.fullmatch(digits):
             age_s = headers.get("age", "").strip()
-            fresh_s = float(digits[:12]) - (float(age_s[:12]) if age_s.isdecimal() else 0.0)
+            fresh_s = float(digits[:12]) - (float(age_s[:12]) if _INTEGER.fullmatch(age_s) else 0.0)
             return min(max(fresh_s, 0.0), LONGEST_WAIT_S)
     expires = _read_http_date(headers.get("expires", ""))
     if expires is None:
@@ -75,6 +78,6 @@ def _read_http_date(text: str) -> datetime | None:
         return None
     try:
         moment = parsedate_to_datetime(text)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

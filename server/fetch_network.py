@@ -14,7 +14,7 @@ from typing import Any
 
 import httpcore2
 
-from server.addresses import is_allowed_address, is_allowed_port
+from server.addresses import IPNetwork, is_allowed_address, is_allowed_port
 from shared.errors import FetchError
 
 Resolver = Callable[[str, int], Sequence[str]]
@@ -64,11 +64,13 @@ class VettedBackend(httpcore2.NetworkBackend):
         *,
         allow_private: bool,
         extra_ports: Collection[int],
+        extra_networks: Collection[IPNetwork],
         resolver: Resolver,
         deadline: Deadline,
     ) -> None:
         self._allow_private = allow_private
         self._extra_ports = extra_ports
+        self._extra_networks = extra_networks
         self._resolver = resolver
         self._deadline = deadline
 
@@ -135,7 +137,9 @@ class VettedBackend(httpcore2.NetworkBackend):
         return answer[0]
 
     def _check_address(self, address: str, host: str) -> None:
-        if not is_allowed_address(address, allow_private=self._allow_private):
+        if not is_allowed_address(
+            address, allow_private=self._allow_private, extra_networks=self._extra_networks
+        ):
             reason = f"{host} leads to {address}, which is not a public address"
             raise FetchError("", "refused_address", reason)
 

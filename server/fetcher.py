@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import httpcore2
 import httpx2
 
-from server.addresses import check_url, mask_url
+from server.addresses import IPNetwork, check_url, mask_url
 from server.fetch_body import read_body
 from server.fetch_errors import mapped_errors, raise_for_status
 from server.fetch_headers import (
@@ -59,8 +59,8 @@ class Fetcher:
     """Fetches URLs; may be used by many threads at once, and keeps connections for a while.
 
     ``timeout_s`` limits a whole fetch with all redirects, ``max_bytes`` the body, both as it comes
-    over the wire and decoded. Without ``allow_private`` only public addresses on ports 80, 443 and
-    ``extra_ports`` are connected to.
+    over the wire and decoded. Without ``allow_private`` only public addresses, or such of
+    ``extra_networks``, on ports 80, 443 and ``extra_ports`` are connected to.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Fetcher:
         clock: Clock,
         resolver: Resolver = resolve,
         extra_ports: Collection[int] = (),
+        extra_networks: Collection[IPNetwork] = (),
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._timeout_s = timeout_s
@@ -80,20 +81,14 @@ class Fetcher:
         self._user_agent = user_agent
         self._clock = clock
         self._deadline = Deadline()
-        # A pool of our own, not a client: a client keeps cookies, and may take proxies and
-        # passwords from the environment.
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=ssl_context or httpx2.create_ssl_context(trust_env=False),
-            max_connections=MAX_CONNECTIONS,
-            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-            keepalive_expiry=IDLE_CONNECTION_S,
-            network_backend=VettedBackend(
-                allow_private=allow_private,
-                extra_ports=frozenset(extra_ports),
-                resolver=resolver,
-                deadline=self._deadline,
-            ),
+        backend = VettedBackend(
+            allow_private=allow_private,
+            extra_ports=frozenset(extra_ports),
+            extra_networks=tuple(extra_networks),
+            resolver=resolver,
+            deadline=self._deadline,
         )
+        self._pool = _open_pool(backend, ssl_context)
 
     def fetch(
         self,
@@ -184,8 +179,7 @@ class Fetcher:
         now = self._clock.now()
         retry_after_s = read_retry_after_s(response.headers.get("retry-after"), now)
         final_url = _without_secrets(response.request.url)
-        is_304 = response.status_code == 304 and "if-none-match" in response.request.headers
-        is_304 |= response.status_code == 304 and "if-modified-since" in response.request.headers
+        is_304 = response.status_code == 304 and _is_conditional(response.request)
         if not is_304 and not 200 <= response.status_code < 300:
             raise_for_status(response, retry_after_s)
         body = b"" if is_304 else read_body(response, self._max_bytes)
@@ -218,6 +212,19 @@ class _AnswerStream(httpx2.SyncByteStream):
         self._answer.close()
 
 
+def _open_pool(
+    backend: VettedBackend, ssl_context: ssl.SSLContext | None
+) -> httpcore2.ConnectionPool:
+    # Not a client: that would keep cookies, and take proxies and passwords from the environment.
+    return httpcore2.ConnectionPool(
+        ssl_context=ssl_context or httpx2.create_ssl_context(trust_env=False),
+        max_connections=MAX_CONNECTIONS,
+        max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+        keepalive_expiry=IDLE_CONNECTION_S,
+        network_backend=backend,
+    )
+
+
 def _parse_target(url: str, kind: str) -> httpx2.URL:
     # Addresses and ports are vetted when connecting, where names are known too.
     try:
@@ -232,7 +239,7 @@ def _next_target(current: httpx2.URL, response: httpx2.Response) -> httpx2.URL:
         raise FetchError("", "redirect", f"{response.status_code} without a target")
     try:
         joined = current.copy_with(userinfo=b"", fragment=None).join(location)
-    except httpx2.InvalidURL as exc:
+    except (httpx2.InvalidURL, ValueError) as exc:
         raise FetchError("", "redirect", f"redirected to a malformed address: {exc}") from exc
     target = _parse_target(str(joined.copy_with(fragment=None)), "redirect")
     if current.scheme == "https" and target.scheme != "https":
@@ -264,6 +271,10 @@ def _conditions(validators: Validators, target: httpx2.URL) -> dict[str, str]:
         "if-modified-since": validators.last_modified,
     }
     return {name: value for name, value in conditions.items() if value}
+
+
+def _is_conditional(request: httpx2.Request) -> bool:
+    return "if-none-match" in request.headers or "if-modified-since" in request.headers
 
 
 def _read_validators(response: httpx2.Response, body: bytes, final_url: str) -> Validators:

@@ -22,7 +22,9 @@ _CHALLENGE_WORDS = (
     "verify you are human",
     "checking your browser",
 )
-_HTML = re.compile(r"<(?:!doctype\s+html|html|head|body|title|script|meta|div|p)\b", re.IGNORECASE)
+_HTML = re.compile(
+    r"<!doctype\s+html|<html\b|\A\s*<(?:head|body|title|script|meta|div|p|h1|center)\b"
+)
 _ROOT = re.compile(r"<(?:[\w.-]+:)?(?:rss|feed|rdf|channel)\b", re.IGNORECASE)
 _HEAD_LENGTH = 4096
 _PAGE_LENGTH = 65536

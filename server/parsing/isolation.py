@@ -7,6 +7,8 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -17,6 +19,9 @@ from shared.errors import ParseError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_S = 2.0
+
+# The feed or the kind and reason of its refusal, and whether the process ends after this answer.
+Answer = tuple[ParsedFeed | tuple[str, str], bool]
 
 
 class ParserPool:
@@ -39,9 +44,9 @@ class ParserPool:
         self._memory_bytes = memory_bytes
         self._wall_s = wall_s
         # Last in, first out: a busy hour's processes are reused, the others never started.
-        self._places: queue.LifoQueue[_ParserProcess | None] = queue.LifoQueue()
+        self._places: queue.LifoQueue[_Place] = queue.LifoQueue()
         for _ in range(max_workers):
-            self._places.put(None)
+            self._places.put(_Place())
         self._lock = threading.Lock()
         self._running: set[_ParserProcess] = set()
         self._is_closed = False
@@ -54,25 +59,38 @@ class ParserPool:
         Raises:
             ParseError: as ``parse_feed``, and ``limits``.
         """
-        process = self._places.get()
-        try:
-            if process is None or not process.is_alive():
-                self._forget(process)
-                process = self._start()
-            request = pickle.dumps((body, content_type, url, now), pickle.HIGHEST_PROTOCOL)
-            outcome, is_retiring = process.ask(request, timeout_s=self._wall_s)
-            if is_retiring or self._is_closed:
-                self._forget(process)
-                process = None
-        except BaseException:
-            self._forget(process)
-            process = None
-            raise
-        finally:
-            self._places.put(process)
+        request = pickle.dumps((body, content_type, url, now), pickle.HIGHEST_PROTOCOL)
+        with self._leased_place() as place:
+            outcome, is_retiring = self._ask(place, request)
+            if is_retiring:
+                self._empty(place)
         if isinstance(outcome, ParsedFeed):
             return outcome
         raise ParseError(*outcome)
+
+    @contextlib.contextmanager
+    def _leased_place(self) -> "Iterator[_Place]":
+        """Lend a place for one document; whatever goes wrong, its process is not used again."""
+        place = self._places.get()
+        try:
+            yield place
+        except BaseException:
+            self._empty(place)
+            raise
+        finally:
+            if self._is_closed:
+                self._empty(place)
+            self._places.put(place)
+
+    def _ask(self, place: "_Place", request: bytes) -> Answer:
+        if place.process is not None:
+            try:
+                return place.process.ask(request, timeout_s=self._wall_s)
+            except _ParserDied:
+                # It may have died before, of something else: only a fresh one's death counts.
+                self._empty(place)
+        place.process = self._start()
+        return place.process.ask(request, timeout_s=self._wall_s)
 
     def close(self) -> None:
         """End all processes. Documents being parsed fail with ``limits``; idempotent."""
@@ -82,10 +100,13 @@ class ParserPool:
         for process in running:
             process.kill()
         # Those in use are put away by the threads that use them.
-        for _ in range(self._places.qsize()):
-            with contextlib.suppress(queue.Empty):
-                self._forget(self._places.get_nowait())
-                self._places.put(None)
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._places.get_nowait())
+        for place in idle:
+            self._empty(place)
+            self._places.put(place)
 
     def __enter__(self) -> "ParserPool":
         return self
@@ -96,12 +117,16 @@ class ParserPool:
     def _start(self) -> "_ParserProcess":
         with self._lock:
             if self._is_closed:
-                raise ParseError("limits", "the parser is shut down")
+                error = ParseError("limits", "the parser is shut down")
+                # Nothing is wrong with the document: the next server may parse it.
+                error.retryable = True
+                raise error
             process = _ParserProcess(self._cpu_s, self._memory_bytes)
             self._running.add(process)
         return process
 
-    def _forget(self, process: "_ParserProcess | None") -> None:
+    def _empty(self, place: "_Place") -> None:
+        process, place.process = place.process, None
         if process is None:
             return
         with self._lock:
@@ -109,12 +134,27 @@ class ParserPool:
         process.stop()
 
 
+@dataclass(slots=True)
+class _Place:
+    """Room for one process; None until it is needed."""
+
+    process: "_ParserProcess | None" = None
+
+
+class _ParserDied(ParseError):
+    """The process ended instead of answering."""
+
+    def __init__(self) -> None:
+        super().__init__("limits", "the document takes too much time or memory to parse")
+
+
 class _ParserProcess:
     """One parser process and the two pipes to it."""
 
     def __init__(self, cpu_s: int, memory_bytes: int) -> None:
         module = "server.parsing.parser_process"
-        arguments = [sys.executable, "-m", module, str(cpu_s), str(memory_bytes)]
+        # -P: the current folder may hold a "server" of somebody else.
+        arguments = [sys.executable, "-P", "-m", module, str(cpu_s), str(memory_bytes)]
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -124,9 +164,6 @@ class _ParserProcess:
             # Away from the terminal's Ctrl-C: this process decides when it ends.
             start_new_session=True,
         )
-
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
 
     def ask(self, request: bytes, *, timeout_s: float) -> tuple[ParsedFeed | tuple[str, str], bool]:
         """Return the answer to one request.
@@ -140,11 +177,11 @@ class _ParserProcess:
         except TimeoutError as exc:
             raise ParseError("limits", "the document takes too long to parse") from exc
         except (OSError, ValueError) as exc:
-            raise ParseError("limits", "the parser died of the document") from exc
+            raise _ParserDied from exc
         if answer is None:
-            raise ParseError("limits", "the document takes too much time or memory to parse")
+            raise _ParserDied
         # Written by our own code over a private pipe: as trustworthy as the code itself.
-        return cast("tuple[ParsedFeed | tuple[str, str], bool]", pickle.loads(answer))
+        return cast("Answer", pickle.loads(answer))
 
     def kill(self) -> None:
         """End the process at once; whoever waits for its answer is told that it died."""

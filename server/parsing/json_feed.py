@@ -118,11 +118,18 @@ def _reject(value: object, reason: str) -> RejectedEntry:
         written_guid=known.get("id"),
         written_link=known.get("url"),
         enclosure_url=None,
-        fallback=(orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode(),),
+        fallback=(_sum_up(value),),
         feed_urls=frozenset(),
     )
     guid = chosen[0] if chosen is not None else hash_guid(())
     return RejectedEntry(guid, reason, title=known.get("title"), link=known.get("url"))
+
+
+def _sum_up(value: object) -> str:
+    try:
+        return _dump(value)
+    except ItemError as exc:
+        return str(exc)
 
 
 def _identity(value: Mapping[str, Any]) -> str | None:
@@ -198,9 +205,19 @@ def _extra(value: Mapping[str, Any]) -> tuple[ExtraField, ...]:
 
 
 def _as_text(value: object) -> str:
-    if isinstance(value, str):
-        return value.strip()
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    return value.strip() if isinstance(value, str) else _dump(value)
+
+
+def _dump(value: object) -> str:
+    """Return JSON whose keys have one order.
+
+    Raises:
+        ItemError: ``unreadable``, for values nested too deep to be written again.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError as exc:
+        raise ItemError("unreadable", "values are nested too deep") from exc
 
 
 def _kind(value: object) -> str:

@@ -13,9 +13,15 @@ from server.parsing.names import USUAL_ADDRESSES
 _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL)
 _AMPERSAND = re.compile(r"&(?:#(?P<decimal>\d+);|#[xX](?P<hex>[0-9a-fA-F]+);|(?P<name>\w+);|)")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_UNFINISHED_END = re.compile(r"</((?:\w+:)?(?:rss|feed|rdf))\s*\Z", re.IGNORECASE)
 _PREDEFINED = frozenset({"amp", "lt", "gt", "quot", "apos"})
 _ROOT = re.compile(r"<[A-Za-z_][\w.:-]*")
-_USED_PREFIX = re.compile(r"</?([A-Za-z_][\w.-]*):[A-Za-z_]|[\s\"']([A-Za-z_][\w.-]*):[\w.-]+\s*=")
+_START_TAG = re.compile(r"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
+_DECLARED_PREFIX = re.compile(r"\sxmlns:([\w.-]+)\s*=")
+# Only plain letters: a wrong guess must not make a declaration that is no XML.
+_USED_PREFIX = re.compile(
+    r"</?([A-Za-z_][\w.-]*):[A-Za-z_]|[\s\"']([A-Za-z_][\w.-]*):[\w.-]+\s*=", re.ASCII
+)
 _MARKUP_OF_XML = frozenset({"xml", "xmlns"})
 _UNKNOWN_ADDRESS = "urn:undeclared:"
 
@@ -24,9 +30,11 @@ def repair_document(text: str) -> str:
     """Return ``text`` with its references, characters and namespace prefixes mended.
 
     Bare ampersands are escaped, HTML's entities written out, references and characters that XML
-    forbids left out, undeclared prefixes declared. A sound document comes back with equal meaning.
+    forbids left out, undeclared prefixes declared, the root's last bracket added. A sound document
+    comes back with equal meaning.
     """
     text = _NOT_XML.sub("", text)
+    text = _UNFINISHED_END.sub(r"</\1>", text)
     return _declare_prefixes(_mend_references(text))
 
 
@@ -74,9 +82,10 @@ def _declare_prefixes(text: str) -> str:
     root = _find_root(text)
     if root is None:
         return text
-    start_tag = text[root.start() : text.find(">", root.end()) + 1]
-    used = {first or second for first, second in _USED_PREFIX.findall(text)} - _MARKUP_OF_XML
-    missing = sorted(prefix for prefix in used if f"xmlns:{prefix}" not in start_tag)
+    start_tag = _START_TAG.match(text, root.start())
+    declared = set(_DECLARED_PREFIX.findall(start_tag[0] if start_tag else ""))
+    used = {first or second for first, second in _USED_PREFIX.findall(text)}
+    missing = sorted(used - declared - _MARKUP_OF_XML)
     declarations = "".join(
         f' xmlns:{prefix}="{USUAL_ADDRESSES.get(prefix.lower(), _UNKNOWN_ADDRESS + prefix)}"'
         for prefix in missing

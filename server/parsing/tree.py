@@ -12,7 +12,7 @@ from server.parsing.links import join_url
 from server.parsing.names import attribute_name, canonical_name, namespace_of
 from shared.errors import ParseError
 
-MAX_DEPTH = 100
+MAX_DEPTH = 150
 _ITEM_NAMES: Final = frozenset({"item", "entry"})
 _NO_ATTRIBUTES: Final[dict[str, str]] = {}
 
@@ -52,13 +52,14 @@ class Document:
 
     ``items`` are those whose end tag was seen. ``damage`` says what is wrong and where, if reading
     had to stop; ``cut_item`` is then the item it stopped in, with only the children that were
-    closed.
+    closed. ``is_complete`` is True once the root element was closed: damage after it costs nothing.
     """
 
     root: Node | None = None
     items: list[Node] = field(default_factory=list)
     damage: str | None = None
     cut_item: Node | None = None
+    is_complete: bool = False
 
 
 def read_document(source: bytes) -> Document:
@@ -119,6 +120,8 @@ class _Builder:
         if node is self._item:
             self.document.items.append(node)
             self._item = None
+        elif not self._open:
+            self.document.is_complete = True
 
     def text(self, text: str) -> None:
         self._open[-1].parts.append(text)

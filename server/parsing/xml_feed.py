@@ -20,6 +20,7 @@ from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.repair import repair_document
 from server.parsing.tree import Document, Node, read_document
 from server.parsing.xml_channel import Channel, read_channel
+from shared.errors import ParseError
 from shared.models import FeedItem
 
 
@@ -30,19 +31,23 @@ def parse_xml(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
     mended is salvaged: the items that were closed before the damage.
 
     Raises:
-        ParseError: not a feed, or ``refused``.
+        ParseError: not a feed, ``refused``, or ``damaged`` with no whole item in it.
     """
     text = remove_prolog(text)
     document = read_document(_encode(text))
     warnings: list[str] = []
     if document.damage is not None:
         warnings.append(f"not well-formed: {document.damage}")
-        document = read_document(_encode(repair_document(text)))
+        if not document.is_complete:
+            document = read_document(_encode(repair_document(text)))
     channel = read_channel(document.root) if document.root is not None else None
     if channel is None:
         raise refusal(text)
-    if document.damage is not None:
-        warnings.append(f"document is damaged, only what stands before is taken: {document.damage}")
+    if not document.is_complete:
+        warnings.append(f"damaged, only what stands before is taken: {document.damage}")
+        if not document.items:
+            reason = f"the document breaks off before its first item ends: {document.damage}"
+            raise ParseError("damaged", reason)
     return _build_feed(document, channel, warnings, url=url, now=now)
 
 
@@ -71,7 +76,7 @@ def _build_feed(
         entries=tuple(entries),
         rejected=tuple(rejected),
         warnings=(*warnings, *reader.dates.warnings()),
-        is_whole=document.damage is None,
+        is_whole=document.is_complete,
         ttl_s=channel.ttl_s,
         skip_hours=channel.skip_hours,
         skip_days=channel.skip_days,

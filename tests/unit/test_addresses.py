@@ -1,0 +1,89 @@
+import pytest
+
+from server.addresses import check_url, is_allowed_address, mask_url
+from shared.errors import InvalidRequestError
+
+
+@pytest.mark.parametrize(
+    ("written", "normal"),
+    [
+        ("https://Example.ORG/Feed.xml", "https://example.org/Feed.xml"),
+        ("  http://example.org  ", "http://example.org/"),
+        ("http://example.org:80/a", "http://example.org/a"),
+        ("https://example.org:443/a?b=1&c=%20#top", "https://example.org/a?b=1&c=%20"),
+        ("https://bücher.example/ä?ö=1", "https://xn--bcher-kva.example/%C3%A4?%C3%B6=1"),
+        ("https://example.org/{start}?to={ended}", "https://example.org/{start}?to={ended}"),
+        ("https://user:pass@example.org/", "https://user:pass@example.org/"),
+        ("http://8.8.8.8/feed", "http://8.8.8.8/feed"),
+        ("http://0x08080808/feed", "http://8.8.8.8/feed"),
+        ("http://[2606:4700::1111]/", "http://[2606:4700::1111]/"),
+    ],
+)
+def test_a_public_url_is_brought_into_one_spelling(written: str, normal: str) -> None:
+    assert check_url(written, allow_private=False) == normal
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "017700000001", "0", "0.0.0.0",
+        "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "192.0.0.8",
+        "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "127.0.0.1.", "①②⑦.⓪.⓪.①",
+        "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::1]", "[2002:7f00:1::]", "[2001::1]", "[fe80::1]", "[fec0::1]", "[fc00::1]",
+        "[ff02::1]", "localhost", "LOCALHOST.", "feeds.localhost",
+    ],
+)  # fmt: skip
+def test_a_private_address_is_refused_in_every_spelling(host: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        check_url(f"http://{host}/feed", allow_private=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:1234", "[::1]:99", "10.1.2.3"])
+def test_a_private_address_and_any_port_are_accepted_when_allowed(host: str) -> None:
+    assert host in check_url(f"http://{host}/feed", allow_private=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "feed.xml", "/etc/passwd", "file:///etc/passwd", "gopher://example.org/",
+        "ftp://example.org/", "javascript:alert(1)", "data:text/xml,<rss/>", "http://",
+        "http:///path", "https://:443/", "http://exa\tmple.org/", "http://exam ple.org/",
+        "http://example.org\\@127.0.0.1/", "http://a@b@127.0.0.1/", "http://example..org/",
+        "http://[::1", "http://[fe80::1%25eth0]/", "http://999.1.1.1/", "http://1.2.3.4.5x:99999/",
+        "http://example.org:0/", "http://example.org:99999/", "http://example.org:22/",
+        "http://example.org:6379/", "http://example.org:27017/", "http://example.org\r\nX: y/",
+        "http://" + "a" * 5000,
+    ],
+)  # fmt: skip
+def test_what_is_no_public_web_address_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequestError):
+        check_url(url, allow_private=False)
+
+
+def test_even_when_private_is_allowed_other_schemes_and_multicast_are_refused() -> None:
+    for url in ("file:///etc/passwd", "http://224.0.0.1/", "http://0.0.0.0/"):
+        with pytest.raises(InvalidRequestError):
+            check_url(url, allow_private=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [("8.8.8.8", True), ("127.0.0.1", False), ("::ffff:10.0.0.1", False), ("no address", False),
+     ("2606:4700::1111", True), ("fe80::1%eth0", False)],
+)  # fmt: skip
+def test_resolved_addresses_are_judged_like_literal_ones(address: str, allowed: bool) -> None:
+    assert is_allowed_address(address, allow_private=False) is allowed
+
+
+def test_masking_hides_credentials_and_secret_looking_values_only() -> None:
+    url = "https://me:s3cr3t-XYZZY@example.org/f?page=2&api_key=s3cr3t-XYZZY&token=s3cr3t-XYZZY"
+    masked = mask_url(url)
+    assert "XYZZY" not in masked
+    assert masked == "https://***@example.org/f?page=2&api_key=***&token=***"
+
+
+def test_masking_leaves_an_ordinary_url_alone() -> None:
+    url = "https://example.org/feed.xml?cat=keyboards&page=1"
+    assert mask_url(url) == url

@@ -1,0 +1,128 @@
+"""Documents made to hurt: refused, or read, but never slowly and never with a file's content."""
+
+import contextlib
+import time
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.parsing import ParsedFeed, parse_feed
+from shared.errors import ParseError
+
+NOW = datetime(2026, 11, 3, tzinfo=UTC)
+FILE = 'SYSTEM "file:///etc/passwd"'
+NET = 'PUBLIC "x" "http://127.0.0.1/"'
+LONG = "x" * 900
+PREFIXES = "".join(f"<p{n}:a/>" for n in range(20_000))
+ITEM = "<channel><item><title>&a;</title></item></channel></rss>"
+LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+
+
+def parse(body: bytes, content_type: str | None = None) -> ParsedFeed:
+    return parse_feed(body, content_type=content_type, url=None, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(f'<!DOCTYPE r [<!ENTITY l0 "ha">{LAUGHS}]><rss>{ITEM}', id="laughs"),
+        pytest.param(f'<!DOCTYPE r [<!ENTITY a "{LONG}">]><rss>' + "&a;" * 9999, id="quadratic"),
+        pytest.param(f'<!DOCTYPE r [<!ENTITY a "{"x" * 9999}">]><rss>{ITEM}', id="long entity"),
+        pytest.param(f"<!DOCTYPE r [<!ENTITY a {FILE}>]><rss>{ITEM}", id="file"),
+        pytest.param(f"<!DOCTYPE r [<!ENTITY a {NET}>]><rss>{ITEM}", id="net"),
+        pytest.param("<!DOCTYPE r [" + "<!ENTITY " * 99999, id="endless declaration"),
+        pytest.param("<!DOCTYPE " + "[" * 999_999, id="brackets"),
+        pytest.param("<rss><channel>" + "<a>" * 200_000, id="deep"),
+        pytest.param("<rss><channel><item>" + "<a>" * 200_000, id="deep item"),
+        pytest.param("[" * 200_000, id="deep json"),
+    ],
+)  # fmt: skip
+def test_bombs_are_refused_within_a_second(document: str) -> None:
+    started_s = time.process_time()
+    with pytest.raises(ParseError):
+        parse(document.encode())
+    assert time.process_time() - started_s < 1.0
+
+
+def test_a_type_declaration_hidden_behind_a_comment_is_found() -> None:
+    document = f'<!-- <rss> --><!DOCTYPE r [<!ENTITY a SYSTEM "file:///etc/passwd">]><rss>{ITEM}'
+    with pytest.raises(ParseError, match="external entity"):
+        parse(document.encode())
+
+
+def test_short_plain_entities_are_filled_in() -> None:
+    feed = parse(
+        f'<!DOCTYPE r [<!ENTITY a "A &#38; B">]><rss>{ITEM}'.replace("&#38;", "and").encode()
+    )
+    assert feed.entries[0].item.title == "A and B"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param("<rss><channel>" + "&" * 500_000, id="ampersands"),
+        pytest.param("<rss><channel>" + "<" * 500_000, id="brackets"),
+        pytest.param("<rss><channel>&" + "<![CDATA[" * 100_000, id="cdata"),
+        pytest.param("<rss><channel>&" + "<!--" * 200_000, id="comments"),
+        pytest.param("<rss><channel>&" + "&aaaaaaaaaaaaa" * 50_000, id="references"),
+        pytest.param("<rss><channel>" + PREFIXES, id="prefixes"),
+        pytest.param(f"<rss><channel><item><title>&#{'9' * 5000};</title>", id="long number"),
+        pytest.param(" " * 1_000_000 + "<", id="blanks"),
+    ],
+)  # fmt: skip
+def test_senseless_documents_cost_no_more_than_their_length(document: str) -> None:
+    started_s = time.process_time()
+    with contextlib.suppress(ParseError):
+        parse(document.encode())
+    assert time.process_time() - started_s < 3.0
+
+
+def test_utf_7_is_not_a_way_in() -> None:
+    with pytest.raises(ParseError):
+        parse(b"+ADw-rss+AD4-", "text/xml; charset=utf-7")
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=400))
+def test_no_bytes_raise_anything_but_a_parse_error(body: bytes) -> None:
+    try:
+        parse(body)
+    except ParseError:
+        return
+
+
+@settings(max_examples=200)
+@given(
+    st.text(alphabet="<>&;#/!-[]\"' abcdeitmrsguxCDATA:=?\x00\ud800é", max_size=200),
+    st.sampled_from(
+        ["<rss><channel><item>{}</item></channel></rss>", "<feed>{}</feed>", "<rss {}"]
+    ),
+)
+def test_no_markup_raises_anything_but_a_parse_error(inner: str, frame: str) -> None:
+    try:
+        parse(frame.format(inner).encode("utf-8", "surrogatepass"))
+    except ParseError:
+        return
+
+
+@settings(max_examples=200)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text(max_size=5),
+        lambda children: st.lists(children, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["id", "url", "title", "tags", "author", "authors", "attachments", "x",
+                             "size_in_bytes", "content_text", "name"]), children, max_size=5),
+        max_leaves=12,
+    )
+)  # fmt: skip
+def test_no_json_item_stops_the_others(value: object) -> None:
+    items = [{"id": "first"}, value, {"id": "last"}]
+    document = {"version": "https://jsonfeed.org/version/1.1", "items": items}
+    feed = parse(orjson.dumps(document))
+    guids = [entry.item.guid for entry in feed.entries]
+    assert (guids[0], guids[-1]) == ("first", "last")
+    assert len(feed.entries) + len(feed.rejected) == 3

@@ -1,0 +1,179 @@
+"""Parser processes: equal to parsing here, limited, replaced when they die, never left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from server.parsing import parse_feed
+from server.parsing.isolation import ParserPool
+from shared.errors import ParseError
+from tests.feeds.make_feed import make_feed
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 11, 3, tzinfo=UTC)
+FEED = make_feed(3).encode()
+
+
+@pytest.fixture
+def pool() -> Iterator[ParserPool]:
+    with ParserPool(1, wall_s=20.0) as pool:
+        yield pool
+
+
+def parse(pool: ParserPool, body: bytes) -> list[str]:
+    feed = pool.parse(body, content_type="text/xml", url="https://x.example/f", now=NOW)
+    return [entry.item.guid for entry in feed.entries]
+
+
+def pid_of(pool: ParserPool) -> int:
+    (process,) = pool._running
+    return process._process.pid
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until_gone(pid: int) -> bool:
+    ends_at = time.monotonic() + 10
+    while is_running(pid) and time.monotonic() < ends_at:
+        threading.Event().wait(0.02)
+    return not is_running(pid)
+
+
+def test_a_process_gives_the_same_feed_as_parsing_here(pool: ParserPool) -> None:
+    here = parse_feed(FEED, content_type="text/xml", url="https://x.example/f", now=NOW)
+    there = pool.parse(FEED, content_type="text/xml", url="https://x.example/f", now=NOW)
+    assert there == here
+
+
+def test_a_process_is_used_again(pool: ParserPool) -> None:
+    parse(pool, FEED)
+    pid = pid_of(pool)
+    with pytest.raises(ParseError) as caught:
+        parse(pool, b"<html></html>")
+    assert caught.value.kind == "html"
+    parse(pool, FEED)
+    assert pid_of(pool) == pid
+
+
+def test_a_process_that_died_is_replaced(pool: ParserPool) -> None:
+    parse(pool, FEED)
+    os.kill(pid_of(pool), signal.SIGKILL)
+    assert wait_until_gone(pid_of(pool))
+    assert parse(pool, FEED) == ["item-1", "item-2", "item-3"]
+
+
+def test_a_document_that_takes_too_long_is_given_up_and_the_next_one_is_not() -> None:
+    with ParserPool(1, wall_s=0.4) as pool:
+        with pytest.raises(ParseError) as caught:
+            parse(pool, make_feed(20_000).encode())
+        assert caught.value.kind == "limits"
+        assert not pool._running
+        pool._wall_s = 20.0
+        assert len(parse(pool, FEED)) == 3
+
+
+def test_processor_time_is_limited_for_each_document() -> None:
+    with ParserPool(1, cpu_s=1, wall_s=30.0) as pool:
+        with pytest.raises(ParseError) as caught:
+            parse(pool, b"<rss><channel>" + b"<a></a>" * 4_000_000)
+        assert caught.value.kind == "limits"
+        assert len(parse(pool, FEED)) == 3
+
+
+def test_memory_is_limited() -> None:
+    with ParserPool(1, memory_bytes=200 << 20, wall_s=30.0) as pool:
+        with pytest.raises(ParseError) as caught:
+            parse(pool, b"<rss><channel>" + b"<item><a/></item>" * 1_500_000)
+        assert caught.value.kind == "limits"
+        assert len(parse(pool, FEED)) == 3
+
+
+def test_closing_ends_all_processes_even_busy_ones() -> None:
+    pool = ParserPool(2, wall_s=30.0)
+    kinds: list[str] = []
+
+    def work() -> None:
+        try:
+            parse(pool, make_feed(30_000).encode())
+        except ParseError as exc:
+            kinds.append(exc.kind)
+
+    parse(pool, FEED)
+    pids = {pid_of(pool)}
+    thread = threading.Thread(target=work)
+    thread.start()
+    pool.close()
+    pool.close()
+    thread.join(10)
+    assert all(wait_until_gone(pid) for pid in pids)
+    assert kinds in ([], ["limits"])
+    with pytest.raises(ParseError) as caught:
+        parse(pool, FEED)
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_no_process_outlives_a_parent_that_is_killed(is_busy: bool) -> None:
+    """The parent starts a parser, tells its pid, and is killed, idle or in mid-document."""
+    script = f"""
+import sys, threading
+from datetime import datetime, UTC
+from server.parsing.isolation import ParserPool
+from tests.feeds.make_feed import make_feed
+now = datetime(2026, 11, 3, tzinfo=UTC)
+pool = ParserPool(1)
+pool.parse(make_feed(1).encode(), content_type=None, url=None, now=now)
+print(next(iter(pool._running))._process.pid, flush=True)
+if {is_busy}:
+    pool.parse(make_feed(100000).encode(), content_type=None, url=None, now=now)
+sys.stdin.read()
+"""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    assert parent.stdin is not None
+    pid = int(parent.stdout.readline())
+    assert is_running(pid)
+    parent.kill()
+    parent.wait(10)
+    parent.stdout.close()
+    parent.stdin.close()
+    assert wait_until_gone(pid)
+
+
+def test_many_threads_share_few_processes() -> None:
+    with ParserPool(2, wall_s=30.0) as pool:
+        results: list[int] = []
+
+        def work(item_count: int) -> None:
+            results.append(len(parse(pool, make_feed(item_count).encode())))
+
+        threads = [threading.Thread(target=work, args=(count,)) for count in range(1, 13)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert sorted(results) == list(range(1, 13))
+        assert len(pool._running) <= 2
+
+
+def test_ten_thousand_items_are_parsed_in_a_few_seconds(pool: ParserPool) -> None:
+    body = make_feed(10_000).encode()
+    parse(pool, FEED)
+    started_s = time.monotonic()
+    assert len(parse(pool, body)) == 10_000
+    assert time.monotonic() - started_s < 10.0

@@ -1,0 +1,174 @@
+"""Ill-formed documents: what is mended, what is salvaged, and that neither changes an item."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.parsing import ParsedFeed, parse_feed
+from shared.errors import ParseError
+from shared.models import content_hash, job_data
+
+JOBS = (Path(__file__).parents[1] / "feeds" / "jobs.xml").read_bytes()
+NOW = datetime(2026, 11, 3, tzinfo=UTC)
+
+
+def parse(document: bytes | str) -> ParsedFeed:
+    body = document.encode() if isinstance(document, str) else document
+    return parse_feed(body, content_type=None, url="https://feeds.example/f", now=NOW)
+
+
+def fingerprints(feed: ParsedFeed) -> list[tuple[str, str]]:
+    return [(e.item.guid, content_hash(job_data("s", e.item))) for e in feed.entries]
+
+
+def rss(*items: str) -> str:
+    return "<rss version='2.0'><channel>" + "".join(items) + "</channel></rss>"
+
+
+def test_the_broken_sample_gives_its_whole_items_and_names_the_cut_one() -> None:
+    feed = parse((Path(__file__).parents[1] / "feeds" / "broken.xml").read_bytes())
+    assert [entry.item.title for entry in feed.entries] == [
+        "Found: one ladder – yours?",
+        "Lost: a cat named Ampersand & her bell",
+    ]
+    assert not feed.is_whole
+    assert [(cut.guid, cut.is_cut) for cut in feed.rejected] == [
+        ("https://notices.example/n/3", True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sound", "faulty"),
+    [
+        (b"<ttl>90</ttl>", b"<ttl>90</ttl><copyright>A & B</copyright>"),
+        (b"<ttl>90</ttl>", b"<ttl>90</ttl><copyright>&raquo; all &nbsp;</copyright>"),
+        (b"<ttl>90</ttl>", b"<ttl>90</ttl><copyright>&#x110000; &#55296; &#0;</copyright>"),
+        (b"<ttl>90</ttl>", b"<ttl>90</ttl><copyright>bell \x07 null \x00</copyright>"),
+        (b"<ttl>90</ttl>", b"<ttl>90</ttl><copyright>caf\xe9</copyright>"),
+        (b' xmlns:job_listing="https://harbourboard.example"', b""),
+        (b"xmlns:dc=", b"xmlns:unused="),
+        (b'<?xml version="1.0" encoding="UTF-8"?>', b'\n\n<?xml version="1.1"?>\n<!DOCTYPE rss>'),
+    ],
+)
+def test_mending_leaves_ids_and_hashes_as_those_of_the_sound_feed(
+    sound: bytes, faulty: bytes
+) -> None:
+    assert sound in JOBS
+    assert fingerprints(parse(JOBS.replace(sound, faulty, 1))) == fingerprints(parse(JOBS))
+
+
+def test_an_ampersand_in_one_item_changes_no_other() -> None:
+    broken = JOBS.replace(b"Ferry Timetable Analyst", b"Ferry & Timetable Analyst")
+    sound, mended = fingerprints(parse(JOBS)), fingerprints(parse(broken))
+    assert [sound[0], sound[2]] == [mended[0], mended[2]]
+    assert parse(broken).entries[1].item.title == "Ferry & Timetable Analyst"
+
+
+def test_an_ampersand_in_cdata_stays_as_it_is() -> None:
+    feed = parse(
+        rss("<item><title>a & b</title><description><![CDATA[c & d &amp; e]]></description></item>")
+    )
+    assert feed.entries[0].item.title == "a & b"
+    assert feed.entries[0].item.summary == "c & d &amp; e"
+
+
+@given(st.integers(min_value=0, max_value=len(JOBS) - 1))
+def test_a_cut_document_gives_only_items_that_were_closed(cut_at: int) -> None:
+    try:
+        feed = parse(JOBS[:cut_at])
+    except ParseError:
+        assert b"</item>" not in JOBS[:cut_at]
+        return
+    closed = JOBS[:cut_at].count(b"</item>")
+    assert fingerprints(feed) == fingerprints(parse(JOBS))[:closed]
+    assert not feed.is_whole or JOBS[cut_at:].strip() in (b"", b">")
+
+
+def test_damage_in_one_item_keeps_those_before_it_and_guesses_none_after() -> None:
+    feed = parse(rss("<item><guid>1</guid></item>", "<item><guid>2</guid><b></i></item>",
+                     "<item><guid>3</guid></item>"))  # fmt: skip
+    assert [entry.item.guid for entry in feed.entries] == ["1"]
+    assert [cut.guid for cut in feed.rejected] == ["2"]
+    assert not feed.is_whole
+
+
+def test_a_half_read_guid_names_nothing() -> None:
+    whole = "<item><guid>1</guid></item>"
+    cut = parse(f"<rss><channel>{whole}<item><title>whole</title><guid>https://x/12").rejected[0]
+    assert cut.title == "whole"
+    assert cut.guid.startswith("sha256:")
+
+
+def test_messages_before_the_feed_are_skipped() -> None:
+    assert len(parse(b"Notice: undefined index in feed.php\n" + JOBS).entries) == 3
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        ("", "empty"),
+        (" \n\t ", "empty"),
+        ("<!DOCTYPE html><html><body>Not found</body></html>", "html"),
+        ("<html><head><title>x</title></head></html>", "html"),
+        ("<html><script src='/_Incapsula_Resource?SWJIYLWA=1'></script></html>", "waf_challenge"),
+        ("<!DOCTYPE html><title>Just a moment...</title>", "waf_challenge"),
+        ('{"error": "no such feed"}', "json_error"),
+        ('{"version": "https://jsonfeed.org/version/1", "items": {}}', "json_error"),
+        ('{"version": "https://jsonfeed.org/version/1", "items": [', "json_error"),
+        ("[1, 2]", "json_error"),
+        ("hello", "not_a_feed"),
+        ("<opml version='2.0'><body/></opml>", "not_a_feed"),
+        ("<?xml version='1.0'?>", "empty"),
+    ],
+)
+def test_what_is_no_feed_is_refused_with_its_kind(document: str, kind: str) -> None:
+    with pytest.raises(ParseError) as caught:
+        parse(document)
+    assert caught.value.kind == kind
+
+
+def test_a_feed_without_items_is_a_feed() -> None:
+    feed = parse(rss())
+    assert (feed.entries, feed.rejected, feed.is_whole) == ((), (), True)
+
+
+@pytest.mark.parametrize("after", [b"<script>track()</script>", b"Warning: slow", b"<!-- ", b"&"])
+def test_noise_after_the_feed_costs_nothing(after: bytes) -> None:
+    feed = parse(JOBS + after)
+    assert fingerprints(feed) == fingerprints(parse(JOBS))
+    assert feed.is_whole
+    assert "not well-formed" in feed.warnings[0]
+
+
+@pytest.mark.parametrize("document", ["<rss><channel><title>x", "<rss><channel><item><title>x"])
+def test_a_document_without_one_whole_item_before_its_damage_fails(document: str) -> None:
+    with pytest.raises(ParseError) as caught:
+        parse(document)
+    assert caught.value.kind == "damaged"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "<rss xmlns:job_listing='urn:x'>",
+        "<rss xmlns:a='x>y' xmlns:job='urn:x'>",
+        "<rss>",
+        "<rss title='a > b'>",
+    ],
+)
+def test_a_prefix_is_declared_where_it_is_missing_and_only_there(frame: str) -> None:
+    items = "<item><title>a & b</title><job:x>1</job:x><p><![CDATA[ a\u00b2:b=1 d:e= ]]></p></item>"
+    feed = parse(f"{frame}<channel>{items}</channel></rss>")
+    assert feed.is_whole
+    extra = {field.name: field.value for field in feed.entries[0].item.extra}
+    assert extra["job:x"] == "1"
+
+
+def test_a_prefix_declared_further_in_keeps_its_meaning_when_mended() -> None:
+    channel = "<channel xmlns:d='http://purl.org/dc/elements/1.1/'>"
+    feed = parse(f"<rss>{channel}<item><title>a & b</title><d:creator>Ada</d:creator></item>"
+                 "</channel></rss>")  # fmt: skip
+    assert feed.entries[0].item.author == "Ada"
