@@ -39,15 +39,7 @@ class ApiParts:
             services=services,
             imports=imports,
             events=ImportEvents(imports.read_many),
-            queue_status=QueueStatus(
-                services.queues,
-                _rate_limits(
-                    item_queues,
-                    settings.worker_rate_limit_max,
-                    settings.worker_rate_limit_duration_ms,
-                ),
-                services.clock,
-            ),
+            queue_status=QueueStatus(services.queues, _rate_limits(services), services.clock),
             start_limit=StartLimit(
                 settings.api_rate_limit,
                 client=services.fetch_queue.client,
@@ -104,10 +96,9 @@ def count_start(request: Request, parts: Parts) -> None:
         )
 
 
-def _rate_limits(
-    item_queues: tuple[JobQueue, ...], max_jobs: int, duration_ms: int
-) -> dict[str, RateLimit]:
-    if max_jobs == 0:
+def _rate_limits(services: Services) -> dict[str, RateLimit]:
+    settings = services.settings
+    if settings.worker_rate_limit_max == 0:
         return {}
-    limit = RateLimit(max_jobs=max_jobs, duration_ms=duration_ms)
-    return {queue.name: limit for queue in item_queues}
+    limit = RateLimit(settings.worker_rate_limit_max, settings.worker_rate_limit_duration_ms)
+    return {queue.name: limit for queue in (services.light_queue, services.heavy_queue)}

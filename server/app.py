@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
@@ -23,7 +24,7 @@ from server.middleware import (
 from server.problems import install_problem_handlers, problem_schema
 from server.routes import dead_letters, feeds, imports, items, queues, system
 from server.services import Services
-from shared.errors import QueueUnavailable
+from shared.errors import FeedmillError
 from shared.settings import Settings
 
 SAMPLE_EVERY_S = 2.0
@@ -59,9 +60,11 @@ def create_app(
         middleware=_middleware(services.settings, is_page),
     )
     app.state.parts = parts
-    install_problem_handlers(app)
-    for module in (imports, feeds, items, queues, dead_letters, system):
-        app.include_router(module.router)
+    routers = [module.router for module in (imports, feeds, items, queues, dead_letters, system)]
+    for router in routers:
+        app.include_router(router)
+    routes = [route for router in routers for route in router.routes]
+    install_problem_handlers(app, [route for route in routes if isinstance(route, APIRoute)])
     app.openapi = lambda: _describe(app, services.settings)  # type: ignore[method-assign]
     return app
 
@@ -102,7 +105,7 @@ def _lifespan(
 async def _sample_queues(parts: ApiParts) -> None:
     while True:
         # Without Redis there is nothing to sample; whoever asks is told so.
-        with suppress(QueueUnavailable):
+        with suppress(FeedmillError):
             await run_in_threadpool(parts.queue_status.sample)
         await asyncio.sleep(SAMPLE_EVERY_S)
 

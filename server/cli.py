@@ -45,13 +45,22 @@ def main() -> None:
         sys.exit(_exit_code(exc))
 
 
-@app.callback()
-def _describe_itself(
-    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
-) -> None:
-    if version:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(metadata.version("feedmill"))
         raise typer.Exit
+
+
+@app.callback()
+def _take_common_options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options that come before the command."""
 
 
 @app.command()

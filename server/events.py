@@ -99,6 +99,10 @@ class ImportEvents:
             except FeedmillError as exc:
                 log.warning("import_events_delayed", error=str(exc))
                 await asyncio.sleep(RETRY_S)
+            except Exception:
+                # Nobody would start another poller for those who watch already.
+                log.exception("import_events_failed")
+                await asyncio.sleep(RETRY_S)
 
     async def _read_once(self) -> None:
         asked = list(self._watchers)

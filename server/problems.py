@@ -1,12 +1,13 @@
 """Errors as the API answers them: problem documents (RFC 9457), never a trace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
@@ -64,9 +65,13 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install_problem_handlers(app: FastAPI) -> None:
-    """Make every error of ``app`` a problem document, unknown paths and methods included."""
+def install_problem_handlers(app: FastAPI, routes: Sequence[APIRoute]) -> None:
+    """Make every error of ``app`` a problem document, unknown paths and methods included.
+
+    ``routes`` are those whose methods are named when another one is tried.
+    """
     app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(405, _method_refuser(routes))
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(ValidationError, _answer_validation_error)
     for error in _STATUS_OF_ERROR:
@@ -88,10 +93,27 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if error.status_code == 404:
         detail = f"there is nothing at {show_text(request.url.path)[:200]}"
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "other methods")
-        detail = f"{request.method} is not possible here: {allowed} is"
     return ProblemResponse(error.status_code, detail, error.headers)
+
+
+def _method_refuser(
+    routes: Sequence[APIRoute],
+) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
+    """Return a handler that names all methods of a path: Starlette knows the first route's only."""
+
+    async def refuse(request: Request, _error: Exception) -> Response:
+        path = request.url.path
+        found = {
+            method
+            for route in routes
+            if route.path_regex.match(path)
+            for method in route.methods or ()
+        }
+        allowed = ", ".join(sorted(found)) or "GET"
+        detail = f"{request.method} is not possible here, but {allowed}"
+        return ProblemResponse(405, detail, {"Allow": allowed})
+
+    return refuse
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:

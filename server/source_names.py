@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from shared.models import MAX_SOURCE_LENGTH
 
 _HASH_LENGTH = 8
-_UNFIT = re.compile(r"[^a-z0-9_.]+")
+_UNFIT = re.compile(r"[^a-z0-9_.-]+")
 _FALLBACK = "feed"
 
 

@@ -73,7 +73,7 @@ class UnencodableJob(QueueError):
 
 
 class DoomedJob(QueueError):
-    """A claimed job that must be failed without running it: it stalled too often, or a child failed."""
+    """A claimed job to be failed without running it: it stalled too often, or a child failed."""
 
 
 class StoreError(FeedmillError):
@@ -91,7 +91,8 @@ class FetchError(FeedmillError):
 
     ``kind`` is a stable word for programs: ``refused_address``, ``dns``, ``connect``, ``tls``,
     ``timeout``, ``http_status``, ``blocked``, ``gone``, ``rate_limited``, ``too_large``,
-    ``redirect``, ``bad_url``, ``encoding``. ``retry_after_s`` is what the host asked for, if it did.
+    ``redirect``, ``bad_url``, ``encoding``. ``retry_after_s`` is what the host asked for, if it
+    did.
     """
 
     def __init__(
@@ -115,8 +116,9 @@ class FetchError(FeedmillError):
 class ParseError(FeedmillError):
     """A document is not a feed that can be read.
 
-    ``kind``: ``html``, ``waf_challenge``, ``json_error``, ``empty``, ``not_a_feed``, ``refused``
-    (entity bombs, depth), ``limits`` (took too much time or memory).
+    ``kind``: ``html``, ``waf_challenge``, ``json_error``, ``empty``, ``not_a_feed``,
+    ``damaged`` (no whole item in it), ``refused`` (entity bombs, depth), ``limits`` (took too much
+    time or memory).
     """
 
     def __init__(self, kind: str, reason: str) -> None:

@@ -160,7 +160,10 @@ def parse_time(text: str) -> datetime:
         ValueError: not a time.
     """
     moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise ValueError(f"{text!r} is outside the years 1 to 9999 in UTC") from exc
 
 
 def _enclosure_data(enclosure: Enclosure) -> dict[str, Any]:

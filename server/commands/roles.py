@@ -14,5 +14,6 @@ def become_role(role: Literal["server", "worker"], settings: Settings) -> NoRetu
         SettingsError: a store is not named.
     """
     settings.named_stores()
-    # Not from the current folder, which may hold a "server" of somebody else.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", role])
+    # The current folder may hold a "server" of somebody else.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    os.execve(sys.executable, [sys.executable, "-m", role], environment)

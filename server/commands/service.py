@@ -101,8 +101,7 @@ def _role(
 ) -> Iterator[WatchedProcess]:
     process = WatchedProcess(
         name,
-        # Not from the current folder, which may hold a "server" of somebody else.
-        [sys.executable, "-P", "-m", name],
+        [sys.executable, "-m", name],
         grace_s=ROLE_GRACE_S,
         log=log,
         depends_on=stores.processes,
@@ -122,6 +121,8 @@ def _role_environment(
         "REDIS_URL": redis_url,
         "MONGODB_URL": mongodb_url,
         "DATA_DIR": str(data_dir),
+        # The current folder may hold a "server" of somebody else.
+        "PYTHONSAFEPATH": "1",
         "HOST": settings.host,
         "PORT": str(settings.port),
     }

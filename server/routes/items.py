@@ -46,7 +46,7 @@ def _parse_since(text: str | None) -> datetime | None:
     try:
         # The plus of a zone that was not percent-encoded arrives as a blank.
         return parse_time(text.replace(" ", "+"))
-    except (ValueError, OverflowError) as exc:
+    except ValueError as exc:
         raise InvalidRequestError(
             f"since {text!r}: accepted is RFC 3339, as 2026-11-01T12:00:00Z"
         ) from exc

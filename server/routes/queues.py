@@ -11,6 +11,7 @@ from server.presentation import show_job
 from server.problems import describe_problems
 from server.request_models import CleanRequest, JobQuery
 from shared.errors import NotFoundError
+from shared.queue import JobState
 
 router = APIRouter(prefix="/queues", tags=["queues"])
 
@@ -68,5 +69,5 @@ def resume_queue(parts: Parts, name: str) -> QueueAnswer:
 def clean_queue(parts: Parts, name: str, wanted: CleanRequest) -> CleanAnswer:
     """Remove the jobs of a state that are older than `grace_ms`; items' are remembered."""
     queue = parts.get_queue(name)
-    removed = parts.services.remover.clean(queue, wanted.state, wanted.grace_ms)
+    removed = parts.services.remover.clean(queue, JobState(wanted.state), wanted.grace_ms)
     return CleanAnswer(removed=removed)

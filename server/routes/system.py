@@ -1,5 +1,7 @@
 """Health, metrics, and the pages about the API itself."""
 
+from typing import Any
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
@@ -11,16 +13,23 @@ from server.problems import RETRY_AFTER_S, ProblemResponse, describe_problems
 
 router = APIRouter(tags=["system"])
 
+_WITHOUT_KEY: dict[str, Any] = {"security": []}
+
 
 # The two health checks are coroutines, unlike all other handlers: they have to answer also when
 # every thread waits for a store that hangs.
-@router.get("/healthz")
+@router.get("/healthz", openapi_extra=_WITHOUT_KEY)
 async def get_health() -> Health:
     """Tell that the process is alive, whatever its stores do."""
     return Health(status="ok")
 
 
-@router.get("/readyz", response_model=Health, responses=describe_problems())
+@router.get(
+    "/readyz",
+    response_model=Health,
+    responses=describe_problems(),
+    openapi_extra=_WITHOUT_KEY,
+)
 async def get_readiness(parts: Parts) -> Health | ProblemResponse:
     """Tell whether Redis and MongoDB answer; 503 names which does not."""
     absent = await parts.readiness.find_absent()

@@ -1,0 +1,155 @@
+"""The HTTP application on real stores, as tests of the API use it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import uvicorn
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from server.addresses import check_url
+from server.app import create_app
+from server.feed_claims import FeedClaims
+from server.feed_service import FeedService
+from server.remover import Remover
+from server.services import Services
+from server.starter import ImportStarter
+from shared.queue import JobQueue, RedisConnection
+from shared.settings import Settings
+from shared.store import Import, Stores
+from tests.fakes import FakeClock
+from tests.servers import find_free_port
+
+
+@dataclass
+class RecordingReplay:
+    """How a replay went that was only written down."""
+
+    replayed: int = 0
+    imports: list[Import] = field(default_factory=list)
+
+
+@dataclass
+class RecordingReplayer:
+    """Writes down what it was asked to replay."""
+
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def replay(self, **choice: Any) -> RecordingReplay:
+        self.asked.append(choice)
+        return RecordingReplay(replayed=2)
+
+
+@dataclass
+class Api:
+    """An application, a client of it, and what stands behind."""
+
+    client: TestClient
+    services: Services
+    claims: FeedClaims
+    clock: FakeClock
+    replayer: RecordingReplayer
+
+    @property
+    def stores(self) -> Stores:
+        return self.services.stores
+
+    def post(self, path: str, body: Any = None, **options: Any) -> Any:
+        return self.client.post(path, json=body, **options)
+
+
+def make_settings(**values: Any) -> Settings:
+    """Return settings that nothing outside the test has a say in."""
+    defaults = {"api_rate_limit": "1000/minute", "fetch_max_bytes": 1_000_000}
+    return Settings(_env_file=None, **(defaults | values))  # type: ignore[call-arg]
+
+
+def make_services(
+    redis: RedisConnection, stores: Stores, clock: FakeClock, settings: Settings
+) -> tuple[Services, FeedClaims, RecordingReplayer]:
+    """Return services on these stores; only the replayer is a stand-in."""
+
+    def queue(name: str) -> JobQueue:
+        return JobQueue(redis, name, clock=clock)
+
+    light, heavy, dead = queue("items"), queue("items_heavy"), queue("items_dlq")
+    fetch_queue = queue("feed_fetch_queue")
+    claims = FeedClaims(stores, fetch_queue, clock)
+    feeds = FeedService(stores, fetch_queue, clock, lambda url: check_url(url, allow_private=False))
+    replayer = RecordingReplayer()
+    services = Services(
+        settings=settings,
+        clock=clock,
+        stores=stores,
+        light_queue=light,
+        heavy_queue=heavy,
+        dead_letter_queue=dead,
+        fetch_queue=fetch_queue,
+        starter=ImportStarter(stores, claims, feeds, clock),
+        feeds=feeds,
+        replayer=replayer,
+        remover=Remover(
+            stores=stores,
+            item_queues=[light, heavy],
+            dead_letter_queue=dead,
+            clock=clock,
+            look_again=lambda _import_id: None,
+        ),
+    )
+    return services, claims, replayer
+
+
+@contextmanager
+def open_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterator[Api]:
+    """Run an application for the time of a test."""
+    clock = FakeClock()
+    services, claims, replayer = make_services(redis, stores, clock, make_settings(**settings))
+    app = create_app(services)
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield Api(client, services, claims, clock, replayer)
+
+
+@dataclass
+class ServedApi:
+    """An application behind a real web server."""
+
+    client: httpx2.Client
+    services: Services
+    clock: FakeClock
+    url: str
+    app: FastAPI
+
+
+@contextmanager
+def serve_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterator[ServedApi]:
+    """Serve an application on loopback for the time of a test."""
+    clock = FakeClock()
+    services, _, _ = make_services(redis, stores, clock, make_settings(**settings))
+    app = create_app(services)
+    port = find_free_port()
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")
+    server = _Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert server.is_up.wait(20)
+        url = f"http://127.0.0.1:{port}"
+        with httpx2.Client(base_url=url, timeout=20, trust_env=False) as client:
+            yield ServedApi(client, services, clock, url, app)
+    finally:
+        server.should_exit = True
+        thread.join(20)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = threading.Event()
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()

@@ -1,0 +1,229 @@
+"""Feeds and OPML over HTTP."""
+
+from typing import Any
+
+import pytest
+
+from shared.store import StoredValidators
+from tests.api import Api
+
+URL = "https://example.org/news.xml"
+NOW = "2026-11-01T12:00:00.000Z"
+
+
+def add(api: Api, **fields: Any) -> dict[str, Any]:
+    answer = api.post("/feeds", {"source": "news", "url": URL} | fields)
+    assert answer.status_code == 201, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+def test_new_feed_takes_the_default_interval_and_is_due_at_once(api: Api) -> None:
+    assert add(api) == {
+        "source": "news",
+        "url": URL,
+        "enabled": True,
+        "interval_s": 3600,
+        "cron": None,
+        "headers": [],
+        "weight": None,
+        "next_fetch_at": NOW,
+        "next_fetch_reason": "new feed",
+        "last_import": None,
+        "consecutive_failures": 0,
+        "error": None,
+    }
+    assert api.client.get("/feeds/news").json()["url"] == URL
+
+
+def test_explicit_nulls_mean_not_scheduled(api: Api) -> None:
+    shown = add(api, interval_s=None, cron=None)
+    assert (shown["interval_s"], shown["cron"], shown["next_fetch_at"]) == (None, None, None)
+    assert shown["enabled"] is True
+    assert shown["next_fetch_reason"] == "not scheduled"
+
+
+def test_feed_with_several_urls_shows_urls(api: Api) -> None:
+    urls = [f"{URL}?a", f"{URL}?b"]
+    answer = api.post("/feeds", {"source": "board", "urls": urls})
+    assert answer.json()["urls"] == urls
+    assert "url" not in answer.json()
+
+
+def test_taken_source_is_a_conflict(api: Api) -> None:
+    add(api)
+    assert api.post("/feeds", {"source": "news", "url": URL + "2"}).status_code == 409
+    assert api.post("/feeds", {"url": URL}).status_code == 409
+
+
+def test_source_is_made_of_host_and_path(api: Api) -> None:
+    answer = api.post("/feeds", {"url": "https://user:pw@www.Example.org:443/a/b.xml?c=1"})
+    assert answer.json()["source"] == "example.org-a-b.xml"
+
+
+def test_headers_and_credentials_are_never_shown(api: Api) -> None:
+    shown = add(api, url="https://me:s3cr3t@example.org/", headers={"X-Key": "s3cr3t"})
+    assert shown["headers"] == ["X-Key"]
+    for path in ("/feeds", "/feeds/news", "/feeds.opml"):
+        assert "s3cr3t" not in api.client.get(path).text
+    started = api.post("/imports/start", {}).json()["imports"][0]
+    assert "s3cr3t" not in str(started)
+    assert "s3cr3t" not in api.client.get("/imports").text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"url": "http://10.0.0.1/"},
+        {"url": "ftp://example.org/"},
+        {"url": URL, "urls": [URL]},
+        {"urls": []},
+        {"urls": [URL, URL]},
+        {"url": URL, "interval_s": 60, "cron": "* * * * *"},
+        {"url": URL, "interval_s": 0},
+        {"url": URL, "interval_s": "60"},
+        {"url": URL, "cron": "every day"},
+        {"url": URL, "cron": "0 0 30 2 *"},
+        {"url": URL, "source": "Not A Slug"},
+        {"url": URL, "source": ""},
+        {"url": URL, "weight": "enormous"},
+        {"url": URL, "headers": {"A": "b\r\nC: d"}},
+        {"url": URL, "headers": {"Host": "x"}},
+        {"url": URL, "window": {"from": NOW, "step_s": 60, "in_flight": 1}},
+        {"url": URL, "intervall_s": 60},
+        {"url": {"$gt": ""}},
+        {"url": "https://example.org/\x00"},
+        [],
+        None,
+    ],
+)
+def test_unfit_feed_is_refused_with_a_problem(api: Api, body: Any) -> None:
+    answer = api.post("/feeds", body)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"]
+    assert api.client.get("/feeds").json()["items"] == []
+
+
+def test_unknown_field_is_named_with_what_is_accepted(api: Api) -> None:
+    detail = api.post("/feeds", {"url": URL, "intervall_s": 60}).json()["detail"]
+    assert "'intervall_s'" in detail
+    assert "interval_s, cron" in detail
+
+
+def test_changed_urls_clear_validators_and_make_it_due(api: Api) -> None:
+    add(api)
+    known = {URL: StoredValidators(etag='"1"')}
+    api.stores.feeds.update("news", {"validators": known, "next_fetch_at": None, "error": "x"})
+    api.clock.advance(seconds=60)
+    answer = api.client.patch("/feeds/news", json={"url": URL + "?new"})
+    assert answer.json()["next_fetch_at"] == "2026-11-01T12:01:00.000Z"
+    assert answer.json()["next_fetch_reason"] == "URL changed"
+    feed = api.stores.feeds.get("news")
+    assert feed is not None
+    assert (feed.validators, feed.error) == ({}, None)
+
+
+def test_unchanged_urls_keep_validators(api: Api) -> None:
+    add(api)
+    api.stores.feeds.update("news", {"validators": {URL: StoredValidators(etag='"1"')}})
+    api.client.patch("/feeds/news", json={"url": URL, "weight": "heavy"})
+    feed = api.stores.feeds.get("news")
+    assert feed is not None
+    assert feed.validators
+    assert feed.weight == "heavy"
+
+
+def test_cron_and_interval_take_each_others_place(api: Api) -> None:
+    add(api)
+    api.clock.advance(seconds=60)
+    changed = api.client.patch("/feeds/news", json={"cron": "0 6 * * *"}).json()
+    assert (changed["interval_s"], changed["cron"]) == (None, "0 6 * * *")
+    assert changed["next_fetch_reason"] == "schedule changed"
+    changed = api.client.patch("/feeds/news", json={"interval_s": 60}).json()
+    assert (changed["interval_s"], changed["cron"]) == (60, None)
+    changed = api.client.patch("/feeds/news", json={"interval_s": None}).json()
+    assert (changed["interval_s"], changed["next_fetch_at"]) == (None, None)
+
+
+def test_disabled_feed_is_not_due_and_enabling_makes_it_so(api: Api) -> None:
+    add(api)
+    disabled = api.client.patch("/feeds/news", json={"enabled": False}).json()
+    assert (disabled["next_fetch_at"], disabled["next_fetch_reason"]) == (None, "disabled")
+    enabled = api.client.patch("/feeds/news", json={"enabled": True}).json()
+    assert (enabled["next_fetch_at"], enabled["next_fetch_reason"]) == (NOW, "enabled")
+
+
+def test_source_of_a_feed_cannot_be_changed(api: Api) -> None:
+    add(api)
+    assert api.client.patch("/feeds/news", json={"source": "other"}).status_code == 422
+
+
+def test_deleting_fails_the_running_import_and_removes_its_job(api: Api) -> None:
+    add(api)
+    [begun] = api.post("/imports/start", {}).json()["imports"]
+    assert api.client.delete("/feeds/news").status_code == 204
+    assert api.client.get("/feeds/news").status_code == 404
+    assert api.client.get(f"/imports/{begun['id']}").json()["state"] == "failed"
+    assert api.services.fetch_queue.get_job("feed#news") is None
+
+
+def test_unknown_feed_is_not_found(api: Api) -> None:
+    assert api.client.get("/feeds/none").status_code == 404
+    assert api.client.patch("/feeds/none", json={}).status_code == 404
+    assert api.client.delete("/feeds/none").status_code == 404
+
+
+def post_opml(api: Api, document: str | bytes) -> Any:
+    return api.client.post("/feeds/opml", content=document)
+
+
+def test_opml_adds_skips_and_names_what_is_invalid(api: Api) -> None:
+    add(api)
+    answer = post_opml(
+        api,
+        f"""<?xml version="1.0"?><opml version="2.0"><body>
+        <outline text="folder"><outline text="A" xmlUrl="https://a.example/feed"/>
+        <outline text="B" xmlUrl="{URL}"/></outline>
+        <outline text="C" xmlurl="https://a.example/feed"/>
+        <outline text="D" xmlUrl="http://localhost/x"/></body></opml>""",
+    )
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["added"], body["skipped"]) == (1, 2)
+    assert [entry["url"] for entry in body["invalid"]] == ["http://localhost/x"]
+    assert api.client.get("/feeds/a.example-feed").json()["next_fetch_reason"] == "new feed"
+
+
+def test_exported_opml_comes_back_whole(api: Api) -> None:
+    add(api, cron="*/5 * * * *")
+    api.post("/feeds", {"source": "board", "urls": [f"{URL}?a", f"{URL}?b"], "enabled": False})
+    api.post("/feeds", {"source": "quiet", "url": f"{URL}?c", "interval_s": None})
+    before = api.client.get("/feeds").json()["items"]
+    exported = api.client.get("/feeds.opml").content
+    for source in ("news", "board", "quiet"):
+        api.client.delete(f"/feeds/{source}")
+    assert post_opml(api, exported).json() == {"added": 3, "skipped": 0, "invalid": []}
+    after = api.client.get("/feeds").json()["items"]
+    assert sorted(after, key=str) == sorted(before, key=str)
+    assert post_opml(api, exported).json()["skipped"] == 3
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "",
+        "not xml",
+        "<html></html>",
+        '<!DOCTYPE opml [<!ENTITY a "b">]><opml><body>&a;</body></opml>',
+        '<!DOCTYPE opml [<!ENTITY a SYSTEM "file:///etc/passwd">]><opml>&a;</opml>',
+        "<opml>" + "<outline>" * 30 + "</outline>" * 30 + "</opml>",
+        b"\xff\xfe\x00",
+        '<?xml version="1.0" encoding="nonsense"?><opml/>',
+    ],
+)
+def test_hostile_opml_is_refused(api: Api, document: str | bytes) -> None:
+    answer = post_opml(api, document)
+    assert answer.status_code == 422, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
