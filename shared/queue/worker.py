@@ -23,6 +23,7 @@ from shared.queue.job import (
 from shared.queue.job_queue import JobQueue
 from shared.queue.limits import RateLimit
 from shared.queue.wakeup import wait_for_work
+from shared.queue.wire import to_json
 
 Handler = Callable[[ClaimedJob], object]
 LogEvent = Callable[..., None]
@@ -173,7 +174,10 @@ class Worker:
         if job.deferred_failure is not None:
             return self._fail(job, DoomedJob(job.deferred_failure))
         try:
-            return Completion(job.id, job.token, self._handler(job))
+            result = self._handler(job)
+            # A result that cannot be written is the handler's failure, not the queue's.
+            to_json(job.id, result)
+            return Completion(job.id, job.token, result)
         except Exception as exc:  # noqa: BLE001 - the loop outlives whatever a handler raises
             may_retry = getattr(exc, "retryable", False)
             if may_retry and job.attempts_made + 1 < job.max_attempts:

@@ -1,0 +1,74 @@
+"""The stores that tests share: one of each per test process, empty for each test.
+
+``TEST_REDIS_URL`` and ``TEST_MONGODB_URL`` name servers to use instead; the Redis is flushed.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from shared.queue import RedisConnection, connect
+from tests.servers import start_mongodb, start_valkey
+
+
+@pytest.fixture(scope="session")
+def valkey_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    given = os.environ.get("TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    server = start_valkey(tmp_path_factory.mktemp("valkey"))
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def session_redis_client(valkey_url: str) -> Iterator[RedisConnection]:
+    client = connect(valkey_url, client_name="tests")
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def redis_client(session_redis_client: RedisConnection) -> RedisConnection:
+    """A client of an empty Redis."""
+    session_redis_client.flushdb()
+    return session_redis_client
+
+
+@pytest.fixture(scope="session")
+def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a MongoDB, without a database name."""
+    given = os.environ.get("TEST_MONGODB_URL")
+    if given:
+        yield given
+        return
+    server = start_mongodb(tmp_path_factory.mktemp("mongodb"))
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def session_mongo_client(mongodb_url: str) -> Iterator[MongoClient[dict[str, Any]]]:
+    client: MongoClient[dict[str, Any]] = MongoClient(mongodb_url, tz_aware=True)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def mongo_database(
+    session_mongo_client: MongoClient[dict[str, Any]],
+) -> Iterator[Database[dict[str, Any]]]:
+    """A database of its own for each test, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    yield session_mongo_client[name]
+    session_mongo_client.drop_database(name)

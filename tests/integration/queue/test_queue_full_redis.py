@@ -1,0 +1,123 @@
+"""A full Redis takes no new jobs, but lets those that it has be worked off."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.errors import QueueFull
+from shared.queue import (
+    Completion,
+    Death,
+    Failure,
+    JobQueue,
+    JobState,
+    Lock,
+    RedisConnection,
+    Retry,
+    SettleOutcome,
+    connect,
+    disconnect,
+)
+from tests.fakes import FakeClock
+from tests.queue_states import (
+    active,
+    claim,
+    line,
+    lose_locks,
+    make_job,
+    seed_active,
+    seed_waiting,
+    whole_state,
+)
+from tests.servers import RunningServer, find_redis_server, start_redis, start_valkey
+
+STARTERS: dict[str, Callable[..., RunningServer]] = {"valkey": start_valkey, "redis": start_redis}
+
+
+@pytest.fixture(scope="module", params=[*STARTERS])
+def client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisConnection]:
+    if request.param == "redis" and find_redis_server() is None:
+        pytest.skip("no redis-server on this machine")
+    directory: Path = tmp_path_factory.mktemp(request.param)
+    server = STARTERS[request.param](directory)
+    try:
+        client = connect(server.url)
+        yield client
+        disconnect(client)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def queue(client: RedisConnection, clock: FakeClock) -> Iterator[JobQueue]:
+    client.flushall()
+    yield JobQueue(client, "items", clock=clock)
+    client.config_set("maxmemory", 0)
+
+
+@pytest.fixture
+def dlq(client: RedisConnection, clock: FakeClock) -> JobQueue:
+    return JobQueue(client, "items_dlq", clock=clock)
+
+
+def fill_redis(queue: JobQueue) -> None:
+    queue.client.config_set("maxmemory", "1mb")
+    queue.client.config_set("maxmemory-policy", "noeviction")
+    used = queue.client.info("memory")["used_memory"]
+    queue.client.config_set("maxmemory", used // 2)
+
+
+def test_adding_to_a_full_redis_fails_and_changes_nothing(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1")
+    fill_redis(queue)
+    before = whole_state(queue)
+    newer = [make_job("a#2"), make_job("a#1", revision=9)]
+    with pytest.raises(QueueFull):
+        queue.add_many(newer)
+    assert whole_state(queue) == before
+
+
+def test_a_full_redis_lets_every_claimed_job_be_settled(queue: JobQueue, dlq: JobQueue) -> None:
+    seed_active(queue, *[f"a#{n}" for n in range(7)])
+    fill_redis(queue)
+    settled = [SettleOutcome.SETTLED]
+    assert queue.extend_many([Lock("a#0", "t1")], lock_ms=60_000) == []
+    assert queue.assign_revisions([(Lock("a#0", "t1"), 5)]) == [1]
+    assert queue.complete_many([Completion("a#0", "t1", None, "new")]) == settled
+    assert queue.retry_many([Retry("a#1", "t1", "boom", "s" * 9999, 0)]) == settled
+    assert queue.retry_many([Retry("a#2", "t1", "boom", "stack", 60_000)]) == settled
+    assert queue.fail_many([Failure("a#3", "t1", "boom", "stack")]) == settled
+    assert queue.release_many([Lock("a#4", "t1")]) == settled
+    dead = make_job("a#5", data={"text": "x" * 100_000})
+    assert queue.dead_letter_many([Death("a#5", "t1", "bad", "stack", dead)], dlq) == settled
+    lose_locks(queue, "a#6")
+    assert queue.reclaim_stalled(max_stalled=0).requeued == 1
+    assert active(queue) == []
+    assert line(dlq) == ["a#5"]
+
+
+def test_a_full_redis_can_be_drained(queue: JobQueue) -> None:
+    seed_waiting(queue, *[f"a#{n}" for n in range(50)])
+    fill_redis(queue)
+    jobs = claim(queue).jobs
+    assert len(jobs) == 50
+    queue.complete_many([Completion(job.id, "t1") for job in jobs])
+    assert sum(queue.counts().values()) == 0
+
+
+def test_a_full_redis_lets_due_jobs_run_and_operators_act(
+    queue: JobQueue, clock: FakeClock
+) -> None:
+    seed_active(queue, "a#1", "a#2")
+    queue.retry_many([Retry("a#1", "t1", "boom", "", 1000)])
+    fill_redis(queue)
+    clock.advance(seconds=2)
+    assert queue.promote_due() == 1
+    queue.pause()
+    assert queue.is_paused()
+    queue.resume()
+    queue.remove_many(["a#1"])
+    assert queue.counts()[JobState.WAITING] == 0

@@ -1,0 +1,89 @@
+"""Jobs of dead workers come back; what kills its worker is run alone, then doomed."""
+
+from shared.queue import JobQueue, JobState, ReclaimReport
+from tests.fakes import FakeClock
+from tests.queue_states import (
+    active,
+    claim,
+    events,
+    job_fields,
+    line,
+    lose_locks,
+    seed_active,
+    seed_stalled,
+    seed_waiting,
+    whole_state,
+)
+
+
+def test_stalled_jobs_stand_first_in_line_in_their_order(queue: JobQueue) -> None:
+    seed_stalled(queue, "a#1", "a#2")
+    seed_waiting(queue, "a#3")
+    assert queue.reclaim_stalled(max_stalled=2) == ReclaimReport(2, 0, 0)
+    assert line(queue) == ["a#1", "a#2", "a#3"]
+    assert active(queue) == []
+    assert job_fields(queue, "a#1")["stc"] == "1"
+    assert events(queue)[-2:] == ["waiting a#1", "stalled a#1"]
+
+
+def test_jobs_whose_lock_lives_are_not_touched(queue: JobQueue) -> None:
+    ids = [f"a#{n}" for n in range(450)]
+    seed_active(queue, *ids)
+    before = whole_state(queue)
+    assert queue.reclaim_stalled(max_stalled=2) == ReclaimReport(0, 0, 0)
+    assert whole_state(queue) == before
+    lose_locks(queue, "a#7", "a#449")
+    assert queue.reclaim_stalled(max_stalled=2).requeued == 2
+    assert line(queue) == ["a#7", "a#449"]
+    assert len(active(queue)) == 448
+
+
+def test_an_attempt_is_not_counted_for_stalling(queue: JobQueue) -> None:
+    seed_stalled(queue, "a#1")
+    queue.reclaim_stalled(max_stalled=2)
+    job = claim(queue, "t2").jobs[0]
+    assert (job.attempts_made, job.attempts_started, job.stalled_count) == (0, 2, 1)
+
+
+def test_a_job_that_stalls_too_often_is_run_alone_and_then_doomed(queue: JobQueue) -> None:
+    seed_stalled(queue, "a#1")
+    reports = [queue.reclaim_stalled(max_stalled=1)]
+    claimed = []
+    for token in ("t2", "t3", "t4"):
+        claimed.append(claim(queue, token).jobs[0])
+        lose_locks(queue, "a#1")
+        reports.append(queue.reclaim_stalled(max_stalled=1))
+    assert [(r.made_solo, r.doomed) for r in reports] == [(0, 0), (1, 0), (0, 1), (0, 1)]
+    assert [job.is_solo for job in claimed] == [False, True, False]
+    assert claimed[2].deferred_failure == "job stalled more than allowable limit"
+
+
+def test_claimed_ids_without_a_job_are_dropped(queue: JobQueue) -> None:
+    seed_active(queue, "a#1")
+    queue.client.delete(queue.keys.job("a#1"), "bull:items:a#1:lock")
+    assert queue.reclaim_stalled(max_stalled=2) == ReclaimReport(0, 0, 0)
+    assert active(queue) == line(queue) == []
+    assert queue.client.exists(queue.keys.job("a#1")) == 0
+
+
+def test_a_broken_stalled_count_begins_anew(queue: JobQueue) -> None:
+    seed_stalled(queue, "a#1")
+    queue.client.hset(queue.keys.job("a#1"), "stc", "often")
+    assert queue.reclaim_stalled(max_stalled=2).requeued == 1
+    assert job_fields(queue, "a#1")["stc"] == "1"
+
+
+def test_a_delayed_id_without_a_job_is_dropped_when_due(queue: JobQueue, clock: FakeClock) -> None:
+    queue.client.zadd(queue.keys.delayed, {"gone": clock.now_ms() * 4096})
+    assert queue.promote_due() == 0
+    assert queue.counts()[JobState.DELAYED] == 0
+    assert line(queue) == []
+
+
+def test_promotion_takes_no_more_than_asked_for(queue: JobQueue, clock: FakeClock) -> None:
+    seed_waiting(queue, "a#1", "a#2")
+    queue.client.delete(queue.keys.wait)
+    due = clock.now_ms() * 4096
+    queue.client.zadd(queue.keys.delayed, {"a#1": due, "a#2": due + 1})
+    assert queue.promote_due(1) == 1
+    assert line(queue) == ["a#1"]

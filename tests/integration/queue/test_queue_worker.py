@@ -1,0 +1,354 @@
+"""The plain worker: one job a thread, retries, hooks, outages, and an end without loss."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.clock import SystemClock
+from shared.errors import DoomedJob, QueueUnavailable
+from shared.queue import (
+    ClaimedJob,
+    JobQueue,
+    JobState,
+    Lock,
+    RedisConnection,
+    Upkeep,
+    Worker,
+    connect,
+    disconnect,
+)
+from tests.queue_states import job_fields, line, make_job, seed_waiting
+from tests.servers import start_valkey
+
+WAIT_S = 10.0
+
+
+class Passing(Exception):
+    retryable = True
+
+
+class Lasting(Exception):
+    retryable = False
+
+
+@pytest.fixture
+def queue(redis_client: RedisConnection) -> JobQueue:
+    return JobQueue(redis_client, "items", clock=SystemClock())
+
+
+class Workshop:
+    """Starts workers and stops them, whatever the test does."""
+
+    def __init__(self) -> None:
+        self.workers: list[Worker] = []
+        self.log: list[str] = []
+
+    def start(
+        self, queue: JobQueue, handler: Callable[[ClaimedJob], object], **more: Any
+    ) -> Worker:
+        options: dict[str, Any] = {"concurrency": 2, "lock_ms": 2_000} | more
+        worker = Worker(
+            queue,
+            handler,
+            clock=SystemClock(),
+            log_event=lambda event, **_: self.log.append(event),
+            **options,
+        )
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+
+@pytest.fixture
+def workshop() -> Iterator[Workshop]:
+    workshop = Workshop()
+    yield workshop
+    for worker in workshop.workers:
+        worker.stop(0.1)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s
+        threading.Event().wait(0.01)
+
+
+def is_idle(queue: JobQueue) -> bool:
+    counts = queue.counts()
+    return counts[JobState.WAITING] + counts[JobState.ACTIVE] + counts[JobState.DELAYED] == 0
+
+
+def test_each_job_is_run_and_its_result_kept(queue: JobQueue, workshop: Workshop) -> None:
+    settled: list[str] = []
+    seed_waiting(queue, "a#1", "a#2", "a#3", keep_completed=9)
+    workshop.start(
+        queue, lambda job: {"id": job.id}, after_settle=lambda job: settled.append(job.id)
+    )
+    wait_for(lambda: len(settled) == 3)
+    views = queue.get_jobs(["a#1", "a#2", "a#3"])
+    assert [view and view.result for view in views] == [f'{{"id":"a#{n}"}}' for n in (1, 2, 3)]
+
+
+def test_no_more_jobs_run_at_a_time_than_allowed(queue: JobQueue, workshop: Workshop) -> None:
+    running: set[str] = set()
+    most: list[int] = []
+    gate = threading.Event()
+
+    def handler(job: ClaimedJob) -> None:
+        running.add(job.id)
+        most.append(len(running))
+        gate.wait(WAIT_S)
+        running.discard(job.id)
+
+    seed_waiting(queue, *[f"a#{n}" for n in range(6)])
+    workshop.start(queue, handler, concurrency=3)
+    wait_for(lambda: len(running) == 3)
+    gate.set()
+    wait_for(lambda: is_idle(queue))
+    assert max(most) == 3
+
+
+def test_a_passing_error_is_tried_again_while_attempts_remain(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    tries: list[int] = []
+    failed: list[str] = []
+
+    def handler(job: ClaimedJob) -> None:
+        tries.append(job.attempts_made)
+        raise Passing("not now")
+
+    seed_waiting(queue, "a#1", attempts=3, backoff_ms=5)
+    workshop.start(queue, handler, on_final_failure=lambda job, error: failed.append(str(error)))
+    wait_for(lambda: queue.counts()[JobState.FAILED] == 1)
+    assert (tries, failed) == ([0, 1, 2], ["not now"])
+
+
+def test_a_lasting_error_fails_the_job_at_once(queue: JobQueue, workshop: Workshop) -> None:
+    def handler(job: ClaimedJob) -> None:
+        raise Lasting("never")
+
+    seed_waiting(queue, "a#1", attempts=3)
+    workshop.start(queue, handler)
+    wait_for(lambda: queue.counts()[JobState.FAILED] == 1)
+    view = queue.get_job("a#1")
+    assert view is not None
+    assert view.failed_reason == "never"
+    assert "Lasting: never" in view.stacktrace[0]
+
+
+def test_a_doomed_job_is_failed_without_running(queue: JobQueue, workshop: Workshop) -> None:
+    ran: list[str] = []
+    errors: list[BaseException] = []
+    seed_waiting(queue, "a#1")
+    queue.client.hset(queue.keys.job("a#1"), "defa", "job stalled")
+    workshop.start(
+        queue,
+        lambda job: ran.append(job.id),
+        on_final_failure=lambda job, error: errors.append(error),
+    )
+    wait_for(lambda: queue.counts()[JobState.FAILED] == 1)
+    assert ran == []
+    assert [(type(error), str(error)) for error in errors] == [(DoomedJob, "job stalled")]
+
+
+def test_a_failure_that_could_not_be_told_is_not_settled(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    def hook(job: ClaimedJob, error: BaseException) -> None:
+        raise QueueUnavailable("the store is down")
+
+    def handler(job: ClaimedJob) -> None:
+        raise Lasting("never")
+
+    seed_waiting(queue, "a#1")
+    workshop.start(queue, handler, on_final_failure=hook)
+    wait_for(lambda: queue.counts()[JobState.DELAYED] == 1)
+    assert "failure_hook_failed" in workshop.log
+
+
+def test_an_error_after_settling_does_not_stop_the_worker(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    def hook(job: ClaimedJob) -> None:
+        raise ValueError("hook")
+
+    seed_waiting(queue, "a#1", "a#2")
+    workshop.start(queue, lambda job: None, after_settle=hook, concurrency=1)
+    wait_for(lambda: workshop.log.count("after_settle_failed") == 2)
+    assert is_idle(queue)
+
+
+def test_a_result_that_json_cannot_hold_does_not_stop_the_worker(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    seed_waiting(queue, "a#1", "a#2")
+    workshop.start(queue, lambda job: object() if job.id == "a#1" else None, concurrency=1)
+    wait_for(lambda: queue.counts()[JobState.FAILED] == 1)
+    wait_for(lambda: queue.read_totals()["completed"] == 1)
+
+
+def test_a_long_run_keeps_its_lock(queue: JobQueue, workshop: Workshop) -> None:
+    gate = threading.Event()
+    seed_waiting(queue, "a#1")
+    workshop.start(queue, lambda job: gate.wait(WAIT_S), lock_ms=300)
+    wait_for(lambda: queue.counts()[JobState.ACTIVE] == 1)
+    threading.Event().wait(0.7)
+    assert queue.reclaim_stalled(max_stalled=1).requeued == 0
+    gate.set()
+    wait_for(lambda: is_idle(queue))
+
+
+def test_a_run_beyond_its_limit_loses_its_lock(queue: JobQueue, workshop: Workshop) -> None:
+    gate = threading.Event()
+    seed_waiting(queue, "a#1")
+    workshop.start(queue, lambda job: gate.wait(WAIT_S), lock_ms=200, run_limit_s=0.2)
+    wait_for(lambda: queue.counts()[JobState.ACTIVE] == 1)
+    wait_for(lambda: queue.reclaim_stalled(max_stalled=9).requeued == 1)
+    gate.set()
+
+
+def test_a_worker_whose_lock_was_lost_settles_nothing(queue: JobQueue, workshop: Workshop) -> None:
+    gate = threading.Event()
+    settled: list[str] = []
+    seed_waiting(queue, "a#1")
+    workshop.start(
+        queue, lambda job: gate.wait(WAIT_S), after_settle=lambda job: settled.append(job.id)
+    )
+    wait_for(lambda: queue.counts()[JobState.ACTIVE] == 1)
+    queue.client.set("bull:items:a#1:lock", "successor")
+    gate.set()
+    wait_for(lambda: "lock_lost" in workshop.log)
+    assert settled == []
+    assert queue.counts()[JobState.ACTIVE] == 1
+
+
+def test_stopping_waits_for_what_is_running(queue: JobQueue, workshop: Workshop) -> None:
+    gate = threading.Event()
+    seed_waiting(queue, "a#1", "a#2")
+    worker = workshop.start(queue, lambda job: gate.wait(WAIT_S), concurrency=1)
+    wait_for(lambda: queue.counts()[JobState.ACTIVE] == 1)
+    threading.Timer(0.2, gate.set).start()
+    worker.stop(WAIT_S)
+    assert queue.read_totals()["completed"] == 1
+    assert line(queue) == ["a#2"]
+
+
+def test_what_cannot_finish_is_handed_back_without_an_attempt(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    gate = threading.Event()
+    seed_waiting(queue, "a#1", "a#2")
+    worker = workshop.start(queue, lambda job: gate.wait(WAIT_S), concurrency=1)
+    wait_for(lambda: queue.counts()[JobState.ACTIVE] == 1)
+    worker.stop(0.2)
+    gate.set()
+    assert line(queue) == ["a#1", "a#2"]
+    assert "atm" not in job_fields(queue, "a#1")
+
+
+def test_stopping_twice_or_before_the_start_is_fine(queue: JobQueue) -> None:
+    worker = Worker(queue, lambda job: None, concurrency=1, lock_ms=1000, clock=SystemClock())
+    worker.stop(0.1)
+    worker.start()
+    worker.stop(0.1)
+    worker.stop(0.1)
+
+
+def test_a_solo_job_runs_while_nothing_else_does(queue: JobQueue, workshop: Workshop) -> None:
+    running: set[str] = set()
+    alone: list[bool] = []
+
+    def handler(job: ClaimedJob) -> None:
+        running.add(job.id)
+        if job.is_solo:
+            threading.Event().wait(0.1)
+            alone.append(running == {job.id})
+        running.discard(job.id)
+
+    seed_waiting(queue, *[f"a#{n}" for n in range(9)])
+    queue.client.hset(queue.keys.job("a#4"), "solo", "1")
+    workshop.start(queue, handler, concurrency=4)
+    wait_for(lambda: is_idle(queue))
+    assert alone == [True]
+
+
+def test_the_worker_outlives_a_redis_that_went_and_came_back(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    options = ("--appendonly", "yes", "--appendfsync", "always")
+    first = start_valkey(tmp_path / "store", *options)
+    client = connect(first.url, socket_timeout_s=1)
+    queue = JobQueue(client, "items", clock=SystemClock())
+    gate = threading.Event()
+    done: list[str] = []
+
+    def handler(job: ClaimedJob) -> None:
+        gate.wait(WAIT_S)
+        done.append(job.id)
+
+    try:
+        seed_waiting(queue, "a#1", "a#2")
+        workshop.start(queue, handler, concurrency=1, lock_ms=60_000)
+        wait_for(lambda: queue.counts()[JobState.ACTIVE] == 1)
+    finally:
+        first.kill()
+    gate.set()
+    wait_for(lambda: "settle_delayed" in workshop.log)
+    second = start_valkey(tmp_path / "store", *options, port=first.port)
+    try:
+        wait_for(lambda: done == ["a#1", "a#2"])
+        wait_for(lambda: is_idle(queue))
+        assert len(workshop.log) < 50
+    finally:
+        for worker in workshop.workers:
+            worker.stop(0.1)
+        disconnect(client)
+        second.stop()
+
+
+def test_upkeep_reclaims_promotes_and_outlives_errors(queue: JobQueue) -> None:
+    log: list[str] = []
+    seed_waiting(queue, "a#1", "a#2")
+    queue.claim(limit=1, lock_ms=50, token="dead")
+    broken = JobQueue(queue.client, "broken", clock=SystemClock())
+    queue.client.set(broken.keys.active, "not a list")
+    upkeep = Upkeep(
+        [broken, queue],
+        every_ms=20,
+        max_stalled=2,
+        clock=SystemClock(),
+        log_event=lambda event, **_: log.append(event),
+    )
+    upkeep.start()
+    try:
+        wait_for(lambda: line(queue) == ["a#1", "a#2"])
+    finally:
+        upkeep.stop()
+    assert {"jobs_reclaimed", "upkeep_failed"} <= set(log)
+    upkeep.stop()
+
+
+def test_upkeep_never_touches_a_job_that_is_held(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1")
+    queue.claim(limit=1, lock_ms=60_000, token="alive")
+    upkeep = Upkeep(
+        [queue], every_ms=10, max_stalled=0, clock=SystemClock(), log_event=lambda *_, **__: None
+    )
+    assert upkeep.run_once()
+    assert queue.extend_many([Lock("a#1", "alive")], lock_ms=1000) == []
+
+
+def test_a_new_job_wakes_an_idle_worker_at_once(queue: JobQueue, workshop: Workshop) -> None:
+    ran = threading.Event()
+    workshop.start(queue, lambda job: ran.set())
+    threading.Event().wait(0.3)
+    began_s = time.monotonic()
+    queue.add_many([make_job("a#1")])
+    assert ran.wait(WAIT_S)
+    assert time.monotonic() - began_s < 0.5

@@ -1,0 +1,67 @@
+"""Names in Redis: the same in Python and Lua, and no job id takes one of them."""
+
+import re
+
+import pytest
+
+from shared.errors import InvalidJobId, QueueError
+from shared.queue.keys import QUEUE_KEYS, QueueKeys, check_job_id, worker_connection_name
+from shared.queue.scripts import read_lua
+
+
+def test_lua_and_python_name_the_same_keys() -> None:
+    block = read_lua("layout").split("local NAMES = {")[1].split("}")[0]
+    assert tuple(re.findall(r'"([\w-]+)"', block)) == QUEUE_KEYS
+
+
+@pytest.mark.parametrize(
+    "job_id", ["lwn#1", "lwn#https://lwn.net/1/?a=b:c", "a:b:c", "012", "1.5", "ü", "feed#x#0#17"]
+)
+def test_ids_that_the_layout_can_hold_are_accepted(job_id: str) -> None:
+    assert check_job_id(job_id) == job_id
+
+
+@pytest.mark.parametrize(
+    "job_id",
+    [
+        "",
+        "0",
+        "12",
+        "-5",
+        "0:1",
+        "wait",
+        "meta",
+        "stalled-check",
+        "repeat",
+        "own:totals",
+        "de:x",
+        "dn:x",
+        "repeat:x",
+        "metrics:completed",
+        "a#1:lock",
+        "a#1:logs",
+        "a#1:dependencies",
+        "a#1:processed",
+        "a#1:failed",
+        "a#1:unsuccessful",
+    ],
+)
+def test_ids_that_would_meet_another_key_are_refused(job_id: str) -> None:
+    with pytest.raises(InvalidJobId):
+        check_job_id(job_id)
+
+
+@pytest.mark.parametrize("name", ["", "a:b"])
+def test_queue_names_that_node_refuses_are_refused(name: str) -> None:
+    with pytest.raises(QueueError):
+        QueueKeys("bull", name)
+
+
+def test_a_hash_tag_in_the_prefix_is_in_every_key() -> None:
+    keys = QueueKeys("{bull}", "q")
+    slots = [value for name, value in vars(keys).items() if name != "base"]
+    assert all(key.startswith("{bull}:q:") for key in [*slots, keys.job("a"), keys.tally("t")])
+
+
+def test_a_blocking_connection_is_named_as_node_names_its_workers() -> None:
+    assert worker_connection_name("bull", "q") == "bull:cQ=="

@@ -1,0 +1,67 @@
+"""How jobs are written and read: anything foreign is read without a crash."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.queue import BlockedBy, JobState, NewJob
+from shared.queue.connection import raw, text
+from shared.queue.wire import decode_claim, decode_view, opts_of
+
+FIELD_COUNT = 11
+
+
+@pytest.mark.parametrize(
+    ("job", "opts"),
+    [
+        (NewJob("i", "n", {}), {"attempts": 1, "removeOnComplete": True}),
+        (
+            NewJob("i", "n", {}, attempts=3, backoff_ms=50, keep_completed=9, keep_failed=7),
+            {
+                "attempts": 3,
+                "backoff": {"type": "exponential", "delay": 50},
+                "removeOnComplete": {"count": 9},
+                "removeOnFail": {"count": 7},
+            },
+        ),
+        (
+            NewJob("i", "n", {}, keep_failed=0),
+            {"attempts": 1, "removeOnComplete": True, "removeOnFail": True},
+        ),
+    ],
+)
+def test_opts_are_written_in_bullmqs_words(job: NewJob, opts: dict[str, object]) -> None:
+    assert opts_of(job) == opts | {"jobId": "i"}
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=20)), min_size=11, max_size=11))
+def test_a_claimed_job_is_read_whatever_its_fields_hold(fields: list[bytes | None]) -> None:
+    job = decode_claim([b"", -1, [b"id\xff", fields]], "t").jobs[0]
+    assert raw(job.id) == b"id\xff"
+    assert job.raw_data.encode("utf-8") is not None
+    assert job.max_attempts >= 1
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([b"name", b"data", b"opts", b"stacktrace", b"atm", b"timestamp", b"delay"]),
+        st.binary(max_size=20),
+    )
+)
+def test_a_job_is_shown_whatever_its_fields_hold(fields: dict[bytes, bytes]) -> None:
+    assert decode_view("i", JobState.WAITING, fields).id == "i"
+
+
+def test_a_blocked_claim_says_why_and_until_when() -> None:
+    claim = decode_claim([b"rate_limit", 250], "t")
+    assert (claim.jobs, claim.blocked_by, claim.retry_in_ms) == ([], BlockedBy.RATE_LIMIT, 250)
+
+
+@pytest.mark.parametrize("value", ["a", "ü", chr(0xDCFF), chr(0xD800), "😀"])
+def test_any_text_can_be_written(value: str) -> None:
+    assert isinstance(raw(value), bytes)
+
+
+@given(st.binary())
+def test_an_id_of_any_bytes_finds_its_key_again(value: bytes) -> None:
+    assert raw(text(value)) == value
