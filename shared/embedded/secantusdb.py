@@ -15,6 +15,7 @@ from shared.embedded.startup import (
     start_until_ready,
 )
 from shared.embedded.watched import WatchedProcess
+from shared.errors import EmbeddedStoreError, StoreError
 from shared.running import write_private
 from shared.store.provision import is_answering, set_password
 
@@ -56,6 +57,8 @@ def _set_first_password(
     process, port = start_until_ready(_program(command, folder, login=""), hold_fds)
     try:
         set_password(_url(port, login=""), _USER, password)
+    except StoreError as exc:
+        raise EmbeddedStoreError(f"the MongoDB store in {folder} took no password: {exc}") from exc
     finally:
         process.stop()
     write_private(password_file, password + "\n")

@@ -3,7 +3,7 @@
 from pymongo import MongoClient
 from pymongo import errors as mongo_errors
 
-from shared.store.database import Document
+from shared.store.database import Document, mapped_errors
 
 _USER_EXISTS = 51003
 _ATTEMPT_TIMEOUT_MS = 1000
@@ -24,8 +24,11 @@ def set_password(url: str, user: str, password: str) -> None:
     """Create a user that may do everything, or give it a new password if it is there already.
 
     For a server without access control; the caller has it stopped properly afterwards.
+
+    Raises:
+        StoreError: the server refused it, or does not answer.
     """
-    with _connect(url) as client:
+    with mapped_errors(), _connect(url) as client:
         try:
             client.admin.command("createUser", user, pwd=password, roles=["root"])
         except mongo_errors.OperationFailure as exc:
