@@ -1,0 +1,29 @@
+# One image for every role; the command says which. Stores are containers of their own, so that
+# the embedded ones stay out.
+FROM python:3.13-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/feedmill
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY server server
+COPY worker worker
+COPY shared shared
+RUN /opt/feedmill/bin/pip install -c constraints.txt .
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="feedmill" org.opencontainers.image.licenses="MIT"
+RUN groupadd --gid 10001 feedmill \
+    && useradd --uid 10001 --gid feedmill --home-dir /var/lib/feedmill --create-home feedmill
+COPY --from=build /opt/feedmill /opt/feedmill
+ENV PATH=/opt/feedmill/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    DATA_DIR=/var/lib/feedmill \
+    LOG_FORMAT=json
+USER feedmill
+WORKDIR /var/lib/feedmill
+EXPOSE 8000
+# Becomes `python -m server` or `python -m worker` under the same process id, so that signals
+# reach it. Health checks differ by role: docker-compose.yml has them.
+ENTRYPOINT ["feedmill"]
+CMD ["server"]
