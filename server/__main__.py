@@ -4,8 +4,10 @@ import os
 import signal
 import socket
 import sys
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from server.app import create_app
 from server.process import ServerProcess
@@ -22,6 +24,16 @@ HTTP_STOP_S = 1
 
 class PortInUse(FeedmillError):
     """Another program listens where the server is to listen."""
+
+
+class HttpServer(uvicorn.Server):
+    """A uvicorn server that lets event streams end cleanly when it is told to stop."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Tell the watchers first: the server waits for their connections."""
+        app: FastAPI = self.config.app  # type: ignore[assignment]
+        app.state.parts.events.stop_soon()
+        super().handle_exit(sig, frame)
 
 
 def main() -> int:
@@ -60,7 +72,7 @@ def serve(settings: Settings, process: ServerProcess, listener: socket.socket) -
     # uvicorn raises the signal that ended it once more; it must not end us before the rest has.
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listener])
+    HttpServer(config).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -18,6 +18,8 @@ from shared.store import Feed, Import, StoredValidators, Stores
 
 # The place of a handed-in document among a feed's validators: no URL is empty.
 DOCUMENT_URL = ""
+# It came as text in JSON: UTF-8 now, whatever its XML declaration says of the file it once was.
+DOCUMENT_TYPE = "application/xml; charset=utf-8"
 
 
 @dataclass(slots=True)
@@ -152,7 +154,9 @@ class Gatherer:
             if known is not None and known.body_hash == body_hash and not importing.force:
                 shown["not_modified"] = True
                 return
-            parsed = self._parser.parse(body, content_type=None, url=None, now=self._clock.now())
+            parsed = self._parser.parse(
+                body, content_type=DOCUMENT_TYPE, url=None, now=self._clock.now()
+            )
         except ParseError as exc:
             shown["error"] = f"{exc.kind}: {exc}"
             answers.errors.append(exc)

@@ -2,10 +2,10 @@
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from shared.clock import Clock
-from shared.errors import QueueError, StoreUnavailable
+from shared.errors import QueueError, StoreError, StoreUnavailable
 from shared.logs import get_logger
 from shared.store import Stores
 from worker.breaker import Breaker
@@ -34,12 +34,14 @@ class BatchRunner:
         holdings: Holdings,
         breaker: Breaker,
         clock: Clock,
+        note_flush: Callable[[str, int, float], None] = lambda _queue, _jobs, _duration_s: None,
     ) -> None:
         self._flusher = flusher
         self._stores = stores
         self._holdings = holdings
         self._breaker = breaker
         self._clock = clock
+        self._note_flush = note_flush
 
     def run(self, batch: Sequence[HeldItem], stop: threading.Event) -> None:
         """Flush a batch of one queue until it is settled, released, or ``stop`` is set.
@@ -81,6 +83,7 @@ class BatchRunner:
     def _finish(self, batch: Sequence[HeldItem], report: FlushReport, duration_s: float) -> None:
         queue = batch[0].queue
         self._holdings.remove(queue, [item.lock for item in batch])
+        self._note_flush(queue.name, len(batch), duration_s)
         log.info(
             "batch_flushed",
             queue=queue.name,
@@ -113,7 +116,7 @@ class BatchRunner:
         while not stop.is_set():
             try:
                 self._flusher.reject(item, reason)
-            except (StoreUnavailable, QueueError) as exc:
+            except (StoreError, QueueError) as exc:
                 failures += 1
                 log.warning("reject_failed", job=item.job.id, error=str(exc))
                 self._clock.wait(stop, pause_s(failures))
@@ -134,7 +137,9 @@ class BatchRunner:
     def _takes_writes(self) -> bool:
         try:
             self._stores.probe_write(self._clock.now())
-        except StoreUnavailable:
+        except StoreError as exc:
+            # Also when it refuses: a login that is no longer accepted is no item's fault.
+            self._breaker.trip(str(exc))
             return False
         return True
 

@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from shared.clock import Clock
+from shared.queue import Lock
 from worker.decoding import HeldItem
 
 
@@ -61,10 +62,10 @@ class Buffer:
         oldest_s = min(buffer.since_s for buffer in self._buffers.values())
         return max(0.0, oldest_s + self._max_age_s - self._clock.monotonic_s())
 
-    def discard(self, job_ids: set[str]) -> None:
-        """Drop items whose lock was lost: they are another worker's now."""
+    def discard(self, lost: set[Lock]) -> None:
+        """Drop items held by locks that were lost: they are another worker's now."""
         for key, buffer in list(self._buffers.items()):
-            buffer.items = deque(item for item in buffer.items if item.job.id not in job_ids)
+            buffer.items = deque(item for item in buffer.items if item.lock not in lost)
             if not buffer.items:
                 del self._buffers[key]
 

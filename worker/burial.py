@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 
 from shared.clock import Clock
-from shared.errors import QueueError, StoreUnavailable
+from shared.errors import QueueError, StoreError
 from shared.logs import get_logger
 from shared.queue import Lock
 from worker.batch_runner import pause_s
@@ -33,7 +33,7 @@ class BurialRunner:
         while not stop.is_set():
             try:
                 self._dead_letterer.bury(queue, dying)
-            except StoreUnavailable as exc:
+            except StoreError as exc:
                 self._breaker.trip(str(exc))
             except QueueError as exc:
                 log.warning("burial_failed", jobs=len(dying), error=str(exc))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from shared.clock import Clock
-from shared.errors import QueueError, StoreUnavailable
+from shared.errors import QueueError, StoreError
 from shared.logs import get_logger
 from shared.queue import BlockedBy, JobQueue, RedisConnection, wait_for_work
 from shared.store import Stores
@@ -89,7 +89,7 @@ class Consumer:
                 self._failures += 1
                 log.warning("queue_unavailable", error=str(exc), failures=self._failures)
                 self._clock.wait(stop, pause_s(self._failures))
-            except StoreUnavailable as exc:
+            except StoreError as exc:
                 self._parts.breaker.trip(str(exc))
         self.hand_over()
 
@@ -100,11 +100,6 @@ class Consumer:
         if lost:
             parts.buffer.discard(lost)
         taken = self._take_all()
-        for one in taken:
-            for item in one.items:
-                parts.buffer.add(item)
-            if one.dying:
-                parts.pool.submit(partial(parts.burials.run, one.dying, self._abandon))
         self._submit_due(everything=self._nothing_else_waits(taken))
         return taken
 
@@ -132,17 +127,27 @@ class Consumer:
         if self._is_draining or self._parts.breaker.is_open:
             return []
         taken: list[Taken] = []
-        for queue in self._queues:
+        # First what a lost reply left claimed: it may have to run alone.
+        for queue in sorted(self._queues, key=self._parts.intake.is_answered):
             room = self._room()
             if room < min(self._limits.batch_size, self._limits.max_held):
                 break
             one = self._take(queue, room)
+            self._keep(one)
             taken.append(one)
             # A job that stalled too often runs alone: nothing else may be in hand with it.
             if one.has_solo or one.blocked_by is BlockedBy.SOLO:
                 self._is_draining = True
                 break
         return taken
+
+    def _keep(self, taken: Taken) -> None:
+        # At once: the claim on the next queue may fail, and these would be in nobody's hand.
+        parts = self._parts
+        for item in taken.items:
+            parts.buffer.add(item)
+        if taken.dying:
+            parts.pool.submit(partial(parts.burials.run, taken.dying, self._abandon))
 
     def _take(self, queue: JobQueue, room: int) -> Taken:
         is_alone = len(self._parts.holdings) == 0

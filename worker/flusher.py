@@ -32,6 +32,7 @@ class _Verdicts:
     ended: dict[str, Outcome] = field(default_factory=dict)
     rejected: dict[str, str] = field(default_factory=dict)
     stored_revisions: dict[str, int] = field(default_factory=dict)
+    letters: Mapping[str, DeadLetter] = field(default_factory=dict)
 
 
 class Flusher:
@@ -75,11 +76,11 @@ class Flusher:
             StoreUnavailable, QueueUnavailable: call again.
         """
         report = FlushReport()
-        self._settle_failed(item.queue, [item], [], {item.item_id: reason}, report)
+        self._settle_failed(item.queue, [item], {item.item_id: reason}, report)
 
     def _store(self, items: Mapping[str, HeldItem], letters: Mapping[str, DeadLetter]) -> _Verdicts:
         """Decide and write; what lost a race is read and decided once more."""
-        verdicts = _Verdicts()
+        verdicts = _Verdicts(letters=letters)
         lost = self._try(items, letters, verdicts)
         if lost:
             self._try({item_id: items[item_id] for item_id in lost}, letters, verdicts)
@@ -153,7 +154,10 @@ class Flusher:
                 released.append(item)
         if completions:
             report.lock_lost += _count_lost(queue.complete_many(completions))
-        self._settle_failed(queue, rejected, dead, verdicts.rejected, report)
+        self._settle_failed(queue, rejected, verdicts.rejected, report)
+        if dead:
+            dying = [_dying(item, _known_error(verdicts.letters[item.item_id])) for item in dead]
+            self._count_dead(self._dead_letterer.move(queue, dying), report)
         if released:
             queue.release_many([item.lock for item in released])
             report.released = len(released)
@@ -175,7 +179,6 @@ class Flusher:
         self,
         queue: JobQueue,
         rejected: Sequence[HeldItem],
-        dead: Sequence[HeldItem],
         reasons: Mapping[str, str],
         report: FlushReport,
     ) -> None:
@@ -186,11 +189,10 @@ class Flusher:
         if retries:
             report.lock_lost += _count_lost(queue.retry_many(retries))
             report.retried = len(retries)
-        dying = [_dying(item, reasons[item.item_id]) for item in final]
-        outcomes = self._dead_letterer.bury(queue, dying)
-        if dead:
-            on_record = [_dying(item, "its death is on record") for item in dead]
-            outcomes += self._dead_letterer.move(queue, on_record)
+        dying = [_dying(item, ItemError(REJECTED, reasons[item.item_id])) for item in final]
+        self._count_dead(self._dead_letterer.bury(queue, dying), report)
+
+    def _count_dead(self, outcomes: Sequence[SettleOutcome], report: FlushReport) -> None:
         report.lock_lost += _count_lost(outcomes)
         report.outcomes[Outcome.DEAD] += len(outcomes)
 
@@ -229,7 +231,12 @@ def _retry(item: HeldItem, reason: str) -> Retry:
     )
 
 
-def _dying(item: HeldItem, reason: str) -> DyingJob:
+def _known_error(letter: DeadLetter) -> ItemError:
+    """Return what a death that is on record already was recorded with."""
+    return ItemError(letter.error_type, letter.reason)
+
+
+def _dying(item: HeldItem, error: ItemError) -> DyingJob:
     return DyingJob(
         queue=item.queue,
         job=item.job,
@@ -238,7 +245,7 @@ def _dying(item: HeldItem, reason: str) -> DyingJob:
         revision=item.revision,
         import_id=item.import_id,
         content_hash=item.content_hash,
-        error=ItemError(REJECTED, reason),
+        error=error,
     )
 
 

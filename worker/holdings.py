@@ -14,7 +14,7 @@ class Holdings:
         self._queues = {queue.name: queue for queue in queues}
         self._locks: dict[str, dict[str, Lock]] = {name: {} for name in self._queues}
         self._bytes: dict[Lock, int] = {}
-        self._lost: dict[str, set[str]] = {name: set() for name in self._queues}
+        self._lost: set[Lock] = set()
 
     def __len__(self) -> int:
         with self._mutex:
@@ -42,18 +42,16 @@ class Holdings:
                     del held[lock.job_id]
 
     def mark_lost(self, queue: JobQueue, lost: Iterable[Lock]) -> None:
-        """Forget jobs whose lock ran out, and remember them for :meth:`take_lost`."""
+        """Forget jobs whose lock ran out, and remember the locks for :meth:`take_lost`."""
         lost = list(lost)
         self.remove(queue, lost)
         with self._mutex:
-            self._lost[queue.name].update(lock.job_id for lock in lost)
+            self._lost.update(lost)
 
-    def take_lost(self) -> set[str]:
-        """Return the ids of the jobs lost since the last call."""
+    def take_lost(self) -> set[Lock]:
+        """Return the locks lost since the last call. The same job may be held anew by now."""
         with self._mutex:
-            taken = set().union(*self._lost.values())
-            for lost in self._lost.values():
-                lost.clear()
+            taken, self._lost = self._lost, set()
         return taken
 
     def by_queue(self) -> list[tuple[JobQueue, list[Lock]]]:

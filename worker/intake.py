@@ -52,14 +52,18 @@ class Intake:
         self._lock_ms = lock_ms
         self._max_item_bytes = max_item_bytes
         self._rate_limit = rate_limit
-        self._worker_id = uuid4().hex
-        self._claims = 0
+        # By queue: the token of a claim whose answer did not come.
+        self._unanswered: dict[str, str] = {}
+
+    def is_answered(self, queue: JobQueue) -> bool:
+        """Tell whether the last claim on a queue was answered: else it is repeated by the next."""
+        return queue.name not in self._unanswered
 
     def take(self, queue: JobQueue, limit: int, *, accept_solo: bool) -> Taken:
         """Claim up to ``limit`` jobs of a queue.
 
         Raises:
-            QueueUnavailable: whatever was claimed is in nobody's hand; its locks run out.
+            QueueUnavailable: something may have been claimed; the next call on this queue brings it.
             StoreUnavailable: no revision could be drawn for foreign jobs; what was claimed was
                 released.
         """
@@ -78,15 +82,17 @@ class Intake:
         return taken
 
     def _claim(self, queue: JobQueue, limit: int, *, accept_solo: bool) -> Claim:
-        self._claims += 1
-        return queue.claim(
+        token = self._unanswered.setdefault(queue.name, uuid4().hex)
+        claim = queue.claim(
             limit=limit,
             lock_ms=self._lock_ms,
-            token=f"{self._worker_id}:{self._claims}",
+            token=token,
             max_bytes=MAX_CLAIM_BYTES,
             rate_limit=self._rate_limit,
             accept_solo=accept_solo,
         )
+        del self._unanswered[queue.name]
+        return claim
 
     def _hold(self, queue: JobQueue, jobs: Sequence[ClaimedJob], taken: Taken) -> None:
         read = self._read(queue, jobs, taken)
