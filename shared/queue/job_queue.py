@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from shared.clock import Clock
 from shared.errors import QueueError
-from shared.queue.connection import RedisConnection, raw, run, text
+from shared.queue.connection import raw, run, text
 from shared.queue.inspection import QueueReader
 from shared.queue.job import (
     AddOutcome,
@@ -51,11 +50,6 @@ class JobQueue(QueueReader):
     Raises (all methods): ``QueueUnavailable`` when Redis cannot serve; the effect is unknown then.
     """
 
-    def __init__(
-        self, client: RedisConnection, name: str, *, prefix: str = "bull", clock: Clock
-    ) -> None:
-        super().__init__(client, name, prefix=prefix, clock=clock)
-
     def add_many(self, jobs: Sequence[NewJob]) -> list[AddOutcome]:
         """Add jobs, in order; outcomes in the same order.
 
@@ -90,7 +84,7 @@ class JobQueue(QueueReader):
             self.clock.now_ms(),
             token,
             lock_ms,
-            min(limit, MAX_CLAIM),
+            max(min(limit, MAX_CLAIM), 0),
             max_bytes,
             *_encode_rate_limit(rate_limit),
             "1" if accept_solo else "0",

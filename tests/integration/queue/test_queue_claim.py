@@ -146,6 +146,7 @@ def test_doomed_jobs_do_not_count_for_the_rate_limit(queue: JobQueue) -> None:
     claimed = claim(queue, rate_limit=PER_MINUTE)
     assert [job.id for job in claimed.jobs] == ["a#1", "a#2", "a#3"]
     assert claimed.jobs[0].deferred_failure == "child failed"
+    assert queue.client.get(queue.keys.limiter) == b"2"
 
 
 def test_ids_without_a_job_are_dropped_and_leave_no_ghost(queue: JobQueue) -> None:

@@ -99,6 +99,26 @@ def test_a_full_redis_lets_every_claimed_job_be_settled(queue: JobQueue, dlq: Jo
     assert line(dlq) == ["a#5"]
 
 
+@pytest.mark.parametrize(
+    "settle",
+    [
+        lambda q, d: q.complete_many([Completion("a#1", "t1")]),
+        lambda q, d: q.retry_many([Retry("a#1", "t1", "boom", "stack", 0)]),
+        lambda q, d: q.fail_many([Failure("a#1", "t1", "boom", "stack")]),
+        lambda q, d: q.dead_letter_many([Death("a#1", "t1", "bad", "stack", make_job("a#1"))], d),
+    ],
+    ids=["complete", "retry", "fail", "dead_letter"],
+)
+def test_settling_in_a_full_redis_needs_nothing_that_was_there_before(
+    queue: JobQueue, dlq: JobQueue, settle: Callable[[JobQueue, JobQueue], object]
+) -> None:
+    seed_active(queue, "a#1")
+    # Then the first thing that a script writes is the cap of the event stream.
+    queue.client.delete(queue.keys.meta)
+    fill_redis(queue)
+    assert settle(queue, dlq) == [SettleOutcome.SETTLED]
+
+
 def test_a_full_redis_can_be_drained(queue: JobQueue) -> None:
     seed_waiting(queue, *[f"a#{n}" for n in range(50)])
     fill_redis(queue)
