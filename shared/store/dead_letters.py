@@ -25,6 +25,7 @@ MAX_HISTORY = 10
 MAX_CAUSE_LENGTH = 200
 # Together with the rest it has to fit into one document; nothing that large can be replayed anyway.
 MAX_DATA_BYTES = 8 * 1024 * 1024
+MAX_LISTED_DATA_BYTES = 64 * 1024
 _VARIABLE_PART = re.compile(r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]+\b|\d+")
 
 
@@ -189,15 +190,21 @@ class DeadLetterStore:
     def find_page(
         self, *, source: str | None, cause: str | None, limit: int, cursor: str | None
     ) -> Page[DeadLetter]:
-        """Return dead ones (not removed ones), latest first."""
+        """Return dead ones (not removed ones), latest first.
+
+        Data of over 64 KiB is left out, so that no page can fill the memory: :meth:`get` has it.
+        """
         page = find_page(
             self._letters,
             self._dead(source=source, cause=cause),
             time_field="failed_at",
             limit=limit,
             cursor=cursor,
+            fields={"data": False, "stacktrace": False},
         )
-        return Page([_to_letter(document) for document in page.items], page.next_cursor)
+        data = self._read_small_data([document["_id"] for document in page.items])
+        letters = [_to_letter(document | data.get(document["_id"], {})) for document in page.items]
+        return Page(letters, page.next_cursor)
 
     def find_dead(
         self,
@@ -276,6 +283,12 @@ class DeadLetterStore:
         with mapped_errors():
             return int(self._letters.delete_many(query).deleted_count)
 
+    def _read_small_data(self, item_ids: Sequence[str]) -> dict[str, Document]:
+        query = {"_id": {"$in": list(item_ids)}, "data_bytes": {"$lte": MAX_LISTED_DATA_BYTES}}
+        with mapped_errors():
+            found = self._letters.find(query, {"data": True, "stacktrace": True})
+            return {document["_id"]: document for document in found}
+
     def _dead(self, *, source: str | None, cause: str | None) -> Document:
         query: Document = {"kind": DeathKind.DEAD}
         if source is not None:
@@ -331,6 +344,7 @@ def _to_top(death: Death) -> UpdateOne:
         {"revision": {"$lt": death.revision}},
         {"revision": death.revision, "kind": DeathKind.DEAD, **_not_yet_in_history(death)},
     ]
+    data_bytes = len(death.data.encode())
     top: dict[str, Any] = {
         "queue": death.queue,
         "source": death.source,
@@ -344,7 +358,8 @@ def _to_top(death: Death) -> UpdateOne:
         "cause": make_cause(death.error_type, death.reason),
         "attempts": death.attempts,
         "failed_at": death.failed_at,
-        "data": death.data if len(death.data) <= MAX_DATA_BYTES else "",
+        "data": death.data if data_bytes <= MAX_DATA_BYTES else "",
+        "data_bytes": data_bytes,
         "stacktrace": death.stacktrace,
     }
     return UpdateOne(

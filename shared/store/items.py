@@ -35,6 +35,9 @@ OPTIONAL_FIELDS = (
     "updated_at",
 )
 
+# MongoDB takes 16 MiB, of which revision, times and authorship need a little.
+MAX_CONTENT_BYTES = 15 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
@@ -176,12 +179,18 @@ def check_encodable(content: Mapping[str, Any]) -> None:
     """Encode a document on its own, so that it cannot spoil the batch that it joins.
 
     Raises:
-        ItemError: ``unencodable``; pymongo itself would refuse the whole batch for it.
+        ItemError: ``unencodable``, ``too_large``; pymongo itself would refuse the whole batch for
+            it.
     """
     try:
-        bson.encode(content)
+        size_bytes = len(bson.encode(content))
     except (InvalidDocument, UnicodeError, OverflowError, RecursionError, ValueError) as exc:
         raise ItemError("unencodable", f"cannot be stored in MongoDB: {exc}") from exc
+    if size_bytes > MAX_CONTENT_BYTES:
+        raise ItemError(
+            "too_large",
+            f"sanitised, the item has {size_bytes} bytes; a document may have {MAX_CONTENT_BYTES}",
+        )
 
 
 def _to_operation(write: ItemWrite) -> UpdateOne:
@@ -193,7 +202,7 @@ def _to_operation(write: ItemWrite) -> UpdateOne:
         return UpdateOne(
             {
                 "_id": write.item_id,
-                "revision": {"$lt": write.revision},
+                "revision": _below(write.revision),
                 "content_hash": content.pop("content_hash"),
             },
             {
@@ -208,18 +217,23 @@ def _to_operation(write: ItemWrite) -> UpdateOne:
             },
             upsert=True,
         )
-    # An insert's filter matches no document, so an existing one shows as a duplicate key.
+    # An insert's filter matches no document of ours, so an existing one shows as a duplicate key.
     below = write.revision if write.kind is WriteKind.UPDATE else 0
     update: Document = {"$set": changed, "$setOnInsert": created}
     gone = {name: "" for name in OPTIONAL_FIELDS if name not in content}
     if gone:
         update["$unset"] = gone
-    return UpdateOne({"_id": write.item_id, "revision": {"$lt": below}}, update, upsert=True)
+    return UpdateOne({"_id": write.item_id, "revision": _below(below)}, update, upsert=True)
+
+
+def _below(revision: int) -> Document:
+    """Return the guard that also a document without a revision passes: foreign hands wrote it."""
+    return {"$not": {"$gte": revision}}
 
 
 def _to_version(document: Document) -> StoredVersion:
     return StoredVersion(
-        revision=int(document.get("revision", 0)),
+        revision=int(document.get("revision") or 0),
         content_hash=str(document.get("content_hash", "")),
         created_by=document.get("created_by"),
         modified_by=document.get("modified_by"),

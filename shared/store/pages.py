@@ -34,8 +34,11 @@ def find_page(
     time_field: str,
     limit: int,
     cursor: str | None,
+    fields: Document | None = None,
 ) -> Page[Document]:
     """Return up to ``limit`` documents, newest by ``time_field`` first, ties by ``_id``.
+
+    ``fields`` is a projection; it has to keep ``time_field``.
 
     Stable while documents are added: each page goes on where the last one ended.
 
@@ -46,7 +49,7 @@ def find_page(
         query = {"$and": [query, _after(cursor, time_field)]}
     with mapped_errors():
         found = list(
-            collection.find(query)
+            collection.find(query, fields)
             .sort([(time_field, DESCENDING), ("_id", DESCENDING)])
             .limit(limit + 1)
             .max_time_ms(MAX_READ_MS)
