@@ -16,6 +16,7 @@ from shared.errors import FeedmillError, SettingsError
 from shared.logs import configure_logs, get_logger
 from shared.settings import Settings, load_settings
 from shared.startup import connect_stores
+from shared.stopping import end_at_worst_after
 
 log = get_logger("server")
 
@@ -55,6 +56,7 @@ def main() -> int:
     try:
         serve(settings, process, listener)
     finally:
+        end_at_worst_after()
         process.stop()
         log.info("server_stopped")
     return 0

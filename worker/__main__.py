@@ -3,19 +3,25 @@
 import os
 import signal
 import sys
+import threading
 
 from shared.clock import SystemClock
 from shared.errors import FeedmillError, SettingsError
 from shared.logs import configure_logs, get_logger
 from shared.settings import load_settings
 from shared.startup import connect_stores
+from shared.stopping import end_at_worst_after
 from worker.process import WorkerProcess
 
 log = get_logger("worker")
 
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
 
 def main() -> int:
     """Run a worker until SIGTERM or SIGINT. Exit code 1: a store or a port; 2: a setting."""
+    # In every thread that comes after: the main thread waits for them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         settings = load_settings()
         configure_logs(settings.log_level, settings.log_format)
@@ -29,12 +35,32 @@ def main() -> int:
     except FeedmillError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - one line is what a start that fails owes
         return 1
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: process.stop())
     log.info("worker_started", queues=settings.worker_type)
-    process.run()
+    run_until_signalled(process)
     log.info("worker_stopped")
     return 0
+
+
+def run_until_signalled(process: WorkerProcess) -> None:
+    """Run a worker on a thread of its own until a signal comes, then let it hand over.
+
+    The signal is waited for, not handled: a handler runs in the middle of whatever the main thread
+    does, and would wait for ever for a lock that this thread itself holds.
+    """
+    running = threading.Thread(target=_run_and_wake, args=(process,), name="consumer")
+    running.start()
+    signal.sigwait(STOP_SIGNALS)
+    end_at_worst_after()
+    process.stop()
+    running.join()
+
+
+def _run_and_wake(process: WorkerProcess) -> None:
+    try:
+        process.run()
+    finally:
+        # Should it ever end by itself, the process must end too, and be started anew.
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":
