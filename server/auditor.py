@@ -11,6 +11,7 @@ from server.counts import count_settled
 from server.deriving import PENDING, REPLAY, Derived, derive_chunk
 from server.enqueueing import Enqueuer
 from shared.clock import Clock
+from shared.dead_jobs import clear_dead_letters
 from shared.errors import QueueError, StoreError
 from shared.logs import get_logger
 from shared.queue import AddOutcome, JobQueue
@@ -160,9 +161,7 @@ class Auditor:
                 for item_id, letter in letters.items()
                 if item_id in stored and stored[item_id].revision >= letter.revision
             }
-            if overtaken:
-                self._stores.dead_letters.clear_many(overtaken)
-                self._dead_letter_queue.remove_many(list(overtaken))
+            clear_dead_letters(self._stores.dead_letters, self._dead_letter_queue, overtaken)
             yield (
                 chunk,
                 derive_chunk(

@@ -7,7 +7,7 @@ from typing import Any
 from shared.store import DeadLetter, Import, ImportState, JournalEntry, StoredVersion, Stores
 from shared.store.dead_letters import DeathKind
 
-# One find a collection for as many items.
+# As many are compared, and held, at a time.
 COMPARE_ITEMS = 500
 
 
@@ -52,7 +52,7 @@ def compare(
 
     Reads, in this order, the other open imports of the source and their journals, the dead
     letters, the documents: read the other way round, something could come home in between and
-    pass for what the publisher shows now. Two round trips for 500 items, two more in all.
+    pass for what the publisher shows now. Two round trips a hundred items, two more in all.
     """
     compared = Compared()
     if importing.force:

@@ -1,16 +1,18 @@
 """Finishes what crashes left behind, and brings a lost Redis up to the record again."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
 from server.feed_claims import FeedClaims
 from server.fetch_jobs import fetch_job_id
 from shared.clock import Clock
-from shared.dead_jobs import dead_job
+from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job_of
+from shared.errors import ConflictError, NotFoundError
 from shared.logs import get_logger
-from shared.queue import JobQueue, JobState, NewJob, RateLimit
-from shared.store import DeadLetter, Feed, Import, Stores
+from shared.queue import JobQueue, JobState, RateLimit
+from shared.store import Feed, Import, Stores
 from shared.store.dead_letters import DeathKind
 from shared.store.imports import BEFORE_COMMIT
 
@@ -51,6 +53,7 @@ class Healer:
         self._keep_dead = keep_dead
         self._clock = clock
         self._incarnation: str | None = None
+        self._matching: str | None = None
         self._missing_before: set[str] = set()
         self._swept_s = float("-inf")
 
@@ -66,18 +69,21 @@ class Healer:
             seen = keeper.create_incarnation(uuid4().hex)
         if seen == self._incarnation:
             return False
-        if seen == self._stores.read_incarnation():
+        known = self._stores.read_incarnation()
+        if seen == known:
             self._incarnation = seen
             return False
-        log.warning("redis_is_new", incarnation=seen)
+        if known is not None:
+            log.warning("redis_was_lost", incarnation=seen)
+        self._matching = seen
         self._set_rate_limits()
         self._restore_dead_letters()
         return True
 
     def remember_redis(self) -> None:
-        """Remember the present incarnation as matched."""
+        """Remember as matched what :meth:`match_redis` saw, if Redis was not lost again since."""
         seen = self._item_queues[0].read_incarnation()
-        if seen is not None:
+        if seen is not None and seen == self._matching:
             self._stores.store_incarnation(seen)
             self._incarnation = seen
 
@@ -106,9 +112,11 @@ class Healer:
                 for item_id, letter in letters.items()
                 if item_id in stored and stored[item_id].revision >= letter.revision
             }
-            if overtaken:
-                self._stores.dead_letters.clear_many(overtaken)
-                self._dead_letter_queue.remove_many(list(overtaken))
+            clear_dead_letters(self._stores.dead_letters, self._dead_letter_queue, overtaken)
+            views = self._dead_letter_queue.get_jobs(item_ids)
+            seen = zip(item_ids, views, strict=True)
+            self._show_dead_letters([item_id for item_id, view in seen if view is None])
+        self._hide_what_is_not_dead()
         self._forget_old()
 
     def _heal_feeds(self, running: Sequence[Feed], named: dict[str, Import]) -> None:
@@ -120,11 +128,16 @@ class Healer:
                 missing.add(import_id)
                 # Seen missing twice: not merely between its claim and its insert.
                 if import_id in self._missing_before:
-                    healed, _ = self._claims.claim(feed, "schedule")
-                    self._claims.add_fetch_jobs([healed])
+                    self._claim_again(feed)
             elif found.state not in BEFORE_COMMIT:
                 self._stores.feeds.finish(found)
         self._missing_before = missing
+
+    def _claim_again(self, feed: Feed) -> None:
+        # Deleted or claimed by others since it was read: then there is nothing to heal.
+        with suppress(NotFoundError, ConflictError):
+            healed, _ = self._claims.claim(feed, "schedule")
+            self._claims.add_fetch_jobs([healed])
 
     def _heal_fetch_jobs(self, named: Sequence[Import]) -> None:
         """Add the jobs of queued and fetching imports that have none."""
@@ -193,8 +206,26 @@ class Healer:
             batch_size=RESTORE_BATCH, kind=DeathKind.DEAD
         )
         for item_ids in batches:
-            letters = self._stores.dead_letters.read_whole(item_ids)
-            self._dead_letter_queue.add_many([_to_job(letter) for letter in letters])
+            self._show_dead_letters(item_ids)
+
+    def _show_dead_letters(self, item_ids: Sequence[str]) -> None:
+        letters = self._stores.dead_letters.read_whole(item_ids) if item_ids else []
+        dead = [letter for letter in letters if letter.kind is DeathKind.DEAD]
+        self._dead_letter_queue.add_many([dead_job_of(letter) for letter in dead])
+
+    def _hide_what_is_not_dead(self) -> None:
+        """Remove jobs of the dead-letter queue that no dead letter stands behind (any more).
+
+        A worker moves its job after its letter is on record: an operator may have removed it in
+        between. Jobs are read first, so that a letter that comes meanwhile is seen.
+        """
+        offset = 0
+        while jobs := self._dead_letter_queue.list_jobs(JobState.WAITING, offset, RESTORE_BATCH):
+            ids = [job.id for job in jobs if job.name == DEAD_JOB_NAME]
+            dead = self._stores.dead_letters.find_dead(item_ids=ids)
+            gone = sorted(set(ids) - set(dead))
+            self._dead_letter_queue.remove_many(gone)
+            offset += len(jobs) - len(gone)
 
     def _forget_old(self) -> None:
         now = self._clock.now()
@@ -204,17 +235,3 @@ class Healer:
                 found.import_id for found in self._stores.imports.find_open()
             )
             self._stores.dead_letters.delete_dead_before(now - self._keep_dead, needed)
-
-
-def _to_job(letter: DeadLetter) -> NewJob:
-    return dead_job(
-        item_id=letter.item_id,
-        queue=letter.queue,
-        job_id=letter.item_id,
-        raw_data=letter.data,
-        reason=letter.reason,
-        error_type=letter.error_type,
-        attempts=letter.attempts,
-        failed_at=letter.failed_at,
-        revision=letter.revision,
-    )

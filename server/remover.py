@@ -43,9 +43,12 @@ class Remover:
         Raises:
             NotFoundError: there is no dead one.
         """
-        if not self._stores.dead_letters.mark_removed(item_id, self._clock.now()):
+        is_marked = self._stores.dead_letters.mark_removed(item_id, self._clock.now())
+        if is_marked or not self._stores.dead_letters.find_dead(item_ids=[item_id]):
+            # Also when there was nothing to mark: a crash may have left the job behind.
+            self._dead_letter_queue.remove_many([item_id])
+        if not is_marked:
             raise NotFoundError(f"there is no dead letter {item_id[:80]!r}")
-        self._dead_letter_queue.remove_many([item_id])
 
     def remove_job(self, queue: JobQueue, job_id: str) -> None:
         """Remove one job of a queue.

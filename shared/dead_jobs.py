@@ -1,11 +1,13 @@
 """A dead letter as a job of the dead-letter queue: what Bull Board and Node programs see of it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import orjson
 
 from shared.models import format_time
-from shared.queue import NewJob
+from shared.queue import JobQueue, NewJob
+from shared.store import DeadLetter, DeadLetterStore, DeathKind
 
 DEAD_JOB_NAME = "dead"
 
@@ -28,7 +30,7 @@ def dead_job(
         name=DEAD_JOB_NAME,
         data={
             "queue": queue,
-            "job_id": job_id,
+            "job_id": encodable(job_id),
             "data": readable_data(raw_data),
             "reason": reason,
             "error_type": error_type,
@@ -37,6 +39,43 @@ def dead_job(
         },
         revision=revision,
     )
+
+
+def dead_job_of(letter: DeadLetter) -> NewJob:
+    """Return the job that stands for a whole dead letter (read with its data)."""
+    return dead_job(
+        item_id=letter.item_id,
+        queue=letter.queue,
+        job_id=letter.item_id,
+        raw_data=letter.data,
+        reason=letter.reason,
+        error_type=letter.error_type,
+        attempts=letter.attempts,
+        failed_at=letter.failed_at,
+        revision=letter.revision,
+    )
+
+
+def clear_dead_letters(
+    letters: DeadLetterStore, dead_letter_queue: JobQueue, stored_revisions: Mapping[str, int]
+) -> None:
+    """Take back the dead letters of stored items, unless their revision is above the stored one.
+
+    The job goes first: after a crash in between the letter is still there to be cleared again,
+    while a job without a letter would stay for good. Safe to repeat.
+
+    Raises:
+        StoreUnavailable, QueueUnavailable: some may be left; call again.
+    """
+    if not stored_revisions:
+        return
+    dead_letter_queue.remove_many(list(stored_revisions))
+    if letters.clear_many(stored_revisions) < len(stored_revisions):
+        # Died again at a higher revision meanwhile: that job must not be missing.
+        kept = letters.read_whole(list(stored_revisions))
+        dead_letter_queue.add_many(
+            [dead_job_of(letter) for letter in kept if letter.kind is DeathKind.DEAD]
+        )
 
 
 def readable_data(raw_data: str) -> object:

@@ -70,6 +70,9 @@ class BatchRunner:
         except StoreUnavailable as exc:
             self._breaker.trip(str(exc))
             return str(exc)
+        except StoreError as exc:
+            log.warning("batch_refused", jobs=len(batch), error=str(exc))
+            return str(exc)
         except QueueError as exc:
             log.warning("settle_failed", jobs=len(batch), error=str(exc))
             return str(exc)

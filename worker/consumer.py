@@ -75,6 +75,7 @@ class Consumer:
         self._clock = clock
         self._abandon = threading.Event()
         self._is_draining = False
+        self._solo_queue: JobQueue | None = None
         self._failures = 0
 
     def run(self, stop: threading.Event) -> None:
@@ -127,8 +128,7 @@ class Consumer:
         if self._is_draining or self._parts.breaker.is_open:
             return []
         taken: list[Taken] = []
-        # First what a lost reply left claimed: it may have to run alone.
-        for queue in sorted(self._queues, key=self._parts.intake.is_answered):
+        for queue in self._in_turn():
             room = self._room()
             if room < min(self._limits.batch_size, self._limits.max_held):
                 break
@@ -138,8 +138,18 @@ class Consumer:
             # A job that stalled too often runs alone: nothing else may be in hand with it.
             if one.has_solo or one.blocked_by is BlockedBy.SOLO:
                 self._is_draining = True
+                self._solo_queue = queue
                 break
         return taken
+
+    def _in_turn(self) -> list[JobQueue]:
+        """Return the queues in the order of their claims.
+
+        First where a lost reply may have left something claimed, then where a job is to run alone:
+        behind a queue that is never empty neither would get its turn.
+        """
+        is_answered = self._parts.intake.is_answered
+        return sorted(self._queues, key=lambda q: (is_answered(q), q is not self._solo_queue))
 
     def _keep(self, taken: Taken) -> None:
         # At once: the claim on the next queue may fail, and these would be in nobody's hand.

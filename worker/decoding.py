@@ -89,7 +89,7 @@ def hold_item(queue: JobQueue, job: ClaimedJob, data: Mapping[str, Any], revisio
     """Build the document of an item: types checked, hashed, sanitised, proved encodable.
 
     Raises:
-        ItemError: ``invalid``, ``unencodable``.
+        ItemError: ``invalid``, ``unencodable``, ``too_large`` (sanitised text may be longer).
     """
     content = _build_content(data)
     check_encodable(content)

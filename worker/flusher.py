@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.clock import Clock
+from shared.dead_jobs import clear_dead_letters
 from shared.errors import ItemError
 from shared.queue import Completion, JobQueue, Retry, SettleOutcome, backoff_delay_ms
 from shared.store import DeadLetter, ItemWrite, StoredVersion, Stores, WriteReport
@@ -38,8 +39,8 @@ class _Verdicts:
 class Flusher:
     """Brings batches home. Safe for threads; every step is safe to repeat, so is the whole.
 
-    Per batch two reads, one bulk write and one settling call, whatever its size; more only for
-    items that lose a race, fail, or had a dead letter.
+    Per batch two reads a hundred items, one bulk write and one settling call; more only for items
+    that lose a race, fail, or had a dead letter.
     """
 
     def __init__(
@@ -127,9 +128,7 @@ class Flusher:
             for item_id, revision in verdicts.stored_revisions.items()
             if item_id in letters and letters[item_id].revision <= revision
         }
-        if cleared:
-            self._letters.clear_many(cleared)
-            self._dead_letter_queue.remove_many(list(cleared))
+        clear_dead_letters(self._letters, self._dead_letter_queue, cleared)
 
     def _settle(
         self, batch: Sequence[HeldItem], newest: Mapping[str, HeldItem], verdicts: _Verdicts

@@ -63,7 +63,7 @@ class Intake:
         """Claim up to ``limit`` jobs of a queue.
 
         Raises:
-            QueueUnavailable: something may have been claimed; the next call on this queue brings it.
+            QueueUnavailable: whatever was claimed, the next call on this queue brings it.
             StoreUnavailable: no revision could be drawn for foreign jobs; what was claimed was
                 released.
         """
