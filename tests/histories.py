@@ -1,0 +1,258 @@
+"""Histories that hypothesis thinks up: polls, work, audits, crashes, zombies, losses, operators.
+
+A machine drives a mill by rules in any order. When a history ends everything comes to rest, the
+feed is polled once more, and the oracle judges.
+"""
+
+import uuid
+from contextlib import suppress
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from shared.errors import ConflictError, NotFoundError
+from shared.queue import RedisConnection
+from shared.store import DeathKind, open_database
+from tests.actors import Actor, Held, Server
+from tests.fakes import FakeClock
+from tests.mill import SOURCE, Mill
+from tests.oracle import assert_accounted_for
+from tests.press import POISON, feed_url, hash_of
+
+GUIDS = ("a", "b")
+TITLES = ("A", "B", "C", f"{POISON} P", f"{POISON} Q")
+_MAX_HELD = 2
+_FETCH_POINTS = (
+    ("imports", "store_revision"),
+    ("items", "read_versions"),
+    ("journal", "insert_chunk"),
+    ("imports", "commit"),
+    ("feeds", "finish"),
+    ("light_queue", "add_many"),
+    ("fetch_queue", "complete_many"),
+)
+_WORK_POINTS = (
+    ("dead_letters", "read_many"),
+    ("items", "read_versions"),
+    ("items", "write_many"),
+    ("dead_letters", "record_many"),
+    ("dead_letters", "clear_many"),
+    ("queue", "complete_many"),
+    ("queue", "dead_letter_many"),
+    ("queue", "retry_many"),
+)
+_AUDIT_POINTS = (
+    ("imports", "claim_audit"),
+    ("items", "read_versions"),
+    ("dead_letters", "read_many"),
+    ("imports", "complete"),
+    ("journal", "delete_below"),
+    ("light_queue", "add_many"),
+)
+
+
+class MillMachine(RuleBasedStateMachine):
+    """One history of one feed with two items."""
+
+    def __init__(self, redis: RedisConnection, mongodb_url: str) -> None:
+        super().__init__()
+        redis.flushdb()
+        self._database = open_database(f"{mongodb_url}/test_{uuid.uuid4().hex[:16]}")
+        self.mill = Mill(redis, self._database, FakeClock())
+        self.shown = dict.fromkeys(GUIDS, "A")
+        self.held: list[tuple[Held, Actor]] = []
+
+    @initialize()
+    def subscribe(self) -> None:
+        self.mill.subscribe(self.shown)
+
+    @rule(guid=st.sampled_from(GUIDS), title=st.sampled_from(TITLES))
+    def publish_and_poll(self, guid: str, title: str) -> None:
+        self._show(guid, title)
+        self.mill.server.start(SOURCE)
+        self.mill.server.fetch()
+
+    @rule(guid=st.sampled_from(GUIDS), title=st.sampled_from(TITLES))
+    def publish(self, guid: str, title: str) -> None:
+        self._show(guid, title)
+
+    @rule(force=st.booleans())
+    def start(self, force: bool) -> None:
+        self.mill.server.start(SOURCE, force=force)
+
+    @rule()
+    def fetch(self) -> None:
+        self.mill.server.fetch()
+
+    @rule()
+    def work(self) -> None:
+        self.mill.worker.work()
+
+    @rule()
+    def work_after_a_backoff(self) -> None:
+        self.mill.clock.advance(seconds=10)
+        self.mill.worker.work()
+
+    @rule(seconds=st.sampled_from([1, 6, 61, 3601]))
+    def audit(self, seconds: int) -> None:
+        self.mill.clock.advance(seconds=seconds)
+        self.mill.server.look()
+
+    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @rule(point=st.sampled_from(_FETCH_POINTS), after=st.booleans())
+    def hold_a_fetch(self, point: tuple[str, str], after: bool) -> None:
+        server = self.mill.new_server()
+        owner, method = point
+        target = getattr(_parts_of(server, owner), owner)
+        self._hold(Held(server.fetch, target, method, after=after), server)
+
+    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @rule(point=st.sampled_from(_WORK_POINTS), after=st.booleans())
+    def hold_work(self, point: tuple[str, str], after: bool) -> None:
+        worker = self.mill.new_worker()
+        owner, method = point
+        target = worker.queues[0] if owner == "queue" else getattr(worker.stores, owner)
+        self.mill.clock.advance(seconds=10)
+        self._hold(Held(worker.work, target, method, after=after), worker)
+
+    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @rule(point=st.sampled_from(_AUDIT_POINTS), after=st.booleans())
+    def hold_an_audit(self, point: tuple[str, str], after: bool) -> None:
+        server = self.mill.new_server()
+        owner, method = point
+        target = getattr(_parts_of(server, owner), owner)
+        self.mill.clock.advance(seconds=61)
+        self._hold(Held(server.look, target, method, after=after), server)
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, _MAX_HELD - 1))
+    def let_go_on(self, which: int) -> None:
+        held, _ = self.held.pop(which % len(self.held))
+        held.go_on()
+
+    @precondition(lambda self: self.held)
+    @rule(which=st.integers(0, _MAX_HELD - 1))
+    def crash(self, which: int) -> None:
+        held, actor = self.held.pop(which % len(self.held))
+        actor.line.cut()
+        held.go_on()
+
+    @rule()
+    def lose_locks(self) -> None:
+        self.mill.lose_locks()
+
+    @rule()
+    def lose_redis(self) -> None:
+        self.mill.lose_redis()
+
+    @rule()
+    def restart(self) -> None:
+        self.mill.replace_actors()
+
+    @rule()
+    def replay(self) -> None:
+        self.mill.server.services.replayer.replay(everything=True)
+
+    @rule(accepts=st.booleans())
+    def mend_or_break_mongodb(self, accepts: bool) -> None:
+        if accepts:
+            self.mill.accept_poison()
+        else:
+            self.mill.refuse_poison()
+
+    @rule(guid=st.sampled_from(GUIDS))
+    def remove_dead_letter(self, guid: str) -> None:
+        with suppress(NotFoundError):
+            self.mill.server.services.remover.remove_dead_letter(f"{SOURCE}#{guid}")
+
+    @rule(guid=st.sampled_from(GUIDS))
+    def remove_job(self, guid: str) -> None:
+        with suppress(NotFoundError, ConflictError):
+            self.mill.server.services.remover.remove_job(
+                self.mill.item_queues[0], f"{SOURCE}#{guid}"
+            )
+
+    @rule()
+    def renew_feed(self) -> None:
+        feeds = self.mill.server.services.feeds
+        with suppress(NotFoundError):
+            feeds.remove(SOURCE)
+        feeds.add([feed_url(SOURCE)], source=SOURCE)
+
+    def teardown(self) -> None:
+        try:
+            for held, _ in self.held:
+                held.go_on()
+            self._come_to_rest()
+            self.mill.poll()
+            self._come_to_rest()
+            self._judge()
+        finally:
+            self._database.drop()
+            self._database.close()
+
+    def _show(self, guid: str, title: str) -> None:
+        self.shown[guid] = title
+        self.mill.press.show(SOURCE, self.shown)
+
+    def _hold(self, held: Held, actor: Actor) -> None:
+        if held.begin():
+            self.held.append((held, actor))
+        else:
+            held.go_on()
+
+    def _come_to_rest(self) -> None:
+        self.mill.lose_locks()
+        self.mill.clock.advance(minutes=11)
+        self.mill.come_to_rest()
+        self.mill.clock.advance(hours=1)
+        self.mill.come_to_rest()
+
+    def _judge(self) -> None:
+        ends: dict[str, set[str]] = {"stored": set(), "dead": set(), "removed": set()}
+        for guid, title in self.shown.items():
+            ends[self._end_of(guid, title)].add(guid)
+        assert_accounted_for(
+            self.mill,
+            {guid: self.shown[guid] for guid in ends["stored"]},
+            dead=ends["dead"],
+            removed=ends["removed"],
+        )
+
+    def _end_of(self, guid: str, title: str) -> str:
+        """Say how the latest version has to have ended, given what an operator did to it."""
+        letter = self.mill.stores.dead_letters.get(f"{SOURCE}#{guid}")
+        if letter is None or letter.content_hash != hash_of(guid, title):
+            return "stored"
+        if letter.kind is DeathKind.REMOVED:
+            return "removed"
+        return "dead" if title.startswith(POISON) else "stored"
+
+
+def _parts_of(server: Server, owner: str) -> object:
+    return server.services if owner.endswith("_queue") else server.stores
+
+
+def run_histories(
+    redis: RedisConnection, mongodb_url: str, count: int, *, is_repeatable: bool
+) -> None:
+    """Try ``count`` histories: the same ones each time, or new ones."""
+    run_state_machine_as_test(
+        lambda: MillMachine(redis, mongodb_url),
+        settings=settings(
+            max_examples=count,
+            stateful_step_count=30,
+            derandomize=is_repeatable,
+            database=None,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,43 @@
+"""A record on an empty MongoDB; on it and on an empty Valkey a worker's parts, or a whole mill."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database
+
+from shared.queue import RedisConnection
+from shared.store import Stores, open_database
+from tests.factories import Bench
+from tests.failpoints import FailPoints
+from tests.fakes import FakeClock
+from tests.mill import Mill
+
+
+@pytest.fixture
+def stores(mongodb_url: str, mongo_database: Database[dict[str, Any]]) -> Iterator[Stores]:
+    database = open_database(f"{mongodb_url}/{mongo_database.name}")
+    yield Stores.of(database)
+    database.close()
+
+
+@pytest.fixture
+def bench(redis_client: RedisConnection, stores: Stores) -> Iterator[Bench]:
+    bench = Bench(redis_client, stores)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def failing(session_mongo_client: MongoClient[dict[str, Any]]) -> Iterator[FailPoints]:
+    """Makes MongoDB fail on demand; it works again when the test ends."""
+    failing = FailPoints(session_mongo_client)
+    yield failing
+    failing.off()
+
+
+@pytest.fixture
+def mill(redis_client: RedisConnection, stores: Stores) -> Mill:
+    """A whole deployment, driven step by step."""
+    return Mill(redis_client, stores.database, FakeClock())

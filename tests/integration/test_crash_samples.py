@@ -1,0 +1,38 @@
+"""A fault at some of an actor's calls to its stores; tests/chaos has it at every one."""
+
+import pytest
+
+from tests.crashes import SECOND, crash_and_heal, fail_and_go_on
+from tests.mill import Mill
+
+pytest_plugins = ["tests.mill_fixture"]
+
+
+@pytest.mark.parametrize("executed", [False, True], ids=["unsent", "reply lost"])
+@pytest.mark.parametrize(
+    ("scenario", "call"),
+    [
+        ("import on a server", 10),
+        ("import on a server", 20),
+        ("import through a loss of Redis", 35),
+        ("import on a worker", 4),
+        ("import on a worker", 8),
+        ("replay", 5),
+        ("removal of a job", 3),
+    ],
+)
+def test_every_item_is_accounted_for_after_a_crash(
+    mill: Mill, scenario: str, call: int, executed: bool
+) -> None:
+    assert len(SECOND) == 20
+    assert crash_and_heal(mill, scenario, call=call, executed=executed)
+
+
+@pytest.mark.parametrize("executed", [False, True], ids=["unsent", "reply lost"])
+@pytest.mark.parametrize(
+    ("scenario", "call"), [("import on a server", 18), ("import on a worker", 6)]
+)
+def test_every_item_is_accounted_for_after_a_lost_connection(
+    mill: Mill, scenario: str, call: int, executed: bool
+) -> None:
+    assert fail_and_go_on(mill, scenario, call=call, executed=executed)

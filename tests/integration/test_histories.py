@@ -1,0 +1,14 @@
+"""Whatever happens in whatever order, every item is accounted for in the end."""
+
+import pytest
+
+from shared.queue import RedisConnection
+from tests.histories import run_histories
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_item_is_accounted_for_after_any_history(
+    redis_client: RedisConnection, mongodb_url: str
+) -> None:
+    run_histories(redis_client, mongodb_url, 25, is_repeatable=True)

@@ -1,0 +1,154 @@
+"""A whole Feedmill on real stores, driven step by step: a press, servers, workers, a fake clock."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.queue import JobQueue, JobState, RedisConnection
+from shared.settings import Settings
+from shared.store import Database, Import, Stores
+from tests.actors import Server, Worker
+from tests.fakes import FakeClock
+from tests.press import POISON, Press, feed_url
+
+SOURCE = "news"
+# Nothing needs as many rounds: what has not come to rest by then never will.
+_MAX_ROUNDS = 40
+
+
+class Mill:
+    """One deployment. ``server`` and ``worker`` are the first of each; any number can be made.
+
+    MongoDB refuses every item whose title begins with ``poison``, as a schema of the operator's
+    would. The stores here are the test's own view: no line, never cut.
+    """
+
+    def __init__(
+        self, redis: RedisConnection, database: Database, clock: FakeClock, **settings: Any
+    ) -> None:
+        self.redis = redis
+        self.database = database
+        self.clock = clock
+        self.press = Press()
+        self.stores = Stores.of(database)
+        chosen = {
+            "worker_rate_limit_max": 0,
+            "worker_flush_ms": 0,
+            "worker_max_stalled": 1_000_000,
+            "job_attempts": 2,
+            "fetch_allow_private": True,
+        }
+        self.settings = Settings(_env_file=None, **(chosen | settings))  # type: ignore[call-arg]
+        self.server = self.new_server()
+        self.worker = self.new_worker()
+        self.stores.ensure_indexes()
+        self.refuse_poison()
+
+    @property
+    def item_queues(self) -> list[JobQueue]:
+        return [self._queue(self.settings.light_queue), self._queue(self.settings.heavy_queue)]
+
+    @property
+    def dead_letter_queue(self) -> JobQueue:
+        return self._queue(self.settings.dead_letter_queue)
+
+    @property
+    def fetch_queue(self) -> JobQueue:
+        return self._queue(self.settings.fetch_queue)
+
+    def new_server(self) -> Server:
+        """Start another server."""
+        return Server(self.settings, self.redis, self.database, self.clock, self.press)
+
+    def new_worker(self) -> Worker:
+        """Start another worker."""
+        return Worker(self.settings, self.redis, self.database, self.clock)
+
+    def subscribe(self, items: Mapping[str, str], source: str = SOURCE) -> None:
+        """Add a feed, not scheduled, and let the press show these titles by guid."""
+        self.press.show(source, items)
+        self.server.services.feeds.add([feed_url(source)], source=source)
+
+    def poll(self, items: Mapping[str, str] | None = None, source: str = SOURCE) -> Import:
+        """Import a feed up to its commit and its enqueueing, after the press showed new items."""
+        if items is not None:
+            self.press.show(source, items)
+        started = self.server.start(source)
+        while self.server.fetch():
+            pass
+        found = self.stores.imports.get(started.import_id)
+        assert found is not None
+        return found
+
+    def work(self) -> None:
+        """Let the worker take and flush until it finds nothing."""
+        while self.worker.work():
+            pass
+
+    def replace_actors(self) -> None:
+        """Lose all that was in memory: a fresh server and a fresh worker."""
+        self.server, self.worker = self.new_server(), self.new_worker()
+
+    def lose_locks(self) -> None:
+        """Let every lock run out at once, and the queues notice."""
+        for key in self.redis.scan_iter(match="*:lock", count=1000):
+            self.redis.delete(key)
+        self.reclaim()
+
+    def accept_poison(self) -> None:
+        """Mend what makes MongoDB refuse poison, as an operator does before a replay."""
+        _refuse(self.database, None)
+
+    def refuse_poison(self) -> None:
+        """Let MongoDB refuse poison (again)."""
+        _refuse(self.database, POISON)
+
+    def reclaim(self) -> None:
+        """Do what each process does each second for its queues."""
+        for queue in (*self.item_queues, self.fetch_queue):
+            queue.reclaim_stalled(max_stalled=self.settings.worker_max_stalled)
+            queue.promote_due()
+
+    def lose_redis(self) -> None:
+        """Lose all of Redis."""
+        self.redis.flushall()
+
+    def come_to_rest(self) -> None:
+        """Let time pass and everybody work until nothing is left to do.
+
+        Locks that nobody holds any more have to be lost before (``lose_locks``).
+        """
+        for _ in range(_MAX_ROUNDS):
+            self.reclaim()
+            while self.server.fetch():
+                pass
+            self.work()
+            self.server.look()
+            is_at_rest = self.is_at_rest()
+            # Time to heal once more behind the end: what is garbage by now is collected.
+            self.clock.advance(seconds=6 if is_at_rest else 31)
+            self.server.look()
+            if is_at_rest and self.is_at_rest():
+                return
+        raise AssertionError(f"never at rest: {self._unrest()}")
+
+    def is_at_rest(self) -> bool:
+        """Tell whether nothing is open, claimed or waiting."""
+        return not any(self._unrest().values())
+
+    def _unrest(self) -> dict[str, Any]:
+        busy = (JobState.WAITING, JobState.ACTIVE, JobState.DELAYED, JobState.PRIORITIZED)
+        queues = (*self.item_queues, self.fetch_queue)
+        return {
+            "open imports": self.stores.imports.find_open(),
+            "feeds": self.stores.feeds.find_running(),
+            "jobs": sum(queue.counts()[state] for queue in queues for state in busy),
+        }
+
+    def _queue(self, name: str) -> JobQueue:
+        return JobQueue(self.redis, name, prefix=self.settings.queue_prefix, clock=self.clock)
+
+
+def _refuse(database: Database, title: str | None) -> None:
+    """Make MongoDB itself reject titles that begin so, with a write error of just that item."""
+    validator = {"title": {"$not": {"$regex": f"^{title}"}}} if title is not None else {}
+    database.collection("items").database.command("collMod", "items", validator=validator)

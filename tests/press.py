@@ -1,0 +1,116 @@
+"""A publisher without a network: answers as ``Fetcher.fetch`` does, and knows what it served."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from server.fetched import FetchedFeed, Validators
+from server.parsing import parse_feed
+from shared.errors import FetchError
+from shared.models import content_hash, job_data, make_item_id
+
+# A title that MongoDB is made to refuse, see ``Mill``.
+POISON = "poison"
+
+
+class Press:
+    """Prints feeds: titles by guid, at one URL a source; the ETag is made of them.
+
+    ``served`` holds the content hashes that were ever answered, by item id.
+    """
+
+    def __init__(self) -> None:
+        self._shown: dict[str, dict[str, str]] = {}
+        self._is_down = False
+        self.served: dict[str, set[str]] = defaultdict(set)
+        self.requests = 0
+
+    def show(self, source: str, items: Mapping[str, str]) -> None:
+        """Let a source's feed list these titles by guid from now on."""
+        self._shown[feed_url(source)] = dict(items)
+
+    def break_down(self) -> None:
+        """Answer everything with 500 from now on."""
+        self._is_down = True
+
+    def recover(self) -> None:
+        """Answer properly again."""
+        self._is_down = False
+
+    def fetch(
+        self,
+        url: str,
+        *,
+        validators: Validators | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> FetchedFeed:
+        self.requests += 1
+        if self._is_down:
+            raise FetchError(
+                url, "http_status", "server answered 500", retryable=True, http_status=500
+            )
+        body = render(self._shown.get(url, {}))
+        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        if validators is not None and validators.etag == etag:
+            return _answer(url, 304, b"", validators)
+        self._remember(url, body)
+        return _answer(url, 200, body, Validators(etag=etag, final_url=url))
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def hashes(self, source: str) -> dict[str, str]:
+        """Return what is shown now: content hashes by item id."""
+        return _hashes(source, render(self._shown.get(feed_url(source), {})))
+
+    def _remember(self, url: str, body: bytes) -> None:
+        for item_id, digest in _hashes(_source_of(url), body).items():
+            self.served[item_id].add(digest)
+
+
+def feed_url(source: str) -> str:
+    """Return where a source's feed is."""
+    return f"https://{source}.example/feed.json"
+
+
+def render(items: Mapping[str, str]) -> bytes:
+    """Return a JSON Feed of items: titles by guid."""
+    listed = [{"id": guid, "title": title, "content_text": title} for guid, title in items.items()]
+    feed = {"version": "https://jsonfeed.org/version/1.1", "title": "Feed", "items": listed}
+    return json.dumps(feed).encode()
+
+
+def hash_of(guid: str, title: str) -> str:
+    """Return the content hash of one item."""
+    [digest] = _hashes("any", render({guid: title})).values()
+    return digest
+
+
+def _hashes(source: str, body: bytes) -> dict[str, str]:
+    parsed = parse_feed(body, content_type=None, url=None, now=datetime(2026, 11, 1, tzinfo=UTC))
+    return {
+        make_item_id(source, entry.item.guid): content_hash(job_data(source, entry.item))
+        for entry in parsed.entries
+    }
+
+
+def _source_of(url: str) -> str:
+    return url.removeprefix("https://").partition(".example")[0]
+
+
+def _answer(url: str, status: int, body: bytes, validators: Validators) -> FetchedFeed:
+    return FetchedFeed(
+        url=url,
+        final_url=url,
+        http_status=status,
+        not_modified=status == 304,
+        body=body,
+        content_type="application/feed+json",
+        validators=validators,
+        cache_max_age_s=None,
+        retry_after_s=None,
+        permanent_url=None,
+        duration_s=0.0,
+    )
