@@ -1,0 +1,59 @@
+"""Faults on demand: MongoDB's fail points, replies of Redis that get lost, a Redis that is full."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from pymongo import MongoClient
+
+from shared.queue import RedisConnection
+
+
+class FailPoints:
+    """MongoDB's own ``failCommand``: the next commands of some names fail as told."""
+
+    def __init__(self, client: MongoClient[dict[str, Any]]) -> None:
+        self._client = client
+
+    def fail(self, *commands: str, times: int | None, **how: Any) -> None:
+        """Let the next ``times`` commands fail, or all of them for None, until :meth:`off`."""
+        mode: Any = "alwaysOn" if times is None else {"times": times}
+        data = {"failCommands": list(commands), **how}
+        self._client.admin.command("configureFailPoint", "failCommand", mode=mode, data=data)
+
+    def off(self) -> None:
+        self._client.admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+@contextmanager
+def lost_reply(client: RedisConnection, *, which: int = 1) -> Iterator[None]:
+    """Let Redis execute the ``which``-th command from now on, and lose its answer."""
+    execute: Callable[..., Any] = client.execute_command
+    sent = 0
+
+    def losing(*args: Any, **options: Any) -> Any:
+        nonlocal sent
+        sent += 1
+        answer = execute(*args, **options)
+        if sent == which:
+            raise redis.exceptions.ConnectionError("the answer was lost")
+        return answer
+
+    client.execute_command = losing  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del client.execute_command
+    assert sent >= which
+
+
+@contextmanager
+def full_redis(client: RedisConnection) -> Iterator[None]:
+    """Let Redis be over its limit, with the policy that refuses what needs room."""
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", client.info("memory")["used_memory"] // 2)
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", 0)

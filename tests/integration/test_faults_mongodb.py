@@ -1,0 +1,337 @@
+"""MongoDB fails in every way it can: no attempt is used, nothing is settled too early or twice."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database as MongoDatabase
+from structlog.testing import capture_logs
+
+from shared.clock import SystemClock
+from shared.errors import StoreUnavailable
+from shared.queue import JobState, RedisConnection
+from shared.store import ItemWrite, Stores, WriteReport, open_database
+from shared.store.database import Database
+from shared.store.items import ItemStore
+from tests.factories import NOON, Bench, make_data
+from tests.failpoints import FailPoints
+from tests.servers import RunningServer, start_mongodb
+
+NOT_PRIMARY, SHUTTING_DOWN, WRITE_CONCERN, NO_DISK, UNAUTHORIZED = 10107, 11600, 64, 14031, 13
+
+
+def some_data(count: int = 5) -> list[dict[str, Any]]:
+    return [make_data(str(number)) for number in range(count)]
+
+
+def assert_all_home(bench: Bench, count: int = 5) -> None:
+    """All are stored once, nothing is left, and nobody was charged for the store's fault."""
+    assert len(bench.documents()) == count
+    assert bench.left() == {}
+    assert bench.dead() == {}
+    assert len(bench.holdings) == 0
+    assert bench.queue.read_totals().get("retried", 0) == 0
+    assert bench.queue.read_totals()["completed"] == count
+
+
+@pytest.mark.parametrize(
+    ("command", "times", "fault"),
+    [
+        ("update", 1, {"errorCode": NOT_PRIMARY}),
+        ("update", 3, {"errorCode": NOT_PRIMARY}),
+        ("update", 1, {"errorCode": SHUTTING_DOWN}),
+        ("update", 12, {"errorCode": UNAUTHORIZED}),
+        ("update", 12, {"errorCode": NO_DISK}),
+        ("update", 1, {"closeConnection": True}),
+        ("update", 3, {"closeConnection": True}),
+        ("find", 3, {"closeConnection": True}),
+    ],
+)
+def test_a_store_that_fails_for_a_while_costs_no_attempt(
+    bench: Bench, failing: FailPoints, fault: dict[str, Any], command: str, times: int
+) -> None:
+    bench.add(*some_data())
+    taken = bench.take()
+    failing.fail(command, times=times, **fault)
+    bench.finish(taken)
+    assert_all_home(bench)
+
+
+def test_a_store_that_stays_away_gets_its_jobs_handed_back_untried(
+    bench: Bench, failing: FailPoints
+) -> None:
+    bench.add(*some_data())
+    taken = bench.take()
+    failing.fail("update", times=None, errorCode=NO_DISK)
+    bench.finish(taken)
+    assert bench.breaker.is_open
+    assert bench.breaker.open_for_s() > 300
+    assert bench.left() == {"waiting": 5}
+    assert len(bench.holdings) == 0
+    assert bench.consumer.step() == []
+    failing.off()
+    bench.work()
+    assert_all_home(bench)
+
+
+def test_deaths_wait_for_a_store_that_refuses_everybody(bench: Bench, failing: FailPoints) -> None:
+    bench.add(make_data("bad", title=5))
+    taken = bench.take()
+    failing.fail("update", times=5, errorCode=UNAUTHORIZED)
+    bench.finish(taken)
+    assert list(bench.dead()) == ["bad"]
+    assert bench.left() == {}
+    assert len(bench.holdings) == 0
+
+
+def test_what_no_majority_confirmed_is_not_settled_before_a_clean_retry(
+    bench: Bench, failing: FailPoints
+) -> None:
+    bench.add(*some_data())
+    taken = bench.take()
+    unconfirmed = {"code": WRITE_CONCERN, "errmsg": "waiting for replication timed out"}
+    failing.fail("update", times=None, writeConcernError=unconfirmed)
+    with pytest.raises(StoreUnavailable):
+        bench.flusher.flush(taken.items)
+    assert len(bench.documents()) == 5
+    assert bench.left() == {"active": 5}
+    failing.off()
+    bench.finish(taken)
+    assert_all_home(bench)
+
+
+def test_a_death_that_no_majority_confirmed_does_not_move_the_job(
+    bench: Bench, failing: FailPoints
+) -> None:
+    bench.add(make_data("bad", title=5))
+    taken = bench.take()
+    unconfirmed = {"code": WRITE_CONCERN, "errmsg": "waiting for replication timed out"}
+    failing.fail("update", times=2, writeConcernError=unconfirmed)
+    bench.finish(taken)
+    assert bench.left() == {}
+    assert list(bench.dead()) == ["bad"]
+    letter = bench.stores.dead_letters.get("lwn#bad")
+    assert letter is not None
+    assert len(letter.history) == 1
+
+
+@pytest.fixture
+def impatient(
+    redis_client: RedisConnection, mongodb_url: str, mongo_database: MongoDatabase[dict[str, Any]]
+) -> Iterator[Bench]:
+    """A worker whose driver gives a call up after half a second."""
+    client: MongoClient[dict[str, Any]] = MongoClient(mongodb_url, socketTimeoutMS=500)
+    bench = Bench(redis_client, Stores.of(Database(client, mongo_database.name)))
+    yield bench
+    bench.close()
+    client.close()
+
+
+def test_a_call_whose_answer_comes_too_late_is_repeated(
+    impatient: Bench, failing: FailPoints
+) -> None:
+    impatient.add(*some_data())
+    taken = impatient.take()
+    # Twice, because the driver itself repeats a write once.
+    failing.fail("update", times=2, blockConnection=True, blockTimeMS=1200)
+    with pytest.raises(StoreUnavailable):
+        impatient.flusher.flush(taken.items)
+    assert impatient.left() == {"active": 5}
+    impatient.finish(taken)
+    assert_all_home(impatient)
+
+
+@pytest.fixture
+def own_mongodb(tmp_path: Path) -> Iterator[tuple[RunningServer, Path]]:
+    """A MongoDB that may be killed, with all collections made.
+
+    SecantusDB 0.7 cannot open its data again if it is killed while a collection is still new.
+    """
+    fresh = start_mongodb(tmp_path, "--sync-on-commit")
+    try:
+        database = open_database(f"{fresh.url}/peak")
+        stores = Stores.of(database)
+        stores.ensure_indexes()
+        stores.probe_write(NOON)
+        stores.sources.draw_revision("lwn")
+        database.close()
+    finally:
+        fresh.stop()
+    server = start_mongodb(tmp_path, "--sync-on-commit", port=fresh.port)
+    try:
+        yield server, tmp_path
+    finally:
+        server.stop()
+
+
+def wait_until(condition: Any, timeout_s: float) -> float:
+    """Wait for a condition; return how long it took."""
+    started_s = time.monotonic()
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() - started_s < timeout_s, "waited in vain"
+        pause.wait(0.02)
+    return time.monotonic() - started_s
+
+
+def test_an_outage_at_peak_stops_the_claims_and_costs_nobody_an_attempt(
+    redis_client: RedisConnection, own_mongodb: tuple[RunningServer, Path]
+) -> None:
+    server, directory = own_mongodb
+    database = open_database(f"{server.url}/peak")
+    bench = Bench(redis_client, Stores.of(database), SystemClock(), batch_size=20, concurrency=2)
+    bench.max_age_s = 0.1
+    bench.add(*some_data(300))
+    bench.pool.start()
+    stop = threading.Event()
+    consumer = threading.Thread(target=bench.consumer.run, args=(stop,), daemon=True)
+    consumer.start()
+    restarted: RunningServer | None = None
+    try:
+        wait_until(lambda: len(bench.queue.read_totals()) and bench.left()["waiting"] < 280, 10)
+        server.kill()
+        wait_until(lambda: bench.breaker.is_open, 15)
+        in_hand = bench.left()
+        assert len(bench.holdings) <= 40
+        threading.Event().wait(1.0)
+        assert bench.left() == in_hand
+        assert bench.queue.read_totals().get("retried", 0) == 0
+        restarted = start_mongodb(directory, "--sync-on-commit", port=server.port)
+        assert wait_until(lambda: not bench.breaker.is_open, 10) <= 5.0
+        wait_until(lambda: bench.left() == {}, 30)
+        assert_all_home(bench, 300)
+        assert sum(bench.dlq.counts().values()) == 0
+    finally:
+        stop.set()
+        consumer.join(10)
+        bench.close()
+        database.close()
+        if restarted is not None:
+            restarted.stop()
+
+
+def test_a_flush_longer_than_the_lock_keeps_its_jobs(
+    redis_client: RedisConnection, stores: Stores, failing: FailPoints
+) -> None:
+    bench = Bench(redis_client, stores, SystemClock(), lock_ms=600)
+    bench.add(*some_data())
+    taken = bench.take()
+    bench.heartbeat.start()
+    bench.pool.start()
+    failing.fail("update", times=1, blockConnection=True, blockTimeMS=1800)
+    bench.pool.submit(lambda: bench.finish(taken))
+    reclaimed = 0
+    while not bench.pool.wait_until_idle(0.1):
+        reclaimed += bench.queue.reclaim_stalled(max_stalled=2).requeued
+    bench.heartbeat.stop()
+    bench.close()
+    assert reclaimed == 0
+    assert_all_home(bench)
+
+
+# Single items that the server refuses.
+
+
+def test_the_server_refuses_single_items_and_takes_the_others_once(bench: Bench) -> None:
+    items = bench.stores.database.collection("items")
+    items.database.create_collection("items", validator={"title": {"$not": {"$regex": "^bad"}}})
+    items.create_index("link", unique=True)
+    bench.import_items(make_data("first", link="https://x.org/taken"))
+    bad = [make_data("bad", title="bad"), make_data("twin", link="https://x.org/taken")]
+    bench.add(*some_data(), *bad)
+    bench.work()
+    after_first = bench.documents()
+    assert len(after_first) == 6
+    assert bench.left() == {"delayed": 2}
+    delays = []
+    while bench.left():
+        views = bench.queue.list_jobs(JobState.DELAYED, 0, 10)
+        delays.append([view.delay_ms for view in views])
+        bench.clock.advance(seconds=delays[-1][0] / 1000)  # type: ignore[attr-defined]
+        bench.work()
+    assert delays == [[1000, 1000], [2000, 2000]]
+    assert {guid: letter.attempts for guid, letter in bench.dead().items()} == {"bad": 3, "twin": 3}
+    assert {letter.error_type for letter in bench.dead().values()} == {"rejected_by_store"}
+    assert bench.documents() == after_first
+    assert bench.queue.read_totals() == {"completed": 6, "failed": 2, "retried": 4}
+    assert sorted(view.id for view in bench.dlq.list_jobs(JobState.WAITING, 0, 10)) == [
+        "lwn#bad",
+        "lwn#twin",
+    ]
+
+
+class SpoiledBy(ItemStore):
+    """Refuses whatever batch one item is in, though other writes succeed."""
+
+    def __init__(self, database: Database, item_id: str, error: Exception) -> None:
+        super().__init__(database)
+        self._item_id = item_id
+        self._error = error
+        self.calls = 0
+
+    def write_many(self, writes: Any) -> WriteReport:
+        self.calls += 1
+        if any(write.item_id == self._item_id for write in writes):
+            raise self._error
+        return super().write_many(writes)
+
+
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("exceeded time limit"), ValueError("a defect of ours")]
+)
+def test_a_batch_that_fails_though_the_store_takes_writes_is_bisected(
+    redis_client: RedisConnection, stores: Stores, error: Exception
+) -> None:
+    spoiled = SpoiledBy(stores.database, "lwn#37", error)
+    bench = Bench(redis_client, replace(stores, items=spoiled))
+    bench.add(*some_data(100))
+    with capture_logs():
+        bench.work()
+    assert len(bench.documents()) == 99
+    assert bench.left() == {"delayed": 1}
+    assert not bench.breaker.is_open
+    assert spoiled.calls < 25
+    for _ in range(2):
+        bench.clock.advance(seconds=60)  # type: ignore[attr-defined]
+        with capture_logs():
+            bench.work()
+    assert {guid: letter.attempts for guid, letter in bench.dead().items()} == {"37": 3}
+    assert bench.left() == {}
+
+
+class LosingRaces(ItemStore):
+    """Loses the guard of one item to a newer revision, between its read and its write."""
+
+    def __init__(self, database: Database, races: int) -> None:
+        super().__init__(database)
+        self._races = races
+
+    def write_many(self, writes: Any) -> WriteReport:
+        if self._races and writes:
+            self._races -= 1
+            rival: ItemWrite = replace(writes[0], revision=writes[0].revision - 1)
+            super().write_many([rival])
+        return super().write_many(writes)
+
+
+def test_an_item_that_loses_a_race_is_read_and_decided_again(
+    redis_client: RedisConnection, stores: Stores
+) -> None:
+    bench = Bench(redis_client, replace(stores, items=LosingRaces(stores.database, 1)))
+    bench.add(*some_data(3), revision=9)
+    bench.work()
+    assert_all_home(bench, 3)
+    assert {one["revision"] for one in bench.documents().values()} == {9}
+
+
+def test_a_letter_in_the_way_is_cleared_with_what_is_stored(bench: Bench) -> None:
+    bench.import_items(make_data("1", title=5))
+    assert list(bench.dead()) == ["1"]
+    bench.import_items(make_data("1"), revision=2)
+    assert bench.dead() == {}
+    assert sum(bench.dlq.counts().values()) == 0

@@ -1,0 +1,255 @@
+"""Dead letters: what keeps an item away, what brings it back, and what is remembered."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from server.comparing import Candidate, compare
+from server.remover import Remover
+from server.replayer import Replay, Replayer
+from shared.errors import InvalidRequestError, NotFoundError
+from shared.models import content_hash
+from shared.queue import JobState
+from shared.store import DeathKind, Import, ImportState
+from tests.factories import NOON, Bench, make_data, make_death
+
+
+def bad(guid: str = "1", **fields: Any) -> dict[str, Any]:
+    """Return an item that dies: its author is no text."""
+    return make_data(guid, **({"author": 5} | fields))
+
+
+def compare_again(bench: Bench, *items: dict[str, Any], revision: int = 9) -> dict[str, int]:
+    """Compare fetched items with the record; return what they count as."""
+    importing = Import("i9", "lwn", [], "api", ImportState.FETCHING, NOON, revision=revision)
+    candidates = [
+        Candidate(f"{one['source']}#{one['guid']}", content_hash(one), one) for one in items
+    ]
+    compared = compare(bench.stores, importing, revision, candidates)
+    counts = Counter(
+        journaled=len(compared.entries),
+        unchanged=compared.unchanged,
+        dead=compared.dead,
+        removed=compared.removed,
+    )
+    return {name: count for name, count in counts.items() if count}
+
+
+def make_remover(bench: Bench) -> Remover:
+    return Remover(
+        stores=bench.stores,
+        item_queues=[bench.queue, bench.heavy],
+        dead_letter_queue=bench.dlq,
+        clock=bench.clock,
+        look_again=lambda import_id: None,
+    )
+
+
+def replay(bench: Bench, **choice: Any) -> Replay:
+    replayer = Replayer(stores=bench.stores, enqueuer=bench.make_enqueuer(), clock=bench.clock)
+    return replayer.replay(**choice)
+
+
+def dlq_ids(bench: Bench) -> list[str]:
+    return sorted(view.id for view in bench.dlq.list_jobs(JobState.WAITING, 0, 100))
+
+
+def test_the_same_content_met_again_is_dead_and_other_content_is_tried(bench: Bench) -> None:
+    bench.import_items(bad())
+    assert compare_again(bench, bad()) == {"dead": 1}
+    assert compare_again(bench, bad(title="other")) == {"journaled": 1}
+
+
+def test_content_that_is_stored_clears_the_letter_in_both_places(bench: Bench) -> None:
+    bench.import_items(bad())
+    assert dlq_ids(bench) == ["lwn#1"]
+    bench.import_items(make_data("1"), revision=2)
+    assert bench.stores.dead_letters.get("lwn#1") is None
+    assert dlq_ids(bench) == []
+
+
+def test_a_newer_version_that_dies_leaves_the_older_one_stored(bench: Bench) -> None:
+    bench.import_items(make_data("1"))
+    bench.import_items(bad(), revision=2)
+    assert bench.titles() == {"1": "Title 1"}
+    assert compare_again(bench, make_data("1")) == {"journaled": 1}
+    assert compare_again(bench, bad()) == {"dead": 1}
+
+
+def test_an_older_version_that_dies_late_does_not_hide_the_newer_one(bench: Bench) -> None:
+    bench.import_items(make_data("1"), revision=2)
+    bench.stores.dead_letters.record_many([make_death(revision=1)])
+    assert compare_again(bench, make_data("1")) == {"unchanged": 1}
+
+
+def test_what_an_operator_removed_stays_away_until_other_content_comes(bench: Bench) -> None:
+    bench.import_items(bad())
+    make_remover(bench).remove_dead_letter("lwn#1")
+    assert bench.dead() == {}
+    assert dlq_ids(bench) == []
+    assert compare_again(bench, bad()) == {"removed": 1}
+    assert compare_again(bench, bad(title="other")) == {"journaled": 1}
+    bench.import_items(make_data("1"), revision=2)
+    assert bench.stores.dead_letters.get("lwn#1") is None
+
+
+def test_removing_twice_says_that_there_is_nothing(bench: Bench) -> None:
+    bench.import_items(bad())
+    remover = make_remover(bench)
+    remover.remove_dead_letter("lwn#1")
+    for item_id in ("lwn#1", "lwn#never"):
+        with pytest.raises(NotFoundError):
+            remover.remove_dead_letter(item_id)
+
+
+def test_a_removed_job_stays_away_even_when_it_is_added_again(bench: Bench) -> None:
+    bench.add(make_data("1", import_id="i1"))
+    make_remover(bench).remove_job(bench.queue, "lwn#1")
+    assert bench.left() == {}
+    assert compare_again(bench, make_data("1")) == {"removed": 1}
+    bench.import_items(make_data("1", import_id="i1"))
+    assert bench.documents() == {}
+    assert bench.queue.read_tallies(["i1"]) == [{"removed": 1}]
+
+
+def test_the_last_ten_ends_are_kept_and_the_highest_revision_is_on_top(bench: Bench) -> None:
+    letters = bench.stores.dead_letters
+    for revision in (*range(2, 14), 1):
+        letters.record_many([make_death(revision=revision, import_id=f"i{revision}")])
+    letter = letters.get("lwn#1")
+    assert letter is not None
+    assert (letter.revision, letter.import_id) == (13, "i13")
+    assert [end["revision"] for end in letter.history] == [*range(5, 14), 1]
+    assert letter.died_at(1)
+    assert letter.died_at(13)
+    assert not letter.died_at(3)
+
+
+def test_recording_the_same_end_again_changes_nothing(bench: Bench) -> None:
+    letters = bench.stores.dead_letters
+    deaths = [make_death(revision=2), make_death("2", revision=1)]
+    letters.record_many(deaths)
+    letters.record_many([make_death(revision=1)])
+    before = letters.read_whole(["lwn#1", "lwn#2"])
+    letters.record_many(deaths)
+    letters.record_many([make_death(revision=1)])
+    assert letters.read_whole(["lwn#1", "lwn#2"]) == before
+
+
+def test_a_death_of_the_same_revision_does_not_undo_a_removal(bench: Bench) -> None:
+    letters = bench.stores.dead_letters
+    letters.record_many([make_death(kind=DeathKind.REMOVED)])
+    letters.record_many([make_death()])
+    letter = letters.get("lwn#1")
+    assert letter is not None
+    assert letter.kind is DeathKind.REMOVED
+    assert [end["kind"] for end in letter.history] == ["removed", "dead"]
+
+
+# Replay.
+
+
+@pytest.fixture
+def mended(bench: Bench) -> Bench:
+    """Letters of two sources and two causes whose content could be stored by now."""
+    for number, (source, reason) in enumerate(
+        [("lwn", "boom 17"), ("lwn", "bang"), ("ars", "boom 4")]
+    ):
+        data = make_data(str(number), source=source)
+        raw_data = f'{{"source": "{source}", "guid": "{number}", "title": "{data["title"]}"}}'
+        death = make_death(
+            str(number),
+            item_id=f"{source}#{number}",
+            source=source,
+            reason=reason,
+            data=raw_data,
+            content_hash=content_hash(data),
+        )
+        bench.stores.dead_letters.record_many([death])
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"item_ids": ["lwn#1"]}, {"lwn#1"}),
+        ({"item_ids": ["lwn#1", "ars#2", "lwn#absent"]}, {"lwn#1", "ars#2"}),
+        ({"item_ids": []}, set()),
+        ({"source": "lwn"}, {"lwn#0", "lwn#1"}),
+        ({"cause": "invalid: boom …"}, {"lwn#0", "ars#2"}),
+        ({"everything": True}, {"lwn#0", "lwn#1", "ars#2"}),
+        ({"source": "unheard-of"}, set()),
+    ],
+)
+def test_dead_letters_are_replayed_by_id_source_cause_or_all(
+    mended: Bench, choice: dict[str, Any], expected: set[str]
+) -> None:
+    replayed = replay(mended, **choice)
+    assert replayed.replayed == len(expected)
+    sources = {item_id.partition("#")[0] for item_id in expected}
+    assert sorted(one.source for one in replayed.imports) == sorted(sources)
+    assert {one.trigger for one in replayed.imports} <= {"replay"}
+    mended.work()
+    assert set(mended.documents()) == expected
+    left = {f"{letter.source}#{letter.guid}" for letter in mended.dead().values()}
+    assert left == {"lwn#0", "lwn#1", "ars#2"} - expected
+
+
+def test_removed_ones_are_not_replayed(mended: Bench) -> None:
+    make_remover(mended).remove_dead_letter("lwn#1")
+    assert replay(mended, everything=True).replayed == 2
+    mended.work()
+    assert "lwn#1" not in mended.documents()
+    assert replay(mended, item_ids=["lwn#1"]).imports == []
+
+
+@pytest.mark.parametrize("choice", [{}, {"source": "lwn", "everything": True}])
+def test_a_replay_that_is_chosen_in_no_way_or_two_is_refused(
+    bench: Bench, choice: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidRequestError):
+        replay(bench, **choice)
+
+
+def test_a_replay_never_overwrites_newer_content(mended: Bench) -> None:
+    replayed = replay(mended, item_ids=["lwn#1"])
+    mended.queue.remove_many(["lwn#1"])
+    mended.import_items(make_data("1", title="newer"), revision=5)
+    [importing] = replayed.imports
+    mended.import_items(make_data("1", title="older", import_id=importing.import_id), revision=1)
+    assert mended.titles()["1"] == "newer"
+    assert mended.queue.read_tallies([importing.import_id]) == [{"superseded": 1}]
+
+
+def test_replaying_twice_at_once_stores_an_item_once(mended: Bench) -> None:
+    replay(mended, everything=True)
+    replay(mended, everything=True)
+    assert mended.left() == {"waiting": 3}
+    mended.work()
+    assert len(mended.documents()) == 3
+    assert mended.dead() == {}
+    assert mended.left() == {}
+
+
+def test_a_letter_whose_data_cannot_be_read_is_not_replayed(bench: Bench) -> None:
+    bench.stores.dead_letters.record_many(
+        [
+            make_death("1", data="{nonsense"),
+            make_death("2", data="[]"),
+            make_death("3", data=""),
+            make_death("4", error_type="unreadable"),
+        ]
+    )
+    assert replay(bench, everything=True).replayed == 0
+
+
+def test_a_job_whose_death_is_on_record_is_moved_with_the_reason_it_died_of(bench: Bench) -> None:
+    bench.add(make_data("1", import_id="i1"))
+    taken = bench.take()
+    bench.stores.dead_letters.record_many([make_death(import_id="i1", reason="it was too odd")])
+    bench.finish(taken)
+    assert bench.documents() == {}
+    assert bench.left() == {}
+    [view] = bench.dlq.list_jobs(JobState.WAITING, 0, 10)
+    assert '"reason":"it was too odd"' in view.data.replace('": "', '":"')

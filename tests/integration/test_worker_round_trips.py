@@ -1,0 +1,148 @@
+"""How many commands a batch costs: a number that does not grow with the batch."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.database import Database as MongoDatabase
+from pymongo.monitoring import CommandListener
+
+from server.comparing import Candidate, compare
+from shared.models import content_hash
+from shared.queue import RedisConnection
+from shared.store import Import, ImportState, Stores
+from shared.store.database import FIND_IDS, Database
+from tests.factories import NOON, Bench, make_data, make_death
+
+
+class Counting(CommandListener):
+    """Counts the commands that MongoDB is sent."""
+
+    def __init__(self) -> None:
+        self.sent: Counter[str] = Counter()
+
+    def started(self, event: Any) -> None:
+        self.sent[event.command_name] += 1
+
+    def succeeded(self, event: Any) -> None:
+        pass
+
+    def failed(self, event: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def counting() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def stores(
+    mongodb_url: str, mongo_database: MongoDatabase[dict[str, Any]], counting: Counting
+) -> Iterator[Stores]:
+    client: MongoClient[dict[str, Any]] = MongoClient(mongodb_url, event_listeners=[counting])
+    yield Stores.of(Database(client, mongo_database.name))
+    client.close()
+
+
+def redis_commands_of(client: RedisConnection, act: Callable[[], object]) -> list[str]:
+    sent: list[str] = []
+    execute = client.execute_command
+
+    def counted(*args: Any, **options: Any) -> Any:
+        sent.append(args[0])
+        return execute(*args, **options)
+
+    client.execute_command = counted  # type: ignore[method-assign]
+    try:
+        act()
+    finally:
+        del client.execute_command
+    return sent
+
+
+def some_data(count: int, **fields: Any) -> list[dict[str, Any]]:
+    return [make_data(str(number), **fields) for number in range(count)]
+
+
+@pytest.fixture
+def warm(bench: Bench) -> Bench:
+    """A worker whose scripts Redis knows already."""
+    bench.import_items(make_data("warm"), make_data("bad", title=5))
+    bench.import_items(make_data("foreign"), revision=None)
+    bench.add(make_data("solo"))
+    bench.queue.release_many([item.lock for item in bench.take().items])
+    bench.work()
+    return bench
+
+
+@pytest.mark.parametrize("count", [100, 500])
+@pytest.mark.parametrize("is_update", [False, True], ids=["new", "updated"])
+def test_a_batch_costs_one_write_and_one_settling_call(
+    warm: Bench, counting: Counting, count: int, is_update: bool
+) -> None:
+    if is_update:
+        warm.import_items(*some_data(count, title="before"))
+    warm.add(*some_data(count, title="now"), revision=2)
+    taken = warm.take()
+    counting.sent.clear()
+    sent = redis_commands_of(warm.redis, lambda: warm.finish(taken))
+    assert sent == ["EVALSHA"]
+    # The letters and the documents, each by hundreds of ids.
+    assert counting.sent == {"find": 2 * (count // FIND_IDS), "update": 1}
+    assert len(warm.documents()) == count + 3
+
+
+@pytest.mark.parametrize("count", [100, 500])
+def test_claiming_a_batch_is_one_command(warm: Bench, counting: Counting, count: int) -> None:
+    warm.add(*some_data(count))
+    counting.sent.clear()
+    assert redis_commands_of(warm.redis, lambda: warm.take(count)) == ["EVALSHA"]
+    assert not counting.sent
+
+
+def test_foreign_jobs_cost_one_draw_a_source_and_one_command_more(
+    warm: Bench, counting: Counting
+) -> None:
+    warm.add(*some_data(50), *some_data(50, source="ars"), revision=None)
+    counting.sent.clear()
+    assert redis_commands_of(warm.redis, warm.take) == ["EVALSHA", "EVALSHA"]
+    assert counting.sent == {"findAndModify": 2}
+
+
+def test_a_batch_that_clears_dead_letters_costs_two_commands_more(
+    warm: Bench, counting: Counting
+) -> None:
+    warm.stores.dead_letters.record_many([make_death(str(number)) for number in range(100)])
+    warm.dlq.remove_many(["lwn#none"])
+    warm.add(*some_data(100), revision=2)
+    taken = warm.take()
+    counting.sent.clear()
+    assert redis_commands_of(warm.redis, lambda: warm.finish(taken)) == ["EVALSHA", "EVALSHA"]
+    assert counting.sent == {"find": 2, "update": 1, "delete": 1}
+
+
+def test_a_batch_that_dies_costs_two_commands_whatever_its_size(
+    warm: Bench, counting: Counting
+) -> None:
+    warm.add(*some_data(500, title=5))
+    taken = warm.take()
+    counting.sent.clear()
+    assert redis_commands_of(warm.redis, lambda: warm.finish(taken)) == ["EVALSHA"]
+    assert counting.sent == {"update": 1}
+
+
+@pytest.mark.parametrize("count", [100, 500])
+def test_comparing_costs_two_reads_a_hundred_items(
+    warm: Bench, counting: Counting, count: int
+) -> None:
+    data = some_data(count)
+    warm.import_items(*data)
+    candidates = [Candidate(f"lwn#{one['guid']}", content_hash(one), one) for one in data]
+    importing = Import("i1", "lwn", [], "api", ImportState.FETCHING, NOON, revision=2)
+    counting.sent.clear()
+    compared = compare(warm.stores, importing, 2, candidates)
+    assert (compared.unchanged, compared.entries) == (count, [])
+    assert counting.sent == {"find": 1 + 2 * (count // FIND_IDS)}

@@ -1,0 +1,82 @@
+"""What became of a journal entry is read from the record, row by row of the design's table."""
+
+from typing import Any
+
+import pytest
+
+from server.deriving import derive_chunk
+from shared.store import Chunk, DeadLetter, DeathKind, StoredVersion
+from tests.factories import NOON, make_letter, make_version
+
+REMOVED = DeathKind.REMOVED
+
+
+def derive(
+    version: StoredVersion | None, letter: DeadLetter | None = None, *, is_replay: bool = False
+) -> str:
+    """Derive an entry of import ``me`` at revision 5 with hash ``h``."""
+    chunk = Chunk("c", "me", 0, ["lwn#1"], [5], ["h"])
+    [derived] = derive_chunk(
+        chunk,
+        is_replay=is_replay,
+        letters={"lwn#1": letter} if letter else {},
+        stored={"lwn#1": version} if version else {},
+    )
+    assert (derived.item_id, derived.revision) == ("lwn#1", 5)
+    return derived.ended_as
+
+
+def end(revision: int, kind: str = "dead", import_id: str = "x") -> dict[str, Any]:
+    return {
+        "revision": revision,
+        "kind": kind,
+        "import_id": import_id,
+        "content_hash": "h",
+        "at": NOON,
+    }
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (make_version(5, created_by="me"), "new"),
+        (make_version(9, created_by="me", modified_by="you", content_hash="x"), "new"),
+        (make_version(5, created_by="you", modified_by="me"), "updated"),
+        (make_version(5, created_by="you"), "unchanged"),
+        (make_version(9, modified_by="you"), "unchanged"),
+        (make_version(9, modified_by="you", content_hash="x"), "superseded"),
+    ],
+)
+def test_what_is_stored_at_its_revision_or_a_higher_one_has_ended(
+    version: StoredVersion, expected: str
+) -> None:
+    assert derive(version) == expected
+    assert derive(version, make_letter(5)) == expected
+
+
+@pytest.mark.parametrize("version", [None, make_version(4)])
+@pytest.mark.parametrize(
+    ("letter", "expected"),
+    [
+        (None, "pending"),
+        (make_letter(4), "pending"),
+        (make_letter(5), "dead"),
+        (make_letter(7), "pending"),
+        (make_letter(7, history=[end(5)]), "dead"),
+        (make_letter(5, kind=REMOVED), "removed"),
+        (make_letter(7, kind=REMOVED), "removed"),
+        (make_letter(4, kind=REMOVED), "pending"),
+        (make_letter(7, history=[end(6, "removed")]), "removed"),
+    ],
+)
+def test_what_is_not_stored_is_as_its_letter_says(
+    version: StoredVersion | None, letter: DeadLetter | None, expected: str
+) -> None:
+    assert derive(version, letter) == expected
+
+
+def test_a_replay_is_ended_only_by_a_death_in_itself() -> None:
+    assert derive(None, make_letter(5, import_id="you"), is_replay=True) == "pending"
+    assert derive(None, make_letter(5, import_id="me"), is_replay=True) == "dead"
+    later = make_letter(7, history=[end(5, import_id="me")])
+    assert derive(None, later, is_replay=True) == "dead"

@@ -1,0 +1,92 @@
+"""The highest revision wins: what is written, and how it ends, given what is stored."""
+
+import pytest
+
+from shared.queue import JobQueue, connect
+from shared.store import DeathKind
+from shared.store.items import WriteKind
+from tests.factories import NOON, make_data, make_held, make_letter, make_version
+from tests.fakes import FakeClock
+from worker.decisions import Decision, Outcome, decide, newest_by_id
+from worker.decoding import HeldItem
+
+QUEUE = JobQueue(connect("redis://127.0.0.1:1"), "items", clock=FakeClock())
+
+
+def item(revision: int = 5, import_id: str | None = "i5", title: str = "A") -> HeldItem:
+    data = make_data(title=title)
+    return make_held(QUEUE, data | ({"import_id": import_id} if import_id else {}), revision)
+
+
+HASH = item().content_hash
+
+
+def test_an_absent_item_is_inserted() -> None:
+    assert decide(item(), None, None) == Decision(WriteKind.INSERT, Outcome.NEW)
+
+
+def test_older_content_is_updated_and_the_same_content_only_raised() -> None:
+    assert decide(item(), make_version(4), None) == Decision(WriteKind.UPDATE, Outcome.UPDATED)
+    same = make_version(4, content_hash=HASH)
+    assert decide(item(), same, None) == Decision(WriteKind.RAISE, Outcome.UNCHANGED)
+
+
+@pytest.mark.parametrize(
+    ("stored", "outcome"),
+    [
+        (make_version(5, created_by="i5"), Outcome.NEW),
+        (make_version(6, created_by="i5"), Outcome.NEW),
+        (make_version(5, modified_by="i5"), Outcome.UPDATED),
+        (make_version(6, content_hash=HASH), Outcome.UNCHANGED),
+        (make_version(6), Outcome.SUPERSEDED),
+        (make_version(5), Outcome.SUPERSEDED),
+    ],
+)
+def test_the_same_or_a_higher_revision_is_never_written(stored: object, outcome: Outcome) -> None:
+    assert decide(item(), stored, None) == Decision(None, outcome)  # type: ignore[arg-type]
+
+
+def test_an_item_of_no_import_does_not_pass_for_the_author_of_another_such() -> None:
+    assert decide(item(import_id=None), make_version(5), None).outcome is Outcome.SUPERSEDED
+
+
+@pytest.mark.parametrize("revision", [5, 6])
+def test_what_an_operator_removed_does_not_come_back(revision: int) -> None:
+    letter = make_letter(revision, kind=DeathKind.REMOVED)
+    assert decide(item(), None, letter) == Decision(None, Outcome.REMOVED)
+    assert decide(item(), make_version(3), letter) == Decision(None, Outcome.REMOVED)
+
+
+def test_content_newer_than_a_removal_is_stored() -> None:
+    letter = make_letter(4, kind=DeathKind.REMOVED)
+    assert decide(item(), None, letter).write is WriteKind.INSERT
+
+
+def test_a_removal_below_a_later_death_still_holds() -> None:
+    history = [
+        {"revision": 5, "kind": "removed", "import_id": None, "content_hash": "h", "at": NOON}
+    ]
+    letter = make_letter(7, history=history)
+    assert decide(item(), None, letter).outcome is Outcome.REMOVED
+
+
+def test_a_death_in_this_very_import_is_not_run_again() -> None:
+    assert decide(item(), None, make_letter(5, import_id="i5")) == Decision(None, Outcome.DEAD)
+
+
+@pytest.mark.parametrize(
+    "letter", [make_letter(5, import_id="other"), make_letter(4, import_id="i5"), make_letter(9)]
+)
+def test_any_other_death_does_not_keep_an_item_away(letter: object) -> None:
+    assert decide(item(), None, letter).write is WriteKind.INSERT  # type: ignore[arg-type]
+
+
+def test_a_letter_says_nothing_of_an_item_that_is_stored() -> None:
+    letter = make_letter(5, import_id="i5", kind=DeathKind.REMOVED)
+    stored = make_version(5, created_by="i5")
+    assert decide(item(), stored, letter).outcome is Outcome.NEW
+
+
+def test_of_two_jobs_of_one_item_the_higher_revision_is_written() -> None:
+    low, high = item(3), item(4)
+    assert newest_by_id([low, high]) == newest_by_id([high, low]) == {"lwn#1": high}

@@ -1,0 +1,180 @@
+"""What becomes of a job's data: an item that can be stored, or the reason why it cannot."""
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+
+from shared.errors import ItemError
+from shared.models import content_hash
+from shared.queue import JobQueue, connect
+from shared.store.items import check_encodable
+from tests.factories import JOB_MAX_BYTES, make_claimed, make_data, make_held
+from tests.fakes import FakeClock
+from worker.decoding import HeldItem, decode_data, hold_item
+
+
+@pytest.fixture
+def queue() -> JobQueue:
+    return JobQueue(connect("redis://127.0.0.1:1"), "items", clock=FakeClock())
+
+
+def refusal_of(raw_data: str, **fields: Any) -> str:
+    with pytest.raises(ItemError) as caught:
+        decode_data(make_claimed(raw_data, **fields), JOB_MAX_BYTES)
+    return caught.value.error_type
+
+
+def held(queue: JobQueue, **fields: Any) -> HeldItem:
+    return make_held(queue, make_data(**fields))
+
+
+@pytest.mark.parametrize(
+    "raw_data",
+    [
+        "",
+        "{",
+        "nonsense",
+        "NaN",
+        '{"source": "lwn", "guid": "1", "title": "\\ud800"}',
+        "[" * 3000 + "]" * 3000,
+        '{"source": "lwn", "guid": "1", "x": ' + "[" * 3000 + "]" * 3000 + "}",
+    ],
+)
+def test_what_is_not_json_is_undecodable(raw_data: str) -> None:
+    assert refusal_of(raw_data) == "undecodable"
+
+
+@pytest.mark.parametrize("raw_data", ["[]", "1", "null", '"text"', "true"])
+def test_json_that_is_no_object_is_invalid(raw_data: str) -> None:
+    assert refusal_of(raw_data) == "invalid"
+
+
+@pytest.mark.parametrize(
+    "identity",
+    [
+        {},
+        {"source": "lwn"},
+        {"guid": "1"},
+        {"source": "LWN", "guid": "1"},
+        {"source": "a#b", "guid": "1"},
+        {"source": "", "guid": "1"},
+        {"source": "x" * 65, "guid": "1"},
+        {"source": 5, "guid": "1"},
+        {"source": "lwn", "guid": ""},
+        {"source": "lwn", "guid": None},
+        {"source": "lwn", "guid": ["1"]},
+        {"source": {"$gt": ""}, "guid": "1"},
+    ],
+)
+def test_an_item_without_a_proper_identity_is_invalid(identity: dict[str, Any]) -> None:
+    assert refusal_of(orjson.dumps(identity).decode()) == "invalid"
+
+
+def test_an_item_over_the_limit_is_too_large_by_its_bytes_not_its_characters() -> None:
+    raw_data = orjson.dumps(make_data(title="漢" * 400_000)).decode()
+    assert len(raw_data) < JOB_MAX_BYTES
+    assert refusal_of(raw_data) == "too_large"
+
+
+def test_a_job_that_the_queue_gave_up_is_stalled_whatever_its_data() -> None:
+    assert refusal_of("{", deferred_failure="job stalled more than allowable limit") == "stalled"
+
+
+@pytest.mark.parametrize(
+    "guid", ["a\x00b", "line\nbreak", "x" * 513, "job:lock", "\u2028", "tab\there"]
+)
+def test_a_guid_that_no_key_could_hold_is_hashed(guid: str) -> None:
+    data = decode_data(make_claimed(orjson.dumps(make_data(guid)).decode()), JOB_MAX_BYTES)
+    assert data["guid"].startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"title": 5},
+        {"title": ["a"]},
+        {"link": {"href": "x"}},
+        {"summary": False},
+        {"categories": "news"},
+        {"categories": [1]},
+        {"categories": {}},
+        {"enclosures": [{"type": "audio/mpeg"}]},
+        {"enclosures": ["https://x.org/a.mp3"]},
+        {"enclosures": [{"url": "https://x.org", "length": "12"}]},
+        {"enclosures": [{"url": "https://x.org", "length": 2**70}]},
+        {"extra": {"$where": "1"}},
+        {"extra": [{"name": "a"}]},
+        {"extra": [{"name": "a", "value": 1}]},
+        {"published_at": "yesterday"},
+        {"published_at": 1700000000},
+        {"updated_at": "10000-01-01T00:00:00Z"},
+        {"updated_at": "0001-01-01T00:00:00+14:00"},
+    ],
+)
+def test_a_field_of_the_wrong_type_makes_the_item_invalid(
+    queue: JobQueue, fields: dict[str, Any]
+) -> None:
+    # Not orjson: it would refuse numbers that others write.
+    job = make_claimed(json.dumps(make_data(**fields)))
+    with pytest.raises(ItemError) as caught:
+        hold_item(queue, job, decode_data(job, JOB_MAX_BYTES), 1)
+    assert caught.value.error_type == "invalid"
+
+
+def test_a_number_that_mongodb_cannot_hold_is_unencodable(queue: JobQueue) -> None:
+    enclosure = {"url": "https://x.org/a.mp3", "length": 2**64 - 1}
+    with pytest.raises(ItemError) as caught:
+        held(queue, enclosures=[enclosure])
+    assert caught.value.error_type == "unencodable"
+
+
+def test_content_that_outgrows_a_document_is_too_large() -> None:
+    with pytest.raises(ItemError) as caught:
+        check_encodable({"content": "x" * 16_000_000})
+    assert caught.value.error_type == "too_large"
+
+
+def test_a_nul_in_a_text_is_kept(queue: JobQueue) -> None:
+    assert held(queue, title="a\x00b").content["title"] == "a\x00b"
+
+
+def test_the_raw_fields_are_hashed_and_the_sanitised_ones_stored(queue: JobQueue) -> None:
+    data = make_data(summary="<p onclick=x()>hi<script>alert(1)</script></p>", title="<b>T</b>")
+    item = make_held(queue, data)
+    assert item.content_hash == content_hash(data)
+    assert item.content["summary"] == "<p>hi</p>"
+    assert item.content["title"] == "T"
+
+
+def test_plain_text_stays_as_the_publisher_wrote_it(queue: JobQueue) -> None:
+    item = held(queue, title="R&D > all", summary="a & b")
+    assert item.content["title"] == "R&D > all"
+    assert item.content["summary"] == "a & b"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "javascript:alert(1)",
+        "JaVaScRiPt:alert(1)",
+        " javascript:x",
+        "java\nscript:x",
+        "data:text/html,x",
+    ],
+)
+def test_a_link_that_would_run_something_is_left_out(queue: JobQueue, link: str) -> None:
+    item = held(queue, link=link, enclosures=[{"url": link}])
+    assert "link" not in item.content
+    assert item.content["enclosures"] == []
+
+
+def test_dates_do_not_change_the_hash(queue: JobQueue) -> None:
+    early, late = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+    assert held(queue, updated_at=early).content_hash == held(queue, updated_at=late).content_hash
+
+
+def test_an_unknown_field_never_becomes_a_field_of_the_document(queue: JobQueue) -> None:
+    content = held(queue, **{"$where": "1", "a.b": 2, "_id": "evil", "revision": 9}).content
+    assert {"$where", "a.b", "_id", "revision"}.isdisjoint(content)
