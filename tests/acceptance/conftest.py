@@ -1,0 +1,37 @@
+"""A deployment of real processes on empty stores."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from shared.queue import RedisConnection
+from tests.processes import Deploy, Deployment, deployment
+from tests.publisher import Publisher
+
+
+@pytest.fixture
+def deploy(
+    tmp_path: Path,
+    valkey_url: str,
+    redis_client: RedisConnection,
+    mongodb_url: str,
+    mongo_database: Database[dict[str, Any]],
+) -> Iterator[Deploy]:
+    """Call it with settings to get a deployment on an empty Redis and a fresh database."""
+    with ExitStack() as stack:
+
+        def build(**settings: str) -> Deployment:
+            database_url = f"{mongodb_url}/{mongo_database.name}"
+            return stack.enter_context(deployment(tmp_path, valkey_url, database_url, **settings))
+
+        yield build
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with Publisher() as publisher:
+        yield publisher

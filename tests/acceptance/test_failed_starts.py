@@ -1,0 +1,120 @@
+"""A server or worker that cannot start says why in one line, and how by its exit code."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import find_free_port
+
+ROLES = ["server", "worker"]
+GIVES_UP_WITHIN_S = 40
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A loopback port on which somebody listens who never answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield int(taken.getsockname()[1])
+
+
+def start(role: str, folder: Path, **settings: str) -> tuple[int, str]:
+    """Run a role until it ends; return its exit code and the one line it says."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-m", role],
+        cwd=folder,
+        env={**inherited, "PORT": str(find_free_port()), **settings},
+        capture_output=True,
+        text=True,
+        timeout=GIVES_UP_WITHIN_S,
+    )
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert "Traceback" not in line
+    return done.returncode, line
+
+
+@pytest.mark.parametrize(
+    ("role", "settings", "said"),
+    [
+        ("worker", {"WORKER_STALLED_MS": "soon"}, "WORKER_STALLED_MS=soon: must be a whole number"),
+        ("server", {"MONGODB_URL": "mongo"}, "MONGODB_URL="),
+        ("worker", {"REDIS_URL": ""}, "REDIS_URL is not set"),
+        ("server", {"HOST": "0.0.0.0"}, "HOST=0.0.0.0"),
+    ],
+)
+def test_wrong_setting_is_named_with_its_value_and_exit_code_2(
+    tmp_path: Path, role: str, settings: dict[str, str], said: str
+) -> None:
+    stores = {
+        "REDIS_URL": f"redis://127.0.0.1:{find_free_port()}",
+        "MONGODB_URL": f"mongodb://127.0.0.1:{find_free_port()}/feedmill",
+    }
+    code, line = start(role, tmp_path, **(stores | settings))
+    assert code == 2
+    assert said in line
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_redis_that_nobody_serves_is_named(tmp_path: Path, role: str, mongodb_url: str) -> None:
+    port = find_free_port()
+    code, line = start(
+        role, tmp_path, REDIS_URL=f"redis://127.0.0.1:{port}", MONGODB_URL=mongodb_url
+    )
+    assert code == 1
+    assert line.startswith("REDIS_URL: ")
+    assert str(port) in line
+
+
+def test_redis_that_is_silent_is_named(tmp_path: Path, mongodb_url: str, taken_port: int) -> None:
+    url = f"redis://:secret-word@127.0.0.1:{taken_port}"
+    code, line = start("worker", tmp_path, REDIS_URL=url, MONGODB_URL=mongodb_url)
+    assert code == 1
+    assert line.startswith("REDIS_URL: ")
+    assert "secret-word" not in line
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_mongodb_that_nobody_serves_is_named(tmp_path: Path, role: str, valkey_url: str) -> None:
+    port = find_free_port()
+    url = f"mongodb://user:secret-word@127.0.0.1:{port}/feedmill"
+    code, line = start(role, tmp_path, REDIS_URL=valkey_url, MONGODB_URL=url)
+    assert code == 1
+    assert line.startswith("MONGODB_URL: ")
+    assert str(port) in line
+    assert "secret-word" not in line
+
+
+def test_port_that_another_program_has_is_named(
+    tmp_path: Path, valkey_url: str, mongodb_url: str, taken_port: int
+) -> None:
+    code, line = start(
+        "server",
+        tmp_path,
+        REDIS_URL=valkey_url,
+        MONGODB_URL=mongodb_url,
+        PORT=str(taken_port),
+    )
+    assert code == 1
+    assert line.startswith(f"PORT={taken_port} on 127.0.0.1 cannot be used")
+
+
+def test_metrics_port_that_another_program_has_is_named(
+    tmp_path: Path, valkey_url: str, mongodb_url: str, taken_port: int
+) -> None:
+    code, line = start(
+        "worker",
+        tmp_path,
+        REDIS_URL=valkey_url,
+        MONGODB_URL=mongodb_url,
+        METRICS_PORT=str(taken_port),
+    )
+    assert code == 1
+    assert line.startswith(f"METRICS_PORT={taken_port}")

@@ -1,0 +1,64 @@
+"""A stop while a store answers nothing: late, but never later than 10 s, and without a trace."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.queue import JobState
+from tests.feeds.make_feed import make_feed
+from tests.processes import Deployment, deployment, wait_until
+from tests.publisher import Publisher
+from tests.servers import RunningServer, start_mongodb, start_valkey
+
+STOPS_AT_WORST_WITHIN_S = 10
+ITEMS = 3000
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[RunningServer]:
+    store = start_valkey(tmp_path / "valkey")
+    yield store
+    store.thaw()
+    store.stop()
+
+
+@pytest.fixture
+def own_mongodb(tmp_path: Path) -> Iterator[RunningServer]:
+    store = start_mongodb(tmp_path / "mongodb")
+    yield store
+    store.thaw()
+    store.stop()
+
+
+@pytest.fixture
+def working(
+    tmp_path: Path, own_valkey: RunningServer, own_mongodb: RunningServer, publisher: Publisher
+) -> Iterator[Deployment]:
+    """A server and a worker in the middle of an import."""
+    url = publisher.serve("/feed.xml", make_feed(ITEMS))
+    with deployment(tmp_path, own_valkey.url, f"{own_mongodb.url}/feedmill") as deployed:
+        deployed.start_server()
+        deployed.start_worker()
+        deployed.start_import(url=url, source="quay")
+        wait_until(lambda: deployed.waiting_and_active()[JobState.ACTIVE], "the worker holds jobs")
+        yield deployed
+
+
+@pytest.mark.parametrize("silent", ["own_valkey", "own_mongodb"])
+def test_server_and_worker_end_although_a_store_is_silent(
+    working: Deployment, silent: str, request: pytest.FixtureRequest
+) -> None:
+    store: RunningServer = request.getfixturevalue(silent)
+    store.freeze()
+    server, worker = working.roles
+    started_s = time.monotonic()
+    for role in (worker, server):
+        role.process.terminate()
+    codes = [role.process.wait(60) for role in (worker, server)]
+    took_s = time.monotonic() - started_s
+    print(f"both ended {took_s:.2f} s after the signal, {silent} being silent")
+    assert codes == [0, 0]
+    assert took_s < STOPS_AT_WORST_WITHIN_S
+    assert not any("Traceback" in role.said() for role in (worker, server))
