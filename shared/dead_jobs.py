@@ -1,10 +1,12 @@
 """A dead letter as a job of the dead-letter queue: what Bull Board and Node programs see of it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import orjson
 
+from shared.errors import QueueFull
 from shared.models import format_time
 from shared.queue import JobQueue, NewJob
 from shared.store import DeadLetter, DeadLetterStore, DeathKind
@@ -73,9 +75,11 @@ def clear_dead_letters(
     if letters.clear_many(stored_revisions) < len(stored_revisions):
         # Died again at a higher revision meanwhile: that job must not be missing.
         kept = letters.read_whole(list(stored_revisions))
-        dead_letter_queue.add_many(
-            [dead_job_of(letter) for letter in kept if letter.kind is DeathKind.DEAD]
-        )
+        # A full Redis must not hold up the settling of what is stored: the hourly sweep adds them.
+        with suppress(QueueFull):
+            dead_letter_queue.add_many(
+                [dead_job_of(letter) for letter in kept if letter.kind is DeathKind.DEAD]
+            )
 
 
 def readable_data(raw_data: str) -> object:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from html import escape
 from typing import Any
 
 import nh3
@@ -22,6 +23,9 @@ from shared.queue import ClaimedJob, JobQueue, Lock
 from shared.store.items import check_encodable
 
 STALLED = "stalled"
+# nh3 0.3 takes time with the square of the ampersands behind a "<": 80,000 cost 0.3 s, a million
+# minutes. A text with more than this is no article: it is shown as the text that it is.
+MAX_AMPERSANDS = 20_000
 _HTML_FIELDS = ("summary", "content")
 _PLAIN_FIELDS = ("title", "author")
 _DATE_FIELDS = ("published_at", "updated_at")
@@ -186,11 +190,19 @@ def _read_time(data: Mapping[str, Any], name: str) -> datetime:
 
 def _clean_html(text: str) -> str:
     # Without "<" there is no markup, and plain text stays as the publisher wrote it.
-    return nh3.clean(text) if "<" in text else text
+    if "<" not in text:
+        return text
+    return nh3.clean(text) if _can_be_cleaned(text) else escape(text)
 
 
 def _clean_text(text: str) -> str:
-    return nh3.clean(text, tags=set()) if "<" in text else text
+    if "<" not in text:
+        return text
+    return nh3.clean(text, tags=set()) if _can_be_cleaned(text) else escape(text)
+
+
+def _can_be_cleaned(text: str) -> bool:
+    return text.count("&") <= MAX_AMPERSANDS
 
 
 def _is_safe_url(url: str) -> bool:

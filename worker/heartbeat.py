@@ -53,3 +53,5 @@ class Heartbeat:
                 self.beat()
             except QueueError as exc:
                 log.warning("heartbeat_failed", error=str(exc))
+            except Exception:
+                log.exception("heartbeat_error")

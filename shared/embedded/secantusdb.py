@@ -17,7 +17,7 @@ from shared.embedded.startup import (
 from shared.embedded.watched import WatchedProcess
 from shared.errors import EmbeddedStoreError, StoreError
 from shared.running import write_private
-from shared.store.provision import is_answering, set_password
+from shared.store.provision import is_answering, make_collections, set_password
 
 _COMMAND = "secantusd-py"
 _USER = "feedmill"
@@ -57,6 +57,7 @@ def _set_first_password(
     process, port = start_until_ready(_program(command, folder, login=""), hold_fds)
     try:
         set_password(_url(port, login=""), _USER, password)
+        make_collections(_url(port, login=""))
     except StoreError as exc:
         raise EmbeddedStoreError(f"the MongoDB store in {folder} took no password: {exc}") from exc
     finally:

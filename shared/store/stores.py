@@ -12,6 +12,16 @@ from shared.store.items import ItemStore
 from shared.store.journal import JournalStore
 from shared.store.sources import SourceStore
 
+COLLECTIONS = (
+    "feeds",
+    "sources",
+    "imports",
+    "journal",
+    "import_documents",
+    "items",
+    "dead_letters",
+    "meta",
+)
 _INCARNATION_ID = "redis_incarnation"
 _PROBE_ID = "write_probe"
 

@@ -178,3 +178,8 @@ def test_dates_do_not_change_the_hash(queue: JobQueue) -> None:
 def test_an_unknown_field_never_becomes_a_field_of_the_document(queue: JobQueue) -> None:
     content = held(queue, **{"$where": "1", "a.b": 2, "_id": "evil", "revision": 9}).content
     assert {"$where", "a.b", "_id", "revision"}.isdisjoint(content)
+
+
+def test_a_text_that_would_take_minutes_to_clean_is_escaped_as_a_whole(queue: JobQueue) -> None:
+    content = held(queue, summary="<b>" + "&" * 300_000).content
+    assert content["summary"] == "&lt;b&gt;" + "&amp;" * 300_000
