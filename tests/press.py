@@ -76,8 +76,16 @@ def feed_url(source: str) -> str:
 
 
 def render(items: Mapping[str, str]) -> bytes:
-    """Return a JSON Feed of items: titles by guid."""
-    listed = [{"id": guid, "title": title, "content_text": title} for guid, title in items.items()]
+    """Return a JSON Feed of items: titles by guid, each item at a link of its own."""
+    listed = [
+        {
+            "id": guid,
+            "url": f"https://news.example/{guid}",
+            "title": title,
+            "content_text": title,
+        }
+        for guid, title in items.items()
+    ]
     feed = {"version": "https://jsonfeed.org/version/1.1", "title": "Feed", "items": listed}
     return json.dumps(feed).encode()
 
