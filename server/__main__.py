@@ -9,7 +9,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from server.app import create_app
+from server.api.app import create_app
 from server.process import ServerProcess
 from shared.clock import SystemClock
 from shared.errors import FeedmillError, SettingsError

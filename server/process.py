@@ -6,21 +6,21 @@ from importlib.metadata import version
 
 import orjson
 
-from server.addresses import check_url
-from server.auditor import Auditor
-from server.enqueueing import Enqueuer, ItemJobOptions
-from server.feed_claims import FeedClaims
-from server.feed_service import FeedService
-from server.fetcher import Fetcher
-from server.gathering import Gatherer
-from server.healer import Healer
-from server.importer import Importer
+from server.feeds.claims import FeedClaims
+from server.feeds.scheduler import Scheduler
+from server.feeds.service import FeedService
+from server.feeds.starter import ImportStarter
+from server.fetching.addresses import check_url
+from server.fetching.fetcher import Fetcher
+from server.importing.auditor import Auditor
+from server.importing.enqueueing import Enqueuer, ItemJobOptions
+from server.importing.gathering import Gatherer
+from server.importing.healer import Healer
+from server.importing.importer import Importer
+from server.importing.remover import Remover
+from server.importing.replayer import Replayer
 from server.parsing.isolation import ParserPool
-from server.remover import Remover
-from server.replayer import Replayer
-from server.scheduler import Scheduler
 from server.services import Services
-from server.starter import ImportStarter
 from shared.clock import Clock
 from shared.logs import get_logger
 from shared.queue import ClaimedJob, JobQueue, RedisConnection, Upkeep, Worker

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from server.feed_service import FeedService
-from server.starter import ImportStarter
+from server.feeds.service import FeedService
+from server.feeds.starter import ImportStarter
 from shared.clock import Clock
 from shared.queue import JobQueue, JobState
 from shared.settings import Settings

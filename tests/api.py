@@ -11,13 +11,13 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from server.addresses import check_url
-from server.app import create_app
-from server.feed_claims import FeedClaims
-from server.feed_service import FeedService
-from server.remover import Remover
+from server.api.app import create_app
+from server.feeds.claims import FeedClaims
+from server.feeds.service import FeedService
+from server.feeds.starter import ImportStarter
+from server.fetching.addresses import check_url
+from server.importing.remover import Remover
 from server.services import Services
-from server.starter import ImportStarter
 from shared.queue import JobQueue, RedisConnection
 from shared.settings import Settings
 from shared.store import Import, Stores

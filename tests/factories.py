@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from server.enqueueing import Enqueuer, ItemJobOptions
+from server.importing.enqueueing import Enqueuer, ItemJobOptions
 from shared.clock import Clock
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob, RateLimit, RedisConnection
 from shared.store import DeadLetter, DeathKind, StoredVersion, Stores

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from server.fetched import FetchedFeed, Validators
+from server.fetching.fetched import FetchedFeed, Validators
 from server.parsing import parse_feed
 from shared.errors import FetchError
 from shared.models import content_hash, job_data, make_item_id

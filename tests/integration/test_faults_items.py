@@ -9,7 +9,7 @@ from typing import Any
 import bson
 import pytest
 
-from server.replayer import Replayer
+from server.importing.replayer import Replayer
 from shared.queue import AddOutcome, JobState, RedisConnection
 from shared.store import Stores
 from tests.factories import Bench, make_data, make_job

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.auditor import Auditor
+from server.importing.auditor import Auditor
 from shared.clock import SystemClock
 from shared.errors import QueueFull, QueueUnavailable
 from shared.queue import JobQueue, JobState, RateLimit, RedisConnection

@@ -9,8 +9,8 @@ of one source that disagree) has fallen away with shared sources.
 
 import pytest
 
-from server.feed_service import FeedService
-from server.replayer import REPLAY_REVISION
+from server.feeds.service import FeedService
+from server.importing.replayer import REPLAY_REVISION
 from shared.queue import JobState
 from shared.store import Import, ImportState, JournalEntry, new_import_id
 from shared.store.imports import empty_counts

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from server.comparing import Candidate, compare
-from server.remover import Remover
-from server.replayer import Replay, Replayer
+from server.importing.comparing import Candidate, compare
+from server.importing.remover import Remover
+from server.importing.replayer import Replay, Replayer
 from shared.errors import InvalidRequestError, NotFoundError
 from shared.models import content_hash
 from shared.queue import JobState

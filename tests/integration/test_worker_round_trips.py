@@ -9,7 +9,7 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from pymongo.monitoring import CommandListener
 
-from server.comparing import Candidate, compare
+from server.importing.comparing import Candidate, compare
 from shared.models import content_hash
 from shared.queue import RedisConnection
 from shared.store import Import, ImportState, Stores

@@ -1,6 +1,6 @@
 import pytest
 
-from server.addresses import check_url, is_allowed_address, mask_url
+from server.fetching.addresses import check_url, is_allowed_address, mask_url
 from shared.errors import InvalidRequestError
 
 

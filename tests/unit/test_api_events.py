@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from server.answers import ImportAnswer
-from server.events import ImportEvents
-from server.presentation import show_import
-from server.queue_status import RateMeter
+from server.api.answers import ImportAnswer
+from server.api.events import ImportEvents
+from server.api.presentation import show_import
+from server.api.queue_status import RateMeter
 from shared.errors import StoreUnavailable
 from shared.store import Import, ImportState
 from tests.fakes import FakeClock

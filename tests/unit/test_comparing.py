@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.comparing import Candidate, Compared, Rivals, _sort
+from server.importing.comparing import Candidate, Compared, Rivals, _sort
 from shared.store import DeadLetter, DeathKind, StoredVersion
 from tests.factories import make_letter, make_version
 

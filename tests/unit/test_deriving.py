@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.deriving import derive_chunk
+from server.importing.deriving import derive_chunk
 from shared.store import Chunk, DeadLetter, DeathKind, StoredVersion
 from tests.factories import NOON, make_letter, make_version
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from server.fetcher import Fetcher, Validators
+from server.fetching.fetcher import Fetcher, Validators
 from shared.clock import SystemClock
 from shared.errors import FetchError
 from tests.publisher import Answer, Publisher

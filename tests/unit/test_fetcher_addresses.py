@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 import trustme
 
-from server.fetcher import Fetcher
+from server.fetching.fetcher import Fetcher
 from shared.clock import SystemClock
 from shared.errors import FetchError
 from tests.publisher import Answer, Publisher

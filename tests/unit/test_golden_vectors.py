@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from server.identity import identify, suffixed_guid
+from server.importing.identity import identify, suffixed_guid
 from server.parsing import parse_feed
 from shared.models import content_hash, job_data, make_guid, make_item_id
 

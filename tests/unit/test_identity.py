@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from server.identity import identify
+from server.importing.identity import identify
 from server.parsing import ParsedEntry
 from shared.models import FeedItem
 

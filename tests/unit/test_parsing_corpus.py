@@ -10,7 +10,7 @@ from typing import Any
 import feedparser
 import pytest
 
-from server.identity import identify
+from server.importing.identity import identify
 from server.parsing import ParsedEntry, ParsedFeed, parse_feed
 from server.parsing.decoding import decode_document
 from shared.errors import ParseError

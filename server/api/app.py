@@ -1,0 +1,123 @@
+"""The HTTP application: routes, errors as problem documents, and what guards the door."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+
+from server.api.auth import BearerAuth
+from server.api.middleware import (
+    DEFAULT_BODY_BYTES,
+    BodyLimit,
+    JsonOnly,
+    SafeHeaders,
+    SameOrigin,
+    UnexpectedErrors,
+)
+from server.api.parts import ApiParts
+from server.api.problems import install_problem_handlers, problem_schema
+from server.api.routes import dead_letters, feeds, imports, items, queues, system
+from server.services import Services
+from shared.errors import FeedmillError
+from shared.settings import Settings
+
+SAMPLE_EVERY_S = 2.0
+# JSON may write one byte of a feed document as up to three: {"a": "б"} escaped, for one.
+_JSON_OVERHEAD = 3
+VERSION = "0.1.0"
+
+Hook = Callable[[], None]
+
+
+def create_app(
+    services: Services,
+    *,
+    on_start: Hook = lambda: None,
+    on_stop: Hook = lambda: None,
+    is_page: Callable[[str], bool] = lambda _path: False,
+) -> FastAPI:
+    """Make the application.
+
+    ``on_start`` is called before the first request, ``on_stop`` after the last, both in a thread.
+    ``is_page`` names the dashboard's paths: they need no API key (the dashboard asks for it) and
+    set their own content policy. When a server is about to stop, call
+    ``app.state.parts.events.stop_soon()``, or it waits for those who watch imports.
+    """
+    parts = ApiParts.of(services)
+    app = FastAPI(
+        title="Feedmill",
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan(parts, on_start, on_stop),
+        middleware=_middleware(services.settings, is_page),
+    )
+    app.state.parts = parts
+    routers = [module.router for module in (imports, feeds, items, queues, dead_letters, system)]
+    for router in routers:
+        app.include_router(router)
+    routes = [route for router in routers for route in router.routes]
+    install_problem_handlers(app, [route for route in routes if isinstance(route, APIRoute)])
+    app.openapi = lambda: _describe(app, services.settings)  # type: ignore[method-assign]
+    return app
+
+
+def _middleware(settings: Settings, is_page: Callable[[str], bool]) -> list[Middleware]:
+    document_bytes = settings.fetch_max_bytes * _JSON_OVERHEAD + DEFAULT_BODY_BYTES
+    limits = {"/imports/start": document_bytes, "/feeds/opml": settings.fetch_max_bytes}
+    guards = [
+        Middleware(SafeHeaders, is_page=is_page),
+        Middleware(UnexpectedErrors),
+        Middleware(SameOrigin),
+        Middleware(JsonOnly, is_exempt=lambda path: path == "/feeds/opml" or is_page(path)),
+        Middleware(BodyLimit, limits=limits),
+    ]
+    if settings.api_key is not None:
+        guards.insert(2, Middleware(BearerAuth, key=settings.api_key, is_open=is_page))
+    return guards
+
+
+def _lifespan(
+    parts: ApiParts, on_start: Hook, on_stop: Hook
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def run(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(on_start)
+        sampler = asyncio.create_task(_sample_queues(parts), name="queue-rates")
+        try:
+            yield
+        finally:
+            sampler.cancel()
+            parts.events.stop()
+            parts.readiness.close()
+            await run_in_threadpool(on_stop)
+
+    return run
+
+
+async def _sample_queues(parts: ApiParts) -> None:
+    while True:
+        # Without Redis there is nothing to sample; whoever asks is told so.
+        with suppress(FeedmillError):
+            await run_in_threadpool(parts.queue_status.sample)
+        await asyncio.sleep(SAMPLE_EVERY_S)
+
+
+def _describe(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    """Return the OpenAPI document, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {})["Problem"] = problem_schema()
+        if settings.api_key is not None:
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            document["security"] = [{"key": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

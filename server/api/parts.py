@@ -1,0 +1,104 @@
+"""What route handlers work with, made once an application."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from server.api.events import ImportEvents
+from server.api.import_reader import ImportReader
+from server.api.metrics import Metrics, QueueMetrics, StoreMetrics
+from server.api.queue_status import QueueStatus
+from server.api.rate_limit import StartLimit
+from server.api.readiness import Readiness
+from server.services import Services
+from shared.errors import NotFoundError
+from shared.queue import JobQueue, RateLimit
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """The services, and what the API itself adds to them."""
+
+    services: Services
+    imports: ImportReader
+    events: ImportEvents
+    queue_status: QueueStatus
+    start_limit: StartLimit
+    readiness: Readiness
+    metrics: Metrics
+
+    @classmethod
+    def of(cls, services: Services) -> "ApiParts":
+        """Make all parts; nothing is asked of a store yet."""
+        settings = services.settings
+        item_queues = (services.light_queue, services.heavy_queue)
+        imports = ImportReader(services.stores.imports, item_queues)
+        return cls(
+            services=services,
+            imports=imports,
+            events=ImportEvents(imports.read_many),
+            queue_status=QueueStatus(services.queues, _rate_limits(services), services.clock),
+            start_limit=StartLimit(
+                settings.api_rate_limit,
+                client=services.fetch_queue.client,
+                key_prefix=f"{settings.queue_prefix}:own:limits",
+            ),
+            readiness=Readiness(
+                {
+                    "Redis": services.fetch_queue.is_paused,
+                    "MongoDB": services.stores.database.ping,
+                }
+            ),
+            metrics=Metrics(
+                QueueMetrics(services.queues),
+                StoreMetrics(lambda: len(services.stores.imports.find_open())),
+            ),
+        )
+
+    def get_queue(self, name: str) -> JobQueue:
+        """Return a queue.
+
+        Raises:
+            NotFoundError: none has this name.
+        """
+        queues = self.services.queues
+        if name not in queues:
+            raise NotFoundError(f"there is no queue {name[:80]!r}; there are {', '.join(queues)}")
+        return queues[name]
+
+
+async def get_parts(request: Request) -> ApiParts:
+    """Return the parts of the application that serves this request."""
+    parts: ApiParts = request.app.state.parts
+    return parts
+
+
+Parts = Annotated[ApiParts, Depends(get_parts)]
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the whole body; the size limit has been enforced on the way."""
+    return await request.body()
+
+
+def count_start(request: Request, parts: Parts) -> None:
+    """Count a call that starts work against its client's limit; answers 429 beyond it."""
+    client = request.client.host if request.client is not None else "unknown"
+    wait_s = parts.start_limit.count(client)
+    if wait_s is not None:
+        raise HTTPException(
+            429,
+            f"more than {parts.services.settings.api_rate_limit} calls that start work; "
+            f"try again in {wait_s} s",
+            {"Retry-After": str(wait_s)},
+        )
+
+
+def _rate_limits(services: Services) -> dict[str, RateLimit]:
+    settings = services.settings
+    if settings.worker_rate_limit_max == 0:
+        return {}
+    limit = RateLimit(settings.worker_rate_limit_max, settings.worker_rate_limit_duration_ms)
+    return {queue.name: limit for queue in (services.light_queue, services.heavy_queue)}

@@ -1,0 +1,144 @@
+"""Errors as the API answers them: problem documents (RFC 9457), never a trace."""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.api.answers import Problem
+from server.api.presentation import show_text
+from shared.errors import (
+    ConflictError,
+    FeedmillError,
+    InvalidJobId,
+    InvalidRequestError,
+    NotFoundError,
+    QueueUnavailable,
+    StoreUnavailable,
+)
+
+PROBLEM_TYPE = "application/problem+json"
+RETRY_AFTER_S = 5
+_STATUS_OF_ERROR: Mapping[type[FeedmillError], int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    InvalidRequestError: 422,
+    InvalidJobId: 422,
+}
+_BODY_NOT_READ = "the body cannot be read: JSON is accepted, not nested deeper than 100"
+
+
+class ProblemResponse(Response):
+    """A problem document. ``detail`` says what is wrong with just this request."""
+
+    media_type = PROBLEM_TYPE
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        **members: object,
+    ) -> None:
+        phrase = HTTPStatus(status).phrase
+        document = {"type": "about:blank", "title": phrase, "status": status, "detail": detail}
+        super().__init__(orjson.dumps(document | members), status, headers)
+
+
+def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI says about a route's errors; those that any route has are included."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in sorted({401, 422, 503, *statuses})
+    }
+
+
+def install_problem_handlers(app: FastAPI, routes: Sequence[APIRoute]) -> None:
+    """Make every error of ``app`` a problem document, unknown paths and methods included.
+
+    ``routes`` are those whose methods are named when another one is tried.
+    """
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(405, _method_refuser(routes))
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(ValidationError, _answer_validation_error)
+    for error in _STATUS_OF_ERROR:
+        app.add_exception_handler(error, _answer_own_error)
+    app.add_exception_handler(StoreUnavailable, _answer_unavailable)
+    app.add_exception_handler(QueueUnavailable, _answer_unavailable)
+
+
+def problem_schema() -> dict[str, Any]:
+    """Return the JSON schema of a problem document."""
+    return Problem.model_json_schema()
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    # FastAPI's word for a body that its JSON reader gave up on.
+    if error.status_code == 400:
+        return ProblemResponse(422, _BODY_NOT_READ)
+    detail = str(error.detail)
+    if error.status_code == 404:
+        detail = f"there is nothing at {show_text(request.url.path)[:200]}"
+    return ProblemResponse(error.status_code, detail, error.headers)
+
+
+def _method_refuser(
+    routes: Sequence[APIRoute],
+) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
+    """Return a handler that names all methods of a path: Starlette knows the first route's only."""
+
+    async def refuse(request: Request, _error: Exception) -> Response:
+        path = request.url.path
+        found = {
+            method
+            for route in routes
+            if route.path_regex.match(path)
+            for method in route.methods or ()
+        }
+        allowed = ", ".join(sorted(found)) or "GET"
+        detail = f"{request.method} is not possible here, but {allowed}"
+        return ProblemResponse(405, detail, {"Allow": allowed})
+
+    return refuse
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError | ValidationError)
+    prefix = ("body",) if isinstance(error, ValidationError) else ()
+    faults = [_describe_fault(fault, prefix) for fault in error.errors()[:20]]
+    detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
+    return ProblemResponse(422, detail, errors=faults)
+
+
+async def _answer_own_error(request: Request, error: Exception) -> Response:
+    return ProblemResponse(_STATUS_OF_ERROR[type(error)], show_text(str(error)))  # type: ignore[index]
+
+
+async def _answer_unavailable(request: Request, error: Exception) -> Response:
+    store = "MongoDB" if isinstance(error, StoreUnavailable) else "Redis"
+    detail = f"{store} cannot serve now; the same request may be sent again"
+    return ProblemResponse(503, detail, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _describe_fault(
+    fault: ErrorDetails | Mapping[str, Any], prefix: Sequence[str]
+) -> dict[str, str]:
+    """Return the field's name and what is accepted, without the value: it may be a secret."""
+    path = [*prefix, *fault["loc"]]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return {"field": show_text(field.lstrip("."))[:200], "message": show_text(message)[:500]}

@@ -1,0 +1,71 @@
+"""Health, metrics, and the pages about the API itself."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+from server.api.answers import Health
+from server.api.docs_page import DOCS_HEADERS, DOCS_PAGE, DOCS_SCRIPT, read_asset
+from server.api.parts import Parts
+from server.api.problems import RETRY_AFTER_S, ProblemResponse, describe_problems
+
+router = APIRouter(tags=["system"])
+
+_WITHOUT_KEY: dict[str, Any] = {"security": []}
+
+
+# The two health checks are coroutines, unlike all other handlers: they have to answer also when
+# every thread waits for a store that hangs.
+@router.get("/healthz", openapi_extra=_WITHOUT_KEY)
+async def get_health() -> Health:
+    """Tell that the process is alive, whatever its stores do."""
+    return Health(status="ok")
+
+
+@router.get(
+    "/readyz",
+    response_model=Health,
+    responses=describe_problems(),
+    openapi_extra=_WITHOUT_KEY,
+)
+async def get_readiness(parts: Parts) -> Health | ProblemResponse:
+    """Tell whether Redis and MongoDB answer; 503 names which does not."""
+    absent = await parts.readiness.find_absent()
+    if absent:
+        detail = f"{' and '.join(absent)} {'does' if len(absent) == 1 else 'do'} not answer"
+        return ProblemResponse(503, detail, {"Retry-After": str(RETRY_AFTER_S)}, absent=absent)
+    return Health(status="ok")
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus", "content": {"text/plain": {}}},
+        **describe_problems(),
+    },
+)
+def get_metrics(parts: Parts) -> Response:
+    """Return the numbers for Prometheus."""
+    return Response(parts.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/docs", include_in_schema=False)
+def get_docs() -> Response:
+    """Return the page that shows this API; it loads nothing from elsewhere."""
+    return Response(DOCS_PAGE, media_type="text/html", headers=DOCS_HEADERS)
+
+
+@router.get("/docs/start.js", include_in_schema=False)
+def get_docs_script() -> Response:
+    """Return the script that starts the page."""
+    return Response(DOCS_SCRIPT, media_type="text/javascript")
+
+
+@router.get("/docs/swagger-ui.{suffix}", include_in_schema=False)
+def get_docs_asset(suffix: str) -> Response:
+    """Return Swagger UI's script or style sheet."""
+    content, media_type = read_asset(suffix)
+    return Response(content, media_type=media_type, headers={"Cache-Control": "max-age=86400"})

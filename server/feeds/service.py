@@ -1,0 +1,214 @@
+"""Adds, changes and removes feeds."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from server.feeds.fetch_jobs import fetch_job_id
+from server.feeds.schedule import check_cron
+from server.feeds.source_names import make_hashed_source, make_source
+from shared.clock import Clock
+from shared.errors import ConflictError, InvalidRequestError, NotFoundError
+from shared.models import is_source
+from shared.queue import JobQueue
+from shared.store import Feed, Stores
+
+NOT_SCHEDULED = "not scheduled"
+NEW_FEED = "new feed"
+SCHEDULE_CHANGED = "schedule changed"
+URL_CHANGED = "URL changed"
+ENABLED = "enabled"
+FEED_DELETED = "feed_deleted"
+
+
+class FeedService:
+    """Everything that changes a feed's configuration.
+
+    ``check_url`` refuses a URL that may not be fetched, with InvalidRequestError, and returns it in
+    the one spelling in which it is stored and compared; it asks nobody but the text itself.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        fetch_queue: JobQueue,
+        clock: Clock,
+        check_url: Callable[[str], str],
+    ) -> None:
+        self._stores = stores
+        self._fetch_queue = fetch_queue
+        self._clock = clock
+        self._check_url = check_url
+
+    def get(self, source: str) -> Feed:
+        """Return a feed.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found = self._stores.feeds.get(source)
+        if found is None:
+            raise NotFoundError(f"there is no feed {source[:80]!r}")
+        return found
+
+    def add(
+        self,
+        urls: Sequence[str],
+        *,
+        source: str | None = None,
+        enabled: bool = True,
+        interval_s: int | None = None,
+        cron: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        weight: str | None = None,
+    ) -> Feed:
+        """Add a feed, due at once if it is scheduled (has ``interval_s`` or ``cron``).
+
+        Without ``source`` one is made from the first URL's host and path, with a short hash when
+        that is taken.
+
+        Raises:
+            InvalidRequestError: a URL that may not be fetched, no crontab line, not a slug.
+            ConflictError: the source is taken; without ``source``, a feed has just this URL.
+        """
+        checked = self._check_urls(urls)
+        if cron is not None:
+            check_cron(cron, self._clock.now())
+        if source is None:
+            self._refuse_known_url(checked)
+        is_scheduled = interval_s is not None or cron is not None
+        new = {
+            "urls": checked,
+            "enabled": enabled,
+            "interval_s": interval_s,
+            "cron": cron,
+            "headers": dict(headers or {}),
+            "weight": weight,
+            "next_fetch_at": self._clock.now() if is_scheduled else None,
+            "next_fetch_reason": NEW_FEED if is_scheduled else NOT_SCHEDULED,
+        }
+        return self._insert(source, checked[0], new)
+
+    def find_or_add_unscheduled(self, url: str, source: str | None) -> Feed:
+        """Return the feed whose only URL this is, or a new one that is not scheduled.
+
+        Raises:
+            InvalidRequestError: the URL may not be fetched.
+            ConflictError: the source is taken by a feed with another URL.
+        """
+        checked = self._check_urls([url])
+        feeds = self._stores.feeds
+        found = feeds.get(source) if source is not None else feeds.find_by_url(checked[0])
+        if found is None:
+            return self.add(checked, source=source)
+        if found.urls != checked:
+            raise ConflictError(f"source {found.source!r} is taken by a feed with another URL")
+        return found
+
+    def get_or_add_without_url(self, source: str) -> Feed:
+        """Return a feed, or a new one that only documents are handed in for."""
+        found = self._stores.feeds.get(source)
+        if found is not None:
+            return found
+        new = Feed(source=source, urls=[], created_at=self._clock.now())
+        try:
+            self._stores.feeds.insert(new)
+        except ConflictError:
+            return self.get(source)
+        return new
+
+    def change(self, source: str, changes: Mapping[str, Any]) -> Feed:
+        """Change a feed's fields, named as in :class:`~shared.store.Feed`; returns it changed.
+
+        ``interval_s`` and ``cron`` take each other's place. Changed URLs clear the validators and
+        what was learnt from earlier answers. A new schedule, new URLs or enabling make a
+        scheduled feed due at once.
+
+        Raises:
+            NotFoundError: there is no such feed.
+            InvalidRequestError: as for :meth:`add`.
+        """
+        feed = self.get(source)
+        wanted = dict(changes)
+        if wanted.get("cron") is not None:
+            check_cron(wanted["cron"], self._clock.now())
+        if "urls" in wanted:
+            wanted["urls"] = self._check_urls(wanted["urls"])
+        if wanted.get("interval_s") is not None:
+            wanted["cron"] = None
+        elif wanted.get("cron") is not None:
+            wanted["interval_s"] = None
+        update = {name: value for name, value in wanted.items() if value != getattr(feed, name)}
+        if "urls" in update:
+            update |= {"validators": {}, "history": {}, "consecutive_failures": 0, "error": None}
+        update |= self._reschedule(feed, update)
+        if update and not self._stores.feeds.update(source, update):
+            raise NotFoundError(f"there is no feed {source!r}")
+        return self.get(source)
+
+    def remove(self, source: str) -> None:
+        """Delete a feed; its items stay, its queued or fetching import fails.
+
+        Raises:
+            NotFoundError: there is no such feed.
+        """
+        feed = self.get(source)
+        if feed.running_import is not None:
+            self._fail_import(feed.running_import)
+        # A job that is being worked on stays: its run finds that the feed is gone.
+        self._fetch_queue.remove_many([fetch_job_id(source)])
+        if not self._stores.feeds.delete(source):
+            raise NotFoundError(f"there is no feed {source!r}")
+
+    def _fail_import(self, import_id: str) -> None:
+        outcome = {
+            "error": f"{FEED_DELETED}: the feed was deleted",
+            "error_kind": FEED_DELETED,
+            "finished_at": self._clock.now(),
+        }
+        if self._stores.imports.fail(import_id, None, outcome):
+            self._stores.documents.delete(import_id)
+
+    def _reschedule(self, feed: Feed, update: Mapping[str, Any]) -> dict[str, Any]:
+        reason = _why_due(update)
+        if reason is None:
+            return {}
+        interval_s = update.get("interval_s", feed.interval_s)
+        cron = update.get("cron", feed.cron)
+        if interval_s is None and cron is None:
+            return {"next_fetch_at": None, "next_fetch_reason": NOT_SCHEDULED}
+        return {"next_fetch_at": self._clock.now(), "next_fetch_reason": reason}
+
+    def _insert(self, source: str | None, url: str, fields: Mapping[str, Any]) -> Feed:
+        if source is not None:
+            return self._insert_as(source, fields)
+        try:
+            return self._insert_as(make_source(url), fields)
+        except ConflictError:
+            return self._insert_as(make_hashed_source(url), fields)
+
+    def _insert_as(self, source: str, fields: Mapping[str, Any]) -> Feed:
+        if not is_source(source):
+            raise InvalidRequestError(f"source {source[:80]!r} must be 1 to 64 of a-z 0-9 - _ .")
+        new = Feed(source=source, created_at=self._clock.now(), **fields)
+        self._stores.feeds.insert(new)
+        return new
+
+    def _refuse_known_url(self, urls: Sequence[str]) -> None:
+        known = self._stores.feeds.find_by_url(urls[0]) if len(urls) == 1 else None
+        if known is not None:
+            raise ConflictError(f"feed {known.source!r} has this URL already")
+
+    def _check_urls(self, urls: Sequence[str]) -> list[str]:
+        checked = [self._check_url(url) for url in urls]
+        if len(set(checked)) != len(checked):
+            raise InvalidRequestError("urls must differ from one another")
+        return checked
+
+
+def _why_due(update: Mapping[str, Any]) -> str | None:
+    """Return why a changed feed is due anew, or None when its schedule goes on."""
+    if "interval_s" in update or "cron" in update:
+        return SCHEDULE_CHANGED
+    if "urls" in update:
+        return URL_CHANGED
+    return ENABLED if update.get("enabled") else None

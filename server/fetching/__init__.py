@@ -1,0 +1,1 @@
+"""From a URL to bytes: conditional requests, within limits, to vetted addresses only."""

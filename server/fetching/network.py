@@ -1,0 +1,181 @@
+"""Connections of the fetcher: only to vetted addresses, and never beyond a request's deadline.
+
+A name is resolved once for each connection, every one of its addresses is vetted, and the
+connection is made to a vetted address itself, so that a second answer of the resolver cannot move
+it. Host header and TLS keep the name.
+"""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import httpcore2
+
+from server.fetching.addresses import IPNetwork, is_allowed_address, is_allowed_port
+from shared.errors import FetchError
+
+Resolver = Callable[[str, int], Sequence[str]]
+_SocketOption = (
+    tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+)
+# One dead address of several must not use up the whole time.
+_LONGEST_CONNECT_S = 10.0
+
+
+class Deadline:
+    """The end of the request that the current thread is making.
+
+    It counts in real time, since sockets do, and is looked at before each read and write: between
+    two bytes no server can outlast it.
+    """
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def start(self, timeout_s: float) -> None:
+        self._local.ends_at = time.monotonic() + timeout_s
+
+    def remaining_s(self) -> float:
+        """Return the seconds left.
+
+        Raises:
+            httpcore2.ReadTimeout: none are left.
+        """
+        remaining_s: float = self._local.ends_at - time.monotonic()
+        if remaining_s <= 0:
+            raise httpcore2.ReadTimeout("the time for the whole request is used up")
+        return remaining_s
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Return all addresses of a host, as the system resolves it, in its order."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class VettedBackend(httpcore2.NetworkBackend):
+    """Opens TCP connections for httpcore, under the rules above."""
+
+    def __init__(
+        self,
+        *,
+        allow_private: bool,
+        extra_ports: Collection[int],
+        extra_networks: Collection[IPNetwork],
+        resolver: Resolver,
+        deadline: Deadline,
+    ) -> None:
+        self._allow_private = allow_private
+        self._extra_ports = extra_ports
+        self._extra_networks = extra_networks
+        self._resolver = resolver
+        self._deadline = deadline
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[_SocketOption] | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Connect to the first address that answers.
+
+        Raises:
+            FetchError: ``refused_address`` when any address is not allowed, ``dns`` when there is
+                none.
+        """
+        addresses = self._vetted_addresses(host, port)
+        backend = httpcore2.SyncBackend()
+        failure: Exception | None = None
+        for address in addresses:
+            timeout_s = min(self._deadline.remaining_s(), _LONGEST_CONNECT_S)
+            try:
+                stream = backend.connect_tcp(address, port, timeout_s, None, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as exc:
+                failure = exc
+                continue
+            self._check_peer(stream, host)
+            return _DeadlineStream(stream, self._deadline)
+        raise failure or httpcore2.ConnectError("no address answered")
+
+    def _vetted_addresses(self, host: str, port: int) -> Sequence[str]:
+        if not is_allowed_port(
+            port, allow_private=self._allow_private, extra_ports=self._extra_ports
+        ):
+            raise FetchError("", "refused_address", f"port {port} is not allowed")
+        addresses = self._resolve_in_time(host.strip("[]"), port)
+        if not addresses:
+            raise FetchError("", "dns", f"{host} has no address", retryable=True)
+        # One bad address condemns them all: a name that leads inside is not a publisher's.
+        for address in addresses:
+            self._check_address(address, host)
+        return addresses
+
+    def _resolve_in_time(self, host: str, port: int) -> Sequence[str]:
+        """Resolve on a thread of its own: the system's resolver knows no time limit."""
+        answer: list[Sequence[str]] = []
+        failures: list[OSError | UnicodeError] = []
+
+        def ask() -> None:
+            try:
+                answer.append(self._resolver(host, port))
+            except (OSError, UnicodeError) as exc:
+                failures.append(exc)
+
+        thread = threading.Thread(target=ask, name="resolve", daemon=True)
+        thread.start()
+        thread.join(self._deadline.remaining_s())
+        if failures:
+            reason = f"{host} cannot be resolved: {failures[0]}"
+            raise FetchError("", "dns", reason, retryable=True) from failures[0]
+        if not answer:
+            raise httpcore2.ConnectTimeout(f"resolving {host} took too long")
+        return answer[0]
+
+    def _check_address(self, address: str, host: str) -> None:
+        if not is_allowed_address(
+            address, allow_private=self._allow_private, extra_networks=self._extra_networks
+        ):
+            reason = f"{host} leads to {address}, which is not a public address"
+            raise FetchError("", "refused_address", reason)
+
+    def _check_peer(self, stream: httpcore2.NetworkStream, host: str) -> None:
+        try:
+            self._check_address(str(stream.get_extra_info("server_addr")[0]), host)
+        except (FetchError, OSError):
+            stream.close()
+            raise
+
+
+class _DeadlineStream(httpcore2.NetworkStream):
+    """A connection whose every wait ends at the current thread's deadline."""
+
+    def __init__(self, stream: httpcore2.NetworkStream, deadline: Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._deadline.remaining_s())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._deadline.remaining_s())
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore2.NetworkStream:
+        remaining_s = self._deadline.remaining_s()
+        stream = self._stream.start_tls(ssl_context, server_hostname, remaining_s)
+        return _DeadlineStream(stream, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

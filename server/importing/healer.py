@@ -1,0 +1,237 @@
+"""Finishes what crashes left behind, and brings a lost Redis up to the record again."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from uuid import uuid4
+
+from server.feeds.claims import FeedClaims
+from server.feeds.fetch_jobs import fetch_job_id
+from shared.clock import Clock
+from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job_of
+from shared.errors import ConflictError, NotFoundError
+from shared.logs import get_logger
+from shared.queue import JobQueue, JobState, RateLimit
+from shared.store import Feed, Import, Stores
+from shared.store.dead_letters import DeathKind
+from shared.store.imports import BEFORE_COMMIT
+
+log = get_logger("server.importing.healer")
+
+REPLAY = "replay"
+# Longer than any replay needs from its insert to its commit.
+REPLAY_PATIENCE = timedelta(minutes=10)
+# A document is stored before its import is inserted.
+DOCUMENT_PATIENCE = timedelta(hours=1)
+SWEEP_EVERY = timedelta(hours=1)
+RESTORE_BATCH = 200
+
+
+class Healer:
+    """Everything here is safe to repeat, and safe beside the same on other servers."""
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        claims: FeedClaims,
+        item_queues: Sequence[JobQueue],
+        dead_letter_queue: JobQueue,
+        fetch_queue: JobQueue,
+        rate_limit: RateLimit | None,
+        keep_imports: timedelta,
+        keep_dead: timedelta | None,
+        clock: Clock,
+    ) -> None:
+        self._stores = stores
+        self._claims = claims
+        self._item_queues = item_queues
+        self._dead_letter_queue = dead_letter_queue
+        self._fetch_queue = fetch_queue
+        self._rate_limit = rate_limit
+        self._keep_imports = keep_imports
+        self._keep_dead = keep_dead
+        self._clock = clock
+        self._incarnation: str | None = None
+        self._matching: str | None = None
+        self._missing_before: set[str] = set()
+        self._swept_s = float("-inf")
+
+    def match_redis(self) -> bool:
+        """Notice that Redis is not the one that the record was last matched with.
+
+        The new incarnation is remembered only by :meth:`remember_redis`, when all that the record
+        asks for is there: a crash in between makes the next server do it again.
+        """
+        keeper = self._item_queues[0]
+        seen = keeper.read_incarnation()
+        if seen is None:
+            seen = keeper.create_incarnation(uuid4().hex)
+        if seen == self._incarnation:
+            return False
+        known = self._stores.read_incarnation()
+        if seen == known:
+            self._incarnation = seen
+            return False
+        if known is not None:
+            log.warning("redis_was_lost", incarnation=seen)
+        self._matching = seen
+        self._set_rate_limits()
+        self._restore_dead_letters()
+        return True
+
+    def remember_redis(self) -> None:
+        """Remember as matched what :meth:`match_redis` saw, if Redis was not lost again since."""
+        seen = self._item_queues[0].read_incarnation()
+        if seen is not None and seen == self._matching:
+            self._stores.store_incarnation(seen)
+            self._incarnation = seen
+
+    def heal(self) -> None:
+        """Do everything once: feeds, fetch jobs, imports of no feed, garbage; hourly the sweep."""
+        running = self._stores.feeds.find_running()
+        named = self._stores.imports.read_many(
+            feed.running_import for feed in running if feed.running_import is not None
+        )
+        self._heal_feeds(running, named)
+        self._heal_fetch_jobs(list(named.values()))
+        self._fail_orphans()
+        self._collect_garbage()
+        now_s = self._clock.monotonic_s()
+        if now_s - self._swept_s >= SWEEP_EVERY.total_seconds():
+            self.sweep()
+            self._swept_s = now_s
+
+    def sweep(self) -> None:
+        """Clear the dead letters of what is stored; forget what retention no longer keeps."""
+        for item_ids in self._stores.dead_letters.iterate_ids(batch_size=RESTORE_BATCH):
+            letters = self._stores.dead_letters.read_many(item_ids)
+            stored = self._stores.items.read_versions(item_ids)
+            overtaken = {
+                item_id: stored[item_id].revision
+                for item_id, letter in letters.items()
+                if item_id in stored and stored[item_id].revision >= letter.revision
+            }
+            clear_dead_letters(self._stores.dead_letters, self._dead_letter_queue, overtaken)
+            views = self._dead_letter_queue.get_jobs(item_ids)
+            seen = zip(item_ids, views, strict=True)
+            self._show_dead_letters([item_id for item_id, view in seen if view is None])
+        self._hide_what_is_not_dead()
+        self._forget_old()
+
+    def _heal_feeds(self, running: Sequence[Feed], named: dict[str, Import]) -> None:
+        missing: set[str] = set()
+        for feed in running:
+            import_id = feed.running_import or ""
+            found = named.get(import_id)
+            if found is None:
+                missing.add(import_id)
+                # Seen missing twice: not merely between its claim and its insert.
+                if import_id in self._missing_before:
+                    self._claim_again(feed)
+            elif found.state not in BEFORE_COMMIT:
+                self._stores.feeds.finish(found)
+        self._missing_before = missing
+
+    def _claim_again(self, feed: Feed) -> None:
+        # Deleted or claimed by others since it was read: then there is nothing to heal.
+        with suppress(NotFoundError, ConflictError):
+            healed, _ = self._claims.claim(feed, "schedule")
+            self._claims.add_fetch_jobs([healed])
+
+    def _heal_fetch_jobs(self, named: Sequence[Import]) -> None:
+        """Add the jobs of queued and fetching imports that have none."""
+        waiting = [found for found in named if found.state in BEFORE_COMMIT]
+        if not waiting:
+            return
+        views = self._fetch_queue.get_jobs([fetch_job_id(found.source) for found in waiting])
+        jobless = [
+            found
+            for found, view in zip(waiting, views, strict=True)
+            if view is None or view.state in (JobState.COMPLETED, JobState.FAILED)
+        ]
+        self._claims.add_fetch_jobs(jobless)
+
+    def _fail_orphans(self) -> None:
+        """Fail imports before their commit that no feed names, and replays that never commit."""
+        now = self._clock.now()
+        for found in self._stores.imports.find_open():
+            if found.state not in BEFORE_COMMIT:
+                continue
+            if found.trigger == REPLAY:
+                if now - found.requested_at > REPLAY_PATIENCE:
+                    self._fail(found, "replay_lost", "the replay was never committed")
+                continue
+            feed = self._stores.feeds.get(found.source)
+            if feed is None or feed.running_import != found.import_id:
+                self._fail(found, "feed_deleted", "feed deleted")
+
+    def _fail(self, found: Import, kind: str, reason: str) -> None:
+        outcome = {
+            "error": f"{kind}: {reason}",
+            "error_kind": kind,
+            "finished_at": self._clock.now(),
+        }
+        if self._stores.imports.fail(found.import_id, None, outcome):
+            log.warning("import_failed", import_id=found.import_id, source=found.source, error=kind)
+
+    def _collect_garbage(self) -> None:
+        journaled = self._stores.journal.read_import_ids()
+        imports = self._stores.imports.read_many(journaled)
+        for import_id in journaled:
+            owner = imports.get(import_id)
+            if owner is None or not owner.is_open:
+                self._stores.journal.delete(import_id)
+            elif owner.revision is not None:
+                self._stores.journal.delete_below(import_id, owner.revision)
+        self._collect_documents()
+
+    def _collect_documents(self) -> None:
+        kept = self._stores.documents.read_import_ids()
+        imports = self._stores.imports.read_many(kept)
+        oldest_ms = int((self._clock.now() - DOCUMENT_PATIENCE).timestamp() * 1000)
+        for import_id in kept:
+            owner = imports.get(import_id)
+            is_abandoned = owner is None and int(import_id[:12], 16) < oldest_ms
+            if is_abandoned or (owner is not None and owner.state not in BEFORE_COMMIT):
+                self._stores.documents.delete(import_id)
+
+    def _set_rate_limits(self) -> None:
+        for queue in self._item_queues:
+            queue.set_rate_limit(self._rate_limit)
+
+    def _restore_dead_letters(self) -> None:
+        """Show all dead letters in the dead-letter queue again."""
+        batches = self._stores.dead_letters.iterate_ids(
+            batch_size=RESTORE_BATCH, kind=DeathKind.DEAD
+        )
+        for item_ids in batches:
+            self._show_dead_letters(item_ids)
+
+    def _show_dead_letters(self, item_ids: Sequence[str]) -> None:
+        letters = self._stores.dead_letters.read_whole(item_ids) if item_ids else []
+        dead = [letter for letter in letters if letter.kind is DeathKind.DEAD]
+        self._dead_letter_queue.add_many([dead_job_of(letter) for letter in dead])
+
+    def _hide_what_is_not_dead(self) -> None:
+        """Remove jobs of the dead-letter queue that no dead letter stands behind (any more).
+
+        A worker moves its job after its letter is on record: an operator may have removed it in
+        between. Jobs are read first, so that a letter that comes meanwhile is seen.
+        """
+        offset = 0
+        while jobs := self._dead_letter_queue.list_jobs(JobState.WAITING, offset, RESTORE_BATCH):
+            ids = [job.id for job in jobs if job.name == DEAD_JOB_NAME]
+            dead = self._stores.dead_letters.find_dead(item_ids=ids)
+            gone = sorted(set(ids) - set(dead))
+            self._dead_letter_queue.remove_many(gone)
+            offset += len(jobs) - len(gone)
+
+    def _forget_old(self) -> None:
+        now = self._clock.now()
+        self._stores.imports.delete_closed_before(now - self._keep_imports)
+        if self._keep_dead is not None:
+            needed = self._stores.journal.read_item_ids(
+                found.import_id for found in self._stores.imports.find_open()
+            )
+            self._stores.dead_letters.delete_dead_before(now - self._keep_dead, needed)

@@ -1,0 +1,316 @@
+"""One run of an import: fetch → parse → compare → journal → commit → feed → enqueue.
+
+::
+
+    begin    imports, sources    mark fetching, draw a revision, store it: before the request
+    fetch    the web             each URL with its own validators (or the document handed in)
+    parse    a process apart     bytes → entries; merged by guid, first wins
+    compare  journals, letters, items     what is new to us
+    journal  journal             what has to be brought home, durable
+    commit   imports             one guarded update: from here on nothing can be lost
+    feed     feeds               validators and schedule, copied from the import's document
+    enqueue  Redis               one call a chunk; whatever is missing the auditor adds
+
+Every step is safe to repeat; a run that was overtaken notices at its commit and stops.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from server.importing.comparing import Candidate, Compared, compare
+from server.importing.enqueueing import Enqueuer
+from server.importing.feed_step import failed_feed_step, imported_feed_step
+from server.importing.gathering import Gathered, Gatherer
+from shared.clock import Clock
+from shared.dead_jobs import dead_job
+from shared.errors import FetchError, ItemError, ParseError
+from shared.logs import get_logger
+from shared.models import FeedItem, content_hash, encode_json, job_data, make_guid, make_item_id
+from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob
+from shared.store import Death, DeathKind, Feed, Import, ImportState, JournalEntry, Stores
+from shared.store.imports import BEFORE_COMMIT, empty_counts
+from shared.store.items import check_encodable
+from shared.store.journal import split_entries
+
+log = get_logger("server.importing.importer")
+
+FEED_DELETED = ParseError("feed_deleted", "feed deleted")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of an import: its feed as read at the start, and the revision of all it finds."""
+
+    importing: Import
+    feed: Feed
+    revision: int
+
+    @property
+    def source(self) -> str:
+        """The source, first half of the ids of all that it finds."""
+        return self.importing.source
+
+
+@dataclass(slots=True)
+class _Sifted:
+    """Fetched items that can be stored, and those that cannot."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    deaths: list[Death] = field(default_factory=list)
+    duplicates: int = 0
+
+
+class Importer:
+    """Runs imports. Safe for threads; any number of servers may run the same one."""
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        gatherer: Gatherer,
+        enqueuer: Enqueuer,
+        dead_letter_queue: JobQueue,
+        note_busy: Callable[[str], None],
+        clock: Clock,
+        max_item_bytes: int,
+    ) -> None:
+        self._stores = stores
+        self._gatherer = gatherer
+        self._enqueuer = enqueuer
+        self._dead_letter_queue = dead_letter_queue
+        self._note_busy = note_busy
+        self._clock = clock
+        self._max_item_bytes = max_item_bytes
+
+    def run_job(self, job: ClaimedJob) -> dict[str, Any]:
+        """Run the import that a fetch job names; the handler of the fetch queue.
+
+        Raises:
+            FetchError, ParseError: nothing could be imported. With ``retryable`` and attempts left
+                the import stays ``fetching`` for the next run, else it is failed already.
+            StoreUnavailable, QueueUnavailable: the run can be repeated as it is.
+        """
+        import_id = orjson.loads(job.raw_data)["import_id"]
+        is_last = job.attempts_made + 1 >= job.max_attempts
+        state = self.import_feed(import_id, is_last_attempt=is_last)
+        return {"import_id": import_id, "state": state}
+
+    def import_feed(self, import_id: str, *, is_last_attempt: bool = True) -> str | None:
+        """Run one import from wherever it stands; return its state then, None if there is none."""
+        run = self._begin(import_id)
+        if run is None:
+            return self._resume(import_id)
+        gathered = self._gatherer.gather(run.importing, run.feed)
+        if gathered.error is not None:
+            if is_last_attempt or not gathered.error.retryable:
+                self.fail(run.importing, run.revision, gathered.error, run.feed, gathered)
+            raise gathered.error
+        self._bring_home(run, gathered)
+        return self._state_of(import_id)
+
+    def fail(
+        self,
+        importing: Import,
+        revision: int | None,
+        error: FetchError | ParseError,
+        feed: Feed | None,
+        gathered: Gathered,
+    ) -> None:
+        """Fail an import before its commit, and tell its feed."""
+        now = self._clock.now()
+        reason = f"{error.kind}: {error}"
+        outcome: dict[str, Any] = {
+            "error": reason,
+            "error_kind": error.kind,
+            "finished_at": now,
+            "fetches": gathered.fetches,
+        }
+        if feed is not None:
+            outcome["feed_step"] = failed_feed_step(importing, feed, reason, gathered, now)
+        if self._stores.imports.fail(importing.import_id, revision, outcome):
+            log.warning(
+                "import_failed",
+                import_id=importing.import_id,
+                source=importing.source,
+                error=reason,
+            )
+        self._finish_feed(importing.import_id)
+
+    def _begin(self, import_id: str) -> Run | None:
+        """Mark the import, draw its revision and store it; None when this run is out."""
+        importing = self._stores.imports.get(import_id)
+        if importing is None or importing.state not in BEFORE_COMMIT:
+            return None
+        feed = self._stores.feeds.get(importing.source)
+        if feed is None or feed.running_import != import_id:
+            self.fail(importing, None, FEED_DELETED, None, Gathered())
+            return None
+        if not self._stores.imports.mark_fetching(import_id, self._clock.now()):
+            return None
+        revision = self._stores.sources.draw_revision(importing.source)
+        if not self._stores.imports.store_revision(import_id, revision):
+            return None
+        return Run(importing, feed, revision)
+
+    def _resume(self, import_id: str) -> str | None:
+        """Finish what a run before this one left: the feed step, and the jobs."""
+        importing = self._stores.imports.get(import_id)
+        if importing is None or importing.state in BEFORE_COMMIT:
+            return None if importing is None else importing.state
+        self._finish_feed(import_id)
+        if importing.state is ImportState.IMPORTING and importing.revision is not None:
+            for chunk in self._stores.journal.chunks(import_id, importing.revision):
+                self._enqueue(importing, self._stores.journal.read_entries(chunk))
+        return importing.state
+
+    def _bring_home(self, run: Run, gathered: Gathered) -> None:
+        """Compare, journal, commit, tell the feed, enqueue."""
+        sifted = self._sift(run, gathered)
+        self._bury(sifted.deaths)
+        compared = compare(self._stores, run.importing, run.revision, sifted.candidates)
+        chunks = list(split_entries(compared.entries))
+        for number, entries in enumerate(chunks):
+            self._stores.journal.insert_chunk(
+                run.importing.import_id, run.revision, number, entries
+            )
+        outcome = self._outcome(run, gathered, sifted, compared)
+        if not self._stores.imports.commit(run.importing.import_id, run.revision, outcome):
+            log.warning("run_overtaken", import_id=run.importing.import_id, revision=run.revision)
+            return
+        self._log_commit(run, outcome)
+        self._finish_feed(run.importing.import_id)
+        committed = self._stores.imports.get(run.importing.import_id)
+        if committed is not None:
+            for entries in chunks:
+                self._enqueue(committed, entries)
+
+    def _enqueue(self, committed: Import, entries: Sequence[JournalEntry]) -> None:
+        if self._enqueuer.enqueue(committed, entries)[AddOutcome.BUSY]:
+            # An older job of the item is being run: the auditor adds this one when that has ended.
+            self._note_busy(committed.import_id)
+
+    def _sift(self, run: Run, gathered: Gathered) -> _Sifted:
+        """Turn items into candidates; what can never be stored dies here, with a dead letter.
+
+        An id ends once an import: an unreadable twin of an item is a duplicate of it.
+        """
+        sifted = _Sifted(duplicates=gathered.duplicates)
+        deaths: list[Death] = []
+        for item in gathered.items:
+            try:
+                sifted.candidates.append(self._candidate(run, item))
+            except ItemError as exc:
+                deaths.append(self._death(run, item.guid, exc, job_data(run.source, item)))
+        for rejected in gathered.rejected:
+            error = ItemError("unreadable", rejected.reason)
+            data = {"guid": rejected.guid, "title": rejected.title, "link": rejected.link}
+            deaths.append(self._death(run, make_guid(rejected.guid), error, data))
+        seen = {candidate.item_id for candidate in sifted.candidates}
+        for death in deaths:
+            if death.item_id in seen:
+                sifted.duplicates += 1
+            else:
+                sifted.deaths.append(death)
+                seen.add(death.item_id)
+        return sifted
+
+    def _candidate(self, run: Run, item: FeedItem) -> Candidate:
+        data = job_data(run.source, item)
+        size_bytes = len(encode_json(data))
+        if size_bytes > self._max_item_bytes:
+            raise ItemError(
+                "too_large",
+                f"the item has {size_bytes} bytes, JOB_MAX_BYTES allows {self._max_item_bytes}",
+            )
+        check_encodable(data)
+        return Candidate(make_item_id(run.source, item.guid), content_hash(data), data)
+
+    def _death(self, run: Run, guid: str, error: ItemError, data: dict[str, Any]) -> Death:
+        return Death(
+            item_id=make_item_id(run.source, guid),
+            queue=self._enqueuer.choose_queue(run.importing, 0),
+            source=run.source,
+            guid=guid,
+            revision=run.revision,
+            import_id=run.importing.import_id,
+            # Equal to no content's hash: the item is looked at anew at each fetch.
+            content_hash="",
+            kind=DeathKind.DEAD,
+            reason=str(error),
+            error_type=error.error_type,
+            attempts=1,
+            failed_at=self._clock.now(),
+            data=json.dumps({"source": run.source, **data}, default=str),
+        )
+
+    def _bury(self, deaths: Sequence[Death]) -> None:
+        """Record deaths, and show them in the dead-letter queue."""
+        if deaths:
+            self._stores.dead_letters.record_many(deaths)
+            self._dead_letter_queue.add_many([_dead_job(death) for death in deaths])
+
+    def _outcome(
+        self, run: Run, gathered: Gathered, sifted: _Sifted, compared: Compared
+    ) -> dict[str, Any]:
+        """Return the fields that the commit sets."""
+        now = self._clock.now()
+        journaled = len(compared.entries)
+        dead = compared.dead + len(sifted.deaths)
+        counts = {
+            **empty_counts(),
+            "fetched": len(sifted.candidates) + len(sifted.deaths) + sifted.duplicates,
+            "unchanged": compared.unchanged,
+            "duplicate": sifted.duplicates,
+            "dead": dead,
+            "removed": compared.removed,
+        }
+        return {
+            "state": ImportState.IMPORTING if journaled else ImportState.COMPLETED,
+            "finished_at": None if journaled else now,
+            "counts": counts,
+            "journaled": journaled,
+            "queue": self._enqueuer.choose_queue(run.importing, journaled),
+            "fetches": gathered.fetches,
+            "warnings": gathered.warnings,
+            "feed_step": imported_feed_step(run.importing, run.feed, gathered, now),
+        }
+
+    def _finish_feed(self, import_id: str) -> None:
+        """Do the feed step from the import's own document, never from what this run remembers."""
+        ended = self._stores.imports.get(import_id)
+        if ended is not None and ended.state not in BEFORE_COMMIT:
+            self._stores.feeds.finish(ended)
+            if ended.has_document:
+                self._stores.documents.delete(import_id)
+
+    def _state_of(self, import_id: str) -> str | None:
+        found = self._stores.imports.get(import_id)
+        return None if found is None else found.state
+
+    def _log_commit(self, run: Run, outcome: dict[str, Any]) -> None:
+        log.info(
+            "import_committed",
+            import_id=run.importing.import_id,
+            source=run.source,
+            revision=run.revision,
+            journaled=outcome["journaled"],
+            **{name: count for name, count in outcome["counts"].items() if count},
+        )
+
+
+def _dead_job(death: Death) -> NewJob:
+    return dead_job(
+        item_id=death.item_id,
+        queue=death.queue,
+        job_id=death.item_id,
+        raw_data=death.data,
+        reason=death.reason,
+        error_type=death.error_type,
+        attempts=death.attempts,
+        failed_at=death.failed_at,
+        revision=death.revision,
+    )

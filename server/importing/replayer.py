@@ -1,0 +1,154 @@
+"""Brings dead letters back: as an import of their own, with the revisions that they had."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import orjson
+
+from server.importing.enqueueing import Enqueuer
+from shared.clock import Clock
+from shared.errors import InvalidRequestError, ItemError, QueueError
+from shared.logs import get_logger
+from shared.models import content_hash, split_item_id
+from shared.store import (
+    DeadLetter,
+    Import,
+    ImportState,
+    JournalEntry,
+    Stores,
+    new_import_id,
+)
+from shared.store.dead_letters import DeathKind
+from shared.store.imports import empty_counts
+from shared.store.journal import split_entries
+
+log = get_logger("server.importing.replayer")
+
+REPLAY = "replay"
+# No fetch, so no draw: one run only, and its items keep the revisions that they died with.
+REPLAY_REVISION = 0
+READ_LETTERS = 500
+# What could not be read when it was fetched is not whole on record either.
+UNREADABLE = "unreadable"
+
+
+@dataclass(slots=True)
+class Replay:
+    """How a replay began: ``replayed`` items, in one import a source."""
+
+    replayed: int = 0
+    imports: list[Import] = field(default_factory=list)
+
+
+class Replayer:
+    """Replays dead letters. A letter is cleared only when its item is stored."""
+
+    def __init__(self, *, stores: Stores, enqueuer: Enqueuer, clock: Clock) -> None:
+        self._stores = stores
+        self._enqueuer = enqueuer
+        self._clock = clock
+
+    def replay(
+        self,
+        *,
+        item_ids: Sequence[str] | None = None,
+        source: str | None = None,
+        cause: str | None = None,
+        everything: bool = False,
+    ) -> Replay:
+        """Replay the dead (not removed) ones that were chosen, in exactly one way.
+
+        Newer content is never overwritten: the items keep their revisions. When this returns the
+        imports are committed; their items get home even if Redis is lost now.
+
+        Raises:
+            InvalidRequestError: none or several ways to choose were given.
+        """
+        ways = [item_ids is not None, source is not None, cause is not None, everything]
+        if sum(ways) != 1:
+            raise InvalidRequestError('give exactly one of "ids", "source", "cause", "all": true')
+        chosen = self._stores.dead_letters.find_dead(item_ids=item_ids, source=source, cause=cause)
+        replay = Replay()
+        by_source = groupby(chosen, key=lambda item_id: split_item_id(item_id)[0])
+        for one_source, ids in by_source:
+            self._replay_source(one_source, list(ids), replay)
+        return replay
+
+    def _replay_source(self, source: str, item_ids: list[str], replay: Replay) -> None:
+        entries = list(self._entries(item_ids))
+        if not entries:
+            return
+        importing = self._insert_import(source)
+        chunks = list(split_entries(entries))
+        for number, chunk in enumerate(chunks):
+            self._stores.journal.insert_chunk(importing.import_id, REPLAY_REVISION, number, chunk)
+        if not self._commit(importing, len(entries)):
+            # The auditor took it for one that never commits: nothing was replayed.
+            log.warning("replay_overtaken", import_id=importing.import_id, source=source)
+            return
+        committed = self._stores.imports.get(importing.import_id)
+        if committed is None:
+            return
+        replay.imports.append(committed)
+        replay.replayed += len(entries)
+        self._enqueue(committed, chunks)
+
+    def _insert_import(self, source: str) -> Import:
+        """Insert the import before its chunks, which would look like garbage without it."""
+        now = self._clock.now()
+        importing = Import(
+            import_id=new_import_id(now),
+            source=source,
+            urls=[],
+            trigger=REPLAY,
+            state=ImportState.FETCHING,
+            requested_at=now,
+            started_at=now,
+            revision=REPLAY_REVISION,
+        )
+        self._stores.imports.insert(importing)
+        return importing
+
+    def _commit(self, importing: Import, count: int) -> bool:
+        return self._stores.imports.commit(
+            importing.import_id,
+            REPLAY_REVISION,
+            {
+                "state": ImportState.IMPORTING,
+                "counts": {**empty_counts(), "fetched": count},
+                "journaled": count,
+                "queue": self._enqueuer.choose_queue(importing, count),
+            },
+        )
+
+    def _enqueue(self, committed: Import, chunks: Sequence[Sequence[JournalEntry]]) -> None:
+        try:
+            for chunk in chunks:
+                self._enqueuer.enqueue(committed, chunk)
+        except QueueError as exc:
+            # Committed is what counts: the auditor adds the jobs when Redis is back.
+            log.warning("replay_not_enqueued", import_id=committed.import_id, error=str(exc))
+
+    def _entries(self, item_ids: Sequence[str]) -> Iterator[JournalEntry]:
+        for start in range(0, len(item_ids), READ_LETTERS):
+            letters = self._stores.dead_letters.read_whole(item_ids[start : start + READ_LETTERS])
+            for letter in letters:
+                entry = _to_entry(letter)
+                if entry is not None:
+                    yield entry
+
+
+def _to_entry(letter: DeadLetter) -> JournalEntry | None:
+    """Return the journal entry that brings an item back; None when its data cannot be run."""
+    if letter.kind is not DeathKind.DEAD or letter.error_type == UNREADABLE:
+        return None
+    try:
+        data: Any = orjson.loads(letter.data)
+        if not isinstance(data, dict):
+            return None
+        data |= {"source": letter.source, "guid": letter.guid}
+        return JournalEntry(letter.item_id, letter.revision, content_hash(data), data)
+    except (orjson.JSONDecodeError, ItemError, TypeError, AttributeError):
+        return None
