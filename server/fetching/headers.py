@@ -17,6 +17,7 @@ _RESERVED = frozenset(
         "accept-encoding", "if-none-match", "if-modified-since", "range", "proxy-authorization",
     }
 )  # fmt: skip
+_NEVER_FRESH = frozenset({"no-cache", "no-store"})
 # Say who asks and for what; all others may be secrets and stay with the origin they are meant for.
 _PUBLIC = frozenset({"user-agent", "accept", "accept-language", "from"})
 
@@ -57,10 +58,14 @@ def read_retry_after_s(value: str | None, now: datetime) -> float | None:
 def read_max_age_s(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the seconds for which an answer says it stays fresh, or None where it does not.
 
-    ``max-age`` less ``Age`` wins over ``Expires``; seven days at most.
+    ``max-age`` less ``Age`` wins over ``Expires``; seven days at most. ``no-cache`` and
+    ``no-store`` take all of it back.
     """
-    for directive in headers.get("cache-control", "").lower().split(","):
-        name, _, value = directive.strip().partition("=")
+    directives = [part.strip() for part in headers.get("cache-control", "").lower().split(",")]
+    if not _NEVER_FRESH.isdisjoint(directives):
+        return None
+    for directive in directives:
+        name, _, value = directive.partition("=")
         digits = value.strip().strip('"')
         if name == "max-age" and _INTEGER.fullmatch(digits):
             age_s = headers.get("age", "").strip()

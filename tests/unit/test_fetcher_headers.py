@@ -49,6 +49,9 @@ def test_retry_after_is_seconds_or_a_date_within_seven_days(
         ({"cache-control": "max-age=" + "9" * 30}, LONGEST_WAIT_S),
         ({"cache-control": "max-age=x", "expires": "Mon, 02 Nov 2026 10:01:00 GMT"}, 60.0),
         ({"expires": "0"}, None),
+        ({"cache-control": "no-cache, max-age=60"}, None),
+        ({"cache-control": "no-store", "expires": "Mon, 02 Nov 2026 10:01:00 GMT"}, None),
+        ({"cache-control": 'no-cache="set-cookie", max-age=60'}, 60.0),
     ],
 )
 def test_freshness_is_max_age_less_age_or_expires(
