@@ -16,6 +16,8 @@ def mapped_errors() -> Iterator[None]:
     """Turn the library's exceptions into FetchError, without a URL: the caller knows it."""
     try:
         yield
+    except httpcore2.ConnectTimeout as exc:
+        raise FetchError("", "connect", "no connection in time", retryable=True) from exc
     except httpcore2.TimeoutException as exc:
         raise FetchError("", "timeout", "the request took too long", retryable=True) from exc
     except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as exc:

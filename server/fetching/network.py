@@ -133,7 +133,7 @@ class VettedBackend(httpcore2.NetworkBackend):
             reason = f"{host} cannot be resolved: {failures[0]}"
             raise FetchError("", "dns", reason, retryable=True) from failures[0]
         if not answer:
-            raise httpcore2.ConnectTimeout(f"resolving {host} took too long")
+            raise FetchError("", "dns", f"resolving {host} took too long", retryable=True)
         return answer[0]
 
     def _check_address(self, address: str, host: str) -> None:

@@ -139,7 +139,8 @@ def test_a_resolver_that_hangs_is_given_up(canary: Publisher) -> None:
         return []
 
     with fetching(hanging, port=canary.port) as fetcher:
-        assert fail(fetcher, f"http://feeds.example:{canary.port}/f").kind == "timeout"
+        error = fail(fetcher, f"http://feeds.example:{canary.port}/f")
+    assert (error.kind, error.retryable) == ("dns", True)
     released.set()
 
 
