@@ -196,6 +196,19 @@ def test_validators_stay_with_the_address_they_came_from(
     assert asked == [None, None, None, '"b"']
 
 
+def test_validators_are_not_carried_over_a_redirect(publisher: Publisher, fetcher: Fetcher) -> None:
+    for path in ("/b", "/c"):
+        publisher.serve(path, FEED, etag='"same"')
+    url = publisher.redirect("/a", "/b")
+    validators = fetcher.fetch(url).validators
+    assert validators.final_url == publisher.url("/b")
+    publisher.redirect("/a", "/c")
+    assert fetcher.fetch(url, validators=validators).http_status == 200
+    publisher.serve("/a", FEED, etag='"same"')
+    assert fetcher.fetch(url, validators=validators).http_status == 200
+    assert all(request.header("If-None-Match") is None for request in publisher.requests)
+
+
 def test_secrets_stay_with_their_origin(publisher: Publisher, fetcher: Fetcher) -> None:
     with Publisher() as other:
         target = other.serve("/f", FEED)
