@@ -1,0 +1,109 @@
+"""What a feed remembers of earlier answers, for its schedule. Pure.
+
+It is a plain document, the feed's field ``history``; empty parts are left out::
+
+    had_items          true once a fetch listed items: none at all is suspicious from then on
+    retry_after_until  until when a host of the feed asked not to be asked
+    gone_since         when the first of an unbroken row of 410s came
+    urls               of each URL that has any: ``url``, ``ttl_s``, ``skip_hours`` (UTC),
+                       ``skip_days``, ``moved_to`` (target of a permanent redirect)
+
+``urls`` is there for the answers without a body: a 304 goes on meaning what the last document
+asked for. A list, for a URL can be no field name. Changed URLs clear the whole history.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Self
+
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+@dataclass(frozen=True, slots=True)
+class UrlHistory:
+    """What one URL's latest document asked for, and where the URL moved to for good.
+
+    ``moved_to`` is for people: its secrets are masked.
+    """
+
+    ttl_s: float | None = None
+    skip_hours: frozenset[int] = frozenset()
+    skip_days: frozenset[str] = frozenset()
+    moved_to: str | None = None
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Return an entry of ``urls`` read back."""
+        return cls(
+            ttl_s=document.get("ttl_s"),
+            skip_hours=frozenset(document.get("skip_hours", ())),
+            skip_days=frozenset(document.get("skip_days", ())),
+            moved_to=document.get("moved_to"),
+        )
+
+    def write(self) -> dict[str, Any]:
+        """Return it as stored."""
+        return _without_empty(
+            {
+                "ttl_s": self.ttl_s,
+                "skip_hours": sorted(self.skip_hours),
+                "skip_days": sorted(self.skip_days),
+                "moved_to": self.moved_to,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FeedHistory:
+    """A feed's history; the module's docstring says what each part means."""
+
+    had_items: bool = False
+    retry_after_until: datetime | None = None
+    gone_since: datetime | None = None
+    urls: Mapping[str, UrlHistory] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Self:
+        """Return a feed's stored history."""
+        return cls(
+            had_items=document.get("had_items", False),
+            retry_after_until=document.get("retry_after_until"),
+            gone_since=document.get("gone_since"),
+            urls={entry["url"]: UrlHistory.read(entry) for entry in document.get("urls", ())},
+        )
+
+    def write(self) -> dict[str, Any]:
+        """Return it as stored."""
+        urls = {url: entry.write() for url, entry in self.urls.items()}
+        return _without_empty(
+            {
+                "had_items": self.had_items,
+                "retry_after_until": self.retry_after_until,
+                "gone_since": self.gone_since,
+                "urls": [{"url": url, **entry} for url, entry in urls.items() if entry],
+            }
+        )
+
+    @property
+    def ttl_s(self) -> float | None:
+        """The longest time for which one of the URLs asks not to be fetched again."""
+        return max((entry.ttl_s for entry in self.urls.values() if entry.ttl_s), default=None)
+
+    def skips(self, moment: datetime) -> bool:
+        """Tell whether one of the URLs asks not to be fetched in this hour or on this day (UTC)."""
+        hours, days = _union(self.urls.values())
+        return moment.hour in hours or _DAYS[moment.weekday()] in days
+
+
+def _union(entries: Iterable[UrlHistory]) -> tuple[set[int], set[str]]:
+    hours: set[int] = set()
+    days: set[str] = set()
+    for entry in entries:
+        hours |= entry.skip_hours
+        days |= entry.skip_days
+    return hours, days
+
+
+def _without_empty(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in document.items() if value}

@@ -1,0 +1,247 @@
+"""When a feed is fetched next, why, and whether ever again. Pure.
+
+Every way out of an import comes here, and every scheduled feed leaves with a time and a reason:
+
+- *It answered*: after its interval, a little longer by chance so that feeds do not move in step, or
+  exactly by its crontab line. What the publisher asks for (max-age or Expires, ttl, skipHours and
+  skipDays, Retry-After) only ever lengthens that, by seven days at most; a feed with a crontab line
+  goes to its first time that suits the wish.
+- *It failed*: later with each failure in a row, up to once a day, and so for ever. Whoever refuses
+  us is left alone for 4 hours at least.
+- *410*: asked again after a day at the soonest; a second one then disables the feed.
+- *We are cut off*: again in some minutes; no feed is blamed.
+- *It was asked by hand*: the schedule stays, but a success ends a back-off.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from server.feeds.history import FeedHistory
+from server.feeds.moments import (
+    JITTER_SHARE,
+    MAX_JITTER,
+    Random,
+    cron_time,
+    fit,
+    share,
+    show_duration,
+)
+from server.feeds.response import MAX_WISH, Response
+from shared.models import format_time
+from shared.store import Feed
+
+NOT_SCHEDULED = "not scheduled"
+MAX_BACKOFF = timedelta(days=1)
+# A host that refuses us on purpose is not persuaded by being asked often.
+MIN_REFUSED = timedelta(hours=4)
+REFUSALS = frozenset({"blocked", "waf_challenge"})
+# One mistake in a publisher's set-up may answer 410 for hours.
+GONE_PATIENCE = timedelta(days=1)
+OUTAGE_PAUSE = timedelta(minutes=5)
+# So that all feeds do not come back in the same second when the line does.
+OUTAGE_SPREAD = timedelta(minutes=1)
+_BACK_OFF_ENDED = "an import by hand succeeded and ended the back-off"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """What a feed's own settings say, and where its schedule stands before this response."""
+
+    interval_s: int | None
+    cron: str | None
+    next_fetch_at: datetime | None
+    next_fetch_reason: str
+    consecutive_failures: int
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the feed is fetched by itself."""
+        return self.interval_s is not None or self.cron is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NextFetch:
+    """``at`` is None for a feed that is not scheduled, and for one to be disabled."""
+
+    at: datetime | None
+    reason: str
+    consecutive_failures: int
+    is_disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Not before ``at``, because of ``why``."""
+
+    at: datetime
+    why: str
+
+
+def schedule_of(feed: Feed) -> Schedule:
+    """Return the part of a feed that decides."""
+    return Schedule(
+        interval_s=feed.interval_s,
+        cron=feed.cron,
+        next_fetch_at=feed.next_fetch_at,
+        next_fetch_reason=feed.next_fetch_reason,
+        consecutive_failures=feed.consecutive_failures,
+    )
+
+
+def next_fetch(
+    now: datetime, schedule: Schedule, history: FeedHistory, response: Response, random: Random
+) -> NextFetch:
+    """Return when to fetch next and why; ``history`` is as :func:`remember` left it."""
+    failures = schedule.consecutive_failures
+    if response.is_telling:
+        failures = failures + 1 if response.has_failed else 0
+    since = history.gone_since
+    if response.is_gone and since is not None and now - since >= GONE_PATIENCE:
+        return NextFetch(None, _say_gone(since, now), failures, is_disabled=True)
+    if response.is_explicit:
+        at, reason = _after_explicit(now, schedule, history, response, random)
+    elif schedule.is_scheduled:
+        at, reason = _plan(now, schedule, history, response, failures, random)
+    else:
+        at, reason = None, NOT_SCHEDULED
+    return NextFetch(at, reason, failures)
+
+
+def _plan(
+    now: datetime,
+    schedule: Schedule,
+    history: FeedHistory,
+    response: Response,
+    failures: int,
+    random: Random,
+) -> tuple[datetime, str]:
+    if response.is_outage:
+        return _after_outage(now, history, random)
+    if response.has_failed and response.is_telling:
+        return _after_failure(now, schedule, history, response, failures, random)
+    return _after_answer(now, schedule, history, response, random)
+
+
+def _after_answer(
+    now: datetime, schedule: Schedule, history: FeedHistory, response: Response, random: Random
+) -> tuple[datetime, str]:
+    regular = _regular(schedule, now)
+    latest = _latest([regular, *_hints(now, history, response), *_retry_after(now, history)])
+    at, is_moved = fit(latest.at, regular.at - now, schedule.cron, history, random)
+    reason = regular.why if latest is regular else f"{regular.why}, but {latest.why}"
+    return at, _say_moved(reason, is_moved)
+
+
+def _after_failure(
+    now: datetime,
+    schedule: Schedule,
+    history: FeedHistory,
+    response: Response,
+    failures: int,
+    random: Random,
+) -> tuple[datetime, str]:
+    backing_off = _back_off(schedule, now, failures)
+    latest = _latest([backing_off, *_demands(now, history, response), *_retry_after(now, history)])
+    wait = latest.at - now
+    at, is_moved = fit(latest.at, wait, schedule.cron, history, random, cap=now + MAX_BACKOFF)
+    why = backing_off.why if latest is backing_off else f"{backing_off.why}; {latest.why}"
+    return at, _say_moved(f"{why}: next in {show_duration(at - now)}", is_moved)
+
+
+def _after_outage(now: datetime, history: FeedHistory, random: Random) -> tuple[datetime, str]:
+    """Return the next try, crontab line or not: a daily feed would lose a day through our fault."""
+    pause = _Wish(
+        now + OUTAGE_PAUSE + share(OUTAGE_SPREAD, random),
+        "this server seems to be cut off: no host can be reached",
+    )
+    latest = _latest([pause, *_retry_after(now, history), *_gone_again(history)])
+    why = pause.why if latest is pause else f"{pause.why}; {latest.why}"
+    return latest.at, f"{why}: next try in {show_duration(latest.at - now)}"
+
+
+def _after_explicit(
+    now: datetime, schedule: Schedule, history: FeedHistory, response: Response, random: Random
+) -> tuple[datetime | None, str]:
+    """Return the schedule as it stands; a success of a feed that backs off ends that."""
+    planned_at, planned_why = schedule.next_fetch_at, schedule.next_fetch_reason
+    is_backing_off = schedule.is_scheduled and schedule.consecutive_failures > 0
+    if response.has_failed or not is_backing_off:
+        return planned_at, planned_why
+    regular_at, why = _after_answer(now, schedule, history, response, random)
+    if planned_at is not None and planned_at <= regular_at:
+        why = f"at the time set before, for that is earlier than the regular one ({why})"
+        return planned_at, f"{_BACK_OFF_ENDED}: {why}"
+    return regular_at, f"{_BACK_OFF_ENDED}: {why}"
+
+
+def _regular(schedule: Schedule, now: datetime) -> _Wish:
+    """Return the time by the feed's own settings."""
+    if schedule.cron is None:
+        interval_s = schedule.interval_s or 0
+        return _Wish(now + timedelta(seconds=interval_s), f"every {interval_s} s")
+    # A line that never comes is asked for once a day: no feed is forgotten.
+    return _Wish(cron_time(schedule.cron, now) or now + MAX_BACKOFF, f"by cron {schedule.cron!r}")
+
+
+def _hints(now: datetime, history: FeedHistory, response: Response) -> Iterable[_Wish]:
+    """Return what the publisher says about how long an answer holds."""
+    for asked_s, who in (
+        (response.max_age_s, "the publisher's max-age or Expires"),
+        (history.ttl_s, "the feed's ttl or updatePeriod"),
+    ):
+        if asked_s:
+            wait = min(timedelta(seconds=asked_s), MAX_WISH)
+            yield _Wish(now + wait, f"{who} asks for {show_duration(wait)}")
+
+
+def _retry_after(now: datetime, history: FeedHistory) -> Iterable[_Wish]:
+    until = history.retry_after_until
+    if until is not None and until > now:
+        yield _Wish(until, f"the host's Retry-After asks for {show_duration(until - now)}")
+
+
+def _demands(now: datetime, history: FeedHistory, response: Response) -> Iterable[_Wish]:
+    """Return what certain failures demand."""
+    refusals = sorted(response.error_kinds & REFUSALS)
+    if refusals:
+        wait = show_duration(MIN_REFUSED)
+        yield _Wish(now + MIN_REFUSED, f"the publisher refuses us ({refusals[0]}): at least {wait}")
+    if response.is_gone:
+        yield from _gone_again(history)
+
+
+def _gone_again(history: FeedHistory) -> Iterable[_Wish]:
+    if history.gone_since is not None:
+        since = format_time(history.gone_since)
+        wait = show_duration(GONE_PATIENCE)
+        why = f"gone (410) at {since}: asked again after {wait}, and disabled if it is 410 again"
+        yield _Wish(history.gone_since + GONE_PATIENCE, why)
+
+
+def _back_off(schedule: Schedule, now: datetime, failures: int) -> _Wish:
+    """Return the regular time, later with each failure; never earlier than the regular one."""
+    regular_s = (_regular(schedule, now).at - now).total_seconds()
+    grown_s = regular_s * 2 ** min(failures - 1, 30)
+    delay_s = max(regular_s, min(grown_s, MAX_BACKOFF.total_seconds()))
+    plural = "" if failures == 1 else "s"
+    why = f"backing off after {failures} failure{plural} in a row"
+    if schedule.cron is not None:
+        # By cron a feed is due a moment before it fails: a day later is today's time tomorrow.
+        delay_s -= min(delay_s * JITTER_SHARE, MAX_JITTER.total_seconds())
+    return _Wish(now + timedelta(seconds=delay_s), why)
+
+
+def _latest(wishes: Iterable[_Wish]) -> _Wish:
+    return max(wishes, key=lambda wish: wish.at)
+
+
+def _say_moved(reason: str, is_moved: bool) -> str:
+    return f"{reason}; moved out of the feed's skipHours and skipDays" if is_moved else reason
+
+
+def _say_gone(since: datetime, now: datetime) -> str:
+    return (
+        f"gone: the publisher answered 410 twice, at {format_time(since)} and {format_time(now)}; "
+        "enable the feed to try again"
+    )
