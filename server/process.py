@@ -3,14 +3,17 @@
 import threading
 from datetime import timedelta
 from importlib.metadata import version
+from random import random as draw_random
 
 import orjson
 
 from server.feeds.claims import FeedClaims
+from server.feeds.moments import Random
 from server.feeds.scheduler import Scheduler
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
 from server.fetching.addresses import check_url
+from server.fetching.egress import Egress
 from server.fetching.fetcher import Fetcher
 from server.importing.auditor import Auditor
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
@@ -39,7 +42,12 @@ class ServerProcess:
     """The server without its HTTP side: start it, serve ``services``, stop it."""
 
     def __init__(
-        self, settings: Settings, redis: RedisConnection, stores: Stores, clock: Clock
+        self,
+        settings: Settings,
+        redis: RedisConnection,
+        stores: Stores,
+        clock: Clock,
+        random: Random = draw_random,
     ) -> None:
         self._stop = threading.Event()
         self._stores = stores
@@ -91,12 +99,17 @@ class ServerProcess:
         importer = Importer(
             stores=stores,
             gatherer=Gatherer(
-                stores=stores, fetcher=self._fetcher, parser=self._parser, clock=clock
+                stores=stores,
+                fetcher=self._fetcher,
+                egress=Egress(clock),
+                parser=self._parser,
+                clock=clock,
             ),
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
             note_busy=self._auditor.note_busy,
             clock=clock,
+            random=random,
             max_item_bytes=settings.job_max_bytes,
         )
         self._fetch_worker = Worker(
@@ -106,6 +119,7 @@ class ServerProcess:
             lock_ms=settings.worker_lock_ms,
             clock=clock,
             after_settle=self._start_next_import,
+            on_final_failure=importer.give_up,
             log_event=log.debug,
         )
         self._fetch_upkeep = Upkeep(

@@ -118,7 +118,7 @@ class ParseError(FeedmillError):
 
     ``kind``: ``html``, ``waf_challenge``, ``json_error``, ``empty``, ``not_a_feed``,
     ``damaged`` (no whole item in it), ``refused`` (entity bombs, depth), ``limits`` (took too much
-    time or memory).
+    time or memory), ``internal`` (an error of our own).
     """
 
     def __init__(self, kind: str, reason: str) -> None:

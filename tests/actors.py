@@ -73,7 +73,9 @@ class Server(Actor):
         with mock.patch.multiple(
             "server.process", Fetcher=lambda **_: press, ParserPool=lambda *_: InlineParser()
         ):
-            self.process = ServerProcess(settings, self.redis, self.stores, clock)
+            self.process = ServerProcess(
+                settings, self.redis, self.stores, clock, random=lambda: 0.0
+            )
         self._lock_ms = settings.worker_lock_ms
         self.services = self.process.services
         self.auditor = self.process._auditor

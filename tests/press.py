@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from server.fetching.fetched import FetchedFeed, Validators
 from server.parsing import parse_feed
@@ -23,6 +25,9 @@ class Press:
 
     def __init__(self) -> None:
         self._shown: dict[str, dict[str, str]] = {}
+        self._documents: dict[str, bytes] = {}
+        self._refusals: dict[str, FetchError] = {}
+        self._said: dict[str, dict[str, Any]] = {}
         self._is_down = False
         self.served: dict[str, set[str]] = defaultdict(set)
         self.requests = 0
@@ -30,6 +35,23 @@ class Press:
     def show(self, source: str, items: Mapping[str, str]) -> None:
         """Let a source's feed list these titles by guid from now on."""
         self._shown[feed_url(source)] = dict(items)
+
+    def show_document(self, source: str, body: str) -> None:
+        """Let a source's feed be this document from now on."""
+        self._documents[feed_url(source)] = body.encode()
+
+    def refuse(self, source: str, kind: str, **fields: Any) -> None:
+        """Answer a source's feed with this error from now on."""
+        url = feed_url(source)
+        self._refusals[url] = FetchError(url, kind, f"refused: {kind}", **fields)
+
+    def admit(self, source: str) -> None:
+        """Answer a source's feed properly again."""
+        self._refusals.pop(feed_url(source), None)
+
+    def say(self, source: str, **fields: Any) -> None:
+        """Let all answers of a source's feed say this too: fields of ``FetchedFeed``."""
+        self._said[feed_url(source)] = fields
 
     def break_down(self) -> None:
         """Answer everything with 500 from now on."""
@@ -51,19 +73,26 @@ class Press:
             raise FetchError(
                 url, "http_status", "server answered 500", retryable=True, http_status=500
             )
-        body = render(self._shown.get(url, {}))
+        if url in self._refusals:
+            raise self._refusals[url]
+        body = self._body(url)
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         if validators is not None and validators.etag == etag:
-            return _answer(url, 304, b"", validators)
-        self._remember(url, body)
-        return _answer(url, 200, body, Validators(etag=etag, final_url=url))
+            answer = _answer(url, 304, b"", validators)
+        else:
+            self._remember(url, body)
+            answer = _answer(url, 200, body, Validators(etag=etag, final_url=url))
+        return replace(answer, **self._said.get(url, {}))
 
     def close(self) -> None:
         """Nothing is open."""
 
     def hashes(self, source: str) -> dict[str, str]:
         """Return what is shown now: content hashes by item id."""
-        return _hashes(source, render(self._shown.get(feed_url(source), {})))
+        return _hashes(source, self._body(feed_url(source)))
+
+    def _body(self, url: str) -> bytes:
+        return self._documents.get(url) or render(self._shown.get(url, {}))
 
     def _remember(self, url: str, body: bytes) -> None:
         for item_id, digest in _hashes(_source_of(url), body).items():

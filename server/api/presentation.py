@@ -24,8 +24,6 @@ from shared.models import format_time
 from shared.queue import JobView
 from shared.store import DeadLetter, Feed, Import
 
-DISABLED = "disabled"
-
 
 def show_import(shown: Import, tally: Mapping[str, int]) -> ImportAnswer:
     """Return an import; ``tally`` is what its settled jobs have counted so far."""
@@ -74,7 +72,7 @@ def show_feed(feed: Feed) -> FeedAnswer:
         headers=list(feed.headers),
         weight=_show_weight(feed.weight),
         next_fetch_at=show_time(feed.next_fetch_at) if feed.enabled else None,
-        next_fetch_reason=feed.next_fetch_reason if feed.enabled else DISABLED,
+        next_fetch_reason=feed.next_fetch_reason,
         last_import=feed.last_import,
         consecutive_failures=feed.consecutive_failures,
         error=show_text(feed.error) if feed.error else None,

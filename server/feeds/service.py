@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from server.feeds.fetch_jobs import fetch_job_id
+from server.feeds.next_fetch import NOT_SCHEDULED
 from server.feeds.schedule import check_cron
 from server.feeds.source_names import make_hashed_source, make_source
 from shared.clock import Clock
@@ -12,7 +13,7 @@ from shared.models import is_source
 from shared.queue import JobQueue
 from shared.store import Feed, Stores
 
-NOT_SCHEDULED = "not scheduled"
+DISABLED = "disabled"
 NEW_FEED = "new feed"
 SCHEDULE_CHANGED = "schedule changed"
 URL_CHANGED = "URL changed"
@@ -75,7 +76,6 @@ class FeedService:
             check_cron(cron, self._clock.now())
         if source is None:
             self._refuse_known_url(checked)
-        is_scheduled = interval_s is not None or cron is not None
         new = {
             "urls": checked,
             "enabled": enabled,
@@ -83,9 +83,9 @@ class FeedService:
             "cron": cron,
             "headers": dict(headers or {}),
             "weight": weight,
-            "next_fetch_at": self._clock.now() if is_scheduled else None,
-            "next_fetch_reason": NEW_FEED if is_scheduled else NOT_SCHEDULED,
         }
+        is_scheduled = interval_s is not None or cron is not None
+        new |= self._due(NEW_FEED, enabled=enabled, is_scheduled=is_scheduled)
         return self._insert(source, checked[0], new)
 
     def find_or_add_unscheduled(self, url: str, source: str | None) -> Feed:
@@ -170,11 +170,20 @@ class FeedService:
 
     def _reschedule(self, feed: Feed, update: Mapping[str, Any]) -> dict[str, Any]:
         reason = _why_due(update)
-        if reason is None:
+        enabled = update.get("enabled", feed.enabled)
+        # Another interval does not touch why a feed is disabled: its publisher's 410, perhaps.
+        if reason is None or (not enabled and reason == SCHEDULE_CHANGED):
             return {}
         interval_s = update.get("interval_s", feed.interval_s)
         cron = update.get("cron", feed.cron)
-        if interval_s is None and cron is None:
+        is_scheduled = interval_s is not None or cron is not None
+        return self._due(reason, enabled=enabled, is_scheduled=is_scheduled)
+
+    def _due(self, reason: str, *, enabled: bool, is_scheduled: bool) -> dict[str, Any]:
+        """Return time and reason of a feed that is due at once, if it ever is."""
+        if not enabled:
+            return {"next_fetch_at": None, "next_fetch_reason": DISABLED}
+        if not is_scheduled:
             return {"next_fetch_at": None, "next_fetch_reason": NOT_SCHEDULED}
         return {"next_fetch_at": self._clock.now(), "next_fetch_reason": reason}
 
@@ -206,9 +215,11 @@ class FeedService:
 
 
 def _why_due(update: Mapping[str, Any]) -> str | None:
-    """Return why a changed feed is due anew, or None when its schedule goes on."""
-    if "interval_s" in update or "cron" in update:
-        return SCHEDULE_CHANGED
+    """Return why a changed feed is due anew (or no more), or None when its schedule goes on."""
+    if "enabled" in update and not update["enabled"]:
+        return DISABLED
     if "urls" in update:
         return URL_CHANGED
-    return ENABLED if update.get("enabled") else None
+    if "interval_s" in update or "cron" in update:
+        return SCHEDULE_CHANGED
+    return ENABLED if "enabled" in update else None

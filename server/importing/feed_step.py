@@ -4,42 +4,95 @@ It is stored on the import first and copied from there, so that a crash in betwe
 and nobody copies what only he remembers.
 """
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from server.feeds.schedule import next_regular_fetch
+from server.feeds.history import FeedHistory
+from server.feeds.moments import Random
+from server.feeds.next_fetch import NextFetch, next_fetch, schedule_of
+from server.feeds.response import Response, remember
 from server.importing.gathering import DOCUMENT_URL, Gathered
 from shared.store import Feed, Import, StoredValidators
 from shared.store.feeds import validators_document
 
 SCHEDULED = "schedule"
-MAX_BACKOFF = timedelta(days=1)
+COMPUTED_FROM = ("enabled", "interval_s", "cron", "next_fetch_at")
 
 
 def imported_feed_step(
-    importing: Import, feed: Feed, gathered: Gathered, now: datetime
+    importing: Import, feed: Feed, gathered: Gathered, now: datetime, random: Random
 ) -> dict[str, Any]:
     """Return what a successful fetch changes in its feed."""
-    step: dict[str, Any] = {
-        "consecutive_failures": 0,
-        "error": None,
-        "history": _history(feed, gathered, now),
-    }
+    step = _common_step(importing, feed, gathered, None, now, random)
     if gathered.validators or not gathered.is_not_modified:
         step["validators"] = validators_document(_next_validators(importing, feed, gathered))
-    return step | _next_fetch(importing, feed, now, failures=0)
+    return step
 
 
 def failed_feed_step(
-    importing: Import, feed: Feed, error: str, gathered: Gathered | None, now: datetime
+    importing: Import, feed: Feed, error: str, gathered: Gathered, now: datetime, random: Random
 ) -> dict[str, Any]:
     """Return what a failed fetch changes in its feed: never its validators."""
-    failures = feed.consecutive_failures + 1
+    return _common_step(importing, feed, gathered, error, now, random)
+
+
+def _common_step(
+    importing: Import,
+    feed: Feed,
+    gathered: Gathered,
+    error: str | None,
+    now: datetime,
+    random: Random,
+) -> dict[str, Any]:
+    learnt = _learn(feed, gathered)
+    if importing.has_document and feed.urls:
+        # Nobody was asked: it says nothing about the URLs.
+        return {"history": learnt.write()}
+    response = _response(importing, gathered)
+    history = remember(learnt, response, now)
+    following = next_fetch(now, schedule_of(feed), history, response, random)
+    if following.is_disabled:
+        # Whoever enables the feed gives it another two tries.
+        history = replace(history, gone_since=None)
     return {
-        "consecutive_failures": failures,
+        "consecutive_failures": following.consecutive_failures,
         "error": error,
-        "history": _history(feed, gathered, now),
-    } | _next_fetch(importing, feed, now, failures=failures)
+        "history": history.write(),
+    } | _schedule_step(feed, following)
+
+
+def _learn(feed: Feed, gathered: Gathered) -> FeedHistory:
+    """Return the feed's history with what its URLs said; one that did not answer keeps its own."""
+    history = FeedHistory.read(feed.history)
+    known = {**history.urls, **gathered.learnt}
+    return replace(
+        history,
+        had_items=history.had_items or bool(gathered.items),
+        urls={url: known[url] for url in feed.urls if url in known},
+    )
+
+
+def _response(importing: Import, gathered: Gathered) -> Response:
+    return Response(
+        error_kinds=gathered.error_kinds,
+        is_outage=gathered.is_outage,
+        was_held=gathered.was_held,
+        max_age_s=gathered.max_age_s,
+        retry_after_s=gathered.retry_after_s,
+        is_explicit=importing.trigger != SCHEDULED,
+    )
+
+
+def _schedule_step(feed: Feed, following: NextFetch) -> dict[str, Any]:
+    """Return the change of the schedule, with what it was computed from; nothing without one."""
+    decided: dict[str, Any] = {"next_fetch_at": following.at, "next_fetch_reason": following.reason}
+    if following.is_disabled:
+        decided["enabled"] = False
+    changed = {name for name, value in decided.items() if value != getattr(feed, name)}
+    if not feed.enabled or not changed:
+        return {}
+    return {**decided, "seen": {name: getattr(feed, name) for name in COMPUTED_FROM}}
 
 
 def _next_validators(
@@ -56,30 +109,3 @@ def _next_validators(
         kept = {url: feed.validators.get(url) for url in feed.urls}
     known = {url: entry for url, entry in kept.items() if entry is not None}
     return known | gathered.validators
-
-
-def _history(feed: Feed, gathered: Gathered | None, now: datetime) -> dict[str, Any]:
-    history = dict(feed.history)
-    history.pop("retry_after_until", None)
-    if gathered is not None:
-        if gathered.items:
-            history["had_items"] = True
-        if gathered.retry_after_s is not None:
-            history["retry_after_until"] = now + timedelta(seconds=gathered.retry_after_s)
-    return history
-
-
-def _next_fetch(importing: Import, feed: Feed, now: datetime, *, failures: int) -> dict[str, Any]:
-    """Return time and reason of the next fetch; an explicit start does not move the schedule."""
-    if importing.trigger != SCHEDULED:
-        return {}
-    regular = next_regular_fetch(feed.interval_s, feed.cron, now)
-    if regular is None:
-        return {"next_fetch_at": None, "next_fetch_reason": "not scheduled"}
-    if failures == 0:
-        return {"next_fetch_at": regular, "next_fetch_reason": "regular schedule"}
-    delay = min(MAX_BACKOFF, (regular - now) * 2 ** min(failures - 1, 10))
-    return {
-        "next_fetch_at": now + delay,
-        "next_fetch_reason": f"backing off after {failures} failures in a row",
-    }

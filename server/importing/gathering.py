@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 
+from server.feeds.history import FeedHistory, UrlHistory
 from server.fetching.addresses import mask_url
+from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
 from server.importing.identity import identify
 from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
@@ -27,7 +29,9 @@ class Gathered:
     """What an import found.
 
     ``validators`` holds those of the URLs that answered with a whole document, ``fetches`` what is
-    shown of each URL. ``error`` says why nothing at all could be had.
+    shown of each URL, ``learnt`` what is to be remembered of each URL that answered. ``error`` says
+    why nothing at all could be had, ``error_kinds`` then names all that went wrong; ``is_outage``:
+    because this server is cut off. ``was_held``: because every host asked not to be asked.
     """
 
     items: list[FeedItem] = field(default_factory=list)
@@ -36,9 +40,13 @@ class Gathered:
     validators: dict[str, StoredValidators] = field(default_factory=dict)
     fetches: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    learnt: dict[str, UrlHistory] = field(default_factory=dict)
     retry_after_s: float | None = None
-    ttl_s: float | None = None
+    max_age_s: float | None = None
     error: FetchError | ParseError | None = None
+    error_kinds: frozenset[str] = frozenset()
+    is_outage: bool = False
+    was_held: bool = False
 
     @property
     def is_not_modified(self) -> bool:
@@ -58,10 +66,17 @@ class Gatherer:
     """Fetches and parses. Safe for threads."""
 
     def __init__(
-        self, *, stores: Stores, fetcher: Fetcher, parser: ParserPool, clock: Clock
+        self,
+        *,
+        stores: Stores,
+        fetcher: Fetcher,
+        egress: Egress,
+        parser: ParserPool,
+        clock: Clock,
     ) -> None:
         self._stores = stores
         self._fetcher = fetcher
+        self._egress = egress
         self._parser = parser
         self._clock = clock
 
@@ -95,23 +110,33 @@ class Gatherer:
         gathered.fetches.append(shown)
         try:
             self._check_retry_after(url, feed)
-            fetched = self._fetcher.fetch(
-                url,
-                validators=None if importing.force else _to_send(feed.validators.get(url)),
-                headers=feed.headers,
-            )
+            fetched = self._fetch(url, importing, feed)
             shown |= {"http_status": fetched.http_status, "not_modified": fetched.not_modified}
+            gathered.max_age_s = _longest(gathered.max_age_s, fetched.cache_max_age_s)
             if not fetched.not_modified:
                 self._parse(url, fetched, gathered, answers)
-            elif fetched.http_status != HTTPStatus.NOT_MODIFIED:
+            else:
+                gathered.learnt[url] = FeedHistory.read(feed.history).urls.get(url, UrlHistory())
+            if fetched.not_modified and fetched.http_status != HTTPStatus.NOT_MODIFIED:
                 # The same body under other validators: send the latest ones from now on.
                 gathered.validators[url] = _to_store(fetched.validators)
+            _note_move(url, fetched.permanent_url, gathered)
         except (FetchError, ParseError) as exc:
             if isinstance(exc, FetchError):
                 shown["http_status"] = exc.http_status
                 gathered.retry_after_s = _longest(gathered.retry_after_s, exc.retry_after_s)
             shown["error"] = f"{exc.kind}: {exc}"
             answers.errors.append(exc)
+
+    def _fetch(self, url: str, importing: Import, feed: Feed) -> FetchedFeed:
+        validators = None if importing.force else _to_send(feed.validators.get(url))
+        try:
+            fetched = self._fetcher.fetch(url, validators=validators, headers=feed.headers)
+        except FetchError as exc:
+            self._egress.note_end(url, exc)
+            raise
+        self._egress.note_end(url, None)
+        return fetched
 
     def _check_retry_after(self, url: str, feed: Feed) -> None:
         """Refuse to ask a host again before the time that it named."""
@@ -132,6 +157,7 @@ class Gatherer:
             now=self._clock.now(),
         )
         answers.parsed.append((url, parsed))
+        gathered.learnt[url] = UrlHistory(parsed.ttl_s, parsed.skip_hours, parsed.skip_days)
         if parsed.is_whole:
             gathered.validators[url] = _to_store(fetched.validators)
 
@@ -174,11 +200,11 @@ class Gatherer:
                 if fetch["error"] is not None
             ]
             return
-        nothing = ParseError("no_url", "the feed has no URL to fetch")
-        gathered.error = next(
-            (error for error in answers.errors if error.retryable),
-            answers.errors[0] if answers.errors else nothing,
-        )
+        errors = answers.errors or [ParseError("no_url", "the feed has no URL to fetch")]
+        gathered.error = next((error for error in errors if error.retryable), errors[0])
+        gathered.error_kinds = frozenset(error.kind for error in errors)
+        gathered.is_outage = gathered.error_kinds <= UNREACHABLE and self._egress.is_out()
+        gathered.was_held = all(_is_unasked(error) for error in errors)
 
     def _merge(self, source: str, feed: Feed, answers: _Answers, gathered: Gathered) -> None:
         known = self._stores.sources.read_colliding_guids(source)
@@ -192,10 +218,26 @@ class Gatherer:
             gathered.warnings += parsed.warnings
             # The entry in which a damaged document breaks off was not fetched; the next one may be.
             gathered.rejected += [entry for entry in parsed.rejected if not entry.is_cut]
-            gathered.ttl_s = _longest(gathered.ttl_s, parsed.ttl_s)
             if not parsed.entries and not parsed.rejected and feed.history.get("had_items"):
                 gathered.warnings.append("the feed listed items before and now lists none")
                 gathered.validators.pop(url, None)
+
+
+def _note_move(url: str, permanent_url: str | None, gathered: Gathered) -> None:
+    """Tell people of a permanent redirect: it is followed each time, and never adopted silently."""
+    moved_to = mask_url(permanent_url) if permanent_url is not None else None
+    gathered.learnt[url] = replace(gathered.learnt[url], moved_to=moved_to)
+    if moved_to is not None:
+        gathered.warnings.append(
+            f"{mask_url(url)}: moved permanently to {moved_to}; change the feed's url"
+        )
+
+
+def _is_unasked(error: FetchError | ParseError) -> bool:
+    """Tell whether a host was not asked at all, because its Retry-After runs."""
+    return (
+        isinstance(error, FetchError) and error.kind == "rate_limited" and error.http_status is None
+    )
 
 
 def _to_send(stored: StoredValidators | None) -> Validators | None:

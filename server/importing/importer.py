@@ -21,13 +21,14 @@ from typing import Any
 
 import orjson
 
+from server.feeds.moments import Random
 from server.importing.comparing import Candidate, Compared, compare
 from server.importing.enqueueing import Enqueuer
 from server.importing.feed_step import failed_feed_step, imported_feed_step
 from server.importing.gathering import Gathered, Gatherer
 from shared.clock import Clock
 from shared.dead_jobs import dead_job
-from shared.errors import FetchError, ItemError, ParseError
+from shared.errors import DoomedJob, FetchError, ItemError, ParseError
 from shared.logs import get_logger
 from shared.models import FeedItem, content_hash, encode_json, job_data, make_guid, make_item_id
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob
@@ -76,6 +77,7 @@ class Importer:
         dead_letter_queue: JobQueue,
         note_busy: Callable[[str], None],
         clock: Clock,
+        random: Random,
         max_item_bytes: int,
     ) -> None:
         self._stores = stores
@@ -84,6 +86,7 @@ class Importer:
         self._dead_letter_queue = dead_letter_queue
         self._note_busy = note_busy
         self._clock = clock
+        self._random = random
         self._max_item_bytes = max_item_bytes
 
     def run_job(self, job: ClaimedJob) -> dict[str, Any]:
@@ -130,7 +133,9 @@ class Importer:
             "fetches": gathered.fetches,
         }
         if feed is not None:
-            outcome["feed_step"] = failed_feed_step(importing, feed, reason, gathered, now)
+            outcome["feed_step"] = failed_feed_step(
+                importing, feed, reason, gathered, now, self._random
+            )
         if self._stores.imports.fail(importing.import_id, revision, outcome):
             log.warning(
                 "import_failed",
@@ -139,6 +144,22 @@ class Importer:
                 error=reason,
             )
         self._finish_feed(importing.import_id)
+
+    def give_up(self, job: ClaimedJob, error: BaseException) -> None:
+        """Fail the import of a job that failed by an error of ours, so that its feed goes on.
+
+        Else the import would stay ``fetching``, and its publisher be asked again and again. Errors
+        of stores pass, and a job that died with its servers is not to blame: those begin anew.
+        """
+        if isinstance(error, DoomedJob) or getattr(error, "retryable", False):
+            return
+        importing = self._stores.imports.get(orjson.loads(job.raw_data)["import_id"])
+        if importing is None or importing.state not in BEFORE_COMMIT:
+            return
+        ours = ParseError("internal", f"an error of Feedmill's own, please report it: {error!r}")
+        feed = self._stores.feeds.get(importing.source)
+        gathered = Gathered(error=ours, error_kinds=frozenset({ours.kind}))
+        self.fail(importing, importing.revision, ours, feed, gathered)
 
     def _begin(self, import_id: str) -> Run | None:
         """Mark the import, draw its revision and store it; None when this run is out."""
@@ -276,7 +297,7 @@ class Importer:
             "queue": self._enqueuer.choose_queue(run.importing, journaled),
             "fetches": gathered.fetches,
             "warnings": gathered.warnings,
-            "feed_step": imported_feed_step(run.importing, run.feed, gathered, now),
+            "feed_step": imported_feed_step(run.importing, run.feed, gathered, now, self._random),
         }
 
     def _finish_feed(self, import_id: str) -> None:

@@ -13,6 +13,9 @@ from shared.store.database import Database, Document, map_error, mapped_errors
 from shared.store.imports import Import
 from shared.store.pages import Page, find_page
 
+# What an import must not set when somebody gave the feed another schedule meanwhile.
+SCHEDULE_FIELDS = frozenset({"next_fetch_at", "next_fetch_reason", "enabled"})
+
 
 @dataclass(frozen=True, slots=True)
 class StoredValidators:
@@ -34,7 +37,7 @@ class Feed:
 
     ``running_import`` names the import that is queued or fetching; a feed can be claimed only
     while it is empty. ``validators`` has one entry a URL that has any. ``history`` is what the
-    schedule needs to know of earlier fetches.
+    schedule needs to know of earlier fetches, see ``server/feeds/history.py``.
     """
 
     source: str
@@ -143,18 +146,22 @@ class FeedStore:
     def finish(self, ended: Import) -> bool:
         """Take over from an import's document what it says about its feed; frees the feed.
 
-        Only while the feed still names the import; validators only while its URLs are still
-        those that were fetched. Safe to repeat. False: somebody did it before.
+        Only while the feed still names the import. What was learnt from its URLs is taken over
+        only while they are still those that were fetched; the next fetch only while the feed's
+        schedule is still the one that it was computed from (``seen`` in the step): who changed that
+        meanwhile has set a next fetch of his own. Safe to repeat. False: somebody did it before.
         """
         step = dict(ended.feed_step)
-        validators = step.pop("validators", None)
-        changes = {**step, "running_import": None, "last_import": ended.import_id}
+        seen = step.pop("seen", {})
+        learnt = {name: value for name, value in step.items() if name not in SCHEDULE_FIELDS}
+        freed = {"running_import": None, "last_import": ended.import_id}
         mine: Document = {"_id": ended.source, "running_import": ended.import_id}
-        if validators is not None and self._update(
-            {**mine, "urls": ended.urls}, {"$set": {**changes, "validators": validators}}
-        ):
-            return True
-        return self._update(mine, {"$set": changes})
+        fetched = {**mine, "urls": ended.urls}
+        return (
+            self._update({**fetched, **seen}, {"$set": {**step, **freed}})
+            or self._update(fetched, {"$set": {**learnt, **freed}})
+            or self._update(mine, {"$set": freed})
+        )
 
     def update(self, source: str, changes: Mapping[str, Any]) -> bool:
         """Set fields, named as in :class:`Feed`; False when there is no such feed."""
