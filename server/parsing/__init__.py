@@ -8,9 +8,11 @@ from datetime import datetime
 
 from server.parsing.decoding import decode_document
 from server.parsing.detection import cut_leading_noise, is_json
+from server.parsing.discovery import PAGE_KINDS, WebPageError, find_feeds
 from server.parsing.json_feed import parse_json_feed
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.xml_feed import parse_xml
+from shared.errors import ParseError
 
 __all__ = ["ParsedEntry", "ParsedFeed", "RejectedEntry", "parse_feed"]
 
@@ -25,13 +27,22 @@ def parse_feed(
     Damage costs the entries that it touches, as ``rejected`` and ``is_whole`` tell.
 
     Raises:
-        ParseError: the document is not a feed, or is refused; ``kind`` says which.
+        ParseError: the document is not a feed, or is refused; ``kind`` says which. Of a web page
+            that names feeds it is a ``WebPageError``.
     """
     text, warning = decode_document(body, content_type)
-    if is_json(text):
-        feed = parse_json_feed(text, url=url, now=now)
-    else:
-        feed = parse_xml(cut_leading_noise(text), url=url, now=now)
+    try:
+        feed = _parse_text(text, url=url, now=now)
+    except ParseError as exc:
+        if exc.kind in PAGE_KINDS and (feeds := find_feeds(text, url=url)):
+            raise WebPageError(feeds) from exc
+        raise
     if warning is None:
         return feed
     return dataclasses.replace(feed, warnings=(warning, *feed.warnings))
+
+
+def _parse_text(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
+    if is_json(text):
+        return parse_json_feed(text, url=url, now=now)
+    return parse_xml(cut_leading_noise(text), url=url, now=now)

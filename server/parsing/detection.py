@@ -10,7 +10,8 @@ _CHALLENGE_WORDS = (
     "incapsula incident",
     "cf-chl-",
     "cf_chl_",
-    "challenge-platform",
+    # Not "/scripts/jsd/", which Cloudflare puts into ordinary pages.
+    "challenge-platform/h/",
     "just a moment...",
     "attention required! | cloudflare",
     "ddos-guard",
@@ -23,7 +24,7 @@ _CHALLENGE_WORDS = (
     "checking your browser",
 )
 _HTML = re.compile(
-    r"<!doctype\s+html|<html\b|\A\s*<(?:head|body|title|script|meta|div|p|h1|center)\b"
+    r"<!doctype\s+html|<html\b|\A\s*<(?:head|body|title|script|meta|link|style|div|p|h[1-6]|table|center)\b"
 )
 _ROOT = re.compile(r"<(?:[\w.-]+:)?(?:rss|feed|rdf|channel)\b", re.IGNORECASE)
 _HEAD_LENGTH = 4096

@@ -13,15 +13,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast
 
+from server.parsing.discovery import WebPageError
 from server.parsing.frames import read_frame, write_frame
-from server.parsing.parsed import ParsedFeed
+from server.parsing.parsed import ParsedFeed, Refusal
 from shared.errors import ParseError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_S = 2.0
 
-# The feed or the kind and reason of its refusal, and whether the process ends after this answer.
-Answer = tuple[ParsedFeed | tuple[str, str], bool]
+# The feed or its refusal, and whether the process ends after this answer.
+Answer = tuple[ParsedFeed | Refusal, bool]
 
 
 class ParserPool:
@@ -66,7 +67,9 @@ class ParserPool:
                 self._empty(place)
         if isinstance(outcome, ParsedFeed):
             return outcome
-        raise ParseError(*outcome)
+        if outcome.feeds:
+            raise WebPageError(outcome.feeds)
+        raise ParseError(outcome.kind, outcome.reason)
 
     @contextlib.contextmanager
     def _leased_place(self) -> "Iterator[_Place]":
@@ -165,7 +168,7 @@ class _ParserProcess:
             start_new_session=True,
         )
 
-    def ask(self, request: bytes, *, timeout_s: float) -> tuple[ParsedFeed | tuple[str, str], bool]:
+    def ask(self, request: bytes, *, timeout_s: float) -> Answer:
         """Return the answer to one request.
 
         Raises:

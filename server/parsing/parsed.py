@@ -1,4 +1,4 @@
-"""What parsing gives: a feed, its entries, and the ones that could not be read."""
+"""What parsing gives: a feed, its entries, and the ones that could not be read; or a refusal."""
 
 from dataclasses import dataclass
 
@@ -38,6 +38,24 @@ class RejectedEntry:
     is_cut: bool = False
     title: str | None = None
     link: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFeed:
+    """A feed that a web page names; ``type`` is the media type that the page gives it."""
+
+    url: str
+    title: str | None
+    type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a document is not a feed that can be read, and the feeds that it names instead."""
+
+    kind: str
+    reason: str
+    feeds: tuple[NamedFeed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,9 @@ import sys
 import threading
 
 from server.parsing import ParsedFeed, parse_feed
+from server.parsing.discovery import WebPageError
 from server.parsing.frames import read_frame, write_frame
+from server.parsing.parsed import Refusal
 from shared.errors import ParseError
 
 # A process that grew beyond this answers and makes way for a small one.
@@ -55,17 +57,19 @@ def _read_requests(requests: "queue.SimpleQueue[bytes]") -> None:
     os._exit(0)
 
 
-def _parse(request: bytes) -> ParsedFeed | tuple[str, str]:
-    """Return the feed, or the kind and reason of its refusal."""
+def _parse(request: bytes) -> ParsedFeed | Refusal:
+    """Return the feed, or why it is refused."""
     try:
         body, content_type, url, now = pickle.loads(request)
         return parse_feed(body, content_type=content_type, url=url, now=now)
+    except WebPageError as exc:
+        return Refusal(exc.kind, str(exc), exc.feeds)
     except ParseError as exc:
-        return exc.kind, str(exc)
+        return Refusal(exc.kind, str(exc))
     except MemoryError:
-        return "limits", "the document takes too much memory"
+        return Refusal("limits", "the document takes too much memory")
     except RecursionError:
-        return "refused", "elements are nested too deep"
+        return Refusal("refused", "elements are nested too deep")
 
 
 def _limit_memory(memory_bytes: int) -> None:
