@@ -2,12 +2,14 @@
 
 import threading
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from random import random as draw_random
 
 import orjson
 
 from server.feeds.claims import FeedClaims
+from server.feeds.discovering import FeedDiscoverer
 from server.feeds.moments import Random
 from server.feeds.scheduler import Scheduler
 from server.feeds.service import FeedService
@@ -134,12 +136,8 @@ class ServerProcess:
             target=self._auditor.run, args=(self._stop,), name="auditor", daemon=True
         )
         item_queues = [light, heavy]
-        feeds = FeedService(
-            stores,
-            fetches,
-            clock,
-            lambda url: check_url(url, allow_private=settings.fetch_allow_private),
-        )
+        check = partial(check_url, allow_private=settings.fetch_allow_private)
+        feeds = FeedService(stores, fetches, clock, check)
         self._limited_queues = item_queues
         self._rate_limit = rate_limit(settings)
         self.services = Services(
@@ -152,6 +150,9 @@ class ServerProcess:
             fetch_queue=fetches,
             starter=ImportStarter(stores, self._claims, feeds, clock),
             feeds=feeds,
+            discoverer=FeedDiscoverer(
+                fetcher=self._fetcher, parser=self._parser, check_url=check, clock=clock
+            ),
             replayer=Replayer(stores=stores, enqueuer=enqueuer, clock=clock),
             remover=Remover(
                 stores=stores,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from server.feeds.discovering import FeedDiscoverer
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
 from shared.clock import Clock
@@ -64,6 +65,7 @@ class Services:
     fetch_queue: JobQueue
     starter: ImportStarter
     feeds: FeedService
+    discoverer: FeedDiscoverer
     replayer: ReplaysDeadLetters
     remover: Removes
 

@@ -20,7 +20,8 @@
     ├── ServiceError                  the running service refused a call, or does not answer
     ├── NotFoundError                 a name that nothing has (HTTP 404)
     ├── ConflictError                 a state that does not allow it (HTTP 409)
-    └── InvalidRequestError           a value that cannot be accepted (HTTP 422)
+    ├── InvalidRequestError           a value that cannot be accepted (HTTP 422)
+    └── BusyError                     too much of it at once (HTTP 503, retryable)
 
 A driver's exceptions are mapped where the driver is used (``shared/queue``, ``shared/store``,
 ``server/fetcher``) and do not leave it; the original is chained with ``raise … from``.
@@ -172,3 +173,9 @@ class ConflictError(FeedmillError):
 
 class InvalidRequestError(FeedmillError):
     """A value in a request cannot be accepted."""
+
+
+class BusyError(FeedmillError):
+    """As much of this as may be done at a time is being done already."""
+
+    retryable = True

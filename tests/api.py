@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -13,10 +14,13 @@ from starlette.testclient import TestClient
 
 from server.api.app import create_app
 from server.feeds.claims import FeedClaims
+from server.feeds.discovering import FeedDiscoverer
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
 from server.fetching.addresses import check_url
+from server.fetching.fetcher import Fetcher
 from server.importing.remover import Remover
+from server.parsing.isolation import ParserPool
 from server.services import Services
 from shared.queue import JobQueue, RedisConnection
 from shared.settings import Settings
@@ -68,8 +72,28 @@ def make_settings(**values: Any) -> Settings:
     return Settings(_env_file=None, **(defaults | values))  # type: ignore[call-arg]
 
 
+@contextmanager
+def open_discoverer(clock: FakeClock, settings: Settings) -> Iterator[FeedDiscoverer]:
+    """Give a discoverer that really fetches and parses."""
+    allow_private = settings.fetch_allow_private
+    fetcher = Fetcher(
+        allow_private=allow_private,
+        timeout_s=settings.fetch_timeout_s,
+        max_bytes=settings.fetch_max_bytes,
+        user_agent="Feedmill/test",
+        clock=clock,
+    )
+    check = partial(check_url, allow_private=allow_private)
+    with closing(fetcher), ParserPool(1) as parser:
+        yield FeedDiscoverer(fetcher=fetcher, parser=parser, check_url=check, clock=clock)
+
+
 def make_services(
-    redis: RedisConnection, stores: Stores, clock: FakeClock, settings: Settings
+    redis: RedisConnection,
+    stores: Stores,
+    clock: FakeClock,
+    settings: Settings,
+    discoverer: FeedDiscoverer,
 ) -> tuple[Services, FeedClaims, RecordingReplayer]:
     """Return services on these stores; only the replayer is a stand-in."""
 
@@ -91,6 +115,7 @@ def make_services(
         fetch_queue=fetch_queue,
         starter=ImportStarter(stores, claims, feeds, clock),
         feeds=feeds,
+        discoverer=discoverer,
         replayer=replayer,
         remover=Remover(
             stores=stores,
@@ -106,11 +131,12 @@ def make_services(
 @contextmanager
 def open_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterator[Api]:
     """Run an application for the time of a test."""
-    clock = FakeClock()
-    services, claims, replayer = make_services(redis, stores, clock, make_settings(**settings))
-    app = create_app(services)
-    with TestClient(app, raise_server_exceptions=False) as client:
-        yield Api(client, services, claims, clock, replayer)
+    clock, made = FakeClock(), make_settings(**settings)
+    with open_discoverer(clock, made) as discoverer:
+        services, claims, replayer = make_services(redis, stores, clock, made, discoverer)
+        app = create_app(services)
+        with TestClient(app, raise_server_exceptions=False) as client:
+            yield Api(client, services, claims, clock, replayer)
 
 
 @dataclass
@@ -127,8 +153,13 @@ class ServedApi:
 @contextmanager
 def serve_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterator[ServedApi]:
     """Serve an application on loopback for the time of a test."""
-    clock = FakeClock()
-    services, _, _ = make_services(redis, stores, clock, make_settings(**settings))
+    clock, made = FakeClock(), make_settings(**settings)
+    with open_discoverer(clock, made) as discoverer:
+        services, _, _ = make_services(redis, stores, clock, made, discoverer)
+        yield from _serve(services, clock)
+
+
+def _serve(services: Services, clock: FakeClock) -> Iterator[ServedApi]:
     app = create_app(services)
     port = find_free_port()
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")

@@ -120,6 +120,21 @@ class FeedAnswer(BaseModel):
     error: str | None
 
 
+class NamedFeedAnswer(BaseModel):
+    """A feed that a page names, or the one that was asked for."""
+
+    url: str
+    title: str | None
+    type: str | None = Field(description="media type, as the page says")
+
+
+class DiscoveryAnswer(BaseModel):
+    """What an address leads to: itself when `is_feed`, else the feeds that its page names."""
+
+    feeds: list[NamedFeedAnswer]
+    is_feed: bool
+
+
 class Enclosure(BaseModel):
     """A file that belongs to an item."""
 

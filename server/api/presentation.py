@@ -10,12 +10,15 @@ from server.api.answers import (
     Counts,
     DeadLetterAnswer,
     DeathAnswer,
+    DiscoveryAnswer,
     FeedAnswer,
     FetchAnswer,
     ImportAnswer,
     JobAnswer,
+    NamedFeedAnswer,
     StartedImport,
 )
+from server.feeds.discovering import Discovery
 from server.fetching.addresses import mask_url
 from server.importing.counts import live_counts
 from shared.clock import datetime_from_ms
@@ -77,6 +80,19 @@ def show_feed(feed: Feed) -> FeedAnswer:
         consecutive_failures=feed.consecutive_failures,
         error=show_text(feed.error) if feed.error else None,
     )
+
+
+def show_discovery(discovery: Discovery) -> DiscoveryAnswer:
+    """Return what was found behind an address."""
+    feeds = [
+        NamedFeedAnswer(
+            url=mask_url(printable(found.url)),
+            title=show_text(found.title) if found.title else None,
+            type=printable(found.type) if found.type else None,
+        )
+        for found in discovery.feeds
+    ]
+    return DiscoveryAnswer(feeds=feeds, is_feed=discovery.is_feed)
 
 
 def show_item(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,14 @@ from starlette.responses import Response
 from server.api.answers import Problem
 from server.api.presentation import show_text
 from shared.errors import (
+    BusyError,
     ConflictError,
     FeedmillError,
+    FetchError,
     InvalidJobId,
     InvalidRequestError,
     NotFoundError,
+    ParseError,
     QueueUnavailable,
     StoreUnavailable,
 )
@@ -34,6 +37,8 @@ _STATUS_OF_ERROR: Mapping[type[FeedmillError], int] = {
     InvalidRequestError: 422,
     InvalidJobId: 422,
 }
+# Of an address that was asked for, in a call that waits for it; all other kinds are 502.
+_STATUS_OF_KIND = {"refused_address": 422, "bad_url": 422, "timeout": 504}
 _BODY_NOT_READ = "the body cannot be read: JSON is accepted, not nested deeper than 100"
 
 
@@ -76,6 +81,9 @@ def install_problem_handlers(app: FastAPI, routes: Sequence[APIRoute]) -> None:
     app.add_exception_handler(ValidationError, _answer_validation_error)
     for error in _STATUS_OF_ERROR:
         app.add_exception_handler(error, _answer_own_error)
+    app.add_exception_handler(FetchError, _answer_fetch_error)
+    app.add_exception_handler(ParseError, _answer_fetch_error)
+    app.add_exception_handler(BusyError, _answer_busy)
     app.add_exception_handler(StoreUnavailable, _answer_unavailable)
     app.add_exception_handler(QueueUnavailable, _answer_unavailable)
 
@@ -126,6 +134,17 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
 
 async def _answer_own_error(request: Request, error: Exception) -> Response:
     return ProblemResponse(_STATUS_OF_ERROR[type(error)], show_text(str(error)))  # type: ignore[index]
+
+
+async def _answer_fetch_error(request: Request, error: Exception) -> Response:
+    """Answer what came of an address that the request named; ``kind`` is the error's own word."""
+    assert isinstance(error, FetchError | ParseError)
+    status = _STATUS_OF_KIND.get(error.kind, 502)
+    return ProblemResponse(status, show_text(f"{error.kind}: {error}"), kind=error.kind)
+
+
+async def _answer_busy(request: Request, error: Exception) -> Response:
+    return ProblemResponse(503, show_text(str(error)), {"Retry-After": str(RETRY_AFTER_S)})
 
 
 async def _answer_unavailable(request: Request, error: Exception) -> Response:

@@ -161,6 +161,12 @@ class NewFeedRequest(FeedFields):
         return self
 
 
+class DiscoverRequest(RequestBody):
+    """An address to look at: a feed's, or that of a page that names feeds."""
+
+    url: Url
+
+
 class FeedChangeRequest(FeedFields):
     """What to change of a feed; fields left out stay."""
 

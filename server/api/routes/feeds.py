@@ -5,11 +5,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response
 
-from server.api.answers import FeedAnswer, Listing
-from server.api.parts import Parts, read_body
-from server.api.presentation import show_feed
+from server.api.answers import DiscoveryAnswer, FeedAnswer, Listing
+from server.api.parts import Parts, count_start, read_body
+from server.api.presentation import show_discovery, show_feed
 from server.api.problems import describe_problems
-from server.api.request_models import FeedChangeRequest, ListQuery, NewFeedRequest
+from server.api.request_models import (
+    DiscoverRequest,
+    FeedChangeRequest,
+    ListQuery,
+    NewFeedRequest,
+)
 from server.feeds.opml import OPML_TYPE, OpmlReport, import_outlines, read_opml, write_opml
 
 router = APIRouter(tags=["feeds"])
@@ -70,6 +75,21 @@ def import_opml(parts: Parts, body: Annotated[bytes, Depends(read_body)]) -> Opm
     """Add the feeds of an OPML document; those that exist already are skipped."""
     services = parts.services
     return import_outlines(read_opml(body), services.feeds, services.settings.fetch_interval_s)
+
+
+@router.post(
+    "/feeds/discover",
+    responses=describe_problems(413, 415, 429, 502, 504),
+    dependencies=[Depends(count_start)],
+)
+def discover_feeds(parts: Parts, wanted: DiscoverRequest) -> DiscoveryAnswer:
+    """Fetch an address and tell which feeds it leads to: itself, or those that its page names.
+
+    Nothing is stored; counts as a call that starts work. 422: the address may not be fetched.
+    502: it could not be fetched, or is neither a feed nor a web page; 504: that took too long.
+    `kind` then says what happened, in one word.
+    """
+    return show_discovery(parts.services.discoverer.discover(wanted.url))
 
 
 @router.get("/feeds/{source}", responses=describe_problems(404), response_model_exclude_unset=True)

@@ -1,0 +1,91 @@
+"""Finding the feeds behind an address that somebody typed. Nothing is stored."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server.fetching.fetcher import FetchedFeed, Fetcher
+from server.parsing import ParsedFeed
+from server.parsing.discovery import WebPageError
+from server.parsing.isolation import ParserPool
+from server.parsing.parsed import NamedFeed
+from shared.clock import Clock
+from shared.errors import BusyError, ParseError
+
+# Each holds one of the threads that serve requests, for as long as a fetch may take.
+MAX_DISCOVERIES = 4
+
+_MEDIA_TYPES = {
+    "rss": "application/rss+xml",
+    "atom": "application/atom+xml",
+    "rdf": "application/rdf+xml",
+    "json_feed": "application/feed+json",
+}
+_OTHER_MEDIA_TYPE = "application/xml"
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What an address leads to: itself if ``is_feed``, else the feeds that its page names."""
+
+    feeds: tuple[NamedFeed, ...]
+    is_feed: bool
+
+
+class FeedDiscoverer:
+    """Looks behind addresses, with the fetcher and the parser of imports. Safe for threads.
+
+    ``check_url`` refuses an address that may not be fetched, with InvalidRequestError.
+    """
+
+    def __init__(
+        self,
+        *,
+        fetcher: Fetcher,
+        parser: ParserPool,
+        check_url: Callable[[str], str],
+        clock: Clock,
+    ) -> None:
+        self._fetcher = fetcher
+        self._parser = parser
+        self._check_url = check_url
+        self._clock = clock
+        self._room = threading.BoundedSemaphore(MAX_DISCOVERIES)
+
+    def discover(self, url: str) -> Discovery:
+        """Fetch an address once and return what it leads to; a page may name no feeds at all.
+
+        Raises:
+            InvalidRequestError: the address may not be fetched.
+            BusyError: too many are being looked at.
+            FetchError: it could not be fetched.
+            ParseError: what was fetched is neither a feed nor a web page.
+        """
+        checked = self._check_url(url)
+        if not self._room.acquire(blocking=False):
+            raise BusyError(f"{MAX_DISCOVERIES} addresses are being looked at already; try again")
+        try:
+            return self._look_at(checked)
+        finally:
+            self._room.release()
+
+    def _look_at(self, url: str) -> Discovery:
+        fetched = self._fetcher.fetch(url)
+        try:
+            parsed = self._parse(fetched)
+        except WebPageError as page:
+            return Discovery(page.feeds, is_feed=False)
+        except ParseError as exc:
+            if exc.kind != "html":
+                raise
+            return Discovery((), is_feed=False)
+        media_type = _MEDIA_TYPES.get(parsed.format, _OTHER_MEDIA_TYPE)
+        return Discovery((NamedFeed(url, parsed.title, media_type),), is_feed=True)
+
+    def _parse(self, fetched: FetchedFeed) -> ParsedFeed:
+        return self._parser.parse(
+            fetched.body,
+            content_type=fetched.content_type,
+            url=fetched.final_url,
+            now=self._clock.now(),
+        )
