@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from server.feeds.service import MAX_URLS
 from shared.models import MAX_SOURCE_LENGTH, is_source
 from shared.queue import JobState
 from shared.store import ImportState
 
 MAX_LIMIT = 500
-MAX_URLS = 100
 MAX_IDS = 10_000
 MAX_YEAR_S = 31_536_000
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")

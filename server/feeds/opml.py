@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
@@ -16,17 +15,24 @@ OPML_TYPE = "text/x-opml"
 MAX_DEPTH = 20
 MAX_OUTLINES = 50_000
 MAX_SHOWN_URL = 200
+MAX_INTERVAL_S = 31_536_000
 _PAGE = 500
 # Attributes of our own, which other readers leave alone.
 _NAMESPACE = "https://feedmill.example/opml"
 _PREFIX = "feedmill:"
+# What an entry's ``type`` says when it is a feed and no folder.
+_FEED_TYPES = frozenset({"rss", "atom", "rdf", "feed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """One entry that names a feed; ``own`` are our own attributes, without their prefix."""
+    """One entry that is a feed; ``own`` are our own attributes, without their prefix.
+
+    ``url`` is empty in an entry that says it is a feed and names no address.
+    """
 
     url: str
+    title: str = ""
     own: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -48,7 +54,7 @@ class OpmlReport:
 
 
 def read_opml(document: bytes) -> list[Outline]:
-    """Return the entries that name a feed, in order, out of whatever folders.
+    """Return the entries that are feeds, in order, out of whatever folders.
 
     Raises:
         InvalidRequestError: not OPML; or it declares entities, is nested deeper than 20, or has
@@ -69,17 +75,18 @@ def import_outlines(
 ) -> OpmlReport:
     """Add the feeds that are missing; those that exist, by URL or by source, are skipped.
 
-    Safe to repeat: a feed is added as a whole or not at all.
+    Entries with the same source of ours are one feed with several URLs. Safe to repeat: a feed
+    is added as a whole or not at all.
     """
     report = OpmlReport()
-    for urls, own in _group_by_feed(outlines):
+    for outline, urls in _group_by_feed(outlines):
         try:
-            feeds.add(urls, **_read_settings(own, default_interval_s))
+            _add_feed(outline, urls, feeds, default_interval_s)
             report.added += 1
         except ConflictError:
             report.skipped += 1
         except InvalidRequestError as exc:
-            shown = mask_url(urls[0])[:MAX_SHOWN_URL]
+            shown = mask_url(outline.url)[:MAX_SHOWN_URL]
             report.invalid.append(InvalidOutline(url=shown, error=str(exc)))
     return report
 
@@ -125,13 +132,14 @@ class _OutlineReader:
             raise InvalidRequestError(f"the document has more than {MAX_OUTLINES} outlines")
         by_name = {name.lower(): value for name, value in attributes.items()}
         url = by_name.get("xmlurl", "").strip()
-        if url:
+        if url or by_name.get("type", "").strip().lower() in _FEED_TYPES:
             own = {
                 name.removeprefix(_PREFIX): value
                 for name, value in by_name.items()
                 if name.startswith(_PREFIX)
             }
-            self.outlines.append(Outline(url, own))
+            title = by_name.get("text") or by_name.get("title") or ""
+            self.outlines.append(Outline(url, title, own))
 
     def _end(self, _name: str) -> None:
         self._depth -= 1
@@ -140,25 +148,53 @@ class _OutlineReader:
         raise InvalidRequestError("the document declares entities, which is refused")
 
 
-def _group_by_feed(outlines: list[Outline]) -> Iterator[tuple[list[str], Mapping[str, str]]]:
-    """Yield URLs and attributes of each feed: neighbours of one source are one feed."""
-    numbered = enumerate(outlines)
-    by_feed = groupby(numbered, key=lambda pair: pair[1].own.get("source") or pair[0])
-    for _, group in by_feed:
-        members = [outline for _, outline in group]
-        yield list(dict.fromkeys(outline.url for outline in members)), members[0].own
+def _group_by_feed(outlines: list[Outline]) -> list[tuple[Outline, list[str]]]:
+    """Return each feed's first entry and its URLs; an editor may have moved entries about."""
+    by_feed: dict[str | int, list[Outline]] = {}
+    for number, outline in enumerate(outlines):
+        by_feed.setdefault(outline.own.get("source") or number, []).append(outline)
+    return [
+        (members[0], list(dict.fromkeys(outline.url for outline in members)))
+        for members in by_feed.values()
+    ]
+
+
+def _add_feed(
+    outline: Outline, urls: list[str], feeds: FeedService, default_interval_s: int
+) -> None:
+    if "" in urls:
+        raise InvalidRequestError(f"entry {outline.title[:MAX_SHOWN_URL]!r} has no xmlUrl")
+    source = outline.own.get("source")
+    if source is not None and feeds.exists(source):
+        # Asked first: what an export masked could not be added, and need not be.
+        raise ConflictError(f"source {source!r} is taken")
+    feeds.add(urls, source=source, **_read_settings(outline.own, default_interval_s))
 
 
 def _read_settings(own: Mapping[str, str], default_interval_s: int) -> dict[str, Any]:
     if "source" not in own:
         return {"interval_s": default_interval_s}
-    interval = own.get("interval_s", "")
+    interval_s, cron, weight = own.get("interval_s"), own.get("cron"), own.get("weight")
+    if interval_s is not None and cron is not None:
+        raise InvalidRequestError("interval_s or cron, not both")
+    if weight not in (None, "light", "heavy"):
+        raise InvalidRequestError(f"weight {weight[:40]!r}: accepted are light and heavy")
     return {
-        "source": own["source"],
         "enabled": own.get("enabled") != "false",
-        "interval_s": max(1, int(interval)) if interval.isdecimal() else None,
-        "cron": own.get("cron"),
+        "interval_s": _read_interval_s(interval_s) if interval_s is not None else None,
+        "cron": cron,
+        "weight": weight,
     }
+
+
+def _read_interval_s(text: str) -> int:
+    # Checked as text first: a number may have any number of digits.
+    is_number = text.isascii() and text.isdecimal() and len(text) < 10
+    if not is_number or not 1 <= int(text) <= MAX_INTERVAL_S:
+        raise InvalidRequestError(
+            f"interval_s {text[:40]!r}: accepted are whole seconds, 1 to {MAX_INTERVAL_S}"
+        )
+    return int(text)
 
 
 def _outline_attributes(feed: Feed, url: str) -> dict[str, str]:
@@ -172,6 +208,8 @@ def _outline_attributes(feed: Feed, url: str) -> dict[str, str]:
         attributes[f"{_PREFIX}interval_s"] = str(feed.interval_s)
     if feed.cron is not None:
         attributes[f"{_PREFIX}cron"] = feed.cron
+    if feed.weight is not None:
+        attributes[f"{_PREFIX}weight"] = feed.weight
     if not feed.enabled:
         attributes[f"{_PREFIX}enabled"] = "false"
     return attributes

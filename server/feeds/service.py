@@ -7,12 +7,14 @@ from server.feeds.fetch_jobs import fetch_job_id
 from server.feeds.next_fetch import NOT_SCHEDULED
 from server.feeds.schedule import check_cron
 from server.feeds.source_names import make_hashed_source, make_source
+from server.fetching.addresses import MASK, is_masked
 from shared.clock import Clock
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
 from shared.models import is_source
 from shared.queue import JobQueue
 from shared.store import Feed, Stores
 
+MAX_URLS = 100
 DISABLED = "disabled"
 NEW_FEED = "new feed"
 SCHEDULE_CHANGED = "schedule changed"
@@ -50,6 +52,10 @@ class FeedService:
         if found is None:
             raise NotFoundError(f"there is no feed {source[:80]!r}")
         return found
+
+    def exists(self, source: str) -> bool:
+        """Tell whether a feed has this source."""
+        return self._stores.feeds.get(source) is not None
 
     def add(
         self,
@@ -208,6 +214,10 @@ class FeedService:
             raise ConflictError(f"feed {known.source!r} has this URL already")
 
     def _check_urls(self, urls: Sequence[str]) -> list[str]:
+        if len(urls) > MAX_URLS:
+            raise InvalidRequestError(f"a feed can have at most {MAX_URLS} URLs, not {len(urls)}")
+        if any(is_masked(url) for url in urls):
+            raise InvalidRequestError(f"URL holds {MASK} where a secret was: write the secret")
         checked = [self._check_url(url) for url in urls]
         if len(set(checked)) != len(checked):
             raise InvalidRequestError("urls must differ from one another")

@@ -102,6 +102,16 @@ def mask_url(url: str) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
 
 
+def is_masked(url: str) -> bool:
+    """Tell whether a URL was shown by :func:`mask_url`, so that something in it is missing."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    pairs = parts.query.split("&")
+    return parts.netloc.startswith(f"{MASK}@") or any(pair.endswith(f"={MASK}") for pair in pairs)
+
+
 def _split(url: str) -> SplitResult:
     if not url or len(url) > MAX_URL_LENGTH:
         raise InvalidRequestError(f"URL must have 1 to {MAX_URL_LENGTH} characters")

@@ -9,6 +9,7 @@ from tests.api import Api
 
 URL = "https://example.org/news.xml"
 NOW = "2026-11-01T12:00:00.000Z"
+BOTH = 'feedmill:source="a" feedmill:interval_s="60" feedmill:cron="* * * * *"'
 
 
 def add(api: Api, **fields: Any) -> dict[str, Any]:
@@ -94,6 +95,8 @@ def test_headers_and_credentials_are_never_shown(api: Api) -> None:
         {"url": URL, "intervall_s": 60},
         {"url": {"$gt": ""}},
         {"url": "https://example.org/\x00"},
+        {"url": "https://***@example.org/"},
+        {"url": "https://example.org/?token=***"},
         [],
         None,
     ],
@@ -200,14 +203,72 @@ def test_exported_opml_comes_back_whole(api: Api) -> None:
     add(api, cron="*/5 * * * *")
     api.post("/feeds", {"source": "board", "urls": [f"{URL}?a", f"{URL}?b"], "enabled": False})
     api.post("/feeds", {"source": "quiet", "url": f"{URL}?c", "interval_s": None})
+    api.post("/feeds", {"source": "big", "url": f"{URL}?d", "interval_s": 60, "weight": "heavy"})
     before = api.client.get("/feeds").json()["items"]
     exported = api.client.get("/feeds.opml").content
-    for source in ("news", "board", "quiet"):
+    for source in ("news", "board", "quiet", "big"):
         api.client.delete(f"/feeds/{source}")
-    assert post_opml(api, exported).json() == {"added": 3, "skipped": 0, "invalid": []}
+    assert post_opml(api, exported).json() == {"added": 4, "skipped": 0, "invalid": []}
     after = api.client.get("/feeds").json()["items"]
     assert sorted(after, key=str) == sorted(before, key=str)
-    assert post_opml(api, exported).json()["skipped"] == 3
+    assert post_opml(api, exported).json()["skipped"] == 4
+
+
+def test_opml_gathers_a_feeds_urls_wherever_an_editor_put_them(api: Api) -> None:
+    own = 'feedmill:source="board" feedmill:cron="0 6 * * *"'
+    body = f"""<outline text="x"><outline xmlUrl="{URL}?a" {own}/></outline>
+        <outline xmlUrl="https://a.example/"/><outline xmlUrl="{URL}?b" {own}/>
+        <outline xmlUrl="{URL}?a" {own}/>"""
+    document = f'<opml xmlns:feedmill="urn:x"><body>{body}</body></opml>'
+    assert post_opml(api, document).json() == {"added": 2, "skipped": 0, "invalid": []}
+    assert api.client.get("/feeds/board").json()["urls"] == [f"{URL}?a", f"{URL}?b"]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ('type="rss" text="Lost"', "entry 'Lost' has no xmlUrl"),
+        ('xmlUrl="ftp://a.example/"', "must begin with http:// or https://"),
+        ('xmlUrl="https://***@a.example/"', "where a secret was"),
+        ('xmlUrl="https://a.example/?key=***"', "where a secret was"),
+        (f'xmlUrl="{URL}" feedmill:source="Not A Slug"', "must be 1 to 64"),
+        (f'xmlUrl="{URL}" feedmill:source=""', "must be 1 to 64"),
+        (f'xmlUrl="{URL}" feedmill:source="a" feedmill:interval_s="0"', "whole seconds"),
+        (f'xmlUrl="{URL}" feedmill:source="a" feedmill:interval_s="{"9" * 5000}"', "whole seconds"),
+        (f'xmlUrl="{URL}" feedmill:source="a" feedmill:cron="daily"', "crontab fields"),
+        (f'xmlUrl="{URL}" feedmill:source="a" feedmill:weight="big"', "light and heavy"),
+        (f'xmlUrl="{URL}" {BOTH}', "not both"),
+    ],
+)
+def test_opml_entry_that_cannot_be_added_is_named_with_its_reason(
+    api: Api, attributes: str, said: str
+) -> None:
+    good = '<outline text="good" xmlUrl="https://good.example/"/>'
+    body = f"<outline {attributes}/>{good}"
+    answer = post_opml(api, f'<opml xmlns:feedmill="urn:x"><body>{body}</body></opml>')
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()
+    assert (shown["added"], shown["skipped"]) == (1, 0)
+    [invalid] = shown["invalid"]
+    assert said in invalid["error"]
+
+
+def test_opml_feed_with_too_many_urls_is_invalid(api: Api) -> None:
+    entries = "".join(
+        f'<outline xmlUrl="{URL}?{number}" feedmill:source="a"/>' for number in range(101)
+    )
+    answer = post_opml(api, f'<opml xmlns:feedmill="urn:x"><body>{entries}</body></opml>')
+    assert "at most 100 URLs" in answer.json()["invalid"][0]["error"]
+
+
+def test_masked_export_is_skipped_at_home_and_invalid_elsewhere(api: Api) -> None:
+    add(api, url="https://me:s3cr3t@example.org/feed")
+    exported = api.client.get("/feeds.opml").content
+    assert post_opml(api, exported).json() == {"added": 0, "skipped": 1, "invalid": []}
+    api.client.delete("/feeds/news")
+    [invalid] = post_opml(api, exported).json()["invalid"]
+    assert invalid["url"] == "https://***@example.org/feed"
+    assert "where a secret was" in invalid["error"]
 
 
 @pytest.mark.parametrize(
