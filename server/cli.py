@@ -11,15 +11,24 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from server.commands.exit_codes import FAILED, WRONG_USAGE
+from server.commands.feeds import app as feeds
 from server.commands.import_feeds import run_import
-from server.commands.import_report import say
+from server.commands.options import AsJson
+from server.commands.output import say
 from server.commands.roles import become_role
 from server.commands.up import run_up
-from shared.errors import ChildEnded, FeedmillError, InvalidRequestError, SettingsError
+from shared.errors import (
+    ChildEnded,
+    FeedmillError,
+    InvalidRequestError,
+    ServiceError,
+    SettingsError,
+)
 from shared.settings import load_settings
 
-FAILED = 1
-WRONG_USAGE = 2
+# Commands of one kind, each kind in a module of its own.
+GROUPS = (feeds,)
 
 app = typer.Typer(
     name="feedmill",
@@ -30,9 +39,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+for group in GROUPS:
+    app.add_typer(group)
+
 Feeds = Annotated[list[str] | None, typer.Argument(help="URLs or files to import first")]
 FeedsToImport = Annotated[list[str], typer.Argument(help="URLs or files", metavar="URL-or-file...")]
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 
 
 def main() -> None:
@@ -109,6 +120,9 @@ def import_feeds(
 def _exit_code(error: FeedmillError) -> int:
     if isinstance(error, ChildEnded):
         return error.exit_code
+    if isinstance(error, ServiceError) and error.http_status == 422:
+        # The service refused a value that it was handed on.
+        return WRONG_USAGE
     return WRONG_USAGE if isinstance(error, SettingsError | InvalidRequestError) else FAILED
 
 

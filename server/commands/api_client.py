@@ -13,6 +13,7 @@ Json = Any
 
 CALL_TIMEOUT_S = 30.0
 _ALIVE_TIMEOUT_S = 2.0
+_PAGE = 500
 
 
 class ApiClient:
@@ -52,9 +53,20 @@ class ApiClient:
         given = {name: value for name, value in parameters.items() if value is not None}
         return self._call("GET", path, params=given)
 
-    def post(self, path: str, body: Json = None) -> Json:
+    def get_all(self, path: str, **parameters: str | int | None) -> list[Json]:
+        """Return all items of a list, page by page."""
+        items: list[Json] = []
+        cursor = None
+        while True:
+            page = self.get(path, limit=_PAGE, cursor=cursor, **parameters)
+            items += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return items
+
+    def post(self, path: str, body: Json = None, *, timeout_s: float = CALL_TIMEOUT_S) -> Json:
         """Return the answer to POST with a JSON body."""
-        return self._call("POST", path, json=body if body is not None else {})
+        return self._call("POST", path, json=body if body is not None else {}, timeout=timeout_s)
 
     def patch(self, path: str, body: Json) -> Json:
         """Return the answer to PATCH with a JSON body."""
@@ -64,9 +76,12 @@ class ApiClient:
         """Return the answer to DELETE, None if it has no body."""
         return self._call("DELETE", path)
 
-    def post_text(self, path: str, text: bytes, media_type: str) -> Json:
+    def post_text(
+        self, path: str, text: bytes, media_type: str, *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Json:
         """Return the answer to POST with a body that is not JSON."""
-        return self._call("POST", path, content=text, headers={"Content-Type": media_type})
+        headers = {"Content-Type": media_type}
+        return self._call("POST", path, content=text, headers=headers, timeout=timeout_s)
 
     def get_text(self, path: str) -> str:
         """Return the body of an answer that is not JSON."""

@@ -23,6 +23,11 @@ class FeedArgument:
     file: Path | None
     source: str | None
 
+    @property
+    def is_document(self) -> bool:
+        """Whether the document itself is handed in."""
+        return self.file is not None
+
     def start_body(self, *, force: bool) -> dict[str, Any]:
         """Return the body of the call that starts its import; reads the file.
 
@@ -38,6 +43,18 @@ class FeedArgument:
             return {**body, "document": _as_text(self.file.read_bytes())}
         except OSError as exc:
             raise InvalidRequestError(f"{self.text} cannot be read: {exc.strerror}") from exc
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFeed:
+    """A feed that the service has, to be imported by its source."""
+
+    text: str
+    is_document: bool = False
+
+    def start_body(self, *, force: bool) -> dict[str, Any]:
+        """Return the body of the call that starts its import."""
+        return {"trigger": "cli", "force": force, "sources": [self.text]}
 
 
 def read_feed_arguments(texts: Sequence[str], source: str | None) -> list[FeedArgument]:

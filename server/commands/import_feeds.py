@@ -8,9 +8,10 @@ from rich.console import Console
 
 from server.commands.api_client import ApiClient
 from server.commands.feed_arguments import read_feed_arguments
-from server.commands.import_report import choose_progress, print_json, print_summary, say
+from server.commands.import_report import choose_progress, print_summary, show_run
 from server.commands.importing import run_imports
 from server.commands.locate import find_service
+from server.commands.output import say, say_json
 from server.commands.service import running_service
 from server.commands.stopping import Stopped, stopping_on_signals
 from shared.running import make_data_dir
@@ -48,7 +49,10 @@ def run_import(
     except Stopped as stopped:
         say(messages, "interrupted; the service goes on with what it has accepted")
         return INTERRUPTED + stopped.signal_number
-    (print_json if as_json else print_summary)(run, output)
+    if as_json:
+        say_json(output, show_run(run))
+    else:
+        print_summary(run, output)
     return 0 if run.is_clean else 1
 
 

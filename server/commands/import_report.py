@@ -1,15 +1,15 @@
 """Progress and summary of imports, for people and for programs."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
-from rich.text import Text
 
 from server.commands.importing import ENDED_STATES, Import, ImportRun, Progress
+from server.commands.output import say
 
 COUNTS = (
     "fetched",
@@ -101,17 +101,10 @@ def print_summary(run: ImportRun, console: Console) -> None:
         say(console, f"{feed}: not imported: {reason}", style="red")
 
 
-def print_json(run: ImportRun, console: Console) -> None:
-    """Print the imports as the API shows them, and the feeds whose import did not start."""
+def show_run(run: ImportRun) -> dict[str, Any]:
+    """Return the imports as the API shows them, and the feeds whose import did not start."""
     errors = [{"feed": feed, "error": reason} for feed, reason in run.errors]
-    document = json.dumps({"imports": run.imports, "errors": errors}, indent=2, ensure_ascii=True)
-    say(console, document)
-
-
-def say(console: Console, text: str, *, style: str | None = None) -> None:
-    """Print text as it is: no markup, no wrapping, and no control characters of a feed's."""
-    printable = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-    console.print(Text(printable, style=style or ""), soft_wrap=True)
+    return {"imports": run.imports, "errors": errors}
 
 
 def _summary_row(each: Import) -> list[str]:

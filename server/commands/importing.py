@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from server.commands.api_client import ApiClient, quote_id
-from server.commands.feed_arguments import FeedArgument
 from shared.errors import InvalidRequestError, ServiceError
 
 ENDED_STATES = ("completed", "failed")
@@ -17,6 +16,21 @@ _BUSY_TRIES = 120
 _BUSY_PAUSE_S = 0.5
 
 Import = dict[str, Any]
+
+
+class Startable(Protocol):
+    """What an import can be started of; ``text`` is what people call it."""
+
+    @property
+    def text(self) -> str:
+        """Return its name."""
+
+    @property
+    def is_document(self) -> bool:
+        """Return whether the document itself is handed in."""
+
+    def start_body(self, *, force: bool) -> dict[str, Any]:
+        """Return the body of ``/imports/start``; InvalidRequestError when there can be none."""
 
 
 class Progress(Protocol):
@@ -43,7 +57,7 @@ class ImportRun:
 
 def run_imports(
     client: ApiClient,
-    feeds: Sequence[FeedArgument],
+    feeds: Sequence[Startable],
     *,
     force: bool,
     progress: Progress,
@@ -64,37 +78,19 @@ def run_imports(
         except (ServiceError, InvalidRequestError) as exc:
             check()
             run.errors.append((feed.text, str(exc)))
-    run.imports = _distinct(run.imports)
-    _follow(client, run, progress, check)
+    follow_imports(client, run, progress=progress, check=check)
     return run
 
 
-def _start(client: ApiClient, feed: FeedArgument, *, force: bool) -> list[Import]:
-    body = feed.start_body(force=force)
-    for _ in range(_BUSY_TRIES):
-        try:
-            started: list[Import] = client.post("/imports/start", body)["imports"]
-            return [client.get(f"/imports/{quote_id(each['id'])}") for each in started]
-        except ServiceError as exc:
-            pause_s = _pause_before_retry(exc, feed)
-            if pause_s is None:
-                raise
-            time.sleep(pause_s)
-    raise ServiceError(f"the service is still busy with an earlier import of {feed.text}")
-
-
-def _pause_before_retry(error: ServiceError, feed: FeedArgument) -> float | None:
-    if error.http_status == 429:
-        return error.retry_after_s or _BUSY_PAUSE_S
-    if error.http_status == 409 and feed.file is not None:
-        # An earlier document of this source is still being read.
-        return _BUSY_PAUSE_S
-    return None
-
-
-def _follow(
-    client: ApiClient, run: ImportRun, progress: Progress, check: Callable[[], None]
+def follow_imports(
+    client: ApiClient,
+    run: ImportRun,
+    *,
+    progress: Progress,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
+    """Wait until the imports of a run have ended, each counted once; as :func:`run_imports`."""
+    run.imports = _distinct(run.imports)
     answered_at = time.monotonic()
     while True:
         progress.show(run.imports)
@@ -108,6 +104,29 @@ def _follow(
         except ServiceError as exc:
             if not exc.retryable or time.monotonic() - answered_at > _SILENCE_S:
                 raise
+
+
+def _start(client: ApiClient, feed: Startable, *, force: bool) -> list[Import]:
+    body = feed.start_body(force=force)
+    for _ in range(_BUSY_TRIES):
+        try:
+            started: list[Import] = client.post("/imports/start", body)["imports"]
+            return [client.get(f"/imports/{quote_id(each['id'])}") for each in started]
+        except ServiceError as exc:
+            pause_s = _pause_before_retry(exc, feed)
+            if pause_s is None:
+                raise
+            time.sleep(pause_s)
+    raise ServiceError(f"the service is still busy with an earlier import of {feed.text}")
+
+
+def _pause_before_retry(error: ServiceError, feed: Startable) -> float | None:
+    if error.http_status == 429:
+        return error.retry_after_s or _BUSY_PAUSE_S
+    if error.http_status == 409 and feed.is_document:
+        # An earlier document of this source is still being read.
+        return _BUSY_PAUSE_S
+    return None
 
 
 def _refreshed(client: ApiClient, each: Import) -> Import:

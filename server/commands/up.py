@@ -7,8 +7,9 @@ from rich.console import Console
 
 from server.commands.api_client import ApiClient
 from server.commands.feed_arguments import FeedArgument, read_feed_arguments
-from server.commands.import_report import LineProgress, print_summary, say
+from server.commands.import_report import LineProgress, print_summary
 from server.commands.importing import run_imports
+from server.commands.output import say
 from server.commands.service import Service, running_service
 from server.commands.stopping import Stopped, stopping_on_signals
 from shared.settings import Settings

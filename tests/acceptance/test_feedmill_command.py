@@ -14,12 +14,15 @@ from pathlib import Path
 import pytest
 
 from shared.running import take_lock
+from tests.publisher import Publisher
 
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
 FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>Board</title>
 <item><guid>1</guid><title>{first}</title><link>https://board.example/1</link></item>
 <item><guid>2</guid><title>Cook</title><link>https://board.example/2</link></item>
 </channel></rss>"""
+PAGE = """<!DOCTYPE html><html><head>
+<link rel="alternate" type="application/rss+xml" href="/feed.xml"></head></html>"""
 ENDS_WITHIN_S = 40
 
 
@@ -146,6 +149,43 @@ def test_import_of_what_is_no_feed_ends_with_1(home: Home) -> None:
     done = home.run("import", "board.xml")
     assert done.returncode == 1
     assert row_of("board", done.stdout)["state"] == "failed"
+
+
+def test_feeds_are_found_added_explained_and_carried_over_from_a_terminal(
+    home: Home, publisher: Publisher
+) -> None:
+    feed = publisher.serve("/feed.xml", FEED.format(first="Engineer"))
+    page = publisher.serve("/", PAGE, content_type="text/html")
+    home.environment |= {"FETCH_ALLOW_PRIVATE": "true"}
+    process = home.start_up()
+    wait_until_running(process, home)
+    refused = home.run("import", page, "--json")
+    [failed] = json.loads(refused.stdout)["imports"]
+    assert (refused.returncode, failed["error_kind"], failed["counts"]["fetched"]) == (1, "html", 0)
+    assert failed["error"].endswith(f"a web page instead of a feed; it links to: {feed}")
+
+    added = home.run("feeds", "add", page, "--discover", "--source", "board", "--import")
+    assert added.returncode == 0, added.stderr
+    assert added.stdout.splitlines()[0] == f"board: added: {feed}"
+    assert row_of("board", added.stdout)["new"] == "2"
+    assert home.run("feeds", "add", feed, "--source", "board").returncode == 1
+    listed = json.loads(home.run("feeds", "list", "--json").stdout)
+    assert listed[0]["source"] == "board"
+    told = home.run("feeds", "why", "board").stdout
+    assert "Last import: " in told
+    assert "Failures in a row: 0" in told
+
+    assert home.run("feeds", "export-opml", "feeds.opml").returncode == 0
+    removed = home.run("feeds", "remove", *(each["source"] for each in listed))
+    assert removed.returncode == 0, removed.stderr
+    carried = home.run("feeds", "import-opml", "feeds.opml")
+    assert carried.stdout.startswith(f"{len(listed)} added, 0 skipped"), carried.stderr
+    again = json.loads(home.run("feeds", "list", "--json").stdout)
+    assert {each["source"]: each["interval_s"] for each in again} == {
+        each["source"]: each["interval_s"] for each in listed
+    }
+    assert stop(process, signal.SIGTERM) == 0
+    assert "Traceback" not in home.stderr()
 
 
 def test_import_uses_the_running_service_and_second_up_is_refused(home: Home) -> None:

@@ -2,9 +2,7 @@
 
 import io
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,84 +12,23 @@ from rich.console import Console
 from server.commands.api_client import ApiClient, quote_id
 from server.commands.feed_arguments import make_file_source, read_feed_arguments
 from server.commands.import_feeds import run_import
-from server.commands.import_report import COUNTS
 from server.commands.importing import ImportRun
 from server.commands.locate import find_service
 from shared.errors import InvalidRequestError, ServiceError
 from shared.settings import Settings
+from tests.stub_service import Call, StubService, make_import, serve_stub
 
 
-def make_import(state: str = "completed", **fields: Any) -> dict[str, Any]:
-    counts = dict.fromkeys(COUNTS, 0) | fields.pop("counts", {})
-    return {
-        "id": "i#1",
-        "source": "lwn",
-        "state": state,
-        "not_modified": False,
-        "error": None,
-        "warnings": [],
-        "counts": counts,
-        **fields,
-    }
-
-
-class StubService(ThreadingHTTPServer):
-    """Answers each call with the next of the answers for its path; the last one stays."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), StubHandler)
-        self.answers: dict[str, list[tuple[int, dict[str, str], Any]]] = {}
-        self.calls: list[tuple[str, str, Any, str | None]] = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.answer("/healthz", 200, {"status": "ok"})
-
-    def answer(
-        self, path: str, status: int, body: Any, headers: dict[str, str] | None = None
-    ) -> None:
-        self.answers.setdefault(path, []).append((status, headers or {}, body))
-
-    def answer_imports(self, *states: dict[str, Any]) -> None:
-        self.answer("/imports/start", 202, {"imports": [{"id": "i#1"}]})
-        for state in states:
-            self.answer("/imports/i%231", 200, state)
-
-
-class StubHandler(BaseHTTPRequestHandler):
-    server: StubService
-
-    def do_GET(self) -> None:
-        self.answer(None)
-
-    def do_POST(self) -> None:
-        self.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-    def answer(self, body: Any) -> None:
-        key = self.headers.get("Authorization")
-        self.server.calls.append((self.command, self.path, body, key))
-        answers = self.server.answers[self.path]
-        status, headers, answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        self.send_response(status)
-        kind = "json" if status < 400 else "problem+json"
-        encoded = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-        for name, value in {"Content-Type": f"application/{kind}", **headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(encoded)))
-        self.end_headers()
-        self.wfile.write(encoded)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+def answer_imports(service: StubService, *states: dict[str, Any]) -> None:
+    service.answer("/imports/start", 202, {"imports": [{"id": "i#1"}]})
+    for state in states:
+        service.answer("/imports/i%231", 200, state)
 
 
 @pytest.fixture
 def service() -> Iterator[StubService]:
-    stub = StubService()
-    thread = threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield stub
-    stub.shutdown()
-    stub.server_close()
-    thread.join()
+    with serve_stub() as stub:
+        yield stub
 
 
 @pytest.fixture
@@ -118,7 +55,8 @@ def import_feeds(
 
 
 def test_import_waits_shows_progress_and_a_summary(service: StubService) -> None:
-    service.answer_imports(
+    answer_imports(
+        service,
         make_import("queued"),
         make_import("importing", counts={"fetched": 3, "pending": 3}),
         make_import(counts={"fetched": 3, "new": 1, "updated": 1, "unchanged": 1}),
@@ -133,7 +71,7 @@ def test_import_waits_shows_progress_and_a_summary(service: StubService) -> None
 
 
 def test_url_is_handed_on_as_written(service: StubService) -> None:
-    service.answer_imports(make_import())
+    answer_imports(service, make_import())
     import_feeds(service, "HTTPS://lwn.net/feed?a=1&b=%20", source="lwn", force=True)
     body = {
         "url": "HTTPS://lwn.net/feed?a=1&b=%20",
@@ -141,16 +79,16 @@ def test_url_is_handed_on_as_written(service: StubService) -> None:
         "force": True,
         "trigger": "cli",
     }
-    assert service.calls[1][:3] == ("POST", "/imports/start", body)
+    assert service.calls[1] == Call("POST", "/imports/start", body, None)
 
 
 def test_file_is_handed_in_under_a_source_from_its_name(
     service: StubService, feed_file: Path
 ) -> None:
-    service.answer_imports(make_import())
+    answer_imports(service, make_import())
     import_feeds(service, feed_file)
     body = {"document": "<rss/>", "source": "my-board", "force": False, "trigger": "cli"}
-    assert service.calls[1][2] == body
+    assert service.calls[1].body == body
 
 
 def test_file_in_another_encoding_travels_as_what_it_says(
@@ -159,13 +97,13 @@ def test_file_in_another_encoding_travels_as_what_it_says(
     text = '<?xml version="1.0" encoding="ISO-8859-1"?><t>café</t>'
     file = tmp_path / "a.xml"
     file.write_bytes(text.encode("latin-1"))
-    service.answer_imports(make_import())
+    answer_imports(service, make_import())
     import_feeds(service, file)
-    assert service.calls[1][2]["document"] == text.replace("ISO-8859-1", "utf-8")
+    assert service.calls[1].body["document"] == text.replace("ISO-8859-1", "utf-8")
 
 
 def test_not_modified_is_said(service: StubService) -> None:
-    service.answer_imports(make_import(not_modified=True))
+    answer_imports(service, make_import(not_modified=True))
     code, output, _ = import_feeds(service, "https://lwn.net/feed")
     assert code == 0
     assert "completed (not modified)" in output
@@ -182,7 +120,7 @@ def test_not_modified_is_said(service: StubService) -> None:
 def test_failure_and_dead_items_end_with_1(
     service: StubService, ended: dict[str, Any], said: str
 ) -> None:
-    service.answer_imports(ended)
+    answer_imports(service, ended)
     code, output, _ = import_feeds(service, "https://lwn.net/feed")
     assert code == 1
     assert said in output
@@ -192,7 +130,7 @@ def test_feed_that_cannot_be_started_does_not_keep_others_from_it(
     service: StubService, feed_file: Path
 ) -> None:
     service.answer("/imports/start", 422, {"detail": "127.0.0.1 is a private address"})
-    service.answer_imports(make_import())
+    answer_imports(service, make_import())
     code, output, _ = import_feeds(service, "http://127.0.0.1/feed", feed_file)
     assert code == 1
     assert "http://127.0.0.1/feed: not imported: 127.0.0.1 is a private address" in output
@@ -201,7 +139,7 @@ def test_feed_that_cannot_be_started_does_not_keep_others_from_it(
 
 def test_json_is_all_there_is_on_standard_output(service: StubService) -> None:
     done = make_import(title="[red]a very long title that no console may wrap[/red]")
-    service.answer_imports(done)
+    answer_imports(service, done)
     code, output, _ = import_feeds(service, "https://lwn.net/feed", as_json=True)
     assert code == 0
     assert json.loads(output) == {"imports": [done], "errors": []}
@@ -210,10 +148,10 @@ def test_json_is_all_there_is_on_standard_output(service: StubService) -> None:
 def test_rate_limit_and_busy_source_are_waited_for(service: StubService, feed_file: Path) -> None:
     service.answer("/imports/start", 429, {"detail": "slow down"}, {"Retry-After": "0"})
     service.answer("/imports/start", 409, {"detail": "still fetching"})
-    service.answer_imports(make_import())
+    answer_imports(service, make_import())
     code, _, _ = import_feeds(service, feed_file)
     assert code == 0
-    assert [call[1] for call in service.calls].count("/imports/start") == 3
+    assert [call.path for call in service.calls].count("/imports/start") == 3
 
 
 def test_taken_source_of_a_url_is_not_waited_for(service: StubService) -> None:
@@ -224,9 +162,9 @@ def test_taken_source_of_a_url_is_not_waited_for(service: StubService) -> None:
 
 
 def test_api_key_is_sent(service: StubService) -> None:
-    service.answer_imports(make_import())
+    answer_imports(service, make_import())
     import_feeds(service, "https://lwn.net/feed", settings={"api_key": "k"})
-    assert {call[3] for call in service.calls} == {"Bearer k"}
+    assert {call.key for call in service.calls} == {"Bearer k"}
 
 
 def test_wrong_key_says_what_to_set(service: StubService) -> None:
@@ -236,7 +174,7 @@ def test_wrong_key_says_what_to_set(service: StubService) -> None:
 
 
 def test_something_else_on_the_port_is_not_taken_for_the_service(service: StubService) -> None:
-    service.answers["/healthz"] = [(200, {"Content-Type": "text/html"}, "hello")]
+    service.answers["/healthz"] = [(200, {"Content-Type": "text/html"}, b"hello")]
     settings = Settings(port=service.server_address[1], data_dir=Path("/nonexistent"))
     assert find_service(settings) is None
 

@@ -1,0 +1,112 @@
+"""Feeds for people: the list of all, and why one is fetched when it is."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+
+from server.commands.import_report import COUNTS, describe_state
+from server.commands.importing import ENDED_STATES
+from server.commands.output import say_table
+from server.commands.times import describe_interval, describe_moment
+
+Feed = dict[str, Any]
+Import = dict[str, Any]
+
+_HEADER = ("source", "URL", "schedule", "next fetch", "state", "failures")
+NOTHING = "-"
+
+
+def print_feeds(feeds: Sequence[Feed], console: Console, now: datetime) -> None:
+    """Print one row a feed, or a line a URL where it has several."""
+    say_table(console, _HEADER, [row for feed in feeds for row in _rows(feed, now)])
+
+
+def print_named_feeds(feeds: Sequence[dict[str, Any]], console: Console) -> None:
+    """Print the feeds that a page names."""
+    rows = [(each["url"], each["title"] or NOTHING, each["type"] or NOTHING) for each in feeds]
+    say_table(console, ("URL", "title", "type"), rows)
+
+
+def explain_feed(
+    feed: Feed, last: Import | None, running: Import | None, now: datetime
+) -> Iterator[str]:
+    """Yield sentences: when it is fetched next and why, and what came of the last time.
+
+    ``last`` is its last import, ``running`` the one that is queued or fetching, if there is any.
+    """
+    yield f"{feed['source']}: {describe_schedule(feed)}{'' if feed['enabled'] else ', disabled'}"
+    yield f"Next fetch: {_describe_next(feed, now)}"
+    if running is not None:
+        requested = describe_moment(running["requested_at"], now)
+        yield f"Import {running['id']} is {running['state']}, requested {requested}"
+    yield f"Last import: {_describe_last(feed, last, now)}"
+    yield f"Failures in a row: {feed['consecutive_failures']}"
+    if feed["error"]:
+        yield f"Error: {feed['error']}"
+    if feed.get("moved_to"):
+        yield f"Moved to: {feed['moved_to']}"
+
+
+def urls_of(feed: Feed) -> list[str]:
+    """Return a feed's URLs, none for one that documents are handed in for."""
+    if feed.get("urls"):
+        return list(feed["urls"])
+    return [feed["url"]] if feed.get("url") else []
+
+
+def describe_schedule(feed: Feed) -> str:
+    """Return a feed's schedule in words."""
+    if feed["cron"]:
+        return f"cron {feed['cron']} (UTC)"
+    if feed["interval_s"]:
+        return f"every {describe_interval(feed['interval_s'])}"
+    return "not scheduled"
+
+
+def _rows(feed: Feed, now: datetime) -> Iterator[tuple[str, ...]]:
+    urls = urls_of(feed) or [NOTHING]
+    next_fetch = describe_moment(feed["next_fetch_at"], now) if feed["next_fetch_at"] else NOTHING
+    yield (
+        feed["source"],
+        urls[0],
+        describe_schedule(feed),
+        next_fetch,
+        _describe_state(feed),
+        str(feed["consecutive_failures"]),
+    )
+    for url in urls[1:]:
+        yield ("", url, "", "", "", "")
+
+
+def _describe_state(feed: Feed) -> str:
+    words = [] if feed["enabled"] else ["disabled"]
+    if feed["error"]:
+        words.append(feed["error"])
+    elif not words:
+        words.append("ok" if feed["last_import"] else "new")
+    return "; ".join(words)
+
+
+def _describe_next(feed: Feed, now: datetime) -> str:
+    if feed["next_fetch_at"] is None:
+        return f"none: {feed['next_fetch_reason']}"
+    return f"{describe_moment(feed['next_fetch_at'], now)}: {feed['next_fetch_reason']}"
+
+
+def _describe_last(feed: Feed, last: Import | None, now: datetime) -> str:
+    if feed["last_import"] is None:
+        return "none yet"
+    if last is None:
+        return f"{feed['last_import']}, of which nothing is kept any more"
+    when = describe_moment(last["finished_at"] or last["requested_at"], now)
+    outcome = last["error"] or _describe_counts(last)
+    return f"{last['id']} {describe_state(last)} {when}: {outcome}"
+
+
+def _describe_counts(last: Import) -> str:
+    counts = last["counts"]
+    shown = [f"{counts[name]} {name}" for name in COUNTS if counts[name] or name == "fetched"]
+    is_open = last["state"] not in ENDED_STATES
+    return ", ".join(shown) + (" so far" if is_open else "")

@@ -1,0 +1,255 @@
+"""``feedmill feeds``: the feeds of the running service, from a terminal."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from server.commands.api_client import ApiClient, quote_id
+from server.commands.exit_codes import FAILED
+from server.commands.feed_adding import discover, import_added, make_feed_body
+from server.commands.feed_report import (
+    explain_feed,
+    print_feeds,
+    print_named_feeds,
+    urls_of,
+)
+from server.commands.import_report import choose_progress, print_summary, show_run
+from server.commands.importing import ImportRun
+from server.commands.locate import need_service
+from server.commands.options import AsJson
+from server.commands.output import say, say_json
+from shared.clock import SystemClock
+from shared.errors import InvalidRequestError, ServiceError
+from shared.settings import load_settings
+
+OPML_TYPE = "text/x-opml"
+# Tens of thousands of feeds are added one by one.
+OPML_TIMEOUT_S = 600.0
+STANDARD_STREAM = "-"
+# An import is the feed's last one from its commit on.
+RUNNING_STATES = ("queued", "fetching")
+
+app = typer.Typer(
+    name="feeds",
+    help="Feeds of the running service: list, add, remove, explain, OPML.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Weight(StrEnum):
+    """Which item queue a feed's imports use."""
+
+    LIGHT = "light"
+    HEAVY = "heavy"
+
+
+@app.command("list")
+def list_feeds(as_json: AsJson = False) -> None:
+    """List all feeds, latest added first; times are local."""
+    with _client() as client:
+        feeds = client.get_all("/feeds")
+    if as_json:
+        say_json(Console(), feeds)
+    elif feeds:
+        print_feeds(feeds, Console(), SystemClock().now())
+    else:
+        say(_messages(), "there are no feeds yet: add one with 'feedmill feeds add URL'")
+
+
+@app.command()
+def add(
+    urls: Annotated[
+        list[str], typer.Argument(metavar="URL...", help="several that list the same items")
+    ],
+    source: Annotated[
+        str | None, typer.Option(help="its key: 1 to 64 of a-z 0-9 - _ .; else made from the URL")
+    ] = None,
+    interval_s: Annotated[
+        int | None, typer.Option("--interval-s", min=1, help="seconds between fetches")
+    ] = None,
+    cron: Annotated[str | None, typer.Option(help="crontab line in UTC: '0 6 * * 1-5'")] = None,
+    no_schedule: Annotated[
+        bool, typer.Option("--no-schedule", help="fetch it only when told to")
+    ] = False,
+    header: Annotated[
+        list[str] | None, typer.Option(help="'Name: value', sent when it is fetched; repeatable")
+    ] = None,
+    weight: Annotated[Weight | None, typer.Option(help="item queue of its imports")] = None,
+    is_page: Annotated[
+        bool, typer.Option("--discover", help="the URL may be a page that names the feed")
+    ] = False,
+    import_now: Annotated[
+        bool, typer.Option("--import", help="import it now and wait for the end")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add a feed; without a schedule of its own it is fetched every FETCH_INTERVAL_S seconds.
+
+    Exit 2 with --discover: the page names several feeds; they are listed, so that one can be named.
+    """
+    body = make_feed_body(
+        urls,
+        source=source,
+        interval_s=interval_s,
+        cron=cron,
+        is_scheduled=not no_schedule,
+        headers=header or [],
+        weight=weight,
+    )
+    with _client() as client:
+        if is_page:
+            body["url"] = _find_one(client, urls, as_json=as_json)
+        added = client.post("/feeds", body)
+        run = _import_now(client, added) if import_now else None
+    _show_added(added, run, as_json=as_json)
+    if run is not None and not run.is_clean:
+        sys.exit(FAILED)
+
+
+@app.command()
+def remove(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove feeds. Their items stay; an import that is queued or fetching fails."""
+    wanted = list(dict.fromkeys(sources))
+    if not yes and sys.stdin.isatty():
+        question = f"Remove {', '.join(wanted)}? The items stay."
+        typer.confirm(question, abort=True, err=True)
+    removed: list[str] = []
+    errors: list[dict[str, str]] = []
+    with _client() as client:
+        for source in wanted:
+            try:
+                client.delete(f"/feeds/{quote_id(source)}")
+                removed.append(source)
+            except ServiceError as exc:
+                errors.append({"source": source, "error": str(exc)})
+    if as_json:
+        say_json(Console(), {"removed": removed, "errors": errors})
+    for source in [] if as_json else removed:
+        say(Console(), f"{source}: removed")
+    for each in errors:
+        say(_messages(), f"feedmill: {each['source']}: {each['error']}", style="red")
+    if errors:
+        sys.exit(FAILED)
+
+
+@app.command()
+def why(source: Annotated[str, typer.Argument(metavar="SOURCE")], as_json: AsJson = False) -> None:
+    """Tell when a feed is fetched next and why, and what came of the last time."""
+    with _client() as client:
+        feed = client.get(f"/feeds/{quote_id(source)}")
+        last = _get_import(client, feed["last_import"])
+        newest = client.get("/imports", source=source, limit=1)["items"]
+    running = next((each for each in newest if each["state"] in RUNNING_STATES), None)
+    if as_json:
+        say_json(Console(), {"feed": feed, "last_import": last, "running_import": running})
+        return
+    for line in explain_feed(feed, last, running, SystemClock().now()):
+        say(Console(), line)
+
+
+@app.command("import-opml")
+def import_opml(
+    file: Annotated[str, typer.Argument(help="OPML file, or - for standard input")],
+    as_json: AsJson = False,
+) -> None:
+    """Add the feeds of an OPML file; those known already are skipped. Exit 1: some are invalid."""
+    document = _read_file(file)
+    with _client() as client:
+        report = client.post_text("/feeds/opml", document, OPML_TYPE, timeout_s=OPML_TIMEOUT_S)
+    if as_json:
+        say_json(Console(), report)
+    else:
+        added, skipped, invalid = report["added"], report["skipped"], report["invalid"]
+        counts = f"{added} added, {skipped} skipped as known already, {len(invalid)} invalid"
+        say(Console(), counts)
+        for each in invalid:
+            say(Console(), f"{each['url'] or 'without URL'}: {each['error']}")
+    if report["invalid"]:
+        sys.exit(FAILED)
+
+
+@app.command("export-opml")
+def export_opml(
+    file: Annotated[str, typer.Argument(help="file to write")] = STANDARD_STREAM,
+    as_json: AsJson = False,
+) -> None:
+    """Write all feeds that have a URL as OPML, to a file or to standard output."""
+    with _client() as client:
+        document = client.get_text("/feeds.opml")
+    if file != STANDARD_STREAM:
+        _write_file(file, document)
+        say_json(Console(), {"file": file}) if as_json else say(Console(), f"written to {file}")
+    elif as_json:
+        say_json(Console(), {"opml": document})
+    else:
+        typer.echo(document)
+    if "***" in document:
+        say(_messages(), "secrets in URLs are written as ***: put them in before an import")
+
+
+def _client() -> ApiClient:
+    return need_service(load_settings())
+
+
+def _messages() -> Console:
+    return Console(stderr=True)
+
+
+def _find_one(client: ApiClient, urls: list[str], *, as_json: bool) -> str:
+    """Return the one feed that an address leads to; lists several and ends with wrong usage."""
+    if len(urls) != 1:
+        raise InvalidRequestError("--discover needs exactly one URL")
+    found = discover(client, urls[0])
+    if len(found) > 1:
+        say_json(Console(), found) if as_json else print_named_feeds(found, Console())
+        raise InvalidRequestError(f"the page names {len(found)} feeds: add one of them by its URL")
+    return str(found[0]["url"])
+
+
+def _import_now(client: ApiClient, added: dict[str, Any]) -> ImportRun:
+    with choose_progress(_messages()) as progress:
+        return import_added(client, added, progress)
+
+
+def _show_added(added: dict[str, Any], run: ImportRun | None, *, as_json: bool) -> None:
+    if as_json:
+        say_json(Console(), added if run is None else {"feed": added, **show_run(run)})
+        return
+    say(Console(), f"{added['source']}: added: {' '.join(urls_of(added))}")
+    if run is not None:
+        print_summary(run, Console())
+
+
+def _get_import(client: ApiClient, import_id: str | None) -> Any:
+    """Return an import; None when there is none, or when it is not kept any more."""
+    if import_id is None:
+        return None
+    try:
+        return client.get(f"/imports/{quote_id(import_id)}")
+    except ServiceError as exc:
+        if exc.http_status != 404:
+            raise
+        return None
+
+
+def _read_file(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == STANDARD_STREAM else Path(file).read_bytes()
+    except OSError as exc:
+        raise InvalidRequestError(f"{file} cannot be read: {exc.strerror}") from exc
+
+
+def _write_file(file: str, document: str) -> None:
+    try:
+        Path(file).write_text(document, encoding="utf-8")
+    except OSError as exc:
+        raise InvalidRequestError(f"{file} cannot be written: {exc.strerror}") from exc
