@@ -115,6 +115,9 @@ class FeedAnswer(BaseModel):
     window: dict[str, Any] | None = None
     next_fetch_at: Time | None
     next_fetch_reason: str
+    moved_to: dict[str, str] | None = Field(
+        None, description="only when URLs moved for good: where to, by URL"
+    )
     last_import: str | None
     consecutive_failures: int
     error: str | None

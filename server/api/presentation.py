@@ -19,6 +19,7 @@ from server.api.answers import (
     StartedImport,
 )
 from server.feeds.discovering import Discovery
+from server.feeds.history import FeedHistory
 from server.fetching.addresses import mask_url
 from server.importing.counts import live_counts
 from shared.clock import datetime_from_ms
@@ -64,6 +65,13 @@ def show_feed(feed: Feed) -> FeedAnswer:
     """Return a feed: ``url`` or ``urls``, headers by name only."""
     urls = [mask_url(url) for url in feed.urls]
     place: dict[str, Any] = {"urls": urls} if len(urls) > 1 else {"url": urls[0] if urls else None}
+    moved_to = {
+        mask_url(url): entry.moved_to
+        for url, entry in FeedHistory.read(feed.history).urls.items()
+        if entry.moved_to is not None
+    }
+    if moved_to:
+        place["moved_to"] = moved_to
     if feed.window is not None:
         place["window"] = show_value(feed.window)
     return FeedAnswer(

@@ -45,8 +45,8 @@ def explain_feed(
     yield f"Failures in a row: {feed['consecutive_failures']}"
     if feed["error"]:
         yield f"Error: {feed['error']}"
-    if feed.get("moved_to"):
-        yield f"Moved to: {feed['moved_to']}"
+    for url, target in (feed.get("moved_to") or {}).items():
+        yield f"Moved for good: {url} is now {target}; change the feed's URL"
 
 
 def urls_of(feed: Feed) -> list[str]:

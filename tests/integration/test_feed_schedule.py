@@ -366,6 +366,8 @@ def test_a_permanent_redirect_is_reported_and_never_adopted(mill: Mill) -> None:
         assert feed.history["urls"] == [
             {"url": feed_url(SOURCE), "moved_to": "https://new.example/feed?token=***"}
         ]
+        shown = show_feed(feed).moved_to
+        assert shown == {feed_url(SOURCE): "https://new.example/feed?token=***"}
     mill.press.say(SOURCE)
     fetch_when_due(mill)
     assert "urls" not in feed_of(mill).history

@@ -349,7 +349,7 @@ def test_why_of_a_disabled_failing_feed_tells_all(service: StubService, run: Run
         next_fetch_reason="disabled",
         consecutive_failures=2,
         error="gone: server answered 410",
-        moved_to="https://new.example/feed",
+        moved_to={"https://old.example/feed": "https://new.example/feed"},
     )
     service.answer("/feeds/lwn", 200, disabled)
     service.answer("/imports/i%231", 200, failed)
@@ -358,11 +358,8 @@ def test_why_of_a_disabled_failing_feed_tells_all(service: StubService, run: Run
     assert lines[:2] == ["lwn: every 1 h, disabled", "Next fetch: none: disabled"]
     assert "i#1 failed" in lines[2]
     assert lines[2].endswith(": gone: server answered 410")
-    assert lines[3:] == [
-        "Failures in a row: 2",
-        "Error: gone: server answered 410",
-        "Moved to: https://new.example/feed",
-    ]
+    assert lines[3:5] == ["Failures in a row: 2", "Error: gone: server answered 410"]
+    assert lines[5].startswith("Moved for good: https://old.example/feed is now https://new.ex")
 
 
 def test_why_tells_an_import_under_way_and_one_no_longer_kept(
