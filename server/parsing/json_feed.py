@@ -9,12 +9,16 @@ import orjson
 
 from server.parsing.date_reader import DateReader
 from server.parsing.guids import choose_guid, hash_guid, identifying_texts
+from server.parsing.json_repair import JsonDocument, read_json
 from server.parsing.links import resolve_link
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from shared.errors import ItemError, ParseError
 from shared.models import Enclosure, ExtraField, FeedItem
 
 _ADDRESS = "jsonfeed.org/version/"
+# Where APIs say what went wrong.
+_ERROR_NAMES = ("error", "errors", "error_description", "message", "detail", "msg")
+_LONGEST_ERROR = 200
 _KNOWN = frozenset(
     {
         "id", "url", "external_url", "title", "content_html", "content_text", "summary",
@@ -26,10 +30,17 @@ _KNOWN = frozenset(
 def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
     """Read a document that begins like JSON.
 
+    A faulty one is mended; of one that breaks off the items that were whole are taken.
+
     Raises:
-        ParseError: ``json_error``: not JSON, or JSON that is no feed.
+        ParseError: ``json_error`` (an error in JSON, or no JSON), ``not_a_feed`` (other JSON),
+            ``damaged`` with no whole item in it.
     """
-    feed = _load(text)
+    document = read_json(text)
+    feed = _check_feed(document)
+    warnings = [f"not valid JSON: {document.damage}"] if document.damage else []
+    if not document.is_complete:
+        warnings.append("damaged, only the items before the damage are taken")
     reader = _ItemReader(feed, url=url, dates=DateReader(now))
     entries: list[ParsedEntry] = []
     rejected: list[RejectedEntry] = []
@@ -41,23 +52,44 @@ def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
     title = feed.get("title")
     return ParsedFeed(
         format="json_feed",
-        version=feed["version"].rpartition("/")[2],
+        version=str(feed["version"]).rpartition("/")[2],
         title=title if isinstance(title, str) else None,
         entries=tuple(entries),
         rejected=tuple(rejected),
-        warnings=reader.dates.warnings(),
+        warnings=(*warnings, *reader.dates.warnings()),
+        is_whole=document.is_complete,
     )
 
 
-def _load(text: str) -> dict[str, Any]:
-    try:
-        feed = orjson.loads(text.encode("utf-8", "surrogatepass"))
-    except orjson.JSONDecodeError as exc:
-        raise ParseError("json_error", f"not valid JSON: {exc}") from exc
+def _check_feed(document: JsonDocument) -> dict[str, Any]:
+    """Return the feed's members, or raise what the document is instead."""
+    feed = document.value
     is_feed = isinstance(feed, dict) and _ADDRESS in str(feed.get("version"))
-    if not is_feed or not isinstance(feed.get("items"), list):
-        raise ParseError("json_error", "the JSON document is not a JSON Feed")
-    return {**feed, "version": str(feed["version"])}
+    if is_feed and not document.is_complete and not feed.get("items"):
+        raise ParseError(
+            "damaged", f"the document breaks off before its first item ends: {document.damage}"
+        )
+    if is_feed and isinstance(feed.get("items"), list):
+        return dict(feed)
+    if document.damage and not document.is_complete:
+        raise ParseError("json_error", f"not valid JSON: {document.damage}")
+    told = _told_error(feed)
+    if told:
+        raise ParseError("json_error", f"an error in JSON instead of a feed: {told}")
+    what = "a JSON Feed without a list of items" if is_feed else "JSON, but not a JSON Feed"
+    raise ParseError("not_a_feed", f"the document is {what}")
+
+
+def _told_error(value: object) -> str:
+    """Return what an error answer of an API says, shortened; nothing for other JSON."""
+    if not isinstance(value, dict):
+        return ""
+    told = next((value[name] for name in _ERROR_NAMES if value.get(name)), "")
+    if isinstance(told, list):
+        told = told[0]
+    if isinstance(told, dict):
+        told = next((told[name] for name in _ERROR_NAMES if told.get(name)), told)
+    return str(told)[:_LONGEST_ERROR]
 
 
 class _ItemReader:

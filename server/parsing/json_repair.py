@@ -1,0 +1,110 @@
+"""Read a JSON object that is not JSON to the letter, or breaks off, as far as it can be read.
+
+What can be read has the values that a sound document would have given: a feed that alternates
+between valid and invalid gives the same items, hashes and ids.
+"""
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+# An escape in a string; the group is half of a surrogate pair without its other half.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+@dataclass(slots=True)
+class JsonDocument:
+    """A JSON document as far as it could be read.
+
+    ``value`` is all of a sound one; of a faulty one the members of its object, those in ``items``
+    only if they were whole. ``damage`` says what is wrong; ``is_complete`` is True when the object
+    was closed: then nothing is missing.
+    """
+
+    value: Any = field(default_factory=dict)
+    damage: str | None = None
+    is_complete: bool = False
+
+
+def read_json(text: str) -> JsonDocument:
+    """Read a document. Never fails for damage: that is noted, and what came before it is kept."""
+    try:
+        return JsonDocument(orjson.loads(text.encode("utf-8", "surrogatepass")), is_complete=True)
+    except orjson.JSONDecodeError as exc:
+        document = JsonDocument(damage=str(exc))
+    reader = _Reader(_ESCAPE.sub(_keep_whole, text))
+    try:
+        reader.read_object(document.value)
+    except (ValueError, RecursionError):
+        return document
+    document.is_complete = True
+    return document
+
+
+def _keep_whole(escape: re.Match[str]) -> str:
+    return "" if escape["half"] else escape[0]
+
+
+class _Reader:
+    """Reads a top-level object member by member, its ``items`` one by one.
+
+    Control characters inside strings are taken as they are, NaN and infinities as null.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._position = 0
+        self._decoder = json.JSONDecoder(
+            strict=False, parse_int=orjson.loads, parse_constant=lambda _: None
+        )
+
+    def read_object(self, members: dict[str, Any]) -> None:
+        self._take("{")
+        if self._next() == "}":
+            return
+        separator = ","
+        while separator == ",":
+            name = str(self._read_value())
+            self._take(":")
+            if name == "items" and self._next() == "[":
+                members[name] = items = list[Any]()
+                self._read_items(items)
+            else:
+                members[name] = self._read_value()
+            separator = self._take(",}")
+
+    def _read_items(self, items: list[Any]) -> None:
+        self._take("[")
+        if self._next() == "]":
+            self._take("]")
+            return
+        separator = ","
+        while separator == ",":
+            items.append(self._read_value())
+            separator = self._take(",]")
+
+    def _read_value(self) -> Any:
+        self._next()
+        value, self._position = self._decoder.raw_decode(self._text, self._position)
+        return value
+
+    def _next(self) -> str:
+        """Skip blanks; returns the character that stands behind them, empty at the end."""
+        blank = _BLANK.match(self._text, self._position)
+        self._position = blank.end() if blank else self._position
+        return self._text[self._position : self._position + 1]
+
+    def _take(self, expected: str) -> str:
+        found = self._next()
+        if not found or found not in expected:
+            raise ValueError(f"no {expected!r} at {self._position}")
+        self._position += 1
+        return found
