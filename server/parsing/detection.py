@@ -23,8 +23,11 @@ _CHALLENGE_WORDS = (
     "verify you are human",
     "checking your browser",
 )
+_PAGE = re.compile(r"<!doctype\s+html|<html\b")
+_LATE_DECLARATION = re.compile(r"(?<!\A)<\?xml\s")
 _HTML = re.compile(
-    r"<!doctype\s+html|<html\b|\A\s*<(?:head|body|title|script|meta|link|style|div|p|h[1-6]|table|center)\b"
+    rf"{_PAGE.pattern}"
+    r"|\A\s*<(?:head|body|title|script|meta|link|style|div|p|h[1-6]|table|center)\b"
 )
 _ROOT = re.compile(r"<(?:[\w.-]+:)?(?:rss|feed|rdf|channel)\b", re.IGNORECASE)
 _HEAD_LENGTH = 4096
@@ -49,6 +52,17 @@ def cut_leading_noise(text: str) -> str:
     start = re.search(r"<\?xml\b", text[:_HEAD_LENGTH]) or _ROOT.search(text[:_HEAD_LENGTH])
     if start is None:
         raise refusal(text)
+    return text[start.start() :]
+
+
+def cut_leading_markup(text: str) -> str | None:
+    """Return the document from a late XML declaration on: PHP prints its warnings with markup.
+
+    None where there is no such declaration near the start, or a web page begins before it.
+    """
+    start = _LATE_DECLARATION.search(text[:_HEAD_LENGTH])
+    if start is None or _PAGE.search(text[: start.start()].lower()):
+        return None
     return text[start.start() :]
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from server.parsing.date_reader import DateReader
-from server.parsing.detection import refusal
+from server.parsing.detection import cut_leading_markup, refusal
 from server.parsing.doctype import remove_prolog
 from server.parsing.extra_fields import read_extra
 from server.parsing.guids import choose_guid, hash_guid, identifying_texts
@@ -33,6 +33,23 @@ def parse_xml(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
     Raises:
         ParseError: not a feed, ``refused``, or ``damaged`` with no whole item in it.
     """
+    found = _recognise(text)
+    if found is None:
+        late = cut_leading_markup(text)
+        found = _recognise(late) if late is not None else None
+    if found is None:
+        raise refusal(remove_prolog(text))
+    document, channel, warnings = found
+    if not document.is_complete:
+        warnings.append(f"damaged, only what stands before is taken: {document.damage}")
+        if not document.items:
+            reason = f"the document breaks off before its first item ends: {document.damage}"
+            raise ParseError("damaged", reason)
+    return _build_feed(document, channel, warnings, url=url, now=now)
+
+
+def _recognise(text: str) -> tuple[Document, Channel, list[str]] | None:
+    """Read a document, mended if need be; None when its root element is not a feed's."""
     text = remove_prolog(text)
     document = read_document(_encode(text))
     warnings: list[str] = []
@@ -41,14 +58,7 @@ def parse_xml(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
         if not document.is_complete:
             document = read_document(_encode(repair_document(text)))
     channel = read_channel(document.root) if document.root is not None else None
-    if channel is None:
-        raise refusal(text)
-    if not document.is_complete:
-        warnings.append(f"damaged, only what stands before is taken: {document.damage}")
-        if not document.items:
-            reason = f"the document breaks off before its first item ends: {document.damage}"
-            raise ParseError("damaged", reason)
-    return _build_feed(document, channel, warnings, url=url, now=now)
+    return None if channel is None else (document, channel, warnings)
 
 
 def _encode(text: str) -> bytes:
