@@ -1,3 +1,4 @@
+import itertools
 import random
 
 import pytest
@@ -71,3 +72,46 @@ def test_counts_add_up() -> None:
     entries = [[make_entry(f"g{n % 3}", f"https://x/{n % 4}") for n in range(20)]]
     identified = identify(entries, colliding=())
     assert len(identified.items) + identified.duplicates == 20
+
+
+def test_a_suffix_depends_on_no_other_item_of_the_guid() -> None:
+    """Whatever else shares the guid, in whatever order, now or later: each keeps its own name."""
+    links = [f"https://x/{n}" for n in range(4)]
+    named = {}
+    for kept in itertools.permutations(links, 2):
+        found = identify([[make_entry("N", link) for link in kept]], colliding=("N",))
+        for item in found.items:
+            assert named.setdefault(item.link, item.guid) == item.guid
+    assert len(set(named.values())) == len(links)
+
+
+def test_what_collided_once_is_handed_on_with_what_collides_now() -> None:
+    entries = [[make_entry("new", "https://x/1"), make_entry("new", "https://x/2")]]
+    assert identify(entries, colliding=("old",)).colliding == {"old", "new"}
+    assert identify([[]], colliding=("old",)).colliding == {"old"}
+
+
+def test_a_guid_that_two_urls_give_to_different_items_collides_in_both() -> None:
+    board, archive = [make_entry("7", "https://x/a")], [make_entry("7", "https://x/b")]
+    assert sorted(guids([board, archive])) == sorted(guids([archive, board]))
+    assert all(guid.startswith("7~") for guid in guids([board, archive]))
+
+
+def test_eight_urls_that_list_the_same_items_give_each_once() -> None:
+    listed = [make_entry(str(n), f"https://x/{n}") for n in range(10)]
+    identified = identify([listed] * 8, colliding=())
+    assert (len(identified.items), identified.duplicates) == (10, 70)
+    assert identified.colliding == frozenset()
+
+
+def test_the_same_guid_and_link_is_a_duplicate_however_its_texts_differ() -> None:
+    entries = [make_entry("a", "https://x/1", title) for title in ("one", "two", "three")]
+    identified = identify([entries], colliding=())
+    assert ([item.title for item in identified.items], identified.duplicates) == (["one"], 2)
+
+
+def test_a_long_guid_with_a_suffix_still_fits() -> None:
+    long = "g" * 510
+    found = guids([[make_entry(long, "https://x/1"), make_entry(long, "https://x/2")]])
+    assert len(set(found)) == 2
+    assert all(guid.startswith("sha256:") for guid in found)
