@@ -118,9 +118,8 @@ class ParseError(FeedmillError):
     """A document is not a feed that can be read.
 
     ``kind``: ``html``, ``waf_challenge``, ``json_error`` (an error in JSON, or no JSON),
-    ``empty``, ``not_a_feed``,
-    ``damaged`` (no whole item in it), ``refused`` (entity bombs, depth), ``limits`` (took too much
-    time or memory), ``internal`` (an error of our own).
+    ``empty``, ``not_a_feed``, ``damaged`` (no whole item in it), ``refused`` (entity bombs, depth),
+    ``limits`` (took too much time or memory), ``internal`` (an error of our own).
     """
 
     def __init__(self, kind: str, reason: str) -> None:

@@ -113,8 +113,8 @@ class ItemFields:
                 terms.extend(_terms(child))
         return tuple(dict.fromkeys(terms))
 
-    def enclosures(self) -> tuple[Enclosure, ...]:
-        """Return the enclosed files in document order; one without an address is none."""
+    def enclosures(self) -> list[tuple[Node, Enclosure]]:
+        """Return the enclosed files as written, in document order; without an address is none."""
         enclosures = []
         for child in self.children:
             is_link = child.name == "link" and _relation(child) == "enclosure"
@@ -122,8 +122,8 @@ class ItemFields:
                 self._used.add(id(child))
                 enclosure = _enclosure(child)
                 if enclosure is not None:
-                    enclosures.append(enclosure)
-        return tuple(enclosures)
+                    enclosures.append((child, enclosure))
+        return enclosures
 
 
 def written_address(link: Node) -> str:

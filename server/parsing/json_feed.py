@@ -112,6 +112,7 @@ class _ItemReader:
             raise ItemError("unreadable", f"the item is {_kind(value)}, not an object")
         written_guid = _identity(value)
         written_link = _text(value, "url") or _text(value, "external_url")
+        written_enclosures = _enclosures(value)
         published, updated = _text(value, "date_published"), _text(value, "date_modified")
         item = FeedItem(
             guid="",
@@ -121,7 +122,7 @@ class _ItemReader:
             content=_text(value, "content_html") or _text(value, "content_text"),
             author=_authors(value),
             categories=_tags(value),
-            enclosures=_enclosures(value),
+            enclosures=self._resolve_enclosures(written_enclosures),
             published_at=self.dates.read(published),
             updated_at=self.dates.read(updated),
             extra=_extra(value),
@@ -129,13 +130,16 @@ class _ItemReader:
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,
-            enclosure_url=item.enclosures[0].url if item.enclosures else None,
+            enclosure_url=written_enclosures[0].url if written_enclosures else None,
             fallback=identifying_texts(item, published or updated),
             feed_urls=self._feed_urls,
         )
         if chosen is None:
             raise ItemError("unreadable", "the item is empty")
         return ParsedEntry(replace(item, guid=chosen[0]), written_guid, written_link, chosen[1])
+
+    def _resolve_enclosures(self, written: tuple[Enclosure, ...]) -> tuple[Enclosure, ...]:
+        return tuple(replace(file, url=self._resolve(file.url) or file.url) for file in written)
 
     def _resolve(self, link: str | None) -> str | None:
         return resolve_link(link, bases=(self._home, self._url)) if link else None

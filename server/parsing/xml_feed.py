@@ -21,7 +21,7 @@ from server.parsing.repair import repair_document
 from server.parsing.tree import Document, Node, read_document
 from server.parsing.xml_channel import Channel, read_channel
 from shared.errors import ParseError
-from shared.models import FeedItem
+from shared.models import Enclosure, FeedItem
 
 
 def parse_xml(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
@@ -108,6 +108,7 @@ class EntryReader:
         fields = ItemFields(item)
         link_node, written_link = fields.link()
         written_guid = fields.written_guid()
+        written_enclosures = fields.enclosures()
         published, updated = fields.date_text(PUBLISHED), fields.updated_text()
         feed_item = FeedItem(
             guid="",
@@ -117,7 +118,7 @@ class EntryReader:
             content=fields.first_text(CONTENTS),
             author=fields.author(),
             categories=fields.categories(),
-            enclosures=fields.enclosures(),
+            enclosures=self._resolve_enclosures(written_enclosures),
             published_at=self.dates.read(published),
             updated_at=self.dates.read(updated),
             extra=read_extra(fields.unused()),
@@ -125,7 +126,7 @@ class EntryReader:
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,
-            enclosure_url=feed_item.enclosures[0].url if feed_item.enclosures else None,
+            enclosure_url=written_enclosures[0][1].url if written_enclosures else None,
             fallback=identifying_texts(feed_item, published or updated),
             feed_urls=self._feed_urls,
         )
@@ -154,6 +155,11 @@ class EntryReader:
             is_cut=True,
             title=title,
             link=self._resolve(link_node, written_link),
+        )
+
+    def _resolve_enclosures(self, written: list[tuple[Node, Enclosure]]) -> tuple[Enclosure, ...]:
+        return tuple(
+            replace(file, url=self._resolve(node, file.url) or file.url) for node, file in written
         )
 
     def _resolve(self, node: Node | None, link: str | None) -> str | None:

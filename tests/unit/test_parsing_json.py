@@ -92,6 +92,12 @@ def test_every_field_of_an_item_is_read() -> None:
     )
 
 
+def test_relative_attachments_are_resolved_and_identify_as_written() -> None:
+    [entry] = parse_items({"attachments": [{"url": "/1.mp3"}]}).entries
+    assert entry.item.enclosures == (Enclosure("https://feeds.example/1.mp3"),)
+    assert entry.item.guid == "/1.mp3"
+
+
 @pytest.mark.parametrize(
     ("item", "guid", "rung"),
     [

@@ -126,6 +126,20 @@ def test_enclosures_of_every_format_are_kept_in_order_and_as_often_as_they_come(
     assert item.guid == "https://x/1.mp3"
 
 
+def test_relative_enclosures_are_resolved_and_identify_as_written() -> None:
+    document = (
+        '<rss xml:base="https://base.example/a/"><channel><item><title>t</title>'
+        '<enclosure url="1.mp3"/><enclosure url="/2.mp3" xml:base="https://own.example/"/>'
+        "</item></channel></rss>"
+    )
+    item = parse(document).entries[0].item
+    assert [enclosure.url for enclosure in item.enclosures] == [
+        "https://base.example/a/1.mp3",
+        "https://own.example/2.mp3",
+    ]
+    assert item.guid == "1.mp3"
+
+
 def test_media_elements_are_kept_with_their_attributes_and_repeats() -> None:
     item = parse_item(
         "<title>t</title><media:group>"
