@@ -126,6 +126,8 @@ def _decode(body: bytes, name: str) -> str | None:
 def _text_codec(name: str) -> str | None:
     try:
         codec = codecs.lookup(name).name
+        # Codecs like rot13 and zlib are found as well, and refuse to give text.
+        "a".encode(codec)
     except (LookupError, ValueError):
         return None
     return None if codec in _REFUSED else _MEANT.get(codec, codec)

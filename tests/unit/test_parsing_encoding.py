@@ -63,6 +63,12 @@ def test_one_wrong_byte_in_another_declared_encoding_is_replaced() -> None:
     assert title_of(body) == text + "\ufffd"
 
 
+@pytest.mark.parametrize("name", ["rot13", "zlib", "base64", "hex", "idna", "undefined", "a\0b"])
+def test_a_codec_that_is_no_text_encoding_is_as_good_as_none(name: str) -> None:
+    body = document("é~", "utf-8").replace(b"~", b"\xe9")
+    assert title_of(body, f"text/xml; charset={name}") == "éé"
+
+
 def test_numeric_references_to_control_codes_mean_windows_characters() -> None:
     assert title_of(document("it&#146;s", "utf-8")) == "it\u2019s"
 
