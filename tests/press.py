@@ -10,7 +10,7 @@ from typing import Any
 
 from server.fetching.fetched import FetchedFeed, Validators
 from server.parsing import parse_feed
-from shared.errors import FetchError
+from shared.errors import FetchError, ParseError
 from shared.models import content_hash, job_data, make_item_id
 
 # A title that MongoDB is made to refuse, see ``Mill``.
@@ -24,8 +24,7 @@ class Press:
     """
 
     def __init__(self) -> None:
-        self._shown: dict[str, dict[str, str]] = {}
-        self._documents: dict[str, bytes] = {}
+        self._shown: dict[str, bytes] = {}
         self._refusals: dict[str, FetchError] = {}
         self._said: dict[str, dict[str, Any]] = {}
         self._is_down = False
@@ -34,11 +33,11 @@ class Press:
 
     def show(self, source: str, items: Mapping[str, str]) -> None:
         """Let a source's feed list these titles by guid from now on."""
-        self._shown[feed_url(source)] = dict(items)
+        self._shown[feed_url(source)] = render(items)
 
     def show_document(self, source: str, body: str) -> None:
-        """Let a source's feed be this document from now on."""
-        self._documents[feed_url(source)] = body.encode()
+        """Let a source's feed be this document from now on, be it a feed or not."""
+        self._shown[feed_url(source)] = body.encode()
 
     def refuse(self, source: str, kind: str, **fields: Any) -> None:
         """Answer a source's feed with this error from now on."""
@@ -75,13 +74,15 @@ class Press:
             )
         if url in self._refusals:
             raise self._refusals[url]
-        body = self._body(url)
-        etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+        body = self._shown.get(url, _EMPTY)
+        digest = hashlib.sha256(body).hexdigest()
+        etag = f'"{digest[:16]}"'
         if validators is not None and validators.etag == etag:
             answer = _answer(url, 304, b"", validators)
         else:
             self._remember(url, body)
-            answer = _answer(url, 200, body, Validators(etag=etag, final_url=url))
+            carried = Validators(etag=etag, body_hash=digest, final_url=url)
+            answer = _answer(url, 200, body, carried)
         return replace(answer, **self._said.get(url, {}))
 
     def close(self) -> None:
@@ -89,10 +90,7 @@ class Press:
 
     def hashes(self, source: str) -> dict[str, str]:
         """Return what is shown now: content hashes by item id."""
-        return _hashes(source, self._body(feed_url(source)))
-
-    def _body(self, url: str) -> bytes:
-        return self._documents.get(url) or render(self._shown.get(url, {}))
+        return _hashes(source, self._shown.get(feed_url(source), _EMPTY))
 
     def _remember(self, url: str, body: bytes) -> None:
         for item_id, digest in _hashes(_source_of(url), body).items():
@@ -119,6 +117,9 @@ def render(items: Mapping[str, str]) -> bytes:
     return json.dumps(feed).encode()
 
 
+_EMPTY = render({})
+
+
 def hash_of(guid: str, title: str) -> str:
     """Return the content hash of one item."""
     [digest] = _hashes("any", render({guid: title})).values()
@@ -126,7 +127,11 @@ def hash_of(guid: str, title: str) -> str:
 
 
 def _hashes(source: str, body: bytes) -> dict[str, str]:
-    parsed = parse_feed(body, content_type=None, url=None, now=datetime(2026, 11, 1, tzinfo=UTC))
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    try:
+        parsed = parse_feed(body, content_type=None, url=None, now=now)
+    except ParseError:
+        return {}
     return {
         make_item_id(source, entry.item.guid): content_hash(job_data(source, entry.item))
         for entry in parsed.entries
