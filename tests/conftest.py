@@ -1,4 +1,6 @@
-"""The stores that tests share: one of each per test process, empty for each test.
+"""What all tests share: figures in the summary, and stores, empty for each test.
+
+There is one of each store per test process.
 
 ``TEST_REDIS_URL`` and ``TEST_MONGODB_URL`` name servers to use instead; the Redis is flushed.
 """
@@ -14,6 +16,15 @@ from pymongo.database import Database
 
 from shared.queue import RedisConnection, connect
 from tests.servers import start_mongodb, start_valkey
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests recorded as ``figures``, whichever process they ran in."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties if report.when == "call" else ():
+                if name == "figures":
+                    terminalreporter.write_line(f"{report.nodeid}\n{value}")
 
 
 @pytest.fixture(scope="session")

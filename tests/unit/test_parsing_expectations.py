@@ -8,13 +8,12 @@ import calendar
 import io
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import feedparser
-import pytest
 
 from server.parsing import ParsedEntry, ParsedFeed, parse_feed
 from shared.errors import ParseError
@@ -59,7 +58,7 @@ def test_every_difference_is_listed_once_and_of_a_file_that_exists() -> None:
 
 
 def test_expectations_of_ids_links_titles_and_dates_hold_or_are_listed(
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, str], None],
 ) -> None:
     agreed, found = 0, set()
     for sample in read_samples():
@@ -70,8 +69,7 @@ def test_expectations_of_ids_links_titles_and_dates_hold_or_are_listed(
             else:
                 found.add((sample.name, ""))
     listed = reasons("expectation")
-    with capsys.disabled():
-        print("", *summary("expectations", agreed, listed), sep="\n")
+    record_property("figures", "\n".join(summary("expectations", agreed, listed)))
     assert found - set(listed) == set(), "differences without a reason"
     assert set(listed) - found == set(), "listed, but no difference any more"
     assert agreed >= 477
@@ -145,7 +143,7 @@ def differing_fields(feed: ParsedFeed, sample: Sample) -> Iterable[str | None]:
 
 
 def test_fields_agree_with_the_reference_or_are_listed(
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, str], None],
 ) -> None:
     agreed, found = 0, set()
     for sample in read_samples():
@@ -158,8 +156,7 @@ def test_fields_agree_with_the_reference_or_are_listed(
             else:
                 found.add((sample.name, field))
     listed = reasons("reference")
-    with capsys.disabled():
-        print("", *summary("fields", agreed, listed), sep="\n")
+    record_property("figures", "\n".join(summary("fields", agreed, listed)))
     assert found - set(listed) == set(), "differences without a reason"
     assert set(listed) - found == set(), "listed, but no difference any more"
     assert agreed > 8000
