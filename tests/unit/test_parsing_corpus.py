@@ -1,10 +1,12 @@
 """Over two thousand documents, each through all that an import does with one up to the queue."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 
@@ -13,12 +15,21 @@ from server.parsing import ParsedFeed, parse_feed
 from server.parsing.decoding import decode_document
 from shared.errors import ParseError
 from shared.models import content_hash, encode_json, job_data, make_item_id
+from shared.queue import ClaimedJob, JobQueue
 from tests.corpus import Sample, needs_corpus, read_samples
+from worker.decoding import hold_item
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 SLOWEST_S = 2.0
 
 pytestmark = needs_corpus
+
+# What would run, or reach out, in the page of whoever shows an item.
+DANGEROUS = re.compile(
+    r"<\s*/?\s*(script|iframe|object|embed|applet|meta|link|style|form|base)\b"
+    r"|<[^>]*\son\w+\s*=|<[^>]*=\s*[\"']?\s*(javascript|vbscript|data):",
+    re.IGNORECASE,
+)
 
 
 def parse(body: bytes, content_type: str | None, url: str | None = None) -> ParsedFeed | None:
@@ -109,6 +120,26 @@ def test_every_item_becomes_a_job_or_is_rejected_with_a_reason(outcomes: list[Ou
     assert {o.name: o.rejected_for for o in outcomes if o.rejected_for} == {
         "feedparser/illformed/geo/georss_point_no_coords.xml": ("the entry is empty",)
     }
+
+
+def stored_texts(data: dict[str, Any]) -> Iterator[str]:
+    """Yield all texts of the document that a worker makes of an item."""
+    # Which job an item came with makes no difference to its document.
+    content = hold_item(cast(JobQueue, None), cast(ClaimedJob, None), data, 1).content
+    yield from (value for value in content.values() if isinstance(value, str))
+    yield from content["categories"]
+    yield from (field["value"] for field in content["extra"])
+
+
+def test_what_would_run_in_a_page_is_hashed_but_never_stored() -> None:
+    dangerous = 0
+    for sample in read_samples():
+        feed = parse(sample.body, sample.content_type)
+        for entry in feed.entries if feed else ():
+            data = job_data("corpus", entry.item)
+            dangerous += DANGEROUS.search(repr(data)) is not None
+            assert not any(map(DANGEROUS.search, stored_texts(data))), sample.name
+    assert dangerous > 200
 
 
 def test_the_same_text_in_utf_8_gives_the_same_ids_and_hashes() -> None:
