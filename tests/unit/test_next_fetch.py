@@ -437,12 +437,11 @@ def test_a_duration_is_shown_by_its_two_largest_units(seconds: float, text: str)
 
 def test_a_history_comes_back_as_it_was_stored() -> None:
     history = FeedHistory(
-        had_items=True,
         retry_after_until=NOW,
         gone_since=NOW,
         urls={
             "https://a.example/": UrlHistory(
-                3600, frozenset({1, 2}), frozenset({"sunday"}), "https://b.example/"
+                3600, frozenset({1, 2}), frozenset({"sunday"}), "https://b.example/", True
             )
         },
     )
