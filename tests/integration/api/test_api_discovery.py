@@ -45,7 +45,7 @@ def test_page_names_its_feeds_and_nothing_is_stored(open_door: Api, publisher: P
         "feeds": [
             {"url": publisher.url(), "title": "News", "type": "application/rss+xml"},
             {
-                "url": "http://other.example/a?token=***",
+                "url": "http://other.example/a?token=s3cr3t",
                 "title": None,
                 "type": "application/atom+xml",
             },
