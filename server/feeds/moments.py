@@ -52,9 +52,11 @@ def _fit_cron(at: datetime, cron: str, history: FeedHistory) -> tuple[datetime, 
     first = moment = cron_time(cron, at - _INSTANT) or at
     while history.skips(moment):
         allowed = _leave_skipped(moment, history)
-        if allowed is None or moment - first > MAX_WISH:
+        if allowed is None:
             return first, False
         moment = cron_time(cron, allowed - _INSTANT) or allowed
+        if moment - first > MAX_WISH:
+            return first, False
     return moment, moment != first
 
 

@@ -156,6 +156,12 @@ def test_a_feed_that_skips_all_its_times_is_fetched_all_the_same(planned: Schedu
     assert wait(decide(planned=planned, history=everything)) == HOUR
 
 
+def test_skipped_days_move_a_crontab_line_by_a_week_at_most() -> None:
+    on_the_first = schedule(cron="0 12 1 * *")
+    decided = decide(planned=on_the_first, history=asking(skip_days=frozenset({"tuesday"})))
+    assert decided == NextFetch(NOW + 30 * DAY, "by cron '0 12 1 * *'", 0)
+
+
 def test_a_crontab_line_that_only_knows_skipped_hours_is_kept() -> None:
     decided = decide(
         planned=schedule(cron="0 13 * * *"), history=asking(skip_hours=frozenset({13}))
