@@ -127,7 +127,22 @@ def test_of_several_urls_the_longest_ttl_counts() -> None:
 def test_a_crontab_line_goes_to_its_first_time_at_or_after_a_hint() -> None:
     planned = schedule(cron="0 * * * *")
     assert wait(decide(Response(max_age_s=7200), planned)) == 2 * HOUR
-    assert wait(decide(Response(max_age_s=7201), planned)) == 3 * HOUR
+    assert wait(decide(Response(max_age_s=9000), planned)) == 3 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("cron", "gap"), [("0 * * * *", HOUR), ("0 12 * * *", DAY), ("0 12 * * 0", 7 * DAY)]
+)
+def test_a_hint_as_long_as_the_gap_of_a_crontab_line_skips_none_of_its_times(
+    cron: str, gap: timedelta
+) -> None:
+    planned, just_after = schedule(cron=cron), NOW + timedelta(seconds=20)
+    asked_s = gap.total_seconds()
+    for decided in (
+        decide(Response(max_age_s=asked_s), planned, now=just_after),
+        decide(planned=planned, history=asking(ttl_s=asked_s), now=just_after),
+    ):
+        assert (wait(decided), decided.reason) == (gap, f"by cron {cron!r}")
 
 
 @pytest.mark.parametrize(
