@@ -51,7 +51,8 @@ def check_url(url: str, *, allow_private: bool, extra_ports: Collection[int] = (
     parts = _split(url.strip())
     scheme = parts.scheme.lower()
     if scheme not in DEFAULT_PORTS:
-        raise InvalidRequestError(f"URL must begin with http:// or https://, not {scheme!r}")
+        found = f", not {scheme!r}" if scheme else ""
+        raise InvalidRequestError(f"URL must begin with http:// or https://{found}")
     host = _check_host(parts, allow_private=allow_private)
     port = _check_port(parts, scheme, allow_private=allow_private, extra_ports=extra_ports)
     userinfo, _, _ = parts.netloc.rpartition("@")

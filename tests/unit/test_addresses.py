@@ -70,6 +70,20 @@ def test_even_when_private_is_allowed_other_schemes_and_multicast_are_refused() 
 
 
 @pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("lwn.net/feed", "URL must begin with http:// or https://"),
+        ("//lwn.net/feed", "URL must begin with http:// or https://"),
+        ("ftp://lwn.net/feed", "URL must begin with http:// or https://, not 'ftp'"),
+    ],
+)
+def test_a_url_of_another_scheme_or_none_is_told_what_is_missing(url: str, said: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        check_url(url, allow_private=False)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
     ("address", "allowed"),
     [("8.8.8.8", True), ("127.0.0.1", False), ("::ffff:10.0.0.1", False), ("no address", False),
      ("2606:4700::1111", True), ("fe80::1%eth0", False)],
