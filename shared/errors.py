@@ -10,7 +10,8 @@
     │   │   └── QueueFull             Redis is at maxmemory (retryable)
     │   ├── InvalidJobId              an id that BullMQ's layout cannot hold
     │   ├── UnencodableJob            data that JSON cannot hold
-    │   └── DoomedJob                 a claimed job that must be failed, not run
+    │   ├── DoomedJob                 a claimed job that must be failed, not run
+    │   └── Postponed                 a claimed job whose time has not come
     ├── StoreError
     │   └── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
     ├── FetchError                    a URL could not be fetched
@@ -75,6 +76,14 @@ class UnencodableJob(QueueError):
 
 class DoomedJob(QueueError):
     """A claimed job to be failed without running it: it stalled too often, or a child failed."""
+
+
+class Postponed(QueueError):
+    """A claimed job whose time has not come: nothing was tried, it wants to run in ``delay_ms``."""
+
+    def __init__(self, delay_ms: int, reason: str) -> None:
+        super().__init__(reason)
+        self.delay_ms = delay_ms
 
 
 class StoreError(FeedmillError):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.clock import SystemClock
-from shared.errors import DoomedJob, QueueUnavailable
+from shared.errors import DoomedJob, Postponed, QueueUnavailable
 from shared.queue import (
     ClaimedJob,
     JobQueue,
@@ -140,6 +140,40 @@ def test_a_lasting_error_fails_the_job_at_once(queue: JobQueue, workshop: Worksh
     assert view is not None
     assert view.failed_reason == "never"
     assert "Lasting: never" in view.stacktrace[0]
+
+
+def test_a_job_postponed_by_its_handler_runs_later_while_others_run_now(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    runs: list[tuple[str, int]] = []
+    settled: list[str] = []
+
+    def handler(job: ClaimedJob) -> None:
+        runs.append((job.id, job.attempts_made))
+        if job.id == "a#1" and runs.count(("a#1", 0)) < 3:
+            raise Postponed(200, "not its turn")
+
+    seed_waiting(queue, "a#1", "a#2", attempts=1)
+    workshop.start(queue, handler, concurrency=1, after_settle=lambda job: settled.append(job.id))
+    wait_for(lambda: settled == ["a#2", "a#1"])
+    assert runs == [("a#1", 0), ("a#2", 0), ("a#1", 0), ("a#1", 0)]
+    assert queue.read_totals() == {"completed": 2, "failed": 0, "retried": 0}
+
+
+def test_a_delayed_job_is_run_when_it_is_due_not_when_the_upkeep_looks(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    came_s: list[float] = []
+
+    def handler(job: ClaimedJob) -> None:
+        came_s.append(time.monotonic())
+        if len(came_s) < 6:
+            raise Postponed(50, "not its turn")
+
+    seed_waiting(queue, "a#1", "a#2")
+    workshop.start(queue, handler)
+    wait_for(lambda: is_idle(queue))
+    assert came_s[-1] - came_s[0] < 1.0
 
 
 def test_a_doomed_job_is_failed_without_running(queue: JobQueue, workshop: Workshop) -> None:
