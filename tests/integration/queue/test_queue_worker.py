@@ -163,17 +163,21 @@ def test_a_job_postponed_by_its_handler_runs_later_while_others_run_now(
 def test_a_delayed_job_is_run_when_it_is_due_not_when_the_upkeep_looks(
     queue: JobQueue, workshop: Workshop
 ) -> None:
-    came_s: list[float] = []
+    late_s: list[float] = []
+    due_s: dict[str, float] = {}
 
     def handler(job: ClaimedJob) -> None:
-        came_s.append(time.monotonic())
-        if len(came_s) < 6:
-            raise Postponed(50, "not its turn")
+        if job.id in due_s:
+            late_s.append(time.monotonic() - due_s[job.id])
+            return
+        delay_ms = 400 * int(job.id.removeprefix("a#"))
+        due_s[job.id] = time.monotonic() + delay_ms / 1000
+        raise Postponed(delay_ms, "not its turn")
 
-    seed_waiting(queue, "a#1", "a#2")
-    workshop.start(queue, handler)
-    wait_for(lambda: is_idle(queue))
-    assert came_s[-1] - came_s[0] < 1.0
+    seed_waiting(queue, *[f"a#{n}" for n in range(1, 6)])
+    workshop.start(queue, handler, concurrency=5)
+    wait_for(lambda: len(late_s) == 5)
+    assert max(late_s) < 0.25
 
 
 def test_a_doomed_job_is_failed_without_running(queue: JobQueue, workshop: Workshop) -> None:
