@@ -101,8 +101,8 @@ class FetchError(FeedmillError):
 
     ``kind`` is a stable word for programs: ``refused_address``, ``dns``, ``connect``, ``tls``,
     ``timeout``, ``http_status``, ``blocked``, ``gone``, ``rate_limited``, ``too_large``,
-    ``redirect``, ``bad_url``, ``encoding``. ``retry_after_s`` is what the host asked for, if it
-    did.
+    ``redirect``, ``bad_url``, ``encoding``. ``retry_after_s`` is what ``host`` asked for, the one
+    that answered behind all redirects, if it did.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class FetchError(FeedmillError):
         retryable: bool = False,
         http_status: int | None = None,
         retry_after_s: float | None = None,
+        host: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.url = url
@@ -121,6 +122,7 @@ class FetchError(FeedmillError):
         self.retryable = retryable
         self.http_status = http_status
         self.retry_after_s = retry_after_s
+        self.host = host
 
 
 class ParseError(FeedmillError):

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
 from shared.clock import Clock
 from shared.errors import FetchError, ParseError
+from shared.host_names import host_of
 from shared.models import FeedItem, format_time
 from shared.store import Feed, Import, StoredValidators, Stores
 
@@ -109,7 +111,7 @@ class Gatherer:
         }
         gathered.fetches.append(shown)
         try:
-            self._check_retry_after(url, feed)
+            self._check_retry_after(url)
             fetched = self._fetch(url, importing, feed)
             shown |= {"http_status": fetched.http_status, "not_modified": fetched.not_modified}
             gathered.max_age_s = _longest(gathered.max_age_s, fetched.cache_max_age_s)
@@ -124,6 +126,7 @@ class Gatherer:
             if isinstance(exc, FetchError):
                 shown["http_status"] = exc.http_status
                 gathered.retry_after_s = _longest(gathered.retry_after_s, exc.retry_after_s)
+                self._note_retry_after(exc)
             shown["error"] = f"{exc.kind}: {exc}"
             answers.errors.append(exc)
 
@@ -137,16 +140,25 @@ class Gatherer:
         self._egress.note_end(url, None)
         return fetched
 
-    def _check_retry_after(self, url: str, feed: Feed) -> None:
-        """Refuse to ask a host again before the time that it named."""
-        until = feed.history.get("retry_after_until")
-        if until is not None and until > self._clock.now():
+    def _check_retry_after(self, url: str) -> None:
+        """Refuse to ask a host again before the time that it named, for whichever feed it did.
+
+        What a redirect leads to is not looked at: its host will say so again.
+        """
+        host, now = host_of(url), self._clock.now()
+        until = self._stores.hosts.blocked_until(host, now)
+        if until is not None:
             raise FetchError(
                 url,
                 "rate_limited",
-                f"the host asked not to be asked again before {format_time(until)}",
-                retry_after_s=(until - self._clock.now()).total_seconds(),
+                f"{host} asked not to be asked again before {format_time(until)}",
+                retry_after_s=(until - now).total_seconds(),
             )
+
+    def _note_retry_after(self, answer: FetchError) -> None:
+        if answer.host is not None and answer.retry_after_s:
+            until = self._clock.now() + timedelta(seconds=answer.retry_after_s)
+            self._stores.hosts.block(answer.host, until)
 
     def _parse(self, url: str, fetched: FetchedFeed, gathered: Gathered, answers: _Answers) -> None:
         parsed = self._parser.parse(

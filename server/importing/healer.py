@@ -229,6 +229,7 @@ class Healer:
 
     def _forget_old(self) -> None:
         now = self._clock.now()
+        self._stores.hosts.delete_expired(now)
         self._stores.imports.delete_closed_before(now - self._keep_imports)
         if self._keep_dead is not None:
             needed = self._stores.journal.read_item_ids(

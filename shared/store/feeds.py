@@ -1,14 +1,15 @@
 """Feeds: what is subscribed to, when it is fetched next, and what the last answer said."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING
+from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo import errors as mongo_errors
 
 from shared.errors import ConflictError
+from shared.host_names import host_of
 from shared.store.database import Database, Document, map_error, mapped_errors
 from shared.store.imports import Import
 from shared.store.pages import Page, find_page
@@ -59,9 +60,26 @@ class Feed:
     history: Document = field(default_factory=dict)
 
     @property
+    def host(self) -> str | None:
+        """The host of its first URL, by which it is scheduled; None without a URL.
+
+        Stored too, wherever ``urls`` is, so that feeds can be looked for by it.
+        """
+        return _host_of_first(self.urls)
+
+    @property
     def is_scheduled(self) -> bool:
         """Whether it is fetched by itself."""
         return self.interval_s is not None or self.cron is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """A due feed as it was seen, when to fetch it instead, and why."""
+
+    seen: Feed
+    next_fetch_at: datetime
+    reason: str
 
 
 class FeedStore:
@@ -73,8 +91,16 @@ class FeedStore:
     def ensure_indexes(self) -> None:
         """Make the indexes that the tick, the auditor and the API need."""
         with mapped_errors():
-            self._feeds.create_index([("enabled", ASCENDING), ("next_fetch_at", ASCENDING)])
-            self._feeds.create_index([("running_import", ASCENDING)])
+            # SecantusDB 0.7 uses an index only if it covers the whole query; without this one each
+            # tick would read every feed.
+            self._feeds.create_index(
+                [
+                    ("enabled", ASCENDING),
+                    ("running_import", ASCENDING),
+                    ("next_fetch_at", ASCENDING),
+                ]
+            )
+            self._feeds.create_index([("running_import", ASCENDING), ("host", ASCENDING)])
             self._feeds.create_index([("urls", ASCENDING)])
             self._feeds.create_index([("created_at", DESCENDING), ("_id", DESCENDING)])
 
@@ -120,9 +146,16 @@ class FeedStore:
             found = self._feeds.find({"enabled": True, "urls": {"$ne": []}}).sort("_id", ASCENDING)
             return [_to_feed(document) for document in found]
 
-    def find_due(self, now: datetime, limit: int) -> list[Feed]:
-        """Return enabled feeds whose time has come and that no import holds, longest due first."""
-        query = {"enabled": True, "next_fetch_at": {"$lte": now}, "running_import": None}
+    def find_due(
+        self, now: datetime, limit: int, *, skip_hosts: Collection[str] = ()
+    ) -> list[Feed]:
+        """Return enabled feeds whose time has come and that no import holds, longest due first.
+
+        None of a host in ``skip_hosts``.
+        """
+        query: Document = {"enabled": True, "next_fetch_at": {"$lte": now}, "running_import": None}
+        if skip_hosts:
+            query["host"] = {"$nin": list(skip_hosts)}
         with mapped_errors():
             found = self._feeds.find(query).sort("next_fetch_at", ASCENDING).limit(limit)
             return [_to_feed(document) for document in found]
@@ -132,6 +165,37 @@ class FeedStore:
         with mapped_errors():
             found = self._feeds.find({"running_import": {"$gt": ""}})
             return [_to_feed(document) for document in found]
+
+    def count_running_by_host(self) -> dict[str, int]:
+        """Return how many feeds of each host name an import."""
+        running = {"$match": {"running_import": {"$gt": ""}}}
+        by_host = {"$group": {"_id": "$host", "feeds": {"$sum": 1}}}
+        with mapped_errors():
+            found = self._feeds.aggregate([running, by_host])
+            return {group["_id"]: group["feeds"] for group in found if group["_id"] is not None}
+
+    def defer_many(self, deferrals: Sequence[Deferral]) -> int:
+        """Move due feeds to a later time; returns how many were still due as they were seen."""
+        updates = [
+            UpdateOne(
+                {
+                    "_id": deferral.seen.source,
+                    "next_fetch_at": deferral.seen.next_fetch_at,
+                    "running_import": None,
+                },
+                {
+                    "$set": {
+                        "next_fetch_at": deferral.next_fetch_at,
+                        "next_fetch_reason": deferral.reason,
+                    }
+                },
+            )
+            for deferral in deferrals
+        ]
+        if not updates:
+            return 0
+        with mapped_errors():
+            return int(self._feeds.bulk_write(updates, ordered=False).matched_count)
 
     def claim(self, seen: Feed, import_id: str, *, scheduled: bool) -> bool:
         """Name an import in a feed that names none; of many callers one gets it.
@@ -166,6 +230,8 @@ class FeedStore:
     def update(self, source: str, changes: Mapping[str, Any]) -> bool:
         """Set fields, named as in :class:`Feed`; False when there is no such feed."""
         stored = dict(changes)
+        if "urls" in stored:
+            stored["host"] = _host_of_first(stored["urls"])
         if "headers" in stored:
             stored["headers"] = _headers_document(stored["headers"])
         if "validators" in stored:
@@ -200,6 +266,7 @@ def _to_document(feed: Feed) -> Document:
     return {
         "_id": feed.source,
         "urls": feed.urls,
+        "host": feed.host,
         "created_at": feed.created_at,
         "enabled": feed.enabled,
         "interval_s": feed.interval_s,
@@ -216,6 +283,10 @@ def _to_document(feed: Feed) -> Document:
         "validators": validators_document(feed.validators),
         "history": feed.history,
     }
+
+
+def _host_of_first(urls: Sequence[str]) -> str | None:
+    return host_of(urls[0]) if urls else None
 
 
 def _headers_document(headers: Mapping[str, str]) -> list[Document]:

@@ -177,7 +177,7 @@ def test_a_delayed_job_is_run_when_it_is_due_not_when_the_upkeep_looks(
     seed_waiting(queue, *[f"a#{n}" for n in range(1, 6)])
     workshop.start(queue, handler, concurrency=5)
     wait_for(lambda: len(late_s) == 5)
-    assert max(late_s) < 0.25
+    assert max(late_s) < 0.4
 
 
 def test_a_doomed_job_is_failed_without_running(queue: JobQueue, workshop: Workshop) -> None:
