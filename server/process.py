@@ -131,7 +131,12 @@ class ServerProcess:
             clock=clock,
             log_event=log.info,
         )
-        self._scheduler = Scheduler(stores=stores, claims=self._claims, clock=clock)
+        self._scheduler = Scheduler(
+            stores=stores,
+            claims=self._claims,
+            clock=clock,
+            max_per_host=settings.fetch_per_host,
+        )
         self._auditor_thread = threading.Thread(
             target=self._auditor.run, args=(self._stop,), name="auditor", daemon=True
         )
