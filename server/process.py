@@ -17,6 +17,7 @@ from server.feeds.starter import ImportStarter
 from server.fetching.addresses import check_url
 from server.fetching.egress import Egress
 from server.fetching.fetcher import Fetcher
+from server.fetching.host_slots import HostSlots
 from server.importing.auditor import Auditor
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
 from server.importing.gathering import Gatherer
@@ -107,6 +108,7 @@ class ServerProcess:
                 parser=self._parser,
                 clock=clock,
             ),
+            host_slots=HostSlots(settings.fetch_per_host, clock),
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
             note_busy=self._auditor.note_busy,
