@@ -167,7 +167,8 @@ class ImportStore:
             {
                 "_id": import_id,
                 "state": {"$in": list(BEFORE_COMMIT)},
-                "$or": [{"revision": None}, {"revision": {"$lt": revision}}],
+                # None yet, or a lower one. As an `$or`, SecantusDB 0.7 would read all imports.
+                "revision": {"$not": {"$gte": revision}},
             },
             {"$set": {"revision": revision}},
         )
@@ -228,7 +229,8 @@ class ImportStore:
             {
                 "_id": seen.import_id,
                 "state": ImportState.IMPORTING,
-                "$or": [{"audited_at": None}, {"audited_at": {"$lte": now - min_gap}}],
+                # Never, or long ago enough; no `$or`, as above.
+                "audited_at": {"$not": {"$gt": now - min_gap}},
             },
             {"$set": {"audited_at": now}},
         )
