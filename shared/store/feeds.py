@@ -10,7 +10,7 @@ from pymongo import errors as mongo_errors
 
 from shared.errors import ConflictError
 from shared.host_names import host_of
-from shared.store.database import Database, Document, map_error, mapped_errors
+from shared.store.database import Database, Document, find_by_ids, map_error, mapped_errors
 from shared.store.imports import Import
 from shared.store.pages import Page, find_page
 
@@ -125,9 +125,8 @@ class FeedStore:
 
     def read_many(self, sources: Iterable[str]) -> dict[str, Feed]:
         """Return those of these feeds that exist."""
-        with mapped_errors():
-            found = self._feeds.find({"_id": {"$in": list(sources)}})
-            return {document["_id"]: _to_feed(document) for document in found}
+        found = find_by_ids(self._feeds, sources)
+        return {document["_id"]: _to_feed(document) for document in found}
 
     def find_by_url(self, url: str) -> Feed | None:
         """Return a feed whose only URL this is."""
@@ -202,10 +201,27 @@ class FeedStore:
 
         ``scheduled``: only while the feed is enabled and due as it was seen.
         """
-        query: Document = {"_id": seen.source, "running_import": None}
-        if scheduled:
-            query |= {"enabled": True, "next_fetch_at": seen.next_fetch_at}
-        return self._update(query, {"$set": {"running_import": import_id}})
+        return self._update(_claimable(seen, scheduled), {"$set": {"running_import": import_id}})
+
+    def claim_many(
+        self, import_ids: Sequence[tuple[Feed, str]], *, scheduled: bool
+    ) -> dict[str, str]:
+        """Claim feeds as :meth:`claim` does, in two round trips for up to a hundred of them.
+
+        Returns the ids of the imports that are named now, by source.
+        """
+        claims = [
+            UpdateOne(_claimable(seen, scheduled), {"$set": {"running_import": import_id}})
+            for seen, import_id in import_ids
+        ]
+        if not claims:
+            return {}
+        wanted = {seen.source: import_id for seen, import_id in import_ids}
+        with mapped_errors():
+            self._feeds.bulk_write(claims, ordered=False)
+        found = find_by_ids(self._feeds, wanted, {"running_import": True})
+        named = {document["_id"]: document["running_import"] for document in found}
+        return {source: wanted[source] for source in named if named[source] == wanted[source]}
 
     def finish(self, ended: Import) -> bool:
         """Take over from an import's document what it says about its feed; frees the feed.
@@ -215,11 +231,14 @@ class FeedStore:
         schedule is still the one that it was computed from (``seen`` in the step): who changed that
         meanwhile has set a next fetch of his own. Safe to repeat. False: somebody did it before.
         """
+        mine: Document = {"_id": ended.source, "running_import": ended.import_id}
+        if not self._is_there(mine):
+            # Most often so: each audit asks, and the import itself did it before.
+            return False
         step = dict(ended.feed_step)
         seen = step.pop("seen", {})
         learnt = {name: value for name, value in step.items() if name not in SCHEDULE_FIELDS}
         freed = {"running_import": None, "last_import": ended.import_id}
-        mine: Document = {"_id": ended.source, "running_import": ended.import_id}
         fetched = {**mine, "urls": ended.urls}
         return (
             self._update({**fetched, **seen}, {"$set": {**step, **freed}})
@@ -243,9 +262,20 @@ class FeedStore:
         with mapped_errors():
             return self._feeds.delete_one({"_id": source}).deleted_count == 1
 
+    def _is_there(self, query: Document) -> bool:
+        with mapped_errors():
+            return self._feeds.find_one(query, {"_id": True}) is not None
+
     def _update(self, query: Document, update: Document) -> bool:
         with mapped_errors():
             return self._feeds.update_one(query, update).matched_count == 1
+
+
+def _claimable(seen: Feed, scheduled: bool) -> Document:
+    query: Document = {"_id": seen.source, "running_import": None}
+    if scheduled:
+        query |= {"enabled": True, "next_fetch_at": seen.next_fetch_at}
+    return query
 
 
 def validators_document(validators: Mapping[str, StoredValidators]) -> list[Document]:
