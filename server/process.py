@@ -18,6 +18,7 @@ from server.fetching.addresses import check_url
 from server.fetching.egress import Egress
 from server.fetching.fetcher import Fetcher
 from server.fetching.host_slots import HostSlots
+from server.fetching.network import Resolver, resolve
 from server.importing.auditor import Auditor
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
 from server.importing.gathering import Gatherer
@@ -42,7 +43,11 @@ FETCH_STOP_S = 3.0
 
 
 class ServerProcess:
-    """The server without its HTTP side: start it, serve ``services``, stop it."""
+    """The server without its HTTP side: start it, serve ``services``, stop it.
+
+    Or leave it unstarted and drive its parts on one's own thread: ``scheduler.tick``,
+    ``fetch_one``, ``auditor.look``; then ``close`` it.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,8 @@ class ServerProcess:
         stores: Stores,
         clock: Clock,
         random: Random = draw_random,
+        *,
+        resolver: Resolver = resolve,
     ) -> None:
         self._stop = threading.Event()
         self._stores = stores
@@ -66,7 +73,7 @@ class ServerProcess:
             heavy_items=settings.heavy_items,
             options=ItemJobOptions(settings.job_attempts, settings.job_backoff_ms),
         )
-        self._claims = FeedClaims(
+        self.claims = FeedClaims(
             stores,
             fetches,
             clock,
@@ -75,7 +82,7 @@ class ServerProcess:
         )
         healer = Healer(
             stores=stores,
-            claims=self._claims,
+            claims=self.claims,
             item_queues=[light, heavy],
             dead_letter_queue=dead_letters,
             fetch_queue=fetches,
@@ -84,7 +91,7 @@ class ServerProcess:
             keep_dead=timedelta(days=settings.keep_dead_days) if settings.keep_dead_days else None,
             clock=clock,
         )
-        self._auditor = Auditor(
+        self.auditor = Auditor(
             stores=stores,
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
@@ -97,6 +104,7 @@ class ServerProcess:
             max_bytes=settings.fetch_max_bytes,
             user_agent=user_agent(),
             clock=clock,
+            resolver=resolver,
         )
         self._parser = ParserPool(PARSER_PROCESSES)
         importer = Importer(
@@ -111,7 +119,7 @@ class ServerProcess:
             host_slots=HostSlots(settings.fetch_per_host, clock),
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
-            note_busy=self._auditor.note_busy,
+            note_busy=self.auditor.note_busy,
             clock=clock,
             random=random,
             max_item_bytes=settings.job_max_bytes,
@@ -133,14 +141,14 @@ class ServerProcess:
             clock=clock,
             log_event=log.info,
         )
-        self._scheduler = Scheduler(
+        self.scheduler = Scheduler(
             stores=stores,
-            claims=self._claims,
+            claims=self.claims,
             clock=clock,
             max_per_host=settings.fetch_per_host,
         )
         self._auditor_thread = threading.Thread(
-            target=self._auditor.run, args=(self._stop,), name="auditor", daemon=True
+            target=self.auditor.run, args=(self._stop,), name="auditor", daemon=True
         )
         item_queues = [light, heavy]
         check = partial(check_url, allow_private=settings.fetch_allow_private)
@@ -155,7 +163,7 @@ class ServerProcess:
             heavy_queue=heavy,
             dead_letter_queue=dead_letters,
             fetch_queue=fetches,
-            starter=ImportStarter(stores, self._claims, feeds, clock),
+            starter=ImportStarter(stores, self.claims, feeds, clock),
             feeds=feeds,
             discoverer=FeedDiscoverer(
                 fetcher=self._fetcher, parser=self._parser, check_url=check, clock=clock
@@ -166,7 +174,7 @@ class ServerProcess:
                 item_queues=item_queues,
                 dead_letter_queue=dead_letters,
                 clock=clock,
-                look_again=self._auditor.note_busy,
+                look_again=self.auditor.note_busy,
             ),
         )
 
@@ -182,14 +190,22 @@ class ServerProcess:
         self._fetch_upkeep.start()
         self._fetch_worker.start()
         self._auditor_thread.start()
-        self._scheduler.start()
+        self.scheduler.start()
 
     def stop(self) -> None:
         """End in the order in which work flows; fetches under way get 3 s, then are handed back."""
-        self._scheduler.stop()
+        self.scheduler.stop()
         self._stop.set()
         self._fetch_worker.stop(FETCH_STOP_S)
         self._fetch_upkeep.stop(timeout_s=0.5)
+        self.close()
+
+    def fetch_one(self) -> bool:
+        """Work one fetch job to its settlement on this thread; False when none is ready."""
+        return self._fetch_worker.step()
+
+    def close(self) -> None:
+        """Close the connections to publishers and end the parser's processes."""
         self._parser.close()
         self._fetcher.close()
 
@@ -204,7 +220,7 @@ class ServerProcess:
             return
         named = self._stores.imports.get(feed.running_import or "")
         if named is not None:
-            self._claims.add_fetch_jobs([named])
+            self.claims.add_fetch_jobs([named])
 
 
 def user_agent() -> str:

@@ -88,6 +88,20 @@ class Worker:
             thread.start()
             self._threads.append(thread)
 
+    def step(self) -> bool:
+        """Claim one job and work it on the calling thread; False when none can be claimed now.
+
+        For who drives a queue without threads: its lock is not extended.
+
+        Raises:
+            QueueUnavailable: nothing may have been claimed.
+        """
+        jobs = self._claim(uuid.uuid4().hex, limit=1).jobs
+        for job in jobs:
+            self._hands.take(job)
+            self._work(job)
+        return bool(jobs)
+
     def stop(self, timeout_s: float) -> None:
         """Claim no more, wait for running handlers, hand back what they hold after ``timeout_s``.
 
@@ -116,7 +130,7 @@ class Worker:
         token = uuid.uuid4().hex
         while not self._stopping.is_set():
             try:
-                claim = self._claim(token)
+                claim = self._claim(token, limit=self._concurrency)
                 token = uuid.uuid4().hex
                 self._begin_all(claim.jobs)
                 self._rest_after(claim)
@@ -125,9 +139,9 @@ class Worker:
                 self._log_event("claim_failed", queue=self._queue.name, error=str(exc))
                 self._clock.wait(self._stopping, _jittered(_OUTAGE_WAIT_S))
 
-    def _claim(self, token: str) -> Claim:
+    def _claim(self, token: str, *, limit: int) -> Claim:
         self._hands.wait_for_room(self._concurrency, self._stopping)
-        room = self._concurrency - len(self._hands)
+        room = min(limit, self._concurrency - len(self._hands))
         if self._stopping.is_set() or room <= 0:
             return Claim(jobs=[], blocked_by=None, retry_in_ms=None)
         return self._queue.claim(

@@ -83,6 +83,24 @@ def is_idle(queue: JobQueue) -> bool:
     return counts[JobState.WAITING] + counts[JobState.ACTIVE] + counts[JobState.DELAYED] == 0
 
 
+def test_step_works_one_job_on_the_calling_thread(queue: JobQueue) -> None:
+    seen: list[tuple[str, threading.Thread]] = []
+    worker = Worker(
+        queue,
+        lambda job: seen.append((job.id, threading.current_thread())),
+        concurrency=2,
+        lock_ms=2_000,
+        clock=SystemClock(),
+    )
+    seed_waiting(queue, "a", "b")
+    assert worker.step()
+    assert queue.counts()[JobState.WAITING] == 1
+    assert worker.step()
+    assert not worker.step()
+    assert seen == [("a", threading.current_thread()), ("b", threading.current_thread())]
+    assert queue.counts()[JobState.ACTIVE] == 0
+
+
 def test_each_job_is_run_and_its_result_kept(queue: JobQueue, workshop: Workshop) -> None:
     settled: list[str] = []
     seed_waiting(queue, "a#1", "a#2", "a#3", keep_completed=9)
