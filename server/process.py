@@ -224,5 +224,11 @@ class ServerProcess:
 
 
 def user_agent() -> str:
-    """Return the name and version under which feeds are fetched."""
-    return f"Feedmill/{version('feedmill')} (feed importer)"
+    """Return the name under which feeds are fetched: who asks, for what, and how to slow it down.
+
+    A feed's own ``headers`` can say more, as the address of whoever runs this.
+    """
+    return (
+        f"Feedmill/{version('feedmill')} (imports this feed into its operator's database; "
+        "honours Cache-Control, Retry-After and 410)"
+    )
