@@ -14,7 +14,7 @@ export FEEDS
 help:
 	@echo 'make run [FEEDS="URL-or-file ..."]  run everything here, data in ./data; Ctrl-C stops it'
 	@echo 'make install                        only the set-up, into $(VENV)'
-	@echo 'make check                          format, lint, types, import rules, unit tests'
+	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
 	@echo 'make politeness                     simulate weeks of polls, and grade our manners'
 	@echo 'make chaos                          kill processes at random, and count the items'
@@ -31,6 +31,7 @@ test: $(DEVELOPMENT)
 
 check: lint $(DEVELOPMENT)
 	$(PYTHON) -m pytest -q tests/unit
+	@$(MAKE) --no-print-directory politeness
 
 politeness: $(RUNTIME)
 	$(VENV)/bin/feedmill politeness
