@@ -6,7 +6,7 @@ import hashlib
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler
@@ -27,7 +27,11 @@ class Received:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. ``drip_s`` puts a pause before each byte; ``cut`` closes in mid-body."""
+    """One answer. ``drip_s`` puts a pause before each byte; ``cut`` closes in mid-body.
+
+    ``pieces`` makes the body while it is sent, each piece a chunk of its own; nobody needs to know
+    how many there are.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -36,6 +40,11 @@ class Answer:
     hang: bool = False
     cut: bool = False
     chunked: bool = False
+    pieces: Callable[[], Iterable[bytes]] | None = None
+
+    @property
+    def is_chunked(self) -> bool:
+        return self.chunked or self.pieces is not None
 
 
 Script = Callable[[Received], Answer]
@@ -177,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if answer.chunked:
+        if answer.is_chunked:
             self.send_header("Transfer-Encoding", "chunked")
         elif "Content-Length" not in answer.headers and answer.status != 304:
             self.send_header("Content-Length", str(len(answer.body)))
@@ -201,9 +210,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _pieces(answer: Answer) -> Iterator[bytes]:
+    pieces = answer.pieces() if answer.pieces is not None else _slices(answer)
+    for piece in pieces:
+        yield b"%x\r\n%s\r\n" % (len(piece), piece) if answer.is_chunked else piece
+    if answer.is_chunked:
+        yield b"0\r\n\r\n"
+
+
+def _slices(answer: Answer) -> Iterator[bytes]:
     size = 1 if answer.drip_s else 1 << 16
     for start in range(0, len(answer.body), size):
-        piece = answer.body[start : start + size]
-        yield b"%x\r\n%s\r\n" % (len(piece), piece) if answer.chunked else piece
-    if answer.chunked:
-        yield b"0\r\n\r\n"
+        yield answer.body[start : start + size]

@@ -26,8 +26,6 @@ def mapped_errors() -> Iterator[None]:
     except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol, httpx2.InvalidURL) as exc:
         # Their texts may quote headers, and with them credentials.
         raise FetchError("", "bad_url", "the request cannot be sent as configured") from exc
-    except httpx2.DecodingError as exc:
-        raise FetchError("", "encoding", f"the body cannot be decoded: {exc}") from exc
 
 
 def _raise_for_connection(exc: Exception) -> NoReturn:

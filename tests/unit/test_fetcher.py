@@ -2,8 +2,10 @@
 
 import contextlib
 import gzip
+import itertools
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -235,7 +237,12 @@ def test_errors_do_not_tell_credentials(publisher: Publisher, fetcher: Fetcher) 
     assert odd.kind == "bad_url"
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress])
+def deflate_raw(body: bytes) -> bytes:
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(body) + deflater.flush()
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress, deflate_raw])
 def test_compressed_bodies_are_decoded(
     publisher: Publisher, fetcher: Fetcher, compress: Callable[[bytes], bytes]
 ) -> None:
@@ -248,6 +255,7 @@ def test_compressed_bodies_are_decoded(
     ("answer", "kind"),
     [
         (Answer(body=b"x", headers={"Content-Encoding": "br"}), "encoding"),
+        (Answer(body=b"x", headers={"Content-Encoding": "gzip, gzip, gzip"}), "encoding"),
         (Answer(body=b"no gzip", headers={"Content-Encoding": "gzip"}), "encoding"),
         (Answer(body=b"x" * (1 << 21)), "too_large"),
         (Answer(body=b"x" * (1 << 21), chunked=True), "too_large"),
@@ -261,6 +269,49 @@ def test_bodies_beyond_the_limits_are_given_up(
     publisher: Publisher, fetcher: Fetcher, answer: Answer, kind: str
 ) -> None:
     assert fail(fetcher, publisher.answer("/f", answer)).kind == kind
+
+
+def endless(first: bytes, rest: bytes) -> Iterator[bytes]:
+    """64 MiB in pieces, which decode to next to nothing."""
+    yield first
+    for _ in range((1 << 26) // len(rest)):
+        yield rest
+
+
+STORED_EMPTY = b"\x00\x00\x00\xff\xff"  # a block of deflate that holds nothing
+
+
+@pytest.mark.parametrize(
+    ("coding", "first", "rest"),
+    [
+        pytest.param("gzip", gzip.compress(FEED), bytes(1 << 16), id="behind the end"),
+        pytest.param("deflate", STORED_EMPTY, STORED_EMPTY * 10_000, id="empty blocks"),
+        pytest.param("gzip", gzip.compress(FEED), gzip.compress(b""), id="empty members"),
+    ],
+)
+def test_a_body_that_decodes_to_nothing_is_limited_by_what_it_sends(
+    publisher: Publisher, fetcher: Fetcher, coding: str, first: bytes, rest: bytes
+) -> None:
+    answer = Answer(pieces=lambda: endless(first, rest), headers={"Content-Encoding": coding})
+    started_s = time.monotonic()
+    assert fail(fetcher, publisher.answer("/f", answer)).kind == "too_large"
+    assert time.monotonic() - started_s < 5.0
+
+
+def test_a_body_in_tiny_pieces_costs_no_more_memory_than_its_size(
+    publisher: Publisher, make_fetcher: MakeFetcher
+) -> None:
+    pieces = Answer(pieces=lambda: itertools.repeat(b"ab", 30_000))
+    fetcher = make_fetcher(timeout_s=60.0)
+    url = publisher.answer("/f", pieces)
+    fetcher.fetch(publisher.serve("/small", FEED))
+    tracemalloc.start()
+    try:
+        assert fetcher.fetch(url).body == b"ab" * 30_000
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1_500_000
 
 
 def test_a_bomb_below_the_limit_is_known_by_its_ratio(
