@@ -115,8 +115,9 @@ def _split(url: str) -> SplitResult:
         raise InvalidRequestError("URL must not hold blanks, backslashes or control characters")
     try:
         return urlsplit(url)
-    except ValueError as exc:
-        raise InvalidRequestError(f"URL cannot be read: {exc}") from exc
+    except ValueError:
+        # The text of that one may quote user name and password.
+        raise InvalidRequestError("URL cannot be read: its host is no host name") from None
 
 
 def _check_host(parts: SplitResult, *, allow_private: bool) -> str:
@@ -165,8 +166,9 @@ def _check_port(
 ) -> int:
     try:
         port = parts.port
-    except ValueError as exc:
-        raise InvalidRequestError(f"URL's port is no port: {exc}") from exc
+    except ValueError:
+        # Often it is a password, where somebody left out the host.
+        raise InvalidRequestError("URL's port is not a number from 0 to 65535") from None
     port = DEFAULT_PORTS[scheme] if port is None else port
     if not is_allowed_port(port, allow_private=allow_private, extra_ports=extra_ports):
         raise InvalidRequestError(f"URL's port {port} is not allowed: only 80 and 443 are")

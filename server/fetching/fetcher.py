@@ -239,8 +239,9 @@ def _next_target(current: httpx2.URL, response: httpx2.Response) -> httpx2.URL:
         raise FetchError("", "redirect", f"{response.status_code} without a target")
     try:
         joined = current.copy_with(userinfo=b"", fragment=None).join(location)
-    except (httpx2.InvalidURL, ValueError) as exc:
-        raise FetchError("", "redirect", f"redirected to a malformed address: {exc}") from exc
+    except (httpx2.InvalidURL, ValueError):
+        # Their texts quote the address, and with it secrets that the redirect took along.
+        raise FetchError("", "redirect", "redirected to a malformed address") from None
     target = _parse_target(str(joined.copy_with(fragment=None)), "redirect")
     if current.scheme == "https" and target.scheme != "https":
         raise FetchError("", "redirect", "redirected from https to http")

@@ -164,7 +164,8 @@ class Gatherer:
         parsed = self._parser.parse(
             fetched.body,
             content_type=fetched.content_type,
-            url=fetched.final_url,
+            # Items with a relative link take over what they are resolved against.
+            url=mask_url(fetched.final_url),
             now=self._clock.now(),
         )
         answers.parsed.append((url, parsed))

@@ -1,3 +1,5 @@
+import traceback
+
 import pytest
 
 from server.fetching.addresses import check_url, is_allowed_address, mask_url
@@ -63,6 +65,21 @@ def test_a_private_address_and_any_port_are_accepted_when_allowed(host: str) -> 
 def test_what_is_no_public_web_address_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequestError):
         check_url(url, allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:s3cr3t",
+        "http://me:s3cr3t\uff20x@y/",
+        "http://[me:s3cr3t@x/",
+        "ftp://me:s3cr3t@x/",
+    ],
+)
+def test_a_refusal_does_not_repeat_a_password(url: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        check_url(url, allow_private=False)
+    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value)[1:])
 
 
 def test_even_when_private_is_allowed_other_schemes_and_multicast_are_refused() -> None:
