@@ -13,7 +13,7 @@ import httpx2
 from shared.errors import FetchError
 
 # Feeds shrink tenfold or so; repetitive ones a hundredfold. Beyond is a bomb, once it is large.
-MAX_RATIO = 500
+MAX_RATIO = 200
 RATIO_MATTERS_FROM_BYTES = 8 * 1024 * 1024
 MAX_CODINGS = 2
 _PIECE_BYTES = 256 * 1024

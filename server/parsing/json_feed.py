@@ -10,7 +10,7 @@ import orjson
 from server.parsing.date_reader import DateReader
 from server.parsing.guids import choose_guid, hash_guid, identifying_texts
 from server.parsing.json_repair import JsonDocument, read_json
-from server.parsing.limits import check_items, check_parts
+from server.parsing.limits import check_item, check_items, check_parts
 from server.parsing.links import resolve_link
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from shared.errors import ItemError, ParseError
@@ -137,6 +137,7 @@ class _ItemReader:
             updated_at=self.dates.read(updated),
             extra=_extra(value),
         )
+        check_item(item)
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,

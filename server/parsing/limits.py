@@ -4,11 +4,14 @@ A few bytes make an item, an element or a value, and each of them a hundred time
 and in what is handed back. Feeds of the size that may be fetched stay far below both limits.
 """
 
-from shared.errors import ParseError
+from shared.errors import ItemError, ParseError
+from shared.models import FeedItem
 
 MAX_ITEMS = 100_000
 # Elements and attributes, or entries of lists.
 MAX_PARTS = 1_000_000
+# What an item of the largest size that may be set could hold, if each part said something.
+MAX_ITEM_PARTS = 50_000
 
 
 def check_items(count: int) -> None:
@@ -29,3 +32,14 @@ def check_parts(count: int) -> None:
     """
     if count > MAX_PARTS:
         raise ParseError("limits", f"the document has more than {MAX_PARTS} parts")
+
+
+def check_item(item: FeedItem) -> None:
+    """Refuse an item of too many parts; the others of its document are read.
+
+    Raises:
+        ItemError: ``unreadable``.
+    """
+    count = len(item.extra) + len(item.categories) + len(item.enclosures)
+    if count > MAX_ITEM_PARTS:
+        raise ItemError("unreadable", f"the item has {count} parts, more than {MAX_ITEM_PARTS}")

@@ -66,6 +66,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same limits, met by documents that are quickly read."""
     monkeypatch.setattr(limits, "MAX_ITEMS", 100)
     monkeypatch.setattr(limits, "MAX_PARTS", 1000)
+    monkeypatch.setattr(limits, "MAX_ITEM_PARTS", 50)
 
 
 @pytest.mark.usefixtures("small_limits")
@@ -89,6 +90,23 @@ def test_a_document_of_too_many_parts_is_refused(document: str, what: str) -> No
 def test_a_document_of_just_so_many_items_is_read() -> None:
     assert len(parse(xml_feed("<item/>" * 100).encode()).rejected) == 100
     assert len(parse(json_feed("1" + ",1" * 99).encode()).rejected) == 100
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize(
+    "document",
+    [
+        xml_feed("<item><guid>a</guid></item><item><guid>b</guid>" + "<x>y</x>" * 51 + "</item>"),
+        xml_feed("<item><guid>a</guid></item><item><guid>b</guid>" + "<tags>y,z</tags>" * 26
+                 + "<category>c</category>" * 50 + "".join(f"<tags>{n}</tags>" for n in range(49))
+                 + "</item>"),
+        json_feed('{"id": "a"}, {"id": "b", "x": [' + "1," * 50 + "1]}"),
+    ],
+)  # fmt: skip
+def test_an_item_of_too_many_parts_is_rejected_and_the_others_are_read(document: str) -> None:
+    feed = parse(document.encode())
+    assert [entry.item.guid for entry in feed.entries] == ["a"]
+    assert [(entry.guid, "parts" in entry.reason) for entry in feed.rejected] == [("b", True)]
 
 
 def test_two_mebibytes_of_commas_do_not_take_a_gigabyte_and_minutes() -> None:
