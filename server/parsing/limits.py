@@ -9,7 +9,7 @@ from shared.models import FeedItem
 
 MAX_ITEMS = 100_000
 # Elements and attributes, or entries of lists.
-MAX_PARTS = 1_000_000
+MAX_PARTS = 2_000_000
 # What an item of the largest size that may be set could hold, if each part said something.
 MAX_ITEM_PARTS = 50_000
 

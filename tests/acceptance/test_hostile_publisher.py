@@ -33,8 +33,8 @@ INNOCENT_S = 2.0
 SAMPLE_S = 0.02
 INNOCENT_ITEMS = 20
 # A hundred thousand are the measure, and take minutes to store.
-MANY_ITEMS = int(os.environ.get("HOSTILE_ITEMS", "20000"))
-ANY_INPUT_S = 20.0 + MANY_ITEMS / 250
+MANY_ITEMS = int(os.environ.get("HOSTILE_ITEMS", "2000"))
+ANY_INPUT_S = 20.0 + MANY_ITEMS / 100
 # Kept as the publisher wrote it, for it is what an item is known by.
 IDENTITY = {"_id": "", "guid": ""}
 
@@ -168,7 +168,8 @@ class Trial:
     def attack_one_by_one(self, attacks: Sequence[HostileInput]) -> None:
         for number, attack in enumerate(attacks):
             with MemoryWatch(self.server) as watch:
-                shown = self.deployed.wait_until_closed(self._start(attack, number))
+                import_id = self._start(attack, number)
+                shown = self.deployed.wait_until_closed(import_id, within_s=2 * ANY_INPUT_S)
             self.outcomes.append(Outcome(attack, shown, watch.server_mib, watch.parser_mib))
 
     def attack_at_once(self, attacks: Sequence[HostileInput]) -> None:
