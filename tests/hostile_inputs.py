@@ -331,6 +331,8 @@ JSON_DOCUMENTS = (
              new=1),
     document("markup in names", json_feed('{"id": "1", "<script>alert(1)</script>": "x"}'), None,
              new=1),
+    document("10,001 unreadable items", lambda: json_feed(
+             ",".join(f'{{"id": "{n}", "title": 5}}' for n in range(10_001))), "limits"),
     document("16 million numbers", lambda: json_feed("1" + ",1" * 15_000_000), "limits"),
     document("a million numbers", lambda: json_feed("1" + ",1" * 1_000_000), "limits",
              is_bomb=True),

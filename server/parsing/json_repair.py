@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from server.parsing.limits import check_items
+
 _BLANK = re.compile(r"[ \t\r\n]*")
 # An escape in a string; the group is half of a surrogate pair without its other half.
 _ESCAPE = re.compile(
@@ -40,7 +42,11 @@ class JsonDocument:
 
 
 def read_json(text: str) -> JsonDocument:
-    """Read a document. Never fails for damage: that is noted, and what came before it is kept."""
+    """Read a document. Never fails for damage: that is noted, and what came before it is kept.
+
+    Raises:
+        ParseError: ``limits``, for too many items.
+    """
     try:
         return JsonDocument(orjson.loads(text.encode("utf-8", "surrogatepass")), is_complete=True)
     except orjson.JSONDecodeError as exc:
@@ -99,6 +105,7 @@ class _Reader:
         separator = ","
         while separator == ",":
             items.append(self._read_value())
+            check_items(len(items))
             separator = self._take(",]")
 
     def _read_value(self) -> Any:

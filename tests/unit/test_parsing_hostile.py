@@ -67,6 +67,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_ITEMS", 100)
     monkeypatch.setattr(limits, "MAX_PARTS", 1000)
     monkeypatch.setattr(limits, "MAX_ITEM_PARTS", 50)
+    monkeypatch.setattr(limits, "MAX_REJECTED", 90)
 
 
 @pytest.mark.usefixtures("small_limits")
@@ -77,6 +78,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param(xml_feed("<a/>" * 1000), "1000 parts", id="elements"),
         pytest.param(xml_feed("<a b='c' d='e'/>" * 334), "1000 parts", id="attributes"),
         pytest.param(json_feed("1" + ",1" * 100), "100 items", id="json items"),
+        pytest.param(json_feed("1" + ",1" * 100)[:-1], "100 items", id="json items, cut"),
         pytest.param(json_lists("1" + ",1" * 500), "1000 parts", id="json lists"),
     ],
 )
@@ -88,8 +90,18 @@ def test_a_document_of_too_many_parts_is_refused(document: str, what: str) -> No
 
 @pytest.mark.usefixtures("small_limits")
 def test_a_document_of_just_so_many_items_is_read() -> None:
-    assert len(parse(xml_feed("<item/>" * 100).encode()).rejected) == 100
-    assert len(parse(json_feed("1" + ",1" * 99).encode()).rejected) == 100
+    assert len(parse(xml_feed("<item><guid>1</guid></item>" * 100).encode()).entries) == 100
+    assert len(parse(json_feed('{"id": "1"}' + ',{"id": "1"}' * 99).encode()).entries) == 100
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_document_that_is_unreadable_from_end_to_end_is_refused_with_its_first_reason() -> None:
+    assert len(parse(json_feed("1" + ",1" * 89).encode()).rejected) == 90
+    with pytest.raises(
+        ParseError, match=r"91 items.*90; the first: the item is a number"
+    ) as caught:
+        parse(json_feed("1" + ",1" * 90).encode())
+    assert caught.value.kind == "limits"
 
 
 @pytest.mark.usefixtures("small_limits")
