@@ -101,8 +101,9 @@ class FetchError(FeedmillError):
 
     ``kind`` is a stable word for programs: ``refused_address``, ``dns``, ``connect``, ``tls``,
     ``timeout``, ``http_status``, ``blocked``, ``gone``, ``rate_limited``, ``too_large``,
-    ``redirect``, ``bad_url``, ``encoding``. ``retry_after_s`` is what ``host`` asked for, the one
-    that answered behind all redirects, if it did.
+    ``redirect``, ``bad_url``, ``encoding``. ``host`` is the one that was being asked when it
+    failed, the target of a redirect perhaps; None when nobody was. ``retry_after_s`` is what it
+    asked for, if it did.
     """
 
     def __init__(

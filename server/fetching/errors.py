@@ -9,7 +9,6 @@ import httpcore2
 import httpx2
 
 from shared.errors import FetchError
-from shared.host_names import host_of
 
 
 @contextlib.contextmanager
@@ -55,5 +54,4 @@ def raise_for_status(response: httpx2.Response, retry_after_s: float | None) -> 
         retryable=kind is None and status >= 500,
         http_status=status,
         retry_after_s=retry_after_s if status in (429, 503) else None,
-        host=host_of(str(response.request.url)),
     )

@@ -170,6 +170,21 @@ def test_only_a_chain_of_permanent_redirects_is_permanent(
     assert fetcher.fetch(target).permanent_url is None
 
 
+def test_an_error_names_the_host_that_it_happened_at(
+    publisher: Publisher, fetcher: Fetcher
+) -> None:
+    publisher.answer("/gone", Answer(410))
+    publisher.redirect("/here", "/gone")
+    publisher.redirect("/away", "http://127.0.0.1:1/feed")
+    own = f"127.0.0.1:{publisher.port}"
+    failures = [fail(fetcher, publisher.url(path)) for path in ("/here", "/away")]
+    assert [(error.kind, error.host) for error in failures] == [
+        ("gone", own),
+        ("connect", "127.0.0.1:1"),
+    ]
+    assert fail(fetcher, "http://").host is None
+
+
 def test_five_redirects_are_followed_and_no_more(publisher: Publisher, fetcher: Fetcher) -> None:
     for number in range(6):
         publisher.redirect(f"/{number}", f"/{number + 1}")
