@@ -11,6 +11,7 @@ import orjson
 from server.feeds.claims import FeedClaims
 from server.feeds.discovering import FeedDiscoverer
 from server.feeds.moments import Random
+from server.feeds.retry_after import RetryAfter
 from server.feeds.scheduler import Scheduler
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
@@ -107,16 +108,19 @@ class ServerProcess:
             resolver=resolver,
         )
         self._parser = ParserPool(PARSER_PROCESSES)
+        host_slots = HostSlots(settings.fetch_per_host, clock)
+        retry_after = RetryAfter(stores.hosts, clock)
         importer = Importer(
             stores=stores,
             gatherer=Gatherer(
                 stores=stores,
                 fetcher=self._fetcher,
                 egress=Egress(clock),
+                retry_after=retry_after,
                 parser=self._parser,
                 clock=clock,
             ),
-            host_slots=HostSlots(settings.fetch_per_host, clock),
+            host_slots=host_slots,
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
             note_busy=self.auditor.note_busy,
@@ -166,7 +170,12 @@ class ServerProcess:
             starter=ImportStarter(stores, self.claims, feeds, clock),
             feeds=feeds,
             discoverer=FeedDiscoverer(
-                fetcher=self._fetcher, parser=self._parser, check_url=check, clock=clock
+                fetcher=self._fetcher,
+                parser=self._parser,
+                check_url=check,
+                retry_after=retry_after,
+                host_slots=host_slots,
+                clock=clock,
             ),
             replayer=Replayer(stores=stores, enqueuer=enqueuer, clock=clock),
             remover=Remover(

@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
 from server.feeds.history import FeedHistory, UrlHistory
+from server.feeds.retry_after import RetryAfter
 from server.fetching.addresses import mask_url
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
@@ -16,8 +16,7 @@ from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
 from shared.clock import Clock
 from shared.errors import FetchError, ParseError
-from shared.host_names import host_of
-from shared.models import FeedItem, format_time
+from shared.models import FeedItem
 from shared.store import Feed, Import, StoredValidators, Stores
 
 # The place of a handed-in document among a feed's validators: no URL is empty.
@@ -73,12 +72,14 @@ class Gatherer:
         stores: Stores,
         fetcher: Fetcher,
         egress: Egress,
+        retry_after: RetryAfter,
         parser: ParserPool,
         clock: Clock,
     ) -> None:
         self._stores = stores
         self._fetcher = fetcher
         self._egress = egress
+        self._retry_after = retry_after
         self._parser = parser
         self._clock = clock
 
@@ -111,7 +112,7 @@ class Gatherer:
         }
         gathered.fetches.append(shown)
         try:
-            self._check_retry_after(url)
+            self._retry_after.check(url)
             fetched = self._fetch(url, importing, feed)
             shown |= {"http_status": fetched.http_status, "not_modified": fetched.not_modified}
             gathered.max_age_s = _longest(gathered.max_age_s, fetched.cache_max_age_s)
@@ -126,7 +127,7 @@ class Gatherer:
             if isinstance(exc, FetchError):
                 shown["http_status"] = exc.http_status
                 gathered.retry_after_s = _longest(gathered.retry_after_s, exc.retry_after_s)
-                self._note_retry_after(exc)
+                self._retry_after.note(exc)
             shown["error"] = f"{exc.kind}: {exc}"
             answers.errors.append(exc)
 
@@ -139,26 +140,6 @@ class Gatherer:
             raise
         self._egress.note_end(url, None)
         return fetched
-
-    def _check_retry_after(self, url: str) -> None:
-        """Refuse to ask a host again before the time that it named, for whichever feed it did.
-
-        What a redirect leads to is not looked at: its host will say so again.
-        """
-        host, now = host_of(url), self._clock.now()
-        until = self._stores.hosts.blocked_until(host, now)
-        if until is not None:
-            raise FetchError(
-                url,
-                "rate_limited",
-                f"{host} asked not to be asked again before {format_time(until)}",
-                retry_after_s=(until - now).total_seconds(),
-            )
-
-    def _note_retry_after(self, answer: FetchError) -> None:
-        if answer.host is not None and answer.retry_after_s:
-            until = self._clock.now() + timedelta(seconds=answer.retry_after_s)
-            self._stores.hosts.block(answer.host, until)
 
     def _parse(self, url: str, fetched: FetchedFeed, gathered: Gathered, answers: _Answers) -> None:
         parsed = self._parser.parse(
