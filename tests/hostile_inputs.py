@@ -39,6 +39,12 @@ def coded(pieces: Callable[[], Iterable[bytes]], coding: str) -> Callable[[], An
     return lambda: Answer(pieces=pieces, headers={"Content-Encoding": coding, "Content-Type": XML})
 
 
+def coded_at_once(body: Callable[[], bytes], coding: str) -> Callable[[], Answer]:
+    return lambda: Answer(
+        body=body(), headers={"Content-Encoding": coding, "Content-Type": XML}, chunked=True
+    )
+
+
 def zeros_gzipped(size_mib: int) -> Iterator[bytes]:
     """A gzip of that many MiB of zeros, made while it is sent; its checksum never comes."""
     deflater = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
@@ -156,10 +162,10 @@ FETCHING = (
                  is_bomb=True),
     HostileInput("gzip of 1 GiB", coded(lambda: zeros_gzipped(1024), "gzip"), "too_large",
                  is_bomb=True),
-    HostileInput("deflate of 64 MiB", coded(lambda: [zeros_deflated(64)], "deflate"), "too_large",
-                 is_bomb=True),
-    HostileInput("gzip of gzip", coded(lambda: [gzip.compress(gzip.compress(bytes(64 * MIB)))],
-                 "gzip, gzip"), "too_large", is_bomb=True),
+    HostileInput("deflate of 64 MiB", coded_at_once(lambda: zeros_deflated(64), "deflate"),
+                 "too_large", is_bomb=True),
+    HostileInput("gzip of gzip", coded_at_once(lambda: gzip.compress(gzip.compress(bytes(64 * MIB)
+                 )), "gzip, gzip"), "too_large", is_bomb=True),
     HostileInput("gzip, gzip, gzip", coded(lambda: [b"x"], "gzip, gzip, gzip"), "encoding",
                  is_bomb=True),
     HostileInput("brotli", coded(lambda: [b"\x1b" * 1617], "br"), "encoding", is_bomb=True),
@@ -314,16 +320,16 @@ WRONG_TYPES = (
 JSON_DOCUMENTS = (
     document("deep JSON", lambda: b"[" * 200_000, "json_error", is_bomb=True),
     document("deep JSON in an item", json_feed('{"id": "a", "x": ' + "[" * 2000 + "]" * 2000 + "}"),
-             "json_error", is_bomb=True),
+             "damaged", is_bomb=True),
     document("integers of 5000 digits", json_feed(f'{{"id": "1", "x": {"9" * 5000}}}'),
-             "json_error", is_bomb=True),
-    document("infinite numbers", json_feed('{"id": "1", "x": 1e999}'), "json_error", is_bomb=True),
-    document("not a number", json_feed('{"id": "1", "x": NaN}'), "json_error", is_bomb=True),
+             "damaged", is_bomb=True),
+    document("infinite numbers", json_feed('{"id": "1", "x": 1e999}'), None, new=1),
+    document("not a number", json_feed('{"id": "1", "x": NaN}'), None, new=1),
     document("keys twice", json_feed('{"id": "1", "id": "2", "title": "a", "title": "b"}'), None,
              new=1),
-    document("lone surrogates", json_feed('{"id": "1", "title": "\\ud800"}'), "json_error"),
+    document("lone surrogates", json_feed('{"id": "1", "title": "a\\ud800"}'), None, new=1),
     document("no list of items", b'{"version": "https://jsonfeed.org/version/1", "items": {}}',
-             "json_error", is_bomb=True),
+             "not_a_feed", is_bomb=True),
     document("wrong types", json_feed(", ".join(['{"id": "good"}', *WRONG_TYPES])), None, new=1,
              dead=len(WRONG_TYPES)),
     document("field names that are operators", json_feed('{"id": "1", "$where": "1", "a.b": "2", '
