@@ -131,7 +131,8 @@ class ParseError(FeedmillError):
 
     ``kind``: ``html``, ``waf_challenge``, ``json_error`` (an error in JSON, or no JSON),
     ``empty``, ``not_a_feed``, ``damaged`` (no whole item in it), ``refused`` (entity bombs, depth),
-    ``limits`` (took too much time or memory), ``internal`` (an error of our own).
+    ``limits`` (too many items or parts, or too much time or memory), ``internal`` (an
+    error of our own).
     """
 
     def __init__(self, kind: str, reason: str) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import select
 import socket
 import threading
-from types import TracebackType
 
 HOSTS = ("127.0.0.1", "::1")
 
@@ -35,12 +34,7 @@ class Canary:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end.close()
         self._thread.join()
         for listener in (*self._listeners, self._ended):
