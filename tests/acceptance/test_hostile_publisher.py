@@ -181,7 +181,10 @@ class Trial:
             self.outcomes.append(Outcome(attack, shown, watch.server_mib, watch.parser_mib))
 
     def _start(self, attack: HostileInput, number: int) -> str:
-        url = self.publisher.answer(f"/{number}", attack.answer())
+        path = f"/{number}"
+        self.publisher.answer(path, attack.answer())
+        # A host of its own: one that asks to be left alone must not silence the others.
+        url = f"http://127.0.1.{number + 1}:{self.publisher.port}{path}"
         return self.deployed.start_import(url=url, source=f"hostile-{number}")
 
     def report(self, innocent: Innocent) -> None:
@@ -211,12 +214,20 @@ def shorten(counts: dict[str, int]) -> str:
 
 
 @pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    """A publisher behind every loopback address."""
+    with Publisher("0.0.0.0") as publisher:
+        yield publisher
+
+
+@pytest.fixture
 def trial(deploy: Deploy, publisher: Publisher) -> Trial:
     deployed = deploy(FETCH_TIMEOUT_S=str(DEADLINE_S), WORKER_FLUSH_MS="50")
     server = deployed.start_server()
     deployed.start_worker()
     # Its first import starts a parser and fills caches: no input's fault.
-    url = publisher.serve("/first", make_feed(INNOCENT_ITEMS))
+    publisher.serve("/first", make_feed(INNOCENT_ITEMS))
+    url = f"http://127.0.0.1:{publisher.port}/first"
     deployed.wait_until_closed(deployed.start_import(url=url))
     return Trial(deployed, server, publisher)
 
