@@ -107,7 +107,7 @@ def _start(
         chosen = port or find_free_port()
         with (directory / "output.log").open("ab") as output:
             process = subprocess.Popen(
-                [*_ending_with_us(), *command(chosen)], cwd=directory, stdout=output, stderr=output
+                [*ending_with_us(), *command(chosen)], cwd=directory, stdout=output, stderr=output
             )
         server = RunningServer(process, url.format(port=chosen), chosen)
         if _wait_until_ready(server, answers):
@@ -116,8 +116,8 @@ def _start(
     raise RuntimeError((directory / "output.log").read_text(errors="replace")[-2000:])
 
 
-def _ending_with_us() -> list[str]:
-    """Return what makes Linux end a store when the tests are killed before they can do so."""
+def ending_with_us() -> list[str]:
+    """Return what makes Linux end a process when the tests are killed before they can do so."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "KILL"] if setpriv is not None else []
 
