@@ -9,7 +9,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from server.api.app import create_app
+from server.dashboard.mounting import create_site
 from server.process import ServerProcess
 from shared.clock import SystemClock
 from shared.errors import FeedmillError, SettingsError
@@ -63,9 +63,9 @@ def main() -> int:
 
 
 def serve(settings: Settings, process: ServerProcess, listener: socket.socket) -> None:
-    """Serve the API until a signal comes."""
+    """Serve API and dashboard until a signal comes."""
     config = uvicorn.Config(
-        create_app(process.services),
+        create_site(process.services),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=HTTP_STOP_S,

@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from server.api.app import create_app
+from server.dashboard.mounting import create_site
 from server.feeds.claims import FeedClaims
 from server.feeds.discovering import FeedDiscoverer
 from server.feeds.retry_after import RetryAfter
@@ -145,7 +145,7 @@ def open_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterato
     clock, made = FakeClock(), make_settings(**settings)
     with open_discoverer(stores, clock, made) as discoverer:
         services, claims, replayer = make_services(redis, stores, clock, made, discoverer)
-        app = create_app(services)
+        app = create_site(services)
         with TestClient(app, raise_server_exceptions=False) as client:
             yield Api(client, services, claims, clock, replayer)
 
@@ -171,7 +171,7 @@ def serve_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterat
 
 
 def _serve(services: Services, clock: FakeClock) -> Iterator[ServedApi]:
-    app = create_app(services)
+    app = create_site(services)
     port = find_free_port()
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")
     server = _Server(config)

@@ -36,7 +36,18 @@ _STATUS_OF_ERROR: Mapping[type[FeedmillError], int] = {
     ConflictError: 409,
     InvalidRequestError: 422,
     InvalidJobId: 422,
+    BusyError: 503,
 }
+EXPLAINED_ERRORS: tuple[type[Exception], ...] = (
+    HTTPException,
+    RequestValidationError,
+    ValidationError,
+    FetchError,
+    ParseError,
+    StoreUnavailable,
+    QueueUnavailable,
+    *_STATUS_OF_ERROR,
+)
 # Of an address that was asked for, in a call that waits for it; all other kinds are 502.
 _STATUS_OF_KIND = {"refused_address": 422, "bad_url": 422, "timeout": 504}
 _BODY_NOT_READ = "the body cannot be read: JSON is accepted, not nested deeper than 100"
@@ -75,17 +86,9 @@ def install_problem_handlers(app: FastAPI, routes: Sequence[APIRoute]) -> None:
 
     ``routes`` are those whose methods are named when another one is tried.
     """
-    app.add_exception_handler(HTTPException, _answer_http_error)
+    for error in EXPLAINED_ERRORS:
+        app.add_exception_handler(error, _answer_error)
     app.add_exception_handler(405, _method_refuser(routes))
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(ValidationError, _answer_validation_error)
-    for error in _STATUS_OF_ERROR:
-        app.add_exception_handler(error, _answer_own_error)
-    app.add_exception_handler(FetchError, _answer_fetch_error)
-    app.add_exception_handler(ParseError, _answer_fetch_error)
-    app.add_exception_handler(BusyError, _answer_busy)
-    app.add_exception_handler(StoreUnavailable, _answer_unavailable)
-    app.add_exception_handler(QueueUnavailable, _answer_unavailable)
 
 
 def problem_schema() -> dict[str, Any]:
@@ -93,15 +96,55 @@ def problem_schema() -> dict[str, Any]:
     return Problem.model_json_schema()
 
 
-async def _answer_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+def explain_error(error: Exception, path: str) -> Problem:
+    """Return what whoever asked for ``path`` is told of one of ``EXPLAINED_ERRORS``."""
+    match error:
+        case HTTPException():
+            return _explain_http_error(error, path)
+        case RequestValidationError() | ValidationError():
+            return _explain_faults(error)
+        case FetchError() | ParseError():
+            # What came of an address that the request named; ``kind`` is the error's own word.
+            status = _STATUS_OF_KIND.get(error.kind, 502)
+            return _problem(status, show_text(f"{error.kind}: {error}"), kind=error.kind)
+        case StoreUnavailable() | QueueUnavailable():
+            store = "MongoDB" if isinstance(error, StoreUnavailable) else "Redis"
+            return _problem(503, f"{store} cannot serve now; the same request may be sent again")
+        case _:
+            status = _STATUS_OF_ERROR[type(error)]  # type: ignore[index]
+            return _problem(status, show_text(str(error)))
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    problem = explain_error(error, request.url.path)
+    if isinstance(error, HTTPException):
+        headers = error.headers
+    else:
+        is_passing = isinstance(error, FeedmillError) and problem.status == 503
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if is_passing else None
+    members = problem.model_extra or {}
+    return ProblemResponse(problem.status, problem.detail, headers, **members)
+
+
+def _explain_http_error(error: HTTPException, path: str) -> Problem:
     # FastAPI's word for a body that its JSON reader gave up on.
     if error.status_code == 400:
-        return ProblemResponse(422, _BODY_NOT_READ)
-    detail = str(error.detail)
+        return _problem(422, _BODY_NOT_READ)
     if error.status_code == 404:
-        detail = f"there is nothing at {show_text(request.url.path)[:200]}"
-    return ProblemResponse(error.status_code, detail, error.headers)
+        return _problem(404, f"there is nothing at {show_text(path)[:200]}")
+    return _problem(error.status_code, str(error.detail))
+
+
+def _explain_faults(error: RequestValidationError | ValidationError) -> Problem:
+    prefix = ("body",) if isinstance(error, ValidationError) else ()
+    faults = [_describe_fault(fault, prefix) for fault in error.errors()[:20]]
+    detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
+    return _problem(422, detail, errors=faults)
+
+
+def _problem(status: int, detail: str, **members: object) -> Problem:
+    title = HTTPStatus(status).phrase
+    return Problem(type="about:blank", title=title, status=status, detail=detail, **members)
 
 
 def _method_refuser(
@@ -122,35 +165,6 @@ def _method_refuser(
         return ProblemResponse(405, detail, {"Allow": allowed})
 
     return refuse
-
-
-async def _answer_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError | ValidationError)
-    prefix = ("body",) if isinstance(error, ValidationError) else ()
-    faults = [_describe_fault(fault, prefix) for fault in error.errors()[:20]]
-    detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
-    return ProblemResponse(422, detail, errors=faults)
-
-
-async def _answer_own_error(request: Request, error: Exception) -> Response:
-    return ProblemResponse(_STATUS_OF_ERROR[type(error)], show_text(str(error)))  # type: ignore[index]
-
-
-async def _answer_fetch_error(request: Request, error: Exception) -> Response:
-    """Answer what came of an address that the request named; ``kind`` is the error's own word."""
-    assert isinstance(error, FetchError | ParseError)
-    status = _STATUS_OF_KIND.get(error.kind, 502)
-    return ProblemResponse(status, show_text(f"{error.kind}: {error}"), kind=error.kind)
-
-
-async def _answer_busy(request: Request, error: Exception) -> Response:
-    return ProblemResponse(503, show_text(str(error)), {"Retry-After": str(RETRY_AFTER_S)})
-
-
-async def _answer_unavailable(request: Request, error: Exception) -> Response:
-    store = "MongoDB" if isinstance(error, StoreUnavailable) else "Redis"
-    detail = f"{store} cannot serve now; the same request may be sent again"
-    return ProblemResponse(503, detail, {"Retry-After": str(RETRY_AFTER_S)})
 
 
 def _describe_fault(

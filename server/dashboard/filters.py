@@ -1,0 +1,87 @@
+"""How values look on a page: numbers, sizes, spans of time. Pure."""
+
+from datetime import UTC, datetime
+
+import orjson
+from starlette.datastructures import URL
+
+from server.api.presentation import show_value
+from shared.models import parse_time
+
+_SIZES = ("B", "KB", "MB", "GB", "TB")
+
+
+def show_count(number: float | None) -> str:
+    """Return a number with thin groups: ``12 345``; a dash for none."""
+    if number is None:
+        return "–"
+    text = f"{number:,}" if isinstance(number, int) else f"{number:,.1f}"
+    return text.replace(",", "\u202f")
+
+
+def show_bytes(size: float | None) -> str:
+    """Return a size: ``1.5 MB``."""
+    if size is None:
+        return "–"
+    for unit in _SIZES:
+        if size < 1000 or unit == _SIZES[-1]:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return ""
+
+
+def show_duration(seconds: float | None) -> str:
+    """Return a span of time in its two largest units: ``3 min 20 s``."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    parts: list[str] = []
+    for name, length_s in units:
+        amount, whole = divmod(whole, length_s)
+        if amount or parts:
+            parts.append(f"{amount} {name}" if amount else "")
+    return " ".join(part for part in parts[:2] if part)
+
+
+def read_moment(moment: datetime | str | None) -> datetime | None:
+    """Return a time of the store, or one that the API shows as text, aware and in UTC."""
+    if isinstance(moment, str):
+        return parse_time(moment)
+    if moment is None:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def show_moment(moment: datetime | str | None) -> str:
+    """Return a time as people write it, in UTC; the page's script turns it into their zone."""
+    read = read_moment(moment)
+    return "–" if read is None else f"{read:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def show_span(start: datetime | str | None, end: datetime | str | None) -> str:
+    """Return how long something took; a dash while an end is missing."""
+    first, last = read_moment(start), read_moment(end)
+    return "–" if first is None or last is None else show_duration((last - first).total_seconds())
+
+
+def show_document(value: object) -> str:
+    """Return a stored value as indented JSON, or as it is where it is text."""
+    if isinstance(value, str):
+        return value
+    return orjson.dumps(show_value(value), option=orjson.OPT_INDENT_2).decode()
+
+
+def safe_link(url: object) -> str | None:
+    """Return a link of feed text if following it runs nothing: http and https only."""
+    text = str(url).strip()
+    return text if text.lower().startswith(("http://", "https://")) else None
+
+
+def own_url(url: URL) -> str:
+    """Return an address of this site without its host, as links within it are written."""
+    return f"{url.path}?{url.query}" if url.query else url.path

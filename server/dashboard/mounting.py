@@ -1,0 +1,56 @@
+"""Puts the dashboard on the API's application."""
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from server.api.app import create_app
+from server.dashboard.page_route import page_router
+from server.dashboard.pages import ROUTERS
+from server.dashboard.rendering import STATIC, STATIC_PATH
+from server.dashboard.site import DashboardParts
+from server.services import Services
+
+_STATIC_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    # The address has the content's hash.
+    "Cache-Control": "public, max-age=31536000, immutable",
+}
+_lost = page_router()
+
+
+def create_site(services: Services) -> FastAPI:
+    """Make the application that a server serves: the API, and the dashboard on it."""
+    app = create_app(services, is_page=is_page)
+    install_dashboard(app, services)
+    return app
+
+
+def install_dashboard(app: FastAPI, services: Services) -> None:
+    """Add pages and static files to an application of :func:`server.api.app.create_app`."""
+    app.state.dashboard = DashboardParts.of(services)
+    app.mount(STATIC_PATH, _StaticFiles(directory=STATIC), name="dashboard-static")
+    for router in (*ROUTERS, _lost):
+        app.include_router(router)
+
+
+def is_page(path: str) -> bool:
+    """Tell whether a path is the dashboard's, which looks after its session itself."""
+    return path in ("/", "/admin") or path.startswith("/admin/")
+
+
+@_lost.api_route("/admin", methods=["GET", "POST"])
+@_lost.api_route("/admin/{path:path}", methods=["GET", "POST"])
+def show_nothing(request: Request) -> Response:
+    """Say that there is no such page."""
+    raise HTTPException(404)
+
+
+class _StaticFiles(StaticFiles):
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers.update(_STATIC_HEADERS)
+        return response

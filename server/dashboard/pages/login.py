@@ -1,0 +1,59 @@
+"""Asking for the API key, once a browser."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import Response
+
+from server.api.parts import Parts
+from server.dashboard.messages import Message, is_own_path
+from server.dashboard.page_route import LOGIN_PATH, OpenPageRoute
+from server.dashboard.rendering import redirect, render
+from server.dashboard.site import Site
+
+router = APIRouter(route_class=OpenPageRoute, include_in_schema=False)
+
+_MAX_KEY = 1000
+
+
+@router.get(LOGIN_PATH)
+def show_login(request: Request, site: Site, next: str = "/") -> Response:
+    """Show the form; whoever needs no session, or has one, is sent on."""
+    if site.sessions.lets_in(request):
+        return redirect(request, _target(next))
+    return render(request, "login/form.html", next=_target(next))
+
+
+@router.post(LOGIN_PATH)
+def log_in(
+    request: Request,
+    site: Site,
+    parts: Parts,
+    key: Annotated[str, Form()] = "",
+    next: Annotated[str, Form()] = "/",
+) -> Response:
+    """Begin a session when the key is right; few tries a minute."""
+    client = request.client.host if request.client is not None else "unknown"
+    wait_s = site.login_limit.count(client)
+    if wait_s is not None:
+        text, status = f"Too many tries; the next is possible in {wait_s} s.", 429
+    elif site.sessions.is_key(key[:_MAX_KEY].strip()):
+        answer = redirect(request, _target(next))
+        site.sessions.begin(request, answer)
+        return answer
+    else:
+        text, status = "This is not the key. It is the server's setting API_KEY.", 401
+    message = Message(text, "problem")
+    return render(request, "login/form.html", status=status, message=message, next=_target(next))
+
+
+@router.post("/admin/logout")
+def log_out(request: Request, site: Site) -> Response:
+    """End the session of this browser."""
+    answer = redirect(request, LOGIN_PATH, "You are signed out.")
+    site.sessions.end(request, answer)
+    return answer
+
+
+def _target(path: str) -> str:
+    return path if is_own_path(path) and not path.startswith(LOGIN_PATH) else "/"

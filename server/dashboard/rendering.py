@@ -1,0 +1,145 @@
+"""Pages from templates: whole, or the part of one that a script asked for."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from server.dashboard import filters
+from server.dashboard.messages import COOKIE, Level, Message, leave_message, take_message
+
+ROOM = Path(__file__).parent
+STATIC = ROOM / "static"
+STATIC_PATH = "/admin/static"
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'; "
+        "base-uri 'none'; form-action 'self'"
+    ),
+    # With no-referrer, as elsewhere, browsers would send forms with "Origin: null".
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "HX-Request",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An entry of the navigation; ``key`` follows ``g`` on the keyboard."""
+
+    name: str
+    path: str
+    icon: str
+    key: str
+
+
+PLACES = (
+    Place("Overview", "/", "overview", "o"),
+    Place("Imports", "/admin/imports", "imports", "i"),
+    Place("Feeds", "/admin/feeds", "feeds", "f"),
+    Place("Queues", "/admin/queues", "queues", "q"),
+    Place("Dead letters", "/admin/dlq", "dead", "d"),
+    Place("Items", "/admin/items", "items", "t"),
+)
+
+
+def render(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **context: Any,
+) -> HTMLResponse:
+    """Return a page: ``render(request, "imports/list.html", imports=…)``.
+
+    Asked by htmx, a page that extends ``layout`` is only its ``content`` block. Fragments, whose
+    names begin with ``_``, extend nothing and are returned as they are. ``message`` in the
+    context, a :class:`Message`, is shown on top.
+    """
+    is_whole = not is_fragment_wanted(request)
+    context.setdefault("message", take_message(request) if is_whole else None)
+    page = _environment().get_template(template)
+    html = page.render(
+        layout="base.html" if is_whole else "fragment.html",
+        request=request,
+        path=request.url.path,
+        places=PLACES,
+        has_session=request.app.state.dashboard.sessions.are_needed,
+        **context,
+    )
+    response = HTMLResponse(html, status, PAGE_HEADERS | dict(headers or {}))
+    if is_whole and COOKIE in request.cookies:
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+def redirect(
+    request: Request,
+    path: str,
+    text: str | None = None,
+    *,
+    level: Level = "done",
+    link: str | None = None,
+    link_text: str = "",
+) -> Response:
+    """Answer an action: go to ``path`` and show ``text`` there, with or without htmx."""
+    response: Response
+    if is_fragment_wanted(request):
+        response = Response(status_code=204, headers=PAGE_HEADERS | {"HX-Redirect": path})
+    else:
+        response = RedirectResponse(path, 303, PAGE_HEADERS)
+    if text is not None:
+        leave_message(response, Message(text, level, link, link_text))
+    return response
+
+
+def render_problem(request: Request, status: int, text: str) -> HTMLResponse:
+    """Return what went wrong: a page, or a message for the one that is shown already."""
+    if not is_fragment_wanted(request):
+        return render(request, "problem.html", status=status, status_code=status, text=text)
+    headers = {"HX-Retarget": "#messages", "HX-Reswap": "innerHTML"}
+    message = Message(text, "problem")
+    return render(request, "_message.html", status=status, headers=headers, message=message)
+
+
+def is_fragment_wanted(request: Request) -> bool:
+    """Tell whether a script puts the answer into a page; not when it restores the history."""
+    headers = request.headers
+    return headers.get("hx-request") == "true" and "hx-history-restore-request" not in headers
+
+
+@cache
+def static_url(name: str) -> str:
+    """Return the address of a static file; it changes with the content."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
+    return f"{STATIC_PATH}/{name}?v={digest[:12]}"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(ROOM / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "bytes": filters.show_bytes,
+        "count": filters.show_count,
+        "document": filters.show_document,
+        "duration": filters.show_duration,
+        "moment": filters.show_moment,
+        "own_url": filters.own_url,
+        "read_moment": filters.read_moment,
+        "safe_link": filters.safe_link,
+    }
+    environment.globals |= {"show_span": filters.show_span, "static": static_url}
+    return environment

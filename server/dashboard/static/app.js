@@ -1,0 +1,185 @@
+"use strict";
+
+// The theme, before anything is painted: this script is loaded in the head.
+const THEMES = ["system", "light", "dark"];
+
+function readTheme() {
+  try {
+    const kept = localStorage.getItem("theme");
+    return THEMES.includes(kept) ? kept : "system";
+  } catch {
+    return "system"; // storage is forbidden here: then it holds for this page only
+  }
+}
+
+function applyTheme(theme) {
+  if (theme === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+}
+
+applyTheme(readTheme());
+
+function setUpTheme() {
+  const button = document.querySelector("[data-theme-toggle]");
+  if (!button) return;
+  let theme = readTheme();
+  const show = () => { button.querySelector("b").textContent = theme; };
+  button.hidden = false;
+  show();
+  button.addEventListener("click", () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    try { localStorage.setItem("theme", theme); } catch { /* see readTheme */ }
+    applyTheme(theme);
+    show();
+  });
+}
+
+// Times: "3 min ago" in the text, the viewer's zone and UTC in the title.
+const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+function describeTime(moment) {
+  const ahead = (moment - Date.now()) / 1000;
+  if (Math.abs(ahead) >= 7 * 86400) return DAY.format(moment);
+  const [unit, length] = STEPS.find(([, size]) => Math.abs(ahead) >= size) || STEPS[3];
+  return RELATIVE.format(Math.trunc(ahead / length), unit);
+}
+
+function showTimes(root) {
+  for (const element of root.querySelectorAll("time[datetime]")) {
+    const moment = new Date(element.dateTime);
+    if (Number.isNaN(moment.getTime())) continue;
+    element.dataset.utc ??= element.textContent.trim();
+    element.title = `${FULL.format(moment)} here, ${element.dataset.utc}`;
+    element.textContent = describeTime(moment);
+  }
+}
+
+// Buttons that ask first: <button data-confirm="Really?">.
+function setUpConfirmation() {
+  const dialog = document.getElementById("confirm");
+  let asked = null;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-confirm]");
+    if (!button || button === asked) return;
+    event.preventDefault();
+    event.stopPropagation();
+    dialog.querySelector("p").textContent = button.dataset.confirm;
+    dialog.querySelector("[value=yes]").textContent = button.textContent.trim();
+    dialog.returnValue = "no";
+    dialog.showModal();
+    dialog.addEventListener("close", () => {
+      if (dialog.returnValue !== "yes") return;
+      asked = button;
+      button.click();
+      asked = null;
+    }, { once: true });
+  }, true);
+}
+
+function setUpMessages() {
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-dismiss]");
+    if (button) button.closest(".message").remove();
+  });
+}
+
+function showMessage(text) {
+  const message = document.createElement("div");
+  message.className = "message problem";
+  message.setAttribute("role", "alert");
+  const held = document.createElement("span");
+  held.textContent = text;
+  message.append(held);
+  document.getElementById("messages").replaceChildren(message);
+}
+
+// All boxes of a table at once: <input type="checkbox" data-all="ids"> for those named "ids".
+function setUpSelection() {
+  const boxes = (master) => (master.form || document).querySelectorAll(
+    `input[type=checkbox][name="${CSS.escape(master.dataset.all)}"]`,
+  );
+  document.addEventListener("change", (event) => {
+    const changed = event.target;
+    if (changed.matches("[data-all]")) {
+      for (const box of boxes(changed)) box.checked = changed.checked;
+    }
+    for (const master of document.querySelectorAll("[data-all]")) {
+      const all = [...boxes(master)];
+      const checked = all.filter((box) => box.checked).length;
+      master.checked = all.length > 0 && checked === all.length;
+      master.indeterminate = checked > 0 && checked < all.length;
+    }
+  });
+}
+
+// Live parts: not while nobody looks; and the page says so when the server is away.
+function setUpLiveParts() {
+  const offline = document.getElementById("offline");
+  const isPoll = (event) => event.detail.elt.classList.contains("live");
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    // A part that is in use would lose what is selected, opened or typed in it.
+    const part = event.detail.elt;
+    const isInUse = part.querySelector(":focus-visible") !== null;
+    const isSelected = !getSelection().isCollapsed && part.contains(getSelection().anchorNode);
+    if (isPoll(event) && (document.hidden || isInUse || isSelected)) event.preventDefault();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return;
+    for (const part of document.querySelectorAll(".live[hx-get]")) htmx.trigger(part, "refresh");
+  });
+  for (const failure of ["htmx:sendError", "htmx:timeout"]) {
+    document.addEventListener(failure, () => { offline.hidden = false; });
+  }
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { xhr } = event.detail;
+    offline.hidden = true;
+    if (xhr.status < 400) return;
+    if ((xhr.getResponseHeader("Content-Type") || "").startsWith("text/html")) {
+      event.detail.shouldSwap = true;
+    } else if (xhr.status !== 401) {
+      showMessage(`The server refused this (${xhr.status}).`);
+    }
+  });
+  document.addEventListener("htmx:afterSettle", (event) => prepare(event.target));
+}
+
+// g and a letter goes to a page, / searches, ? helps.
+function setUpShortcuts() {
+  const help = document.getElementById("shortcuts");
+  let isGoing = false;
+  for (const button of document.querySelectorAll("[data-open]")) {
+    button.hidden = false;
+    button.addEventListener("click", () => document.getElementById(button.dataset.open).showModal());
+  }
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest("input, textarea, select, [contenteditable]");
+    if (isTyping || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+    const place = isGoing && document.querySelector(`.places a[data-key="${CSS.escape(event.key)}"]`);
+    isGoing = event.key === "g";
+    const search = event.key === "/" && document.querySelector("input[type=search]");
+    if (place) place.click();
+    else if (search) search.focus();
+    else if (event.key === "?") help.showModal();
+    else return;
+    event.preventDefault();
+  });
+}
+
+function prepare(root) {
+  showTimes(root);
+  for (const button of root.querySelectorAll("[data-dismiss]")) button.hidden = false;
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  setUpTheme();
+  setUpConfirmation();
+  setUpMessages();
+  setUpSelection();
+  setUpLiveParts();
+  setUpShortcuts();
+  prepare(document);
+  setInterval(() => showTimes(document), 10000);
+});
