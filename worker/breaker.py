@@ -15,6 +15,7 @@ class Breaker:
         self._clock = clock
         self._mutex = threading.Lock()
         self._opened_s: float | None = None
+        self._reason = ""
 
     @property
     def is_open(self) -> bool:
@@ -26,11 +27,17 @@ class Breaker:
         opened_s = self._opened_s
         return 0.0 if opened_s is None else self._clock.monotonic_s() - opened_s
 
+    @property
+    def reason(self) -> str | None:
+        """Why it is open; None when it is closed."""
+        return self._reason if self.is_open else None
+
     def trip(self, reason: str) -> None:
         """Open it, if it is not."""
         with self._mutex:
             if self._opened_s is not None:
                 return
+            self._reason = reason
             self._opened_s = self._clock.monotonic_s()
         log.warning("breaker_opened", reason=reason)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from shared.clock import Clock
 from shared.logs import get_logger
-from shared.queue import JobQueue, RedisConnection, Upkeep
+from shared.queue import JobQueue, RedisConnection, Upkeep, WorkerSigns
 from shared.settings import Settings
 from shared.startup import rate_limit
 from shared.store import Stores
@@ -21,6 +21,7 @@ from worker.heartbeat import Heartbeat
 from worker.holdings import Holdings
 from worker.intake import Intake
 from worker.metrics import WorkerMetrics
+from worker.signalling import Signaller
 
 log = get_logger("worker")
 
@@ -45,6 +46,13 @@ class WorkerProcess:
         self.metrics = WorkerMetrics(self._holdings, self._breaker)
         self._pool = FlushPool(min(settings.worker_concurrency, MAX_FLUSH_THREADS))
         self._heartbeat = Heartbeat(self._holdings, lock_ms=settings.worker_lock_ms, clock=clock)
+        self._signaller = Signaller(
+            WorkerSigns(redis, prefix=settings.queue_prefix),
+            [queue.name for queue in self._queues],
+            self._holdings,
+            self._breaker,
+            clock,
+        )
         self._upkeep = Upkeep(
             self._queues,
             every_ms=settings.worker_stalled_ms,
@@ -65,7 +73,9 @@ class WorkerProcess:
         self._pool.start()
         self._heartbeat.start()
         self._upkeep.start()
+        self._signaller.start()
         self._consumer.run(self._stop)
+        self._signaller.stop()
         self._upkeep.stop(timeout_s=0.5)
         self._heartbeat.stop()
 

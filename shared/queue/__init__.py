@@ -64,6 +64,7 @@ from shared.queue.registry import QueueSpec, Registry
 from shared.queue.upkeep import Upkeep
 from shared.queue.wakeup import wait_for_work
 from shared.queue.worker import Worker
+from shared.queue.worker_signs import WorkerSign, WorkerSigns, find_workers
 
 __all__ = [
     "CLASS_LIMITS",
@@ -93,8 +94,11 @@ __all__ = [
     "SettleOutcome",
     "Upkeep",
     "Worker",
+    "WorkerSign",
+    "WorkerSigns",
     "backoff_delay_ms",
     "connect",
     "disconnect",
+    "find_workers",
     "wait_for_work",
 ]

@@ -1,0 +1,81 @@
+"""Says that this worker lives and what stops it, for those who look at the queues."""
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+from shared.clock import Clock
+from shared.errors import QueueError
+from shared.logs import get_logger
+from shared.queue import WorkerSign, WorkerSigns
+from shared.queue.worker_signs import SIGN_EVERY_S
+from worker.breaker import Breaker
+from worker.holdings import Holdings
+
+log = get_logger("worker.signalling")
+
+
+class Signaller:
+    """A thread that leaves a sign every 2 s. It never dies of an error."""
+
+    def __init__(
+        self,
+        signs: WorkerSigns,
+        queue_names: Sequence[str],
+        holdings: Holdings,
+        breaker: Breaker,
+        clock: Clock,
+    ) -> None:
+        self._signs = signs
+        self._queue_names = tuple(queue_names)
+        self._holdings = holdings
+        self._breaker = breaker
+        self._clock = clock
+        self._started_s = clock.monotonic_s()
+        # Containers share a process id, and one machine's workers its name.
+        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="signaller", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first sign comes at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and take the sign away; a sign under way is waited for, 0.5 s at most."""
+        self._stopped.set()
+        self._thread.join(timeout=0.5)
+
+    def signal(self) -> None:
+        """Leave a sign.
+
+        Raises:
+            QueueUnavailable: Redis cannot serve; the next one says as much.
+        """
+        reason = self._breaker.reason
+        sign = WorkerSign(
+            worker_id=self.worker_id,
+            queues=self._queue_names,
+            held_jobs=len(self._holdings),
+            up_s=round(self._clock.monotonic_s() - self._started_s, 1),
+            breaker_reason=reason,
+            breaker_open_s=round(self._breaker.open_for_s(), 1) if reason is not None else 0.0,
+        )
+        self._signs.leave(sign)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            self._try(self.signal)
+            self._clock.wait(self._stopped, SIGN_EVERY_S)
+        self._try(lambda: self._signs.take_away(self.worker_id))
+
+    def _try(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except QueueError as exc:
+            # The consumer says that Redis is away; one warning for that is enough.
+            log.debug("sign_failed", error=str(exc))
+        except Exception:
+            log.exception("sign_error")
