@@ -193,12 +193,27 @@ class QueueAnswer(BaseModel):
     name: str
     is_paused: bool
     counts: dict[JobState, int] = Field(description="jobs by BullMQ's states")
+    totals: dict[str, int] = Field(description="completed, failed and retried since Redis began")
     rate_per_s: float | None = Field(description="jobs completed a second, lately")
     oldest_waiting_ms: int | None = Field(description="age of the job that waits longest")
     rate_limit: RateLimitAnswer | None
-    limited_by: Literal["paused", "rate_limit", "no_worker"] | None = Field(
-        description="what keeps waiting jobs from being started"
+    limited_by: Literal["breaker", "no_worker", "paused", "rate_limit", "workers"] | None = Field(
+        description="what limits the speed right now; null when nothing waits"
     )
+    limited_by_text: str = Field(description="the same in a few words")
+
+
+class WorkerAnswer(BaseModel):
+    """A worker that lives: it said so within the last 10 s."""
+
+    id: str
+    queues: list[str] = Field(description="whose jobs it takes")
+    held_jobs: int = Field(description="claimed and not settled yet")
+    up_s: float = Field(description="how long it has run")
+    breaker_reason: str | None = Field(
+        description="why it claims nothing: MongoDB cannot store; null when it can"
+    )
+    breaker_open_s: float
 
 
 class JobAnswer(BaseModel):

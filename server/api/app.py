@@ -1,7 +1,7 @@
 """The HTTP application: routes, errors as problem documents, and what guards the door."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
+from server.api.answers import QueueAnswer
 from server.api.auth import BearerAuth
 from server.api.middleware import (
     DEFAULT_BODY_BYTES,
@@ -22,7 +23,7 @@ from server.api.middleware import (
 )
 from server.api.parts import ApiParts
 from server.api.problems import install_problem_handlers, problem_schema
-from server.api.routes import dead_letters, feeds, imports, items, queues, system
+from server.api.routes import dead_letters, feeds, imports, items, queues, system, workers
 from server.services import Services
 from shared.errors import FeedmillError
 from shared.settings import Settings
@@ -40,11 +41,13 @@ def create_app(
     *,
     on_start: Hook = lambda: None,
     on_stop: Hook = lambda: None,
+    on_sample: Callable[[Sequence[QueueAnswer]], None] = lambda _queues: None,
     is_page: Callable[[str], bool] = lambda _path: False,
 ) -> FastAPI:
     """Make the application.
 
     ``on_start`` is called before the first request, ``on_stop`` after the last, both in a thread.
+    ``on_sample`` is called every 2 s with what the queues look like, while Redis answers.
     ``is_page`` names the dashboard's paths: they need no API key (the dashboard asks for it) and
     set their own content policy. When a server is about to stop, call
     ``app.state.parts.events.stop_soon()``, or it waits for those who watch imports.
@@ -56,11 +59,12 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(parts, on_start, on_stop),
+        lifespan=_lifespan(parts, on_start, on_stop, on_sample),
         middleware=_middleware(services.settings, is_page),
     )
     app.state.parts = parts
-    routers = [module.router for module in (imports, feeds, items, queues, dead_letters, system)]
+    modules = (imports, feeds, items, queues, workers, dead_letters, system)
+    routers = [module.router for module in modules]
     for router in routers:
         app.include_router(router)
     routes = [route for router in routers for route in router.routes]
@@ -85,12 +89,15 @@ def _middleware(settings: Settings, is_page: Callable[[str], bool]) -> list[Midd
 
 
 def _lifespan(
-    parts: ApiParts, on_start: Hook, on_stop: Hook
+    parts: ApiParts,
+    on_start: Hook,
+    on_stop: Hook,
+    on_sample: Callable[[Sequence[QueueAnswer]], None],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def run(_app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(on_start)
-        sampler = asyncio.create_task(_sample_queues(parts), name="queue-rates")
+        sampler = asyncio.create_task(_sample_queues(parts, on_sample), name="queue-rates")
         try:
             yield
         finally:
@@ -102,11 +109,13 @@ def _lifespan(
     return run
 
 
-async def _sample_queues(parts: ApiParts) -> None:
+async def _sample_queues(
+    parts: ApiParts, on_sample: Callable[[Sequence[QueueAnswer]], None]
+) -> None:
     while True:
         # Without Redis there is nothing to sample; whoever asks is told so.
         with suppress(FeedmillError):
-            await run_in_threadpool(parts.queue_status.sample)
+            on_sample(await run_in_threadpool(parts.queue_status.show_all))
         await asyncio.sleep(SAMPLE_EVERY_S)
 
 

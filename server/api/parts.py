@@ -1,5 +1,6 @@
 """What route handlers work with, made once an application."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -12,9 +13,10 @@ from server.api.metrics import Metrics, QueueMetrics, StoreMetrics
 from server.api.queue_status import QueueStatus
 from server.api.rate_limit import StartLimit
 from server.api.readiness import Readiness
+from server.api.speed_limits import QueueRole
 from server.services import Services
 from shared.errors import NotFoundError
-from shared.queue import JobQueue, RateLimit
+from shared.queue import JobQueue, RateLimit, WorkerSigns
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class ApiParts:
     services: Services
     imports: ImportReader
     events: ImportEvents
+    worker_signs: WorkerSigns
     queue_status: QueueStatus
     start_limit: StartLimit
     readiness: Readiness
@@ -34,12 +37,16 @@ class ApiParts:
         """Make all parts; nothing is asked of a store yet."""
         settings = services.settings
         item_queues = (services.light_queue, services.heavy_queue)
+        signs = WorkerSigns(services.fetch_queue.client, prefix=settings.queue_prefix)
         imports = ImportReader(services.stores.imports, item_queues)
         return cls(
             services=services,
             imports=imports,
             events=ImportEvents(imports.read_many),
-            queue_status=QueueStatus(services.queues, _rate_limits(services), services.clock),
+            worker_signs=signs,
+            queue_status=QueueStatus(
+                _queue_roles(services), _rate_limits(services), signs, services.clock
+            ),
             start_limit=StartLimit(
                 settings.api_rate_limit,
                 client=services.fetch_queue.client,
@@ -94,6 +101,14 @@ def count_start(request: Request, parts: Parts) -> None:
             f"try again in {wait_s} s",
             {"Retry-After": str(wait_s)},
         )
+
+
+def _queue_roles(services: Services) -> dict[QueueRole, Sequence[JobQueue]]:
+    return {
+        QueueRole.ITEMS: (services.light_queue, services.heavy_queue),
+        QueueRole.FETCHES: (services.fetch_queue,),
+        QueueRole.DEAD_LETTERS: (services.dead_letter_queue,),
+    }
 
 
 def _rate_limits(services: Services) -> dict[str, RateLimit]:

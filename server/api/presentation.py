@@ -17,6 +17,7 @@ from server.api.answers import (
     JobAnswer,
     NamedFeedAnswer,
     StartedImport,
+    WorkerAnswer,
 )
 from server.feeds.discovering import Discovery
 from server.feeds.history import FeedHistory
@@ -25,7 +26,7 @@ from server.importing.counts import live_counts
 from shared.clock import datetime_from_ms
 from shared.masking import mask_secrets
 from shared.models import format_time
-from shared.queue import JobView
+from shared.queue import JobView, WorkerSign
 from shared.store import DeadLetter, Feed, Import
 
 
@@ -152,6 +153,19 @@ def show_job(job: JobView) -> JobAnswer:
         failed_reason=show_text(job.failed_reason) if job.failed_reason is not None else None,
         stacktrace=[show_text(str(trace)) for trace in job.stacktrace],
         result=show_json(job.result),
+    )
+
+
+def show_worker(sign: WorkerSign) -> WorkerAnswer:
+    """Return a worker as it last described itself."""
+    reason = sign.breaker_reason
+    return WorkerAnswer(
+        id=printable(sign.worker_id),
+        queues=list(sign.queues),
+        held_jobs=sign.held_jobs,
+        up_s=sign.up_s,
+        breaker_reason=show_text(reason) if reason is not None else None,
+        breaker_open_s=sign.breaker_open_s,
     )
 
 

@@ -2,20 +2,16 @@
 
 import threading
 from collections import deque
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 from server.api.answers import QueueAnswer, RateLimitAnswer
+from server.api.speed_limits import QueueRole, QueueView, find_speed_limit
 from shared.clock import Clock
-from shared.queue import JobQueue, JobState, RateLimit
+from shared.queue import JobQueue, RateLimit, WorkerSign, WorkerSigns, find_workers
 
 WINDOW_S = 60.0
 # Two samples closer than this say nothing about a rate.
 MIN_SPAN_S = 1.0
-# A free worker claims what waits within a moment; what waits longer has none.
-_NO_WORKER_AFTER_MS = 10_000
-
-LimitedBy = Literal["paused", "rate_limit", "no_worker"]
 
 
 class RateMeter:
@@ -41,64 +37,65 @@ class RateMeter:
 
 
 class QueueStatus:
-    """Shows queues; ``rate_limits`` names those that have a limit."""
+    """Shows queues, and what limits each; ``rate_limits`` names those that have a limit."""
 
     def __init__(
         self,
-        queues: Mapping[str, JobQueue],
+        roles: Mapping[QueueRole, Sequence[JobQueue]],
         rate_limits: Mapping[str, RateLimit],
+        signs: WorkerSigns,
         clock: Clock,
     ) -> None:
-        self._queues = queues
+        self._roles = {queue: role for role, queues in roles.items() for queue in queues}
         self._rate_limits = rate_limits
-        self._meters = {name: RateMeter(clock) for name in queues}
+        self._signs = signs
+        self._meters = {queue.name: RateMeter(clock) for queue in self._roles}
 
-    def sample(self) -> None:
-        """Take a sample of every queue's totals, so that the next answer knows a rate.
+    def show_all(self) -> list[QueueAnswer]:
+        """Return all queues. Called from time to time, so that the rates are known.
 
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        for name, queue in self._queues.items():
-            self._meters[name].add(queue.read_totals()["completed"])
-
-    def show_all(self) -> list[QueueAnswer]:
-        """Return all queues."""
-        return [self.show(queue) for queue in self._queues.values()]
+        signs = self._signs.read()
+        return [self._show(queue, signs) for queue in self._roles]
 
     def show(self, queue: JobQueue) -> QueueAnswer:
         """Return one queue."""
-        counts = queue.counts()
-        is_paused = queue.is_paused()
-        rate_per_s = self._meters[queue.name].add(queue.read_totals()["completed"])
-        oldest_waiting_ms = queue.oldest_waiting_ms()
-        limit = self._rate_limits.get(queue.name)
+        return self._show(queue, self._signs.read())
+
+    def _show(self, queue: JobQueue, signs: Sequence[WorkerSign]) -> QueueAnswer:
+        totals = queue.read_totals()
+        rate_per_s = self._meters[queue.name].add(totals["completed"])
+        view = self._read(queue, signs, rate_per_s)
+        limit = find_speed_limit(view)
+        rate_limit = view.rate_limit
         return QueueAnswer(
             name=queue.name,
-            is_paused=is_paused,
-            counts=counts,
+            is_paused=view.is_paused,
+            counts=dict(view.counts),
+            totals=totals,
             rate_per_s=round(rate_per_s, 3) if rate_per_s is not None else None,
-            oldest_waiting_ms=oldest_waiting_ms,
-            rate_limit=RateLimitAnswer(max_jobs=limit.max_jobs, duration_ms=limit.duration_ms)
-            if limit
+            oldest_waiting_ms=view.oldest_waiting_ms,
+            rate_limit=RateLimitAnswer(
+                max_jobs=rate_limit.max_jobs, duration_ms=rate_limit.duration_ms
+            )
+            if rate_limit
             else None,
-            limited_by=_find_limit(queue, counts, is_paused, oldest_waiting_ms, rate_per_s),
+            limited_by=limit.kind,
+            limited_by_text=limit.text,
         )
 
-
-def _find_limit(
-    queue: JobQueue,
-    counts: Mapping[JobState, int],
-    is_paused: bool,
-    oldest_waiting_ms: int | None,
-    rate_per_s: float | None,
-) -> LimitedBy | None:
-    if is_paused:
-        return "paused"
-    if not counts[JobState.WAITING] + counts[JobState.PRIORITIZED]:
-        return None
-    if queue.rate_limit_ttl_ms() > 0:
-        return "rate_limit"
-    is_idle = not counts[JobState.ACTIVE] and not rate_per_s
-    is_old = oldest_waiting_ms is not None and oldest_waiting_ms > _NO_WORKER_AFTER_MS
-    return "no_worker" if is_idle and is_old else None
+    def _read(
+        self, queue: JobQueue, signs: Sequence[WorkerSign], rate_per_s: float | None
+    ) -> QueueView:
+        return QueueView(
+            role=self._roles[queue],
+            counts=queue.counts(),
+            is_paused=queue.is_paused(),
+            oldest_waiting_ms=queue.oldest_waiting_ms(),
+            rate_per_s=rate_per_s,
+            rate_limit=self._rate_limits.get(queue.name),
+            is_rate_used_up=queue.rate_limit_ttl_ms() > 0,
+            workers=find_workers(signs, queue.name),
+        )

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from shared.queue import NewJob
+from shared.queue import NewJob, WorkerSign, WorkerSigns
 from shared.store import Death, DeathKind, ItemWrite, WriteKind
 from tests.api import Api
 
@@ -173,3 +173,28 @@ def test_replay_passes_on_one_choice(api: Api) -> None:
     assert api.replayer.asked[1]["item_ids"] == [ITEM_ID]
     for body in ({}, {"all": False}, {"all": True, "source": "lwn"}, {"ids": "x"}):
         assert api.post("/dlq/replay", body).status_code == 422
+
+
+def test_workers_and_what_stops_them_are_shown(api: Api) -> None:
+    assert api.client.get("/workers").json() == {"items": [], "next_cursor": None}
+    signs = WorkerSigns(api.services.light_queue.client)
+    signs.leave(WorkerSign("w1", ("items",), 3, 60.0, "mongodb://me:secret@db/ is away", 2.5))
+    assert api.client.get("/workers").json()["items"] == [
+        {
+            "id": "w1",
+            "queues": ["items"],
+            "held_jobs": 3,
+            "up_s": 60.0,
+            "breaker_reason": "mongodb://***@db/ is away",
+            "breaker_open_s": 2.5,
+        }
+    ]
+    seed_job(api)
+    shown = api.client.get("/queues/items").json()
+    assert shown["limited_by"] == "breaker"
+    assert "MongoDB cannot store" in shown["limited_by_text"]
+    assert shown["totals"] == {"completed": 0, "failed": 0, "retried": 0}
+    signs.take_away("w1")
+    api.clock.advance(seconds=10)
+    assert api.client.get("/queues/items").json()["limited_by"] == "no_worker"
+    assert api.client.get("/queues/items_heavy").json()["limited_by_text"] == "nothing waits"

@@ -1,0 +1,80 @@
+"""What limits a queue, in a word and a sentence."""
+
+import pytest
+
+from server.api.speed_limits import (
+    QueueRole,
+    QueueView,
+    SpeedLimit,
+    describe_rate_limit,
+    find_speed_limit,
+    find_worst_limit,
+)
+from shared.queue import JobState, RateLimit, WorkerSign
+
+LIMIT = RateLimit(100, 1000)
+WORKER = WorkerSign("w1", ("items",), held_jobs=5, up_s=60.0)
+STOPPED = WorkerSign("w2", ("items",), 5, 60.0, "no answer from db:27017", 3.0)
+
+
+def view(waiting: int = 10, active: int = 0, **fields: object) -> QueueView:
+    counts = dict.fromkeys(JobState, 0) | {JobState.WAITING: waiting, JobState.ACTIVE: active}
+    role = fields.pop("role", QueueRole.ITEMS)
+    return QueueView(role, counts, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("queue", "kind", "text"),
+    [
+        (view(0), None, "nothing waits"),
+        (view(0, workers=[STOPPED]), None, "nothing waits"),
+        (view(is_paused=True, workers=[STOPPED]), "paused", "paused by an operator"),
+        (
+            view(workers=[STOPPED]),
+            "breaker",
+            "the breaker is open, MongoDB cannot store (no answer from db:27017)",
+        ),
+        (view(0, 5, workers=[STOPPED]), "breaker", "the breaker is open"),
+        (view(active=5, workers=[WORKER, STOPPED]), "workers", "2 workers at full speed, 5 jobs"),
+        (view(oldest_waiting_ms=6000), "no_worker", "no worker takes its jobs"),
+        (view(oldest_waiting_ms=6000, rate_per_s=0.0), "no_worker", "no worker"),
+        # Somebody of another kind works it: Node, or a worker that is not seen yet.
+        (view(oldest_waiting_ms=6000, rate_per_s=1.0), "workers", "workers at full speed"),
+        (view(oldest_waiting_ms=6000, active=1), "workers", "workers at full speed, 1 jobs"),
+        (view(oldest_waiting_ms=100), "workers", "workers"),
+        (view(rate_limit=LIMIT, is_rate_used_up=True, workers=[WORKER]), "rate_limit", "100/s"),
+        (view(rate_limit=LIMIT, rate_per_s=95.0, workers=[WORKER]), "rate_limit", "100/s"),
+        (view(rate_limit=LIMIT, rate_per_s=50.0, workers=[WORKER]), "workers", "1 worker at full"),
+        (view(0, 5, rate_limit=LIMIT, is_rate_used_up=True, workers=[WORKER]), "workers", "5 jobs"),
+        (view(3, 16, role=QueueRole.FETCHES), "workers", "16 fetches are under way"),
+        (view(role=QueueRole.FETCHES, is_paused=True), "paused", "paused"),
+        (view(3, role=QueueRole.DEAD_LETTERS, oldest_waiting_ms=9000), None, "wait for a replay"),
+    ],
+)
+def test_a_queue_is_limited_by_what_has_to_change_first(
+    queue: QueueView, kind: str | None, text: str
+) -> None:
+    limit = find_speed_limit(queue)
+    assert limit.kind == kind
+    assert text in limit.text
+
+
+def test_reason_of_the_breaker_shows_no_password() -> None:
+    leaky = WorkerSign("w", ("items",), 0, 1.0, "mongodb://user:secret@db/ is away", 1.0)
+    assert "secret" not in find_speed_limit(view(workers=[leaky])).text
+
+
+def test_worst_of_several_limits_is_told_with_its_queue() -> None:
+    limits = {
+        "light": SpeedLimit("rate_limit", "rate limit 100/s"),
+        "heavy": SpeedLimit("no_worker", "no worker takes its jobs"),
+        "fetch": SpeedLimit(None, "nothing waits"),
+    }
+    assert find_worst_limit(limits) == SpeedLimit("no_worker", "heavy: no worker takes its jobs")
+    assert find_worst_limit({"fetch": limits["fetch"]}) == SpeedLimit(None, "nothing waits")
+    assert find_worst_limit({}) == SpeedLimit(None, "nothing waits")
+
+
+def test_rate_limit_is_told_by_second_or_by_its_window() -> None:
+    assert describe_rate_limit(LIMIT) == "100/s"
+    assert describe_rate_limit(RateLimit(10, 2500)) == "10 per 2.5 s"
