@@ -15,13 +15,12 @@ _NEAR_LIMIT = 0.9
 
 LimitedBy = Literal["breaker", "no_worker", "paused", "rate_limit", "workers"]
 # Of several queues the one is told of that needs somebody most.
-_WORST_FIRST: tuple[LimitedBy | None, ...] = (
+_WORST_FIRST: tuple[LimitedBy, ...] = (
     "breaker",
     "no_worker",
     "paused",
     "rate_limit",
     "workers",
-    None,
 )
 
 
@@ -65,27 +64,30 @@ class SpeedLimit:
     text: str
 
 
+_NOTHING_WAITS = SpeedLimit(None, "nothing waits")
+
+
 def find_speed_limit(queue: QueueView) -> SpeedLimit:
     """Return what limits a queue, whatever would have to change first."""
     if queue.is_paused:
         return SpeedLimit("paused", "paused by an operator")
+    if not queue.waiting + queue.active:
+        return _NOTHING_WAITS
     if queue.role is QueueRole.DEAD_LETTERS:
         return SpeedLimit(None, "dead letters wait for a replay")
-    if not queue.waiting + queue.active:
-        return SpeedLimit(None, "nothing waits")
     if queue.role is QueueRole.FETCHES:
         return SpeedLimit("workers", f"{queue.active} fetches are under way")
     return _find_item_limit(queue)
 
 
 def find_worst_limit(limits: Mapping[str, SpeedLimit]) -> SpeedLimit:
-    """Return the limit of several queues, by name, that needs somebody most; it names its queue."""
+    """Return the limit of several queues that needs somebody most; it names whose it is."""
     for kind in _WORST_FIRST:
-        for name, limit in limits.items():
-            if limit.kind == kind:
-                text = f"{name}: {limit.text}" if kind is not None else "nothing waits"
-                return SpeedLimit(kind, text)
-    return SpeedLimit(None, "nothing waits")
+        found = [limit for limit in limits.values() if limit.kind == kind]
+        if found:
+            names = ", ".join(name for name, limit in limits.items() if limit == found[0])
+            return SpeedLimit(kind, f"{found[0].text} ({names})")
+    return _NOTHING_WAITS
 
 
 def describe_rate_limit(limit: RateLimit) -> str:

@@ -19,6 +19,11 @@ def show_count(number: float | None) -> str:
     return text.replace(",", "\u202f")
 
 
+def show_rate(per_s: float) -> str:
+    """Return a number a second, as exact as it matters: ``0``, ``0.4``, ``98``."""
+    return show_count(round(per_s) if per_s >= 10 or per_s == round(per_s) else per_s)
+
+
 def show_bytes(size: float | None) -> str:
     """Return a size: ``1.5 MB``."""
     if size is None:
@@ -34,10 +39,12 @@ def show_duration(seconds: float | None) -> str:
     """Return a span of time in its two largest units: ``3 min 20 s``."""
     if seconds is None:
         return "–"
+    if seconds == 0:
+        return "0 s"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s".replace(".0 ", " ")
     whole = round(seconds)
     units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
     parts: list[str] = []

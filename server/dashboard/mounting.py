@@ -24,14 +24,15 @@ _lost = page_router()
 
 def create_site(services: Services) -> FastAPI:
     """Make the application that a server serves: the API, and the dashboard on it."""
-    app = create_app(services, is_page=is_page)
-    install_dashboard(app, services)
+    dashboard = DashboardParts.of(services)
+    app = create_app(services, on_sample=dashboard.samples.add, is_page=is_page)
+    install_dashboard(app, dashboard)
     return app
 
 
-def install_dashboard(app: FastAPI, services: Services) -> None:
+def install_dashboard(app: FastAPI, dashboard: DashboardParts) -> None:
     """Add pages and static files to an application of :func:`server.api.app.create_app`."""
-    app.state.dashboard = DashboardParts.of(services)
+    app.state.dashboard = dashboard
     app.mount(STATIC_PATH, _StaticFiles(directory=STATIC), name="dashboard-static")
     for router in (*ROUTERS, _lost):
         app.include_router(router)

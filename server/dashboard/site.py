@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from server.api.rate_limit import StartLimit
+from server.dashboard.samples import Samples
 from server.dashboard.session import Sessions
 from server.services import Services
 
@@ -14,9 +15,10 @@ LOGIN_TRIES = "10/minute"
 
 @dataclass(frozen=True, slots=True)
 class DashboardParts:
-    """Sessions, and how often one client may try a key."""
+    """Sessions, how often one client may try a key, and what the charts show."""
 
     sessions: Sessions
+    samples: Samples
     login_limit: StartLimit
 
     @classmethod
@@ -25,6 +27,7 @@ class DashboardParts:
         settings = services.settings
         return cls(
             sessions=Sessions(settings.api_key, services.clock),
+            samples=Samples(services.clock),
             login_limit=StartLimit(
                 LOGIN_TRIES,
                 client=services.fetch_queue.client,

@@ -159,6 +159,11 @@ class FeedStore:
             found = self._feeds.find(query).sort("next_fetch_at", ASCENDING).limit(limit)
             return [_to_feed(document) for document in found]
 
+    def count_failing(self) -> int:
+        """Return how many enabled feeds failed the last time."""
+        with mapped_errors():
+            return self._feeds.count_documents({"enabled": True, "error": {"$gt": ""}})
+
     def find_running(self) -> list[Feed]:
         """Return the feeds that name an import."""
         with mapped_errors():

@@ -64,15 +64,18 @@ def test_reason_of_the_breaker_shows_no_password() -> None:
     assert "secret" not in find_speed_limit(view(workers=[leaky])).text
 
 
-def test_worst_of_several_limits_is_told_with_its_queue() -> None:
-    limits = {
-        "light": SpeedLimit("rate_limit", "rate limit 100/s"),
-        "heavy": SpeedLimit("no_worker", "no worker takes its jobs"),
-        "fetch": SpeedLimit(None, "nothing waits"),
-    }
-    assert find_worst_limit(limits) == SpeedLimit("no_worker", "heavy: no worker takes its jobs")
-    assert find_worst_limit({"fetch": limits["fetch"]}) == SpeedLimit(None, "nothing waits")
-    assert find_worst_limit({}) == SpeedLimit(None, "nothing waits")
+def test_worst_of_several_limits_is_told_with_its_queues() -> None:
+    limit = SpeedLimit("rate_limit", "rate limit 100/s")
+    limits = {"light": limit, "heavy": limit, "fetch": SpeedLimit(None, "nothing waits")}
+    assert find_worst_limit(limits) == SpeedLimit("rate_limit", "rate limit 100/s (light, heavy)")
+    limits["fetch"] = SpeedLimit("paused", "paused by an operator")
+    assert find_worst_limit(limits) == SpeedLimit("paused", "paused by an operator (fetch)")
+
+
+def test_nothing_limits_when_nothing_waits() -> None:
+    nothing = SpeedLimit(None, "nothing waits")
+    assert find_worst_limit({}) == nothing
+    assert find_worst_limit({"fetch": nothing, "dead": SpeedLimit(None, "other")}) == nothing
 
 
 def test_rate_limit_is_told_by_second_or_by_its_window() -> None:

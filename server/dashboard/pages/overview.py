@@ -1,15 +1,148 @@
-"""The overview: whether all is well, and what holds things up."""
+"""The overview: whether all is well, what happens now, and what limits the speed."""
+
+from dataclasses import dataclass, field
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from server.api.answers import ImportAnswer, QueueAnswer, WorkerAnswer
+from server.api.parts import ApiParts, Parts
+from server.api.presentation import show_worker
+from server.api.speed_limits import SpeedLimit, find_worst_limit
+from server.dashboard.charts import Chart, Series, draw_chart
+from server.dashboard.filters import show_count, show_duration, show_rate
 from server.dashboard.page_route import page_router
 from server.dashboard.rendering import render
+from server.dashboard.samples import Samples
+from server.dashboard.site import DashboardParts, Site
+from server.dashboard.troubles import Findings, Trouble, find_troubles
+from shared.errors import QueueUnavailable, StoreUnavailable
+from shared.queue import JobState
 
 router = page_router()
 
+NOW_PATH = "/admin/overview/now"
+BUSY_EVERY_S, IDLE_EVERY_S = 2, 5
+MAX_RUNNING = 20
+MAX_FINISHED = 8
 
+
+@dataclass(slots=True)
+class Overview:
+    """All that the page shows. Each half is empty while its store is away."""
+
+    absent: list[str]
+    queues: list[QueueAnswer] = field(default_factory=list)
+    workers: list[WorkerAnswer] = field(default_factory=list)
+    running: list[ImportAnswer] = field(default_factory=list)
+    running_total: int = 0
+    finished: list[ImportAnswer] = field(default_factory=list)
+    feeds_exist: bool = True
+    failing_feeds: int = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something moves, so that looking often is worth it."""
+        return bool(self.running) or any(queue.counts[JobState.ACTIVE] for queue in self.queues)
+
+
+# Coroutines, as the health checks: they have to say that a store hangs while it does.
 @router.get("/")
-def show_overview(request: Request) -> Response:
+async def show_overview(request: Request, parts: Parts, site: Site) -> Response:
     """Show the overview."""
-    return render(request, "overview/page.html")
+    absent = await parts.readiness.find_absent()
+    return await run_in_threadpool(_render, request, parts, site, absent, "overview/page.html")
+
+
+@router.get(NOW_PATH)
+async def show_now(request: Request, parts: Parts, site: Site) -> Response:
+    """Show the part of the overview that changes."""
+    absent = await parts.readiness.find_absent()
+    return await run_in_threadpool(_render, request, parts, site, absent, "overview/_now.html")
+
+
+def _render(
+    request: Request, parts: ApiParts, site: DashboardParts, absent: list[str], template: str
+) -> Response:
+    overview = read_overview(parts, absent)
+    names = [queue.name for queue in (parts.services.light_queue, parts.services.heavy_queue)]
+    return render(
+        request,
+        template,
+        overview=overview,
+        troubles=_find_troubles(parts, overview),
+        limit=_find_limit(parts, overview),
+        charts=draw_charts(site.samples, names, parts.services.fetch_queue.name),
+        now_path=NOW_PATH,
+        every_s=BUSY_EVERY_S if overview.is_busy else IDLE_EVERY_S,
+    )
+
+
+def read_overview(parts: ApiParts, absent: list[str]) -> Overview:
+    """Ask the stores that answer; one that stops answering meanwhile counts as absent."""
+    overview = Overview(list(absent))
+    for store, read in (("Redis", _read_queues), ("MongoDB", _read_imports)):
+        if store in overview.absent:
+            continue
+        try:
+            read(parts, overview)
+        except (QueueUnavailable, StoreUnavailable):
+            overview.absent.append(store)
+    return overview
+
+
+def draw_charts(samples: Samples, item_queues: list[str], fetch_queue: str) -> list[Chart]:
+    """Return the three charts: how fast, how much waits, for how long."""
+    names = [*item_queues, fetch_queue]
+    depths = [Series(name, samples.depths(name)) for name in names]
+    ages = [Series(name, samples.ages(name)) for name in names]
+    rates = [Series("items stored a second", samples.rates(item_queues))]
+    return [
+        draw_chart("Items per second", rates, show_rate, headline=sum),
+        draw_chart("Waiting jobs", depths, lambda depth: show_count(round(depth)), headline=sum),
+        draw_chart("Oldest waiting job", ages, show_duration, headline=max),
+    ]
+
+
+def _read_queues(parts: ApiParts, overview: Overview) -> None:
+    overview.queues = parts.queue_status.show_all()
+    overview.workers = [show_worker(sign) for sign in parts.worker_signs.read()]
+
+
+def _read_imports(parts: ApiParts, overview: Overview) -> None:
+    stores = parts.services.stores
+    running = sorted(stores.imports.find_open(), key=lambda each: each.requested_at, reverse=True)
+    latest = stores.imports.find_page(
+        source=None, state=None, limit=MAX_FINISHED + MAX_RUNNING, cursor=None
+    )
+    finished = [each for each in latest.items if not each.is_open]
+    overview.running_total = len(running)
+    overview.running = parts.imports.show_many(running[:MAX_RUNNING])
+    overview.finished = parts.imports.show_many(finished[:MAX_FINISHED])
+    overview.feeds_exist = bool(stores.feeds.find_page(limit=1, cursor=None).items)
+    overview.failing_feeds = stores.feeds.count_failing()
+
+
+def _find_troubles(parts: ApiParts, overview: Overview) -> list[Trouble]:
+    found = Findings(
+        absent=overview.absent,
+        queues=overview.queues,
+        workers=overview.workers,
+        failing_feeds=overview.failing_feeds,
+        dead_letter_queue=parts.services.dead_letter_queue.name,
+    )
+    return find_troubles(found)
+
+
+def _find_limit(parts: ApiParts, overview: Overview) -> SpeedLimit:
+    if overview.absent:
+        return SpeedLimit("breaker", f"{' and '.join(overview.absent)} away")
+    dead_letter_queue = parts.services.dead_letter_queue.name
+    return find_worst_limit(
+        {
+            queue.name: SpeedLimit(queue.limited_by, queue.limited_by_text)
+            for queue in overview.queues
+            if queue.name != dead_letter_queue
+        }
+    )
