@@ -13,6 +13,20 @@ WIDTH, HEIGHT = 600.0, 120.0
 MIN_TOP = 2.0
 # A server that has just started shows its minutes, not an empty half hour.
 _SPANS_S = (300.0, 900.0, SPAN_S)
+_TOPS_S = (
+    2.0,
+    10.0,
+    20.0,
+    60.0,
+    120.0,
+    600.0,
+    1200.0,
+    3600.0,
+    7200.0,
+    21_600.0,
+    43_200.0,
+    86_400.0,
+)
 _MAX_GAP_S = 3 * BUCKET_S
 
 
@@ -46,20 +60,41 @@ class Chart:
     x_labels: list[str]
 
 
+def choose_top(highest: float) -> float:
+    """Return the top of an axis of numbers: 2 at least, else 1, 2 or 5 times a power of ten."""
+    if highest <= MIN_TOP:
+        return MIN_TOP
+    power = 10.0 ** math.floor(math.log10(highest))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= highest)
+
+
+def choose_top_s(highest_s: float) -> float:
+    """Return the top of an axis of time: whole minutes, hours, or days, halved as well."""
+    day_s = _TOPS_S[-1]
+    days = math.ceil(highest_s / day_s / 2) * 2
+    return next((top_s for top_s in _TOPS_S if top_s >= highest_s), days * day_s)
+
+
+def choose_span_s(oldest_s: float) -> float:
+    """Return how long the time axis is."""
+    return next((span_s for span_s in _SPANS_S if oldest_s <= span_s), _SPANS_S[-1])
+
+
 def draw_chart(
     title: str,
     series: Sequence[Series],
     show: Callable[[float], str],
     *,
     headline: Callable[[Iterable[float]], float],
+    find_top: Callable[[float], float] = choose_top,
 ) -> Chart:
     """Return a line chart of the last minutes; ``show`` writes a value.
 
-    ``headline`` makes one value of the latest of all series.
+    ``headline`` makes one value of the latest of all series; ``find_top`` chooses the axis' top.
     """
     points = [point for one in series for point in one.points]
     span_s = choose_span_s(max((point.ago_s for point in points), default=0.0))
-    top = choose_top(max((point.value for point in points), default=0.0))
+    top = find_top(max((point.value for point in points), default=0.0))
     lines = [_draw_line(one, span_s, top, show) for one in series]
     latest = show(headline(_latest(one) for one in series))
     highest = show(max((point.value for point in points), default=0.0))
@@ -76,19 +111,6 @@ def draw_chart(
         y_labels=[show(top), show(top / 2), show(0.0)],
         x_labels=[f"{show_duration(span_s)} ago", "now"],
     )
-
-
-def choose_top(highest: float) -> float:
-    """Return the top of an axis: 2 at least, else 1, 2 or 5 times a power of ten."""
-    if highest <= MIN_TOP:
-        return MIN_TOP
-    power = 10.0 ** math.floor(math.log10(highest))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= highest)
-
-
-def choose_span_s(oldest_s: float) -> float:
-    """Return how long the time axis is."""
-    return next((span_s for span_s in _SPANS_S if oldest_s <= span_s), _SPANS_S[-1])
 
 
 def _draw_line(series: Series, span_s: float, top: float, show: Callable[[float], str]) -> Line:

@@ -10,7 +10,7 @@ from server.api.answers import ImportAnswer, QueueAnswer, WorkerAnswer
 from server.api.parts import ApiParts, Parts
 from server.api.presentation import show_worker
 from server.api.speed_limits import SpeedLimit, find_worst_limit
-from server.dashboard.charts import Chart, Series, draw_chart
+from server.dashboard.charts import Chart, Series, choose_top_s, draw_chart
 from server.dashboard.filters import show_count, show_duration, show_rate
 from server.dashboard.page_route import page_router
 from server.dashboard.rendering import render
@@ -101,7 +101,7 @@ def draw_charts(samples: Samples, item_queues: list[str], fetch_queue: str) -> l
     return [
         draw_chart("Items per second", rates, show_rate, headline=sum),
         draw_chart("Waiting jobs", depths, lambda depth: show_count(round(depth)), headline=sum),
-        draw_chart("Oldest waiting job", ages, show_duration, headline=max),
+        draw_chart("Oldest waiting job", ages, show_duration, headline=max, find_top=choose_top_s),
     ]
 
 
