@@ -1,7 +1,7 @@
 """Whether the stores answer, found out within a short time even when they hang."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from shared.errors import FeedmillError
@@ -35,6 +35,11 @@ class Readiness:
     def close(self) -> None:
         """End the threads, without waiting for a ping that hangs."""
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def describe_absent(names: Sequence[str]) -> str:
+    """Return in words which stores do not answer."""
+    return f"{' and '.join(names)} {'does' if len(names) == 1 else 'do'} not answer"
 
 
 def _awaitable(future: Future[object]) -> asyncio.Future[None]:

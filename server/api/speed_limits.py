@@ -100,20 +100,20 @@ def describe_rate_limit(limit: RateLimit) -> str:
 def _find_item_limit(queue: QueueView) -> SpeedLimit:
     stopped = [worker for worker in queue.workers if worker.is_breaker_open]
     if stopped and len(stopped) == len(queue.workers):
-        reason = show_text(stopped[0].breaker_reason or "")
-        return SpeedLimit("breaker", f"the breaker is open, MongoDB cannot store ({reason})")
-    if not queue.workers and _is_idle(queue):
+        return SpeedLimit("breaker", f"breaker open: {show_text(stopped[0].breaker_reason or '')}")
+    if not queue.workers and _has_waited(queue):
         return SpeedLimit("no_worker", "no worker takes its jobs")
     if queue.rate_limit is not None and queue.waiting and _is_at_limit(queue, queue.rate_limit):
         return SpeedLimit("rate_limit", f"rate limit {describe_rate_limit(queue.rate_limit)}")
     number = len(queue.workers)
     count = f"{number} worker{'' if number == 1 else 's'}" if number else "workers"
-    return SpeedLimit("workers", f"{count} at full speed, {queue.active} jobs in hand")
+    jobs = f"{queue.active} job{'' if queue.active == 1 else 's'} in hand"
+    return SpeedLimit("workers", f"{count} at full speed, {jobs}")
 
 
-def _is_idle(queue: QueueView) -> bool:
-    is_old = queue.oldest_waiting_ms is not None and queue.oldest_waiting_ms > _NO_WORKER_AFTER_MS
-    return is_old and not queue.active and not queue.rate_per_s
+def _has_waited(queue: QueueView) -> bool:
+    """Tell whether no job waits (those in hand are nobody's any more), or one has for long."""
+    return not queue.waiting or (queue.oldest_waiting_ms or 0) > _NO_WORKER_AFTER_MS
 
 
 def _is_at_limit(queue: QueueView, limit: RateLimit) -> bool:

@@ -65,7 +65,7 @@ def render(
     """
     is_whole = not is_fragment_wanted(request)
     context.setdefault("message", take_message(request) if is_whole else None)
-    page = _environment().get_template(template)
+    page = environment().get_template(template)
     html = page.render(
         layout="base.html" if is_whole else "fragment.html",
         request=request,
@@ -123,15 +123,16 @@ def static_url(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return where templates come from, with their filters; it escapes everything."""
+    made = Environment(
         loader=FileSystemLoader(ROOM / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "bytes": filters.show_bytes,
         "count": filters.show_count,
         "document": filters.show_document,
@@ -141,5 +142,5 @@ def _environment() -> Environment:
         "read_moment": filters.read_moment,
         "safe_link": filters.safe_link,
     }
-    environment.globals |= {"show_span": filters.show_span, "static": static_url}
-    return environment
+    made.globals |= {"show_span": filters.show_span, "static": static_url}
+    return made

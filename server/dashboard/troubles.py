@@ -63,7 +63,11 @@ def _find_worker_troubles(found: Findings) -> list[Trouble]:
     troubles = []
     if stopped:
         longest = max(worker.breaker_open_s for worker in stopped)
-        share = "" if len(stopped) == len(found.workers) else f" in {len(stopped)} workers"
+        share = (
+            ""
+            if len(stopped) == len(found.workers)
+            else f" in {len(stopped)} of {len(found.workers)} workers"
+        )
         since = f"for {show_duration(longest)}"
         text = f"The breaker is open{share}, {since}: {stopped[0].breaker_reason}."
         troubles.append(Trouble(text, "Workers go on by themselves when MongoDB stores again."))

@@ -170,4 +170,5 @@ def is_duplicate_id(failure: Document) -> bool:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+    # The driver adds its own settings, which are the same in every error.
+    return text.splitlines()[0].partition(" (configured timeouts:")[0][:300]

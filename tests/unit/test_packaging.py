@@ -97,6 +97,16 @@ def test_image_context_has_the_code_and_no_secrets() -> None:
     assert {f"!{name}" for name in named} <= set(lines)
 
 
+def test_files_of_the_dashboard_are_packed_and_not_ignored() -> None:
+    packed = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    ignored = (ROOT / ".dockerignore").read_text("utf-8").split()
+    room = ROOT / "server" / "dashboard"
+    files = [*(room / "static").rglob("*.*"), *(room / "templates").rglob("*.html")]
+    assert "server" in packed
+    assert {path.suffix for path in files} >= {".html", ".css", ".js", ".svg"}
+    assert not {f"**/*{path.suffix}" for path in files} & set(ignored)
+
+
 def test_every_direct_dependency_is_pinned() -> None:
     pinned = {project_name(line) for line in CONSTRAINTS.splitlines()}
     optional = PROJECT["project"]["optional-dependencies"].values()

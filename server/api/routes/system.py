@@ -10,6 +10,7 @@ from server.api.answers import Health
 from server.api.docs_page import DOCS_HEADERS, DOCS_PAGE, DOCS_SCRIPT, read_asset
 from server.api.parts import Parts
 from server.api.problems import RETRY_AFTER_S, ProblemResponse, describe_problems
+from server.api.readiness import describe_absent
 
 router = APIRouter(tags=["system"])
 
@@ -34,7 +35,7 @@ async def get_readiness(parts: Parts) -> Health | ProblemResponse:
     """Tell whether Redis and MongoDB answer; 503 names which does not."""
     absent = await parts.readiness.find_absent()
     if absent:
-        detail = f"{' and '.join(absent)} {'does' if len(absent) == 1 else 'do'} not answer"
+        detail = describe_absent(absent)
         return ProblemResponse(503, detail, {"Retry-After": str(RETRY_AFTER_S)}, absent=absent)
     return Health(status="ok")
 

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from server.api.answers import ImportAnswer, QueueAnswer, WorkerAnswer
 from server.api.parts import ApiParts, Parts
 from server.api.presentation import show_worker
+from server.api.readiness import describe_absent
 from server.api.speed_limits import SpeedLimit, find_worst_limit
 from server.dashboard.charts import Chart, Series, choose_top_s, draw_chart
 from server.dashboard.filters import show_count, show_duration, show_rate
@@ -137,7 +138,7 @@ def _find_troubles(parts: ApiParts, overview: Overview) -> list[Trouble]:
 
 def _find_limit(parts: ApiParts, overview: Overview) -> SpeedLimit:
     if overview.absent:
-        return SpeedLimit("breaker", f"{' and '.join(overview.absent)} away")
+        return SpeedLimit("breaker", describe_absent(overview.absent))
     dead_letter_queue = parts.services.dead_letter_queue.name
     return find_worst_limit(
         {

@@ -1,0 +1,84 @@
+"""What the overview says is wrong, the worst first, and what to press."""
+
+from typing import Any
+
+from server.api.answers import QueueAnswer, WorkerAnswer
+from server.dashboard.troubles import Findings, Trouble, find_troubles
+from shared.queue import JobState
+
+
+def worker(breaker_reason: str | None = None, open_s: float = 0.0) -> WorkerAnswer:
+    return WorkerAnswer(
+        id="w", queues=["items"], held_jobs=0, up_s=1.0,
+        breaker_reason=breaker_reason, breaker_open_s=open_s,
+    )  # fmt: skip
+
+
+def queue(name: str = "items", waiting: int = 0, **fields: Any) -> QueueAnswer:
+    shown: dict[str, Any] = {
+        "name": name,
+        "is_paused": False,
+        "counts": dict.fromkeys(JobState, 0) | {JobState.WAITING: waiting},
+        "totals": {},
+        "rate_per_s": None,
+        "oldest_waiting_ms": None,
+        "rate_limit": None,
+        "limited_by": None,
+        "limited_by_text": "",
+    }
+    return QueueAnswer(**(shown | fields))
+
+
+def find(absent: list[str] | None = None, **found: Any) -> list[Trouble]:
+    given = {"workers": [worker()], "queues": [queue()]} | found
+    return find_troubles(Findings(absent or [], dead_letter_queue="dlq", **given))
+
+
+def test_nothing_is_wrong_when_all_is_well() -> None:
+    assert find(queues=[queue(waiting=500, limited_by="rate_limit")]) == []
+
+
+def test_absent_stores_come_first_and_name_their_setting() -> None:
+    troubles = find(["MongoDB"], failing_feeds=1)
+    assert [each.text for each in troubles] == ["MongoDB does not answer.", "One feed fails."]
+    assert "MONGODB_URL" in troubles[0].advice
+    assert troubles[0].level == "problem"
+
+
+def test_without_redis_nothing_is_said_of_workers() -> None:
+    both = find(["MongoDB", "Redis"], workers=[], queues=[])
+    assert [each.text for each in both] == ["Redis does not answer.", "MongoDB does not answer."]
+
+
+def test_no_worker_is_told_with_what_to_start() -> None:
+    [trouble] = find(workers=[])
+    assert trouble.text == "No worker runs."
+    assert "feedmill worker" in trouble.advice
+
+
+def test_queue_that_no_worker_takes_is_named() -> None:
+    [trouble] = find(queues=[queue("heavy", limited_by="no_worker")])
+    assert trouble.text == "No worker takes the jobs of heavy."
+    assert "WORKER_TYPE" in trouble.advice
+
+
+def test_open_breaker_says_why_and_for_how_long() -> None:
+    [trouble] = find(workers=[worker("MongoDB refused: disk is full", 65.0), worker("x", 5.0)])
+    assert trouble.text == "The breaker is open, for 1 min 5 s: MongoDB refused: disk is full."
+    [partly] = find(workers=[worker("away", 5.0), worker()])
+    assert partly.text.startswith("The breaker is open in 1 of 2 workers")
+
+
+def test_paused_queue_can_be_resumed() -> None:
+    [trouble] = find(queues=[queue("a b/c", is_paused=True)])
+    assert trouble.level == "warning"
+    assert (trouble.action, trouble.action_text) == ("/admin/queues/a%20b%2Fc/resume", "Resume")
+
+
+def test_failures_lead_to_their_pages() -> None:
+    troubles = find(failing_feeds=1200, queues=[queue("dlq", waiting=1), queue(waiting=7)])
+    assert [(each.text, each.link) for each in troubles] == [
+        ("1\u202f200 feeds fail.", "/admin/feeds?failing=true"),
+        ("One item is dead.", "/admin/dlq"),
+    ]
+    assert {each.level for each in troubles} == {"warning"}
