@@ -55,6 +55,11 @@ def show_duration(seconds: float | None) -> str:
     return " ".join(part for part in parts[:2] if part)
 
 
+def show_sentence(text: str) -> str:
+    """Return a text with a capital at its beginning: errors and limits have none."""
+    return text[:1].upper() + text[1:]
+
+
 def read_moment(moment: datetime | str | None) -> datetime | None:
     """Return a time of the store, or one that the API shows as text, aware and in UTC."""
     if isinstance(moment, str):

@@ -43,7 +43,6 @@ def is_page(path: str) -> bool:
     return path in ("/", "/admin") or path.startswith("/admin/")
 
 
-@_lost.api_route("/admin", methods=["GET", "POST"])
 @_lost.api_route("/admin/{path:path}", methods=["GET", "POST"])
 def show_nothing(request: Request) -> Response:
     """Say that there is no such page."""

@@ -7,10 +7,12 @@ from urllib.parse import quote
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from server.api.problems import EXPLAINED_ERRORS, explain_error
+from server.dashboard.filters import own_url
 from server.dashboard.rendering import PAGE_HEADERS, is_fragment_wanted, render_problem
 from shared.logs import get_logger
 
@@ -58,11 +60,13 @@ def page_router() -> APIRouter:
 
 
 def _ask_to_log_in(request: Request) -> Response:
-    path = request.url.path
+    """Send to the login, which leads back to the page that is shown or was asked for."""
     if is_fragment_wanted(request):
-        return Response(status_code=401, headers=PAGE_HEADERS | {"HX-Redirect": LOGIN_PATH})
-    if request.method in ("GET", "HEAD"):
-        if request.url.query:
-            path += f"?{request.url.query}"
-        return RedirectResponse(f"{LOGIN_PATH}?next={quote(path, safe='')}", 303, PAGE_HEADERS)
-    return RedirectResponse(LOGIN_PATH, 303, PAGE_HEADERS)
+        shown = URL(request.headers.get("hx-current-url", "/"))
+        return Response(status_code=401, headers=PAGE_HEADERS | {"HX-Redirect": _login_url(shown)})
+    wanted = request.url if request.method in ("GET", "HEAD") else URL("/")
+    return RedirectResponse(_login_url(wanted), 303, PAGE_HEADERS)
+
+
+def _login_url(wanted: URL) -> str:
+    return f"{LOGIN_PATH}?next={quote(own_url(wanted), safe='')}"

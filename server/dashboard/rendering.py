@@ -141,6 +141,7 @@ def environment() -> Environment:
         "own_url": filters.own_url,
         "read_moment": filters.read_moment,
         "safe_link": filters.safe_link,
+        "sentence": filters.show_sentence,
     }
     made.globals |= {"show_span": filters.show_span, "static": static_url}
     return made

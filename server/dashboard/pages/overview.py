@@ -14,7 +14,7 @@ from server.api.speed_limits import SpeedLimit, find_worst_limit
 from server.dashboard.charts import Chart, Series, choose_top_s, draw_chart
 from server.dashboard.filters import show_count, show_duration, show_rate
 from server.dashboard.page_route import page_router
-from server.dashboard.rendering import render
+from server.dashboard.rendering import redirect, render
 from server.dashboard.samples import Samples
 from server.dashboard.site import DashboardParts, Site
 from server.dashboard.troubles import Findings, Trouble, find_troubles
@@ -54,6 +54,12 @@ async def show_overview(request: Request, parts: Parts, site: Site) -> Response:
     """Show the overview."""
     absent = await parts.readiness.find_absent()
     return await run_in_threadpool(_render, request, parts, site, absent, "overview/page.html")
+
+
+@router.get("/admin")
+async def go_to_overview(request: Request) -> Response:
+    """Lead whoever shortens an address to the overview."""
+    return redirect(request, "/")
 
 
 @router.get(NOW_PATH)

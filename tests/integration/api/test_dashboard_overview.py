@@ -162,7 +162,7 @@ def test_overview_without_mongodb_still_shows_the_queues(without_mongodb: Api) -
 def test_unknown_page_is_a_page(manned: Api) -> None:
     answer = manned.client.get("/admin/<b>nothing")
     assert answer.status_code == 404
-    assert "there is nothing at /admin/&lt;b&gt;nothing" in answer.text
+    assert "There is nothing at /admin/&lt;b&gt;nothing" in answer.text
     assert "To the overview" in answer.text
 
 

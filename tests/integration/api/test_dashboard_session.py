@@ -44,9 +44,11 @@ def test_every_page_but_the_login_asks_for_the_key(locked: Api) -> None:
 
 
 def test_script_without_a_session_is_sent_to_the_login(locked: Api) -> None:
-    answer = locked.client.get("/", headers={"HX-Request": "true"})
+    shown = {"HX-Request": "true", "HX-Current-URL": "http://testserver/admin/items?q=a"}
+    answer = locked.client.get("/", headers=shown)
     assert answer.status_code == 401
-    assert answer.headers["hx-redirect"] == LOGIN_PATH
+    assert answer.headers["hx-redirect"] == "/admin/login?next=%2Fadmin%2Fitems%3Fq%3Da"
+    assert answer.text == ""
 
 
 def test_key_opens_the_page_that_was_asked_for_until_logout(locked: Api) -> None:
