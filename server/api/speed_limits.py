@@ -76,7 +76,7 @@ def find_speed_limit(queue: QueueView) -> SpeedLimit:
     if queue.role is QueueRole.DEAD_LETTERS:
         return SpeedLimit(None, "dead letters wait for a replay")
     if queue.role is QueueRole.FETCHES:
-        return SpeedLimit("workers", f"{queue.active} fetches are under way")
+        return SpeedLimit("workers", f"fetches under way: {queue.active}")
     return _find_item_limit(queue)
 
 

@@ -54,7 +54,7 @@ def view(waiting: int = 10, active: int = 0, **fields: object) -> QueueView:
             "workers",
             "1 job in",
         ),
-        (view(3, 16, role=QueueRole.FETCHES), "workers", "16 fetches are under way"),
+        (view(3, 16, role=QueueRole.FETCHES), "workers", "fetches under way: 16"),
         (view(role=QueueRole.FETCHES, is_paused=True), "paused", "paused"),
         (view(3, role=QueueRole.DEAD_LETTERS, oldest_waiting_ms=9000), None, "wait for a replay"),
     ],
