@@ -233,7 +233,7 @@ class Healer:
         offset = 0
         while jobs := self._dead_letter_queue.list_jobs(JobState.WAITING, offset, RESTORE_BATCH):
             ids = [job.id for job in jobs if job.name == DEAD_JOB_NAME]
-            dead = self._stores.dead_letters.find_dead(item_ids=ids)
+            dead = self._stores.dead_letters.select_dead(ids)
             gone = sorted(set(ids) - set(dead))
             self._dead_letter_queue.remove_many(gone)
             offset += len(jobs) - len(gone)

@@ -44,7 +44,7 @@ class Remover:
             NotFoundError: there is no dead one.
         """
         is_marked = self._stores.dead_letters.mark_removed(item_id, self._clock.now())
-        if is_marked or not self._stores.dead_letters.find_dead(item_ids=[item_id]):
+        if is_marked or not self._stores.dead_letters.select_dead([item_id]):
             # Also when there was nothing to mark: a crash may have left the job behind.
             self._dead_letter_queue.remove_many([item_id])
         if not is_marked:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import orjson
@@ -29,7 +29,6 @@ log = get_logger("server.importing.replayer")
 REPLAY = "replay"
 # No fetch, so no draw: one run only, and its items keep the revisions that they died with.
 REPLAY_REVISION = 0
-READ_LETTERS = 500
 # What could not be read when it was fetched is not whole on record either.
 UNREADABLE = "unreadable"
 
@@ -69,7 +68,11 @@ class Replayer:
         ways = [item_ids is not None, source is not None, cause is not None, everything]
         if sum(ways) != 1:
             raise InvalidRequestError('give exactly one of "ids", "source", "cause", "all": true')
-        chosen = self._stores.dead_letters.find_dead(item_ids=item_ids, source=source, cause=cause)
+        letters = self._stores.dead_letters
+        if item_ids is not None:
+            chosen = letters.select_dead(item_ids)
+        else:
+            chosen = letters.find_dead(source=source, cause=cause)
         replay = Replay()
         by_source = groupby(chosen, key=lambda item_id: split_item_id(item_id)[0])
         for one_source, ids in by_source:
@@ -77,14 +80,17 @@ class Replayer:
         return replay
 
     def _replay_source(self, source: str, item_ids: list[str], replay: Replay) -> None:
-        entries = list(self._entries(item_ids))
-        if not entries:
+        """Journal chunk after chunk, commit, enqueue chunk after chunk: one is in memory."""
+        chunks = split_entries(self._entries(item_ids))
+        first = next(chunks, None)
+        if first is None:
             return
         importing = self._insert_import(source)
-        chunks = list(split_entries(entries))
-        for number, chunk in enumerate(chunks):
+        count = 0
+        for number, chunk in enumerate(chain([first], chunks)):
             self._stores.journal.insert_chunk(importing.import_id, REPLAY_REVISION, number, chunk)
-        if not self._commit(importing, len(entries)):
+            count += len(chunk)
+        if not self._commit(importing, count):
             # The auditor took it for one that never commits: nothing was replayed.
             log.warning("replay_overtaken", import_id=importing.import_id, source=source)
             return
@@ -92,8 +98,8 @@ class Replayer:
         if committed is None:
             return
         replay.imports.append(committed)
-        replay.replayed += len(entries)
-        self._enqueue(committed, chunks)
+        replay.replayed += count
+        self._enqueue(committed)
 
     def _insert_import(self, source: str) -> Import:
         """Insert the import before its chunks, which would look like garbage without it."""
@@ -123,21 +129,20 @@ class Replayer:
             },
         )
 
-    def _enqueue(self, committed: Import, chunks: Sequence[Sequence[JournalEntry]]) -> None:
+    def _enqueue(self, committed: Import) -> None:
+        journal = self._stores.journal
         try:
-            for chunk in chunks:
-                self._enqueuer.enqueue(committed, chunk)
+            for chunk in journal.chunks(committed.import_id, REPLAY_REVISION):
+                self._enqueuer.enqueue(committed, journal.read_entries(chunk))
         except QueueError as exc:
             # Committed is what counts: the auditor adds the jobs when Redis is back.
             log.warning("replay_not_enqueued", import_id=committed.import_id, error=str(exc))
 
     def _entries(self, item_ids: Sequence[str]) -> Iterator[JournalEntry]:
-        for start in range(0, len(item_ids), READ_LETTERS):
-            letters = self._stores.dead_letters.read_whole(item_ids[start : start + READ_LETTERS])
-            for letter in letters:
-                entry = _to_entry(letter)
-                if entry is not None:
-                    yield entry
+        for letter in self._stores.dead_letters.iterate_whole(item_ids):
+            entry = _to_entry(letter)
+            if entry is not None:
+                yield entry
 
 
 def _to_entry(letter: DeadLetter) -> JournalEntry | None:

@@ -5,6 +5,7 @@ The only package that knows pymongo. Its exceptions become :class:`~shared.error
 majority and its journals, reads that decide something see only what a majority has.
 """
 
+from shared.store.causes import Cause
 from shared.store.database import Database, open_database
 from shared.store.dead_letters import DeadLetter, DeadLetterStore, Death, DeathKind
 from shared.store.documents import DocumentStore
@@ -18,6 +19,7 @@ from shared.store.sources import SourceStore
 from shared.store.stores import Stores
 
 __all__ = [
+    "Cause",
     "Chunk",
     "Database",
     "DeadLetter",

@@ -1,7 +1,6 @@
 """Dead letters: items whose attempts are used up, and items that an operator removed."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +9,9 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, DeleteOne, UpdateOne
 from pymongo import errors as mongo_errors
 
+from shared.store.causes import Cause, group_by_cause, make_cause
 from shared.store.database import (
+    FIND_IDS,
     Database,
     Document,
     find_by_ids,
@@ -22,13 +23,13 @@ from shared.store.database import (
 from shared.store.pages import Page, find_page
 
 MAX_HISTORY = 10
-MAX_CAUSE_LENGTH = 200
 # Together with the rest it has to fit into one document; nothing that large can be replayed anyway.
 MAX_DATA_BYTES = 8 * 1024 * 1024
 MAX_LISTED_DATA_BYTES = 64 * 1024
 # What a slow store can write in the time that one call has; a whole feed may be unreadable.
 RECORD_DEATHS = 500
-_VARIABLE_PART = re.compile(r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]+\b|\d+")
+# Whole letters in one answer of MongoDB: most have kilobytes, a few have megabytes.
+WHOLE_LETTERS = 16
 
 
 class DeathKind(StrEnum):
@@ -123,12 +124,20 @@ class DeadLetterStore:
 
     def ensure_indexes(self) -> None:
         """Make the indexes of the list, of its filters and of the causes."""
+        # The last one holds all that grouping by cause reads, so that no letter is read for it.
+        filters: Sequence[list[str]] = (
+            [],
+            ["source"],
+            ["cause"],
+            ["history.import_id"],
+            ["cause", "source"],
+        )
         with mapped_errors():
-            for leading in ([], [("source", ASCENDING)], [("cause", ASCENDING)]):
+            for leading in filters:
                 self._letters.create_index(
                     [
                         ("kind", ASCENDING),
-                        *leading,
+                        *((name, ASCENDING) for name in leading),
                         ("failed_at", DESCENDING),
                         ("_id", DESCENDING),
                     ]
@@ -144,9 +153,16 @@ class DeadLetterStore:
             StoreUnavailable: nothing is known of any of them.
         """
         for start in range(0, len(deaths), RECORD_DEATHS):
-            some = deaths[start : start + RECORD_DEATHS]
-            overtaken = self._bulk_write([_to_top(death) for death in some])
-            self._bulk_write([_to_history(some[index]) for index in overtaken])
+            self._record(deaths[start : start + RECORD_DEATHS])
+
+    def _record(self, deaths: Sequence[Death]) -> None:
+        overtaken = self._put_on_top([_to_top(death) for death in deaths])
+        if not overtaken:
+            return
+        # Ordered: what replaced an equal one is in the history by then, and not added again.
+        others = [write for index in overtaken for write in _beneath_top(deaths[index])]
+        with mapped_errors():
+            self._letters.bulk_write(others)
 
     def read_many(self, item_ids: Iterable[str]) -> dict[str, DeadLetter]:
         """Return the dead letters of these items, without data and stack traces."""
@@ -192,15 +208,22 @@ class DeadLetterStore:
         return result.modified_count == 1
 
     def find_page(
-        self, *, source: str | None, cause: str | None, limit: int, cursor: str | None
+        self,
+        *,
+        source: str | None = None,
+        cause: str | None = None,
+        import_id: str | None = None,
+        limit: int,
+        cursor: str | None,
     ) -> Page[DeadLetter]:
         """Return dead ones (not removed ones), latest first.
 
+        With ``import_id`` those that ended in this import, though they may have died again since.
         Data of over 64 KiB is left out, so that no page can fill the memory: :meth:`get` has it.
         """
         page = find_page(
             self._letters,
-            self._dead(source=source, cause=cause),
+            self._dead(source=source, cause=cause, import_id=import_id),
             time_field="failed_at",
             limit=limit,
             cursor=cursor,
@@ -210,20 +233,18 @@ class DeadLetterStore:
         letters = [_to_letter(document | data.get(document["_id"], {})) for document in page.items]
         return Page(letters, page.next_cursor)
 
-    def find_dead(
-        self,
-        *,
-        item_ids: Sequence[str] | None = None,
-        source: str | None = None,
-        cause: str | None = None,
-    ) -> list[str]:
+    def find_dead(self, *, source: str | None = None, cause: str | None = None) -> list[str]:
         """Return the ids of dead ones (not removed ones) that fit, ordered, so by source."""
         query = self._dead(source=source, cause=cause)
-        if item_ids is not None:
-            query["_id"] = {"$in": list(item_ids)}
         with mapped_errors():
             found = self._letters.find(query, {"_id": True}).sort("_id", ASCENDING)
             return [document["_id"] for document in found]
+
+    def select_dead(self, item_ids: Iterable[str]) -> list[str]:
+        """Return those of the ids whose letter is dead (not removed), ordered, so by source."""
+        # Asked for by id alone: given the kind too, SecantusDB 0.7 would read all that are dead.
+        found = find_by_ids(self._letters, set(item_ids), {"kind": True})
+        return sorted(letter["_id"] for letter in found if letter["kind"] == DeathKind.DEAD)
 
     def read_whole(self, item_ids: Sequence[str]) -> list[DeadLetter]:
         """Return whole dead letters, with data, ordered by id."""
@@ -231,32 +252,18 @@ class DeadLetterStore:
             found = self._letters.find({"_id": {"$in": list(item_ids)}}).sort("_id", ASCENDING)
             return [_to_letter(document) for document in found]
 
-    def count_causes(self) -> list[Document]:
-        """Return ``{cause, count, example, latest}`` a cause, the most frequent first."""
-        with mapped_errors():
-            rows = self._letters.aggregate(
-                [
-                    {"$match": {"kind": DeathKind.DEAD}},
-                    {
-                        "$group": {
-                            "_id": "$cause",
-                            "count": {"$sum": 1},
-                            "example": {"$first": "$_id"},
-                            "latest": {"$max": "$failed_at"},
-                        }
-                    },
-                    {"$sort": {"count": -1, "_id": 1}},
-                ]
-            )
-            return [
-                {
-                    "cause": row["_id"],
-                    "count": row["count"],
-                    "example": row["example"],
-                    "latest": row["latest"],
-                }
-                for row in rows
-            ]
+    def iterate_whole(self, item_ids: Sequence[str]) -> Iterator[DeadLetter]:
+        """Yield whole dead letters, with data, ordered by id; a few are in memory at a time."""
+        ordered = sorted(item_ids)
+        for start in range(0, len(ordered), FIND_IDS):
+            query = {"_id": {"$in": ordered[start : start + FIND_IDS]}}
+            with mapped_errors():
+                found = self._letters.find(query).sort("_id", ASCENDING).batch_size(WHOLE_LETTERS)
+                yield from map(_to_letter, found)
+
+    def find_causes(self, *, source: str | None = None) -> list[Cause]:
+        """Return the 100 most frequent causes of dead ones (not removed ones), that one first."""
+        return group_by_cause(self._letters, self._dead(source=source))
 
     def iterate_ids(self, *, batch_size: int, kind: DeathKind | None = None) -> Iterable[list[str]]:
         """Yield the ids of all dead letters in batches, ordered by id."""
@@ -293,15 +300,19 @@ class DeadLetterStore:
             found = self._letters.find(query, {"data": True, "stacktrace": True})
             return {document["_id"]: document for document in found}
 
-    def _dead(self, *, source: str | None, cause: str | None) -> Document:
+    def _dead(
+        self, *, source: str | None = None, cause: str | None = None, import_id: str | None = None
+    ) -> Document:
         query: Document = {"kind": DeathKind.DEAD}
         if source is not None:
             query["source"] = {"$eq": source}
         if cause is not None:
             query["cause"] = {"$eq": cause}
+        if import_id is not None:
+            query["history.import_id"] = {"$eq": import_id}
         return query
 
-    def _bulk_write(self, operations: list[UpdateOne]) -> list[int]:
+    def _put_on_top(self, operations: list[UpdateOne]) -> list[int]:
         """Run operations unordered; return the places of those whose guard did not hold."""
         if not operations:
             return []
@@ -315,12 +326,6 @@ class DeadLetterStore:
         except mongo_errors.PyMongoError as exc:
             raise map_error(exc) from exc
         return []
-
-
-def make_cause(error_type: str, reason: str) -> str:
-    """Return the name under which like failures are grouped: the reason without its variables."""
-    normalised = _VARIABLE_PART.sub("…", reason.strip().splitlines()[0] if reason.strip() else "")
-    return f"{error_type}: {normalised}"[:MAX_CAUSE_LENGTH]
 
 
 def _history_entry(
@@ -343,11 +348,29 @@ def _push_end(death: Death) -> Document:
 
 
 def _to_top(death: Death) -> UpdateOne:
-    """Return the write that puts an end on top; a higher one there makes it a duplicate key."""
-    fits: list[Document] = [
-        {"revision": {"$lt": death.revision}},
-        {"revision": death.revision, "kind": DeathKind.DEAD, **_not_yet_in_history(death)},
+    """Return the write that puts an end on top of lower ones.
+
+    One there that is not lower makes it a duplicate key. Equal ones have a write of their own:
+    with an `$or` beside the id, SecantusDB 0.7 would read all dead letters.
+    """
+    return UpdateOne(
+        {"_id": death.item_id, "revision": {"$lt": death.revision}}, _raise(death), upsert=True
+    )
+
+
+def _beneath_top(death: Death) -> list[UpdateOne]:
+    """Return the writes for an end that is not above the top: it replaces an equal death, or goes
+    into the history.
+    """
+    unknown = _not_yet_in_history(death)
+    equal = {"_id": death.item_id, "revision": death.revision, "kind": str(DeathKind.DEAD)}
+    return [
+        UpdateOne(equal | unknown, _raise(death)),
+        UpdateOne({"_id": death.item_id} | unknown, {"$push": _push_end(death)}),
     ]
+
+
+def _raise(death: Death) -> Document:
     data_bytes = len(death.data.encode())
     top: dict[str, Any] = {
         "queue": death.queue,
@@ -366,15 +389,7 @@ def _to_top(death: Death) -> UpdateOne:
         "data_bytes": data_bytes,
         "stacktrace": death.stacktrace,
     }
-    return UpdateOne(
-        {"_id": death.item_id, "$or": fits}, {"$set": top, "$push": _push_end(death)}, upsert=True
-    )
-
-
-def _to_history(death: Death) -> UpdateOne:
-    return UpdateOne(
-        {"_id": death.item_id, **_not_yet_in_history(death)}, {"$push": _push_end(death)}
-    )
+    return {"$set": top, "$push": _push_end(death)}
 
 
 def _not_yet_in_history(death: Death) -> Document:

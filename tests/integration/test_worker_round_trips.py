@@ -1,5 +1,6 @@
-"""How many commands a batch costs: a number that does not grow with the batch."""
+"""What a batch costs in commands, and a replay in memory: numbers that do not grow with them."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,10 +11,12 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.monitoring import CommandListener
 
 from server.importing.comparing import Candidate, compare
+from server.importing.replayer import Replayer
 from shared.models import content_hash
-from shared.queue import RedisConnection
-from shared.store import Import, ImportState, Stores
+from shared.queue import JobState, RedisConnection
+from shared.store import Import, ImportState, JournalEntry, Stores
 from shared.store.database import FIND_IDS, Database
+from shared.store.journal import MAX_CHUNK_ENTRIES
 from tests.factories import NOON, Bench, make_data, make_death
 
 
@@ -22,9 +25,12 @@ class Counting(CommandListener):
 
     def __init__(self) -> None:
         self.sent: Counter[str] = Counter()
+        self.on_update: Callable[[], None] = lambda: None
 
     def started(self, event: Any) -> None:
         self.sent[event.command_name] += 1
+        if event.command_name == "update":
+            self.on_update()
 
     def succeeded(self, event: Any) -> None:
         pass
@@ -146,3 +152,19 @@ def test_comparing_costs_two_reads_a_hundred_items(
     compared = compare(warm.stores, importing, 2, candidates)
     assert (compared.unchanged, compared.entries) == (count, [])
     assert counting.sent == {"find": 1 + 2 * (count // FIND_IDS)}
+
+
+def test_a_replay_holds_two_chunks_in_memory_however_many_letters(
+    warm: Bench, counting: Counting
+) -> None:
+    count = 4 * MAX_CHUNK_ENTRIES
+    warm.stores.dead_letters.record_many([make_death(str(number)) for number in range(count)])
+    replayer = Replayer(stores=warm.stores, enqueuer=warm.make_enqueuer(), clock=warm.clock)
+    held: list[int] = []
+    counting.on_update = lambda: held.append(
+        sum(isinstance(thing, JournalEntry) for thing in gc.get_objects())
+    )
+    assert replayer.replay(cause="invalid: boom").replayed == count
+    assert MAX_CHUNK_ENTRIES <= max(held) <= 2 * MAX_CHUNK_ENTRIES + 1
+    assert counting.sent["getMore"] + counting.sent["find"] < count / 10
+    assert warm.queue.counts()[JobState.WAITING] == count
