@@ -235,6 +235,12 @@ class JobAnswer(BaseModel):
     result: Any
 
 
+class JobDetailAnswer(JobAnswer):
+    """A job with what its handlers logged."""
+
+    logs: list[str] = Field(description="the last 200 lines, as Node's `job.log` keeps them")
+
+
 class CleanAnswer(BaseModel):
     """How many jobs were removed."""
 
@@ -269,6 +275,31 @@ class DeadLetterAnswer(BaseModel):
     data: Any = Field(description="the job's data; text where it is no JSON")
     stacktrace: str
     history: list[DeathAnswer]
+
+
+class CauseExample(BaseModel):
+    """The dead letter of a cause that failed last."""
+
+    id: str
+    reason: str
+
+
+class CauseAnswer(BaseModel):
+    """Dead letters that failed alike."""
+
+    cause: str
+    error_type: str
+    count: int
+    sources: list[str] = Field(description="the 10 with most of them")
+    source_count: int = Field(description="how many sources there are in all")
+    latest_failed_at: Time
+    example: CauseExample
+
+
+class CausesAnswer(BaseModel):
+    """The 100 most frequent causes, the most frequent first."""
+
+    items: list[CauseAnswer]
 
 
 class Health(BaseModel):

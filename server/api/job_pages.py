@@ -1,16 +1,32 @@
-"""Lists of jobs, cut into pages by place: a queue that moves meanwhile moves the pages."""
+"""Jobs as they are shown: one, or a list cut into pages by place.
+
+A queue that moves meanwhile moves the pages.
+"""
 
 import base64
 import binascii
 
 import orjson
 
-from server.api.answers import JobAnswer, Listing
-from server.api.presentation import show_job
-from shared.errors import InvalidRequestError
+from server.api.answers import JobAnswer, JobDetailAnswer, Listing
+from server.api.presentation import show_job, show_job_detail
+from shared.errors import InvalidRequestError, NotFoundError
 from shared.queue import JobQueue, JobState
 
 _MAX_OFFSET = 2**40
+_MAX_LOG_LINES = 200
+
+
+def find_job(queue: JobQueue, job_id: str) -> JobDetailAnswer:
+    """Return one job.
+
+    Raises:
+        NotFoundError: the queue has none of this id.
+    """
+    found = queue.get_job(job_id)
+    if found is None:
+        raise NotFoundError(f"there is no job {job_id[:80]!r} in queue {queue.name!r}")
+    return show_job_detail(found, queue.read_job_logs(job_id, _MAX_LOG_LINES))
 
 
 def list_jobs_page(

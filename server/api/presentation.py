@@ -1,12 +1,14 @@
 """Turns what is stored into what the interface shows: times as text, secrets masked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
 
 from server.api.answers import (
+    CauseAnswer,
+    CauseExample,
     Counts,
     DeadLetterAnswer,
     DeathAnswer,
@@ -15,6 +17,7 @@ from server.api.answers import (
     FetchAnswer,
     ImportAnswer,
     JobAnswer,
+    JobDetailAnswer,
     NamedFeedAnswer,
     StartedImport,
     WorkerAnswer,
@@ -27,7 +30,7 @@ from shared.clock import datetime_from_ms
 from shared.masking import mask_secrets
 from shared.models import format_time
 from shared.queue import JobView, WorkerSign
-from shared.store import DeadLetter, Feed, Import
+from shared.store import Cause, DeadLetter, Feed, Import
 
 
 def show_import(shown: Import, tally: Mapping[str, int]) -> ImportAnswer:
@@ -136,6 +139,19 @@ def show_dead_letter(letter: DeadLetter) -> DeadLetterAnswer:
     )
 
 
+def show_cause(cause: Cause) -> CauseAnswer:
+    """Return a cause and its example."""
+    return CauseAnswer(
+        cause=cause.cause,
+        error_type=cause.error_type,
+        count=cause.count,
+        sources=cause.sources,
+        source_count=cause.source_count,
+        latest_failed_at=format_time(cause.latest_failed_at),
+        example=CauseExample(id=cause.example_id, reason=show_text(cause.example_reason)),
+    )
+
+
 def show_job(job: JobView) -> JobAnswer:
     """Return a job, its data decoded where that is possible."""
     return JobAnswer(
@@ -167,6 +183,12 @@ def show_worker(sign: WorkerSign) -> WorkerAnswer:
         breaker_reason=show_text(reason) if reason is not None else None,
         breaker_open_s=sign.breaker_open_s,
     )
+
+
+def show_job_detail(job: JobView, logs: Sequence[str]) -> JobDetailAnswer:
+    """Return a job with what its handlers logged."""
+    lines = [show_text(line) for line in logs]
+    return JobDetailAnswer(**dict(show_job(job)), logs=lines)
 
 
 def show_time(moment: datetime | None) -> str | None:

@@ -252,3 +252,14 @@ class DeadLetterQuery(ListQuery):
 
     source: Annotated[Text | None, BeforeValidator(_drop_blank)] = None
     cause: Annotated[Text | None, BeforeValidator(_drop_blank)] = None
+    import_id: Annotated[Text | None, BeforeValidator(_drop_blank)] = Field(
+        None, description="that ended in this import, though they may have died again since"
+    )
+
+
+class CauseQuery(BaseModel):
+    """Whose causes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Annotated[Text | None, BeforeValidator(_drop_blank)] = None

@@ -6,7 +6,7 @@ from shared.clock import Clock
 from shared.queue.connection import RedisConnection, raw, run, run_all, text
 from shared.queue.job import JobState, JobView
 from shared.queue.keys import QueueKeys
-from shared.queue.wire import decode_view, whole_number
+from shared.queue.wire import decode_view, readable, whole_number
 
 _LISTS = frozenset({JobState.WAITING, JobState.ACTIVE})
 # Shown with the one first that is next to move; all others newest first.
@@ -105,6 +105,14 @@ class QueueReader:
             state = _state_of(scores, is_active=in_active is not None)
             views.append(decode_view(job_id, state, fields) if fields else None)
         return views
+
+    def read_job_logs(self, job_id: str, limit: int) -> list[str]:
+        """Return the last ``limit`` lines that a job's handlers logged, oldest first.
+
+        Ours log none: these are from Node's ``job.log``.
+        """
+        lines = run(self.client, "LRANGE", raw(self.keys.logs(job_id)), -limit, -1)
+        return [readable(line) or "" for line in lines]
 
     def _job_commands(self, job_id: str) -> list[tuple[str | bytes, ...]]:
         encoded = raw(job_id)

@@ -62,6 +62,10 @@ class QueueKeys:
         """Return the key of a job's hash."""
         return self.base + job_id
 
+    def logs(self, job_id: str) -> str:
+        """Return the key of the lines that a job's handlers logged."""
+        return self.job(job_id) + ":logs"
+
     def tally(self, name: str) -> str:
         """Return the key of the live counters that jobs with this tally raise."""
         return f"{self.base}own:tally:{name}"

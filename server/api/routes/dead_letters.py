@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
-from server.api.answers import DeadLetterAnswer, Listing, ReplayAnswer
+from server.api.answers import CausesAnswer, DeadLetterAnswer, Listing, ReplayAnswer
 from server.api.parts import Parts, count_start
-from server.api.presentation import show_dead_letter, show_started
+from server.api.presentation import show_cause, show_dead_letter, show_started
 from server.api.problems import describe_problems
-from server.api.request_models import DeadLetterQuery, ReplayRequest
+from server.api.request_models import CauseQuery, DeadLetterQuery, ReplayRequest
 from shared.errors import NotFoundError
 
 router = APIRouter(prefix="/dlq", tags=["dead letters"])
@@ -20,10 +20,21 @@ def list_dead_letters(
 ) -> Listing[DeadLetterAnswer]:
     """List dead letters, latest first; removed ones are not listed."""
     page = parts.services.stores.dead_letters.find_page(
-        source=query.source, cause=query.cause, limit=query.limit, cursor=query.cursor
+        source=query.source,
+        cause=query.cause,
+        import_id=query.import_id,
+        limit=query.limit,
+        cursor=query.cursor,
     )
     shown = [show_dead_letter(letter) for letter in page.items]
     return Listing(items=shown, next_cursor=page.next_cursor)
+
+
+@router.get("/causes", responses=describe_problems())
+def list_causes(parts: Parts, query: Annotated[CauseQuery, Query()]) -> CausesAnswer:
+    """Group dead letters by what failed, the most frequent first; removed ones do not count."""
+    causes = parts.services.stores.dead_letters.find_causes(source=query.source)
+    return CausesAnswer(items=[show_cause(cause) for cause in causes])
 
 
 @router.post(

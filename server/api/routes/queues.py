@@ -4,13 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from server.api.answers import CleanAnswer, JobAnswer, Listing, QueueAnswer
-from server.api.job_pages import list_jobs_page
+from server.api.answers import CleanAnswer, JobAnswer, JobDetailAnswer, Listing, QueueAnswer
+from server.api.job_pages import find_job, list_jobs_page
 from server.api.parts import Parts
-from server.api.presentation import show_job
 from server.api.problems import describe_problems
 from server.api.request_models import CleanRequest, JobQuery
-from shared.errors import NotFoundError
 from shared.queue import JobState
 
 router = APIRouter(prefix="/queues", tags=["queues"])
@@ -35,12 +33,9 @@ def list_jobs(parts: Parts, name: str, query: Annotated[JobQuery, Query()]) -> L
 
 
 @router.get("/{name}/jobs/{job_id:path}", responses=describe_problems(404))
-def get_job(parts: Parts, name: str, job_id: str) -> JobAnswer:
-    """Return one job."""
-    found = parts.get_queue(name).get_job(job_id)
-    if found is None:
-        raise NotFoundError(f"there is no job {job_id[:80]!r} in queue {name!r}")
-    return show_job(found)
+def get_job(parts: Parts, name: str, job_id: str) -> JobDetailAnswer:
+    """Return one job, with its last log lines."""
+    return find_job(parts.get_queue(name), job_id)
 
 
 @router.delete("/{name}/jobs/{job_id:path}", status_code=204, responses=describe_problems(404, 409))

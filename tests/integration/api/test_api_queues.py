@@ -25,10 +25,12 @@ def seed_item(api: Api, guid: str = GUID, **fields: Any) -> str:
     return item_id
 
 
-def seed_death(api: Api, guid: str = GUID, data: str = '{"title": "x"}') -> str:
+def seed_death(
+    api: Api, guid: str = GUID, data: str = '{"title": "x"}', reason: str = "bad 'x'"
+) -> str:
     death = Death(
         item_id=f"lwn#{guid}", queue="items", source="lwn", guid=guid, revision=1,
-        import_id="import1", content_hash="1:x", kind=DeathKind.DEAD, reason="bad 'x'",
+        import_id="import1", content_hash="1:x", kind=DeathKind.DEAD, reason=reason,
         error_type="invalid", attempts=1, failed_at=api.clock.now(), data=data, stacktrace="s",
     )  # fmt: skip
     api.stores.dead_letters.record_many([death])
@@ -121,6 +123,14 @@ def test_jobs_are_listed_and_found_by_whole_id(api: Api) -> None:
     assert api.client.get(path).json()["data"]["title"] == "x"
 
 
+def test_a_job_is_shown_with_what_its_handlers_logged(api: Api) -> None:
+    seed_job(api)
+    path = f"/queues/items/jobs/{quote(ITEM_ID, safe='')}"
+    assert api.client.get(path).json()["logs"] == []
+    api.services.light_queue.client.rpush(f"bull:items:{ITEM_ID}:logs", "step 1", "step 2")
+    assert api.client.get(path).json()["logs"] == ["step 1", "step 2"]
+
+
 def test_removed_job_leaves_a_removed_dead_letter(api: Api) -> None:
     seed_job(api)
     path = f"/queues/items/jobs/{quote(ITEM_ID, safe='')}"
@@ -146,6 +156,30 @@ def test_dead_letter_is_shown_whole(api: Api) -> None:
     assert shown["data"] == {"title": "x"}
     assert shown["cause"] == "invalid: bad …"
     assert shown["history"][0]["kind"] == "dead"
+
+
+def test_dead_letters_are_grouped_by_cause(api: Api) -> None:
+    assert api.client.get("/dlq/causes").json() == {"items": []}
+    seed_death(api, "1")
+    seed_death(api, "2", reason="bad 'y'")
+    seed_death(api, "3", reason="worse")
+    first, second = api.client.get("/dlq/causes").json()["items"]
+    assert first == {
+        "cause": "invalid: bad …", "error_type": "invalid", "count": 2,
+        "sources": ["lwn"], "source_count": 1, "latest_failed_at": "2026-11-01T12:00:00.000Z",
+        "example": {"id": "lwn#2", "reason": "bad 'y'"},
+    }  # fmt: skip
+    assert (second["cause"], second["count"]) == ("invalid: worse", 1)
+    assert api.client.get("/dlq/causes?source=ars").json() == {"items": []}
+    assert api.client.get("/dlq/causes?sauce=ars").status_code == 422
+    [listed] = api.client.get("/dlq", params={"cause": second["cause"]}).json()["items"]
+    assert listed["guid"] == "3"
+
+
+def test_dead_letters_of_an_import_are_listed(api: Api) -> None:
+    seed_death(api)
+    assert len(api.client.get("/dlq?import_id=import1").json()["items"]) == 1
+    assert api.client.get("/dlq?import_id=import2").json()["items"] == []
 
 
 @pytest.mark.parametrize("data", ["not json", '{"a": NaN}', '{"a": "\\ud800"}', "", "[" * 5000])

@@ -76,6 +76,13 @@ def test_a_view_shows_what_is_stored(queue: JobQueue, clock: FakeClock) -> None:
     assert view.opts["attempts"] == 3
 
 
+def test_the_last_lines_that_a_node_worker_logged_are_shown(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1")
+    queue.client.rpush("bull:items:a#1:logs", "first", b"\xff second", "third")
+    assert queue.read_job_logs("a#1", 2) == ["\ufffd second", "third"]
+    assert queue.read_job_logs("a#2", 2) == []
+
+
 def test_lists_are_newest_first_and_come_in_pages(queue: JobQueue) -> None:
     seed_waiting(queue, *[f"a#{n}" for n in range(5)])
     pages = [queue.list_jobs(JobState.WAITING, offset, 2) for offset in (0, 2, 4)]
