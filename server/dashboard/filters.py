@@ -1,6 +1,7 @@
 """How values look on a page: numbers, sizes, spans of time. Pure."""
 
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import orjson
 from starlette.datastructures import URL
@@ -85,13 +86,21 @@ def show_document(value: object) -> str:
     """Return a stored value as indented JSON, or as it is where it is text."""
     if isinstance(value, str):
         return value
-    return orjson.dumps(show_value(value), option=orjson.OPT_INDENT_2).decode()
+    try:
+        return orjson.dumps(show_value(value), option=orjson.OPT_INDENT_2).decode()
+    except (TypeError, RecursionError):
+        return "(It is nested too deep to be shown here; the API has it.)"
 
 
 def safe_link(url: object) -> str | None:
     """Return a link of feed text if following it runs nothing: http and https only."""
     text = str(url).strip()
     return text if text.lower().startswith(("http://", "https://")) else None
+
+
+def quote_segment(text: object) -> str:
+    """Return text as one segment of a path, or a value in a query, whatever it holds."""
+    return quote(str(text), safe="")
 
 
 def own_url(url: URL) -> str:

@@ -142,6 +142,7 @@ def environment() -> Environment:
         "read_moment": filters.read_moment,
         "safe_link": filters.safe_link,
         "sentence": filters.show_sentence,
+        "segment": filters.quote_segment,
     }
     made.globals |= {"show_span": filters.show_span, "static": static_url}
     return made

@@ -1,0 +1,132 @@
+"""Dead letters: by cause with what to do, one by one, replayed and removed."""
+
+from contextlib import suppress
+from typing import Annotated, Literal
+
+from fastapi import Depends, Form, Query, Request
+from starlette.responses import Response
+
+from server.api.answers import ReplayAnswer
+from server.api.parts import Parts, count_start
+from server.api.request_models import CauseQuery, DeadLetterQuery, ReplayRequest
+from server.api.routes import dead_letters as api
+from server.dashboard.advice import DOCS_PATH, REMOVED, find_advice
+from server.dashboard.messages import is_own_path
+from server.dashboard.page_route import page_router
+from server.dashboard.rendering import redirect, render
+from shared.errors import NotFoundError
+from shared.store import DeathKind
+from shared.store.causes import MAX_CAUSES
+
+router = page_router()
+
+LIST_PATH = "/admin/dlq"
+
+
+class LettersQuery(DeadLetterQuery):
+    """Which dead letters, and whether one by one without any filter."""
+
+    view: Literal["causes", "latest"] = "causes"
+
+    @property
+    def is_list(self) -> bool:
+        """Whether letters are shown, rather than their causes."""
+        return self.view == "latest" or bool(self.cause or self.import_id or self.cursor)
+
+
+@router.get(LIST_PATH)
+def show_dead_letters(
+    request: Request, parts: Parts, query: Annotated[LettersQuery, Query()]
+) -> Response:
+    """Show causes; or letters, when one cause, one import or the latest are asked for."""
+    if query.is_list:
+        listing = api.list_dead_letters(parts, query)
+        return render(request, "dead_letters/list.html", query=query, listing=listing)
+    causes = api.list_causes(parts, CauseQuery(source=query.source)).items
+    return render(
+        request,
+        "dead_letters/causes.html",
+        query=query,
+        causes=causes,
+        max_causes=MAX_CAUSES,
+        find_advice=find_advice,
+        docs_path=DOCS_PATH,
+    )
+
+
+@router.post(f"{LIST_PATH}/replay", dependencies=[Depends(count_start)])
+def replay_dead_letters(
+    request: Request,
+    parts: Parts,
+    ids: Annotated[list[str] | None, Form()] = None,
+    source: Annotated[str | None, Form()] = None,
+    cause: Annotated[str | None, Form()] = None,
+    everything: Annotated[bool, Form(alias="all")] = False,
+    back: Annotated[str, Form()] = LIST_PATH,
+) -> Response:
+    """Replay the chosen ones, and say which imports bring them home."""
+    if not (ids or source or cause or everything):
+        return _ask_to_select(request, back)
+    wanted = ReplayRequest(ids=ids, source=source, cause=cause, all=True if everything else None)
+    return _tell_replay(request, api.replay_dead_letters(parts, wanted), back)
+
+
+@router.post(f"{LIST_PATH}/remove")
+def remove_dead_letters(
+    request: Request,
+    parts: Parts,
+    ids: Annotated[list[str] | None, Form()] = None,
+    back: Annotated[str, Form()] = LIST_PATH,
+) -> Response:
+    """Remove the chosen ones for good."""
+    if not ids:
+        return _ask_to_select(request, back)
+    removed = 0
+    for item_id in ids:
+        # Replayed or removed by somebody else meanwhile: it is gone as wanted.
+        with suppress(NotFoundError):
+            api.remove_dead_letter(parts, item_id)
+            removed += 1
+    text = f"{_letters(removed)} removed; the same content stays away."
+    return redirect(request, _own(back), text)
+
+
+@router.get(f"{LIST_PATH}/{{item_id:path}}")
+def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool = False) -> Response:
+    """Show one letter, also a removed one."""
+    letter = api.get_dead_letter(parts, item_id)
+    is_dead = letter.kind is DeathKind.DEAD
+    return render(
+        request,
+        "dead_letters/letter.html",
+        letter=letter,
+        is_dead=is_dead,
+        advice=find_advice(letter.error_type) if is_dead else REMOVED,
+        docs_path=DOCS_PATH,
+        is_whole=whole,
+    )
+
+
+def _tell_replay(request: Request, replay: ReplayAnswer, back: str) -> Response:
+    if not replay.imports:
+        text = "Nothing was replayed: what was chosen is gone, removed, or has no data to run."
+        return redirect(request, _own(back), text, level="warning")
+    text = f"{_letters(replay.replayed)} under way. Each leaves this list when its item is stored."
+    if len(replay.imports) == 1:
+        link, link_text = f"/admin/imports/{replay.imports[0].id}", "See its import"
+    else:
+        link, link_text = "/admin/imports", f"See its {len(replay.imports)} imports"
+    return redirect(request, _own(back), text, link=link, link_text=link_text)
+
+
+def _ask_to_select(request: Request, back: str) -> Response:
+    text = "Nothing was selected: tick the dead letters first."
+    return redirect(request, _own(back), text, level="warning")
+
+
+def _letters(count: int) -> str:
+    return f"{count} dead letter{'' if count == 1 else 's'}"
+
+
+def _own(back: str) -> str:
+    return back if is_own_path(back) and back.startswith(LIST_PATH) else LIST_PATH
