@@ -1,5 +1,6 @@
 """How values look on a page: numbers, sizes, spans of time. Pure."""
 
+import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -9,6 +10,8 @@ from starlette.datastructures import URL
 from server.api.presentation import show_value
 from shared.models import parse_time
 
+# Zero-width characters and those that change the direction of what follows.
+_UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SIZES = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -83,9 +86,15 @@ def show_span(start: datetime | str | None, end: datetime | str | None) -> str:
 
 
 def show_document(value: object) -> str:
-    """Return a stored value as indented JSON, or as it is where it is text."""
-    if isinstance(value, str):
-        return value
+    """Return a stored value as indented JSON, or as it is where it is text.
+
+    What has no sight of its own, or turns the line around, is shown by its number: ``\\u202e``.
+    """
+    text = value if isinstance(value, str) else _indent(value)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _indent(value: object) -> str:
     try:
         return orjson.dumps(show_value(value), option=orjson.OPT_INDENT_2).decode()
     except (TypeError, RecursionError):

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.dashboard.filters import (
+    quote_segment,
     safe_link,
     show_bytes,
     show_count,
@@ -108,3 +109,20 @@ def test_message_leads_to_no_other_site() -> None:
 )  # fmt: skip
 def test_paths_of_this_site_are_told_from_others(path: str | None, is_own: bool) -> None:
     assert is_own_path(path) is is_own
+
+
+def test_what_turns_text_around_is_shown_by_its_number() -> None:
+    assert show_document({"a": "x\u202ey"}) == '{\n  "a": "x\\u202ey"\n}'
+    assert show_document("\u200bplain") == "\\u200bplain"
+
+
+@pytest.mark.parametrize("depth", [300, 2000])
+def test_a_document_that_is_nested_too_deep_is_no_failure(depth: int) -> None:
+    value: object = "x"
+    for _ in range(depth):
+        value = [value]
+    assert "nested too deep" in show_document(value)
+
+
+def test_any_text_becomes_one_segment_of_a_path() -> None:
+    assert quote_segment("a#/../b?c=1&é%2F") == "a%23%2F..%2Fb%3Fc%3D1%26%C3%A9%252F"

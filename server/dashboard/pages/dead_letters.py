@@ -11,6 +11,7 @@ from server.api.parts import Parts, count_start
 from server.api.request_models import CauseQuery, DeadLetterQuery, ReplayRequest
 from server.api.routes import dead_letters as api
 from server.dashboard.advice import DOCS_PATH, REMOVED, find_advice
+from server.dashboard.filters import quote_segment
 from server.dashboard.messages import is_own_path
 from server.dashboard.page_route import page_router
 from server.dashboard.rendering import redirect, render
@@ -100,6 +101,7 @@ def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool =
         request,
         "dead_letters/letter.html",
         letter=letter,
+        here=f"{LIST_PATH}/{quote_segment(item_id)}",
         is_dead=is_dead,
         advice=find_advice(letter.error_type) if is_dead else REMOVED,
         docs_path=DOCS_PATH,

@@ -1,4 +1,4 @@
-"""Queues and their jobs: what waits, what failed, what holds it up; pause, resume, clean, remove."""
+"""Queues and their jobs: what waits, failed and holds up; pause, resume, clean, remove."""
 
 from typing import Annotated, Any
 
@@ -90,6 +90,7 @@ def show_job(
         request,
         "queues/job.html",
         queue_name=name,
+        here=f"{_path(name)}/jobs/{quote_segment(job_id)}",
         job=job,
         import_id=_import_of(job),
         is_whole=whole,
