@@ -32,6 +32,10 @@ from shared.models import format_time
 from shared.queue import JobView, WorkerSign
 from shared.store import Cause, DeadLetter, Feed, Import
 
+# As deep as what requests may hold; not much more can be written as an answer.
+_MAX_DEPTH = 100
+_TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels"
+
 
 def show_import(shown: Import, tally: Mapping[str, int]) -> ImportAnswer:
     """Return an import; ``tally`` is what its settled jobs have counted so far."""
@@ -211,12 +215,13 @@ def show_json(raw: object) -> Any:
     if raw is None:
         return None
     if not isinstance(raw, str):
-        return show_value(raw)
+        return show_value(raw) if _is_shallow(raw) else _TOO_DEEP
     text = printable(raw)
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
+    return value if _is_shallow(value) else text
 
 
 def show_value(value: Any) -> Any:
@@ -237,6 +242,21 @@ def show_value(value: Any) -> Any:
             return [show_value(held) for held in value]
         case _:
             return printable(str(value))
+
+
+def _is_shallow(value: object) -> bool:
+    """Tell whether a decoded value is nested so little that it can be encoded again."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            held
+            for container in level
+            if isinstance(container, Mapping | list)
+            for held in (container.values() if isinstance(container, Mapping) else container)
+        ]
+        if not level:
+            return True
+    return False
 
 
 def _show_weight(weight: str | None) -> Literal["light", "heavy"] | None:

@@ -139,6 +139,7 @@ def environment() -> Environment:
         "duration": filters.show_duration,
         "moment": filters.show_moment,
         "own_url": filters.own_url,
+        "rate": filters.show_rate,
         "read_moment": filters.read_moment,
         "safe_link": filters.safe_link,
         "sentence": filters.show_sentence,

@@ -131,6 +131,18 @@ def test_a_job_is_shown_with_what_its_handlers_logged(api: Api) -> None:
     assert api.client.get(path).json()["logs"] == ["step 1", "step 2"]
 
 
+def test_a_job_that_is_nested_too_deep_spoils_no_list(api: Api) -> None:
+    deep = "[" * 300 + "]" * 300
+    seed_job(api)
+    fields = {"data": deep, "opts": f'{{"a": {deep}}}', "returnvalue": deep}
+    api.services.light_queue.client.hset(f"bull:items:{ITEM_ID}", mapping=fields)
+    [shown] = api.client.get("/queues/items/jobs").json()["items"]
+    assert shown["data"] == shown["result"] == deep
+    assert shown["opts"] == "nested deeper than 100 levels"
+    path = f"/queues/items/jobs/{quote(ITEM_ID, safe='')}"
+    assert api.client.get(path).json()["data"] == deep
+
+
 def test_removed_job_leaves_a_removed_dead_letter(api: Api) -> None:
     seed_job(api)
     path = f"/queues/items/jobs/{quote(ITEM_ID, safe='')}"
@@ -182,7 +194,10 @@ def test_dead_letters_of_an_import_are_listed(api: Api) -> None:
     assert api.client.get("/dlq?import_id=import2").json()["items"] == []
 
 
-@pytest.mark.parametrize("data", ["not json", '{"a": NaN}', '{"a": "\\ud800"}', "", "[" * 5000])
+@pytest.mark.parametrize(
+    "data",
+    ["not json", '{"a": NaN}', '{"a": "\\ud800"}', "", "[" * 5000, "[" * 300 + "]" * 300],
+)
 def test_dead_letter_with_undecodable_data_shows_the_text(api: Api, data: str) -> None:
     seed_death(api, data=data)
     [shown] = api.client.get("/dlq?source=lwn").json()["items"]

@@ -234,7 +234,7 @@ def test_long_data_is_cut_until_all_is_asked_for(page: Api) -> None:
         ("{not json <i>", "{not json &lt;i&gt;"),
         ("", "None on record"),
         ('{"title": ["a"]}', "&#34;a&#34;"),
-        ('{"a": ' + "[" * 400 + "]" * 400 + "}", "nested too deep"),
+        ('{"a": ' + "[" * 400 + "]" * 400 + "}", "[" * 400),
     ],
 )
 def test_data_of_any_kind_is_shown(page: Api, data: str, shown: str) -> None:

@@ -174,7 +174,7 @@ def test_hostile_jobs_are_escaped(api: Api) -> None:
         (b"{not json", "{not json"),
         (b"\xff\xfe", "\ufffd"),
         (b'{"import_id": ["x"]}', "&#34;x&#34;"),
-        (b"[" * 400 + b"]" * 400, "nested too deep"),
+        (b"[" * 400 + b"]" * 400, "[" * 400),
         (b'"' + b"y" * 9000 + b'the end"', "Show all"),
     ],
 )
