@@ -98,16 +98,17 @@ function showMessage(text) {
 
 // All boxes of a table at once: <input type="checkbox" data-all="ids"> for those named "ids".
 function setUpSelection() {
-  const boxes = (master) => (master.form || document).querySelectorAll(
+  // By form, not by place: the boxes of a table with buttons in its rows stand outside of theirs.
+  const boxes = (master) => [...document.querySelectorAll(
     `input[type=checkbox][name="${CSS.escape(master.dataset.all)}"]`,
-  );
+  )].filter((box) => box.form === master.form);
   document.addEventListener("change", (event) => {
     const changed = event.target;
     if (changed.matches("[data-all]")) {
       for (const box of boxes(changed)) box.checked = changed.checked;
     }
     for (const master of document.querySelectorAll("[data-all]")) {
-      const all = [...boxes(master)];
+      const all = boxes(master);
       const checked = all.filter((box) => box.checked).length;
       master.checked = all.length > 0 && checked === all.length;
       master.indeterminate = checked > 0 && checked < all.length;
