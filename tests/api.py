@@ -67,6 +67,19 @@ class Api:
     def post(self, path: str, body: Any = None, **options: Any) -> Any:
         return self.client.post(path, json=body, **options)
 
+    def show_page(self, path: str, status: int = 200) -> str:
+        """Return a page of the dashboard."""
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"].startswith("text/html")
+        return answer.text
+
+    def send_form(self, path: str, status: int = 200, **fields: Any) -> str:
+        """Post a form and return the page that it leads to."""
+        answer = self.client.post(path, data=fields)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
 
 def make_settings(**values: Any) -> Settings:
     """Return settings that nothing outside the test has a say in."""

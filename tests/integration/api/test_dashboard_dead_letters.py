@@ -47,26 +47,12 @@ def seed(api: Api, guid: str, *, source: str = "lwn", title: str = "A title", **
     return death.item_id
 
 
-def show(api: Api, path: str, status: int = 200) -> str:
-    answer = api.client.get(path)
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"].startswith("text/html")
-    return str(answer.text)
-
-
-def send(api: Api, action: str, status: int = 200, **fields: Any) -> str:
-    """Post a form and return the page that it leads to."""
-    answer = api.client.post(f"/admin/dlq/{action}", data=fields)
-    assert answer.status_code == status, answer.text
-    return str(answer.text)
-
-
 def path_of(item_id: str) -> str:
     return f"/admin/dlq/{quote(item_id, safe='')}"
 
 
 def test_without_dead_letters_the_page_says_that_all_is_well(page: Api) -> None:
-    text = show(page, "/admin/dlq")
+    text = page.show_page("/admin/dlq")
     assert "No dead letters." in text
     assert "Replay" not in text
 
@@ -75,7 +61,7 @@ def test_causes_are_shown_with_count_example_and_what_to_do(page: Api) -> None:
     for guid in "123":
         seed(page, guid, error_type="too_large", reason=f"the item has 100{guid} bytes")
     seed(page, "4", source="ars", error_type="unreadable", reason="it is odd")
-    text = show(page, "/admin/dlq")
+    text = page.show_page("/admin/dlq")
     assert "too_large: the item has … bytes" in text
     assert "3 dead" in text
     assert "the item has 1003 bytes" in text
@@ -90,34 +76,34 @@ def test_causes_are_shown_with_count_example_and_what_to_do(page: Api) -> None:
 def test_causes_of_one_source_are_shown_alone(page: Api) -> None:
     seed(page, "1", reason="boom")
     seed(page, "2", source="ars", reason="bang")
-    text = show(page, "/admin/dlq?source=ars")
+    text = page.show_page("/admin/dlq?source=ars")
     assert "invalid: bang" in text
     assert "invalid: boom" not in text
     assert "Replay all of ars" in text
-    assert "No dead letter of none." in show(page, "/admin/dlq?source=none")
+    assert "No dead letter of none." in page.show_page("/admin/dlq?source=none")
 
 
 def test_letters_of_a_cause_an_import_or_all_are_listed_in_pages(page: Api) -> None:
     seed(page, "1", reason="boom", import_id="import1", title="One")
     seed(page, "2", reason="bang", import_id="import2", title="Two")
-    both = show(page, "/admin/dlq?view=latest")
+    both = page.show_page("/admin/dlq?view=latest")
     assert "One" in both
     assert "Two" in both
-    assert "Two" not in show(page, "/admin/dlq?cause=invalid%3A+boom")
-    of_import = show(page, "/admin/dlq?import_id=import2")
+    assert "Two" not in page.show_page("/admin/dlq?cause=invalid%3A+boom")
+    of_import = page.show_page("/admin/dlq?import_id=import2")
     assert "One" not in of_import
     assert "/admin/imports/import2" in of_import
-    first = show(page, "/admin/dlq?view=latest&limit=1")
+    first = page.show_page("/admin/dlq?view=latest&limit=1")
     assert "One" not in first
     older = first.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
-    second = show(page, older)
+    second = page.show_page(older)
     assert "One" in second
     assert "Two" not in second
 
 
 def test_a_letter_is_shown_whole_with_its_history_and_ways_on(page: Api) -> None:
     item_id = seed(page, "1", reason="author is int, not str", import_id="import1")
-    text = show(page, path_of(item_id))
+    text = page.show_page(path_of(item_id))
     assert "author is int, not str" in text
     assert "another program added it" in text
     assert "&#34;title&#34;: &#34;A title&#34;" in text
@@ -130,24 +116,24 @@ def test_replaying_one_names_its_import_and_storing_it_clears_the_list(
     page: Api, bench: Bench
 ) -> None:
     item_id = seed(page, "1")
-    text = send(page, "replay", ids=item_id, back=path_of(item_id))
+    text = page.send_form("/admin/dlq/replay", ids=item_id, back=path_of(item_id))
     assert "1 dead letter under way" in text
     [replayed] = page.client.get("/imports").json()["items"]
     assert f'href="/admin/imports/{replayed["id"]}"' in text
-    assert "lwn#1" in show(page, "/admin/dlq?view=latest")
+    assert "lwn#1" in page.show_page("/admin/dlq?view=latest")
     bench.work()
-    assert "lwn#1" not in show(page, "/admin/dlq?view=latest")
-    show(page, path_of(item_id), 404)
+    assert "lwn#1" not in page.show_page("/admin/dlq?view=latest")
+    page.show_page(path_of(item_id), 404)
 
 
 def test_selected_ones_those_of_a_cause_of_a_source_and_all_are_replayed(page: Api) -> None:
     seed(page, "1", reason="boom")
     seed(page, "2", reason="boom")
     seed(page, "3", source="ars", reason="bang")
-    assert "2 dead letters under way" in send(page, "replay", ids=["lwn#1", "lwn#2"])
-    assert "2 dead letters under way" in send(page, "replay", cause="invalid: boom")
-    assert "1 dead letter under way" in send(page, "replay", source="ars")
-    text = send(page, "replay", all="true", back="/admin/dlq?view=latest")
+    assert "2 dead letters under way" in page.send_form("/admin/dlq/replay", ids=["lwn#1", "lwn#2"])
+    assert "2 dead letters under way" in page.send_form("/admin/dlq/replay", cause="invalid: boom")
+    assert "1 dead letter under way" in page.send_form("/admin/dlq/replay", source="ars")
+    text = page.send_form("/admin/dlq/replay", all="true", back="/admin/dlq?view=latest")
     assert "3 dead letters under way" in text
     assert "See its 2 imports" in text
     assert "Select all on this page" in text
@@ -156,17 +142,17 @@ def test_selected_ones_those_of_a_cause_of_a_source_and_all_are_replayed(page: A
 def test_nothing_selected_is_said_and_changes_nothing(page: Api) -> None:
     seed(page, "1")
     for action in ("replay", "remove"):
-        assert "Nothing was selected" in send(page, action)
+        assert "Nothing was selected" in page.send_form(f"/admin/dlq/{action}")
     assert page.client.get("/imports").json()["items"] == []
 
 
 def test_a_replay_that_finds_nothing_to_run_says_so(page: Api) -> None:
     seed(page, "1", data="{nonsense", error_type="undecodable")
-    assert "Nothing was replayed" in send(page, "replay", ids="lwn#1")
+    assert "Nothing was replayed" in page.send_form("/admin/dlq/replay", ids="lwn#1")
 
 
 def test_two_ways_to_choose_are_refused_readably(page: Api) -> None:
-    assert "exactly one of" in send(page, "replay", 422, ids="lwn#1", all="true")
+    assert "exactly one of" in page.send_form("/admin/dlq/replay", 422, ids="lwn#1", all="true")
 
 
 def test_replays_count_against_the_limit_of_starts(
@@ -174,27 +160,27 @@ def test_replays_count_against_the_limit_of_starts(
 ) -> None:
     with open_api(redis_client, stores, api_rate_limit="1/minute") as api:
         assert api.post("/imports/start").status_code == 202
-        text = send(api, "replay", 429, all="true")
-        assert "more than 1/minute calls that start work; try again in" in text
+        text = api.send_form("/admin/dlq/replay", 429, all="true")
+        assert "More than 1/minute calls that start work; try again in" in text
         assert api.replayer.asked == []
 
 
 def test_removed_ones_leave_the_list_and_stay_on_record(page: Api) -> None:
     seed(page, "1")
     seed(page, "2")
-    assert "2 dead letters removed" in send(page, "remove", ids=["lwn#1", "lwn#2"])
-    assert "No dead letters." in show(page, "/admin/dlq")
+    assert "2 dead letters removed" in page.send_form("/admin/dlq/remove", ids=["lwn#1", "lwn#2"])
+    assert "No dead letters." in page.show_page("/admin/dlq")
     letter = page.stores.dead_letters.get("lwn#1")
     assert letter is not None
     assert letter.kind is DeathKind.REMOVED
-    text = show(page, path_of("lwn#1"))
+    text = page.show_page(path_of("lwn#1"))
     assert "Removed by an operator" in text
     assert "<button" not in text.split("<main")[1].split("<dialog")[0]
-    assert "0 dead letters removed" in send(page, "remove", ids="lwn#1")
+    assert "0 dead letters removed" in page.send_form("/admin/dlq/remove", ids="lwn#1")
 
 
 def test_a_letter_that_is_not_there_is_said_readably(page: Api) -> None:
-    assert "there is no dead letter" in show(page, path_of("lwn#none"), 404)
+    assert "There is no dead letter" in page.show_page(path_of("lwn#none"), 404)
 
 
 @pytest.mark.parametrize("back", ["https://evil.example/", "//evil.example/admin/dlq", "/admin/x"])
@@ -213,7 +199,7 @@ def test_hostile_text_is_escaped_wherever_it_is_shown(page: Api) -> None:
     cause = quote(f"rejected_by_store: it says {HOSTILE}".replace("1", "…"))
     paths = ["/admin/dlq", "/admin/dlq?view=latest", f"/admin/dlq?cause={cause}", path_of(item_id)]
     for path in paths:
-        text = show(page, path)
+        text = page.show_page(path)
         assert HOSTILE not in text, path
         assert "&lt;script&gt;" in text, path
         assert path_of(item_id) in text, path
@@ -221,11 +207,11 @@ def test_hostile_text_is_escaped_wherever_it_is_shown(page: Api) -> None:
 
 def test_long_data_is_cut_until_all_is_asked_for(page: Api) -> None:
     item_id = seed(page, "1", title="x" * 20_000 + "the end")
-    text = show(page, path_of(item_id))
+    text = page.show_page(path_of(item_id))
     assert "the end" not in text
     more = text.split("Show all 20\u202f")[0].rsplit('href="', 1)[1].split('"')[0]
-    assert "the end" in show(page, more)
-    assert len(show(page, "/admin/dlq?view=latest")) < 20_000
+    assert "the end" in page.show_page(more)
+    assert len(page.show_page("/admin/dlq?view=latest")) < 20_000
 
 
 @pytest.mark.parametrize(
@@ -239,5 +225,5 @@ def test_long_data_is_cut_until_all_is_asked_for(page: Api) -> None:
 )
 def test_data_of_any_kind_is_shown(page: Api, data: str, shown: str) -> None:
     item_id = seed(page, "1", data=data)
-    assert shown in show(page, path_of(item_id))
-    assert "lwn#1" in show(page, "/admin/dlq?view=latest")
+    assert shown in page.show_page(path_of(item_id))
+    assert "lwn#1" in page.show_page("/admin/dlq?view=latest")
