@@ -103,7 +103,7 @@ def show_job(
 def pause_queue(request: Request, parts: Parts, name: str) -> Response:
     """Let no more jobs be started."""
     api.pause_queue(parts, name)
-    text = f"{name} is paused: what runs is finished, nothing is started."
+    text = f"Queue {name} is paused: what runs is finished, nothing is started."
     return redirect(request, _path(name), text)
 
 
@@ -111,7 +111,7 @@ def pause_queue(request: Request, parts: Parts, name: str) -> Response:
 def resume_queue(request: Request, parts: Parts, name: str) -> Response:
     """Let jobs be started again."""
     api.resume_queue(parts, name)
-    return redirect(request, _path(name), f"{name} goes on.")
+    return redirect(request, _path(name), f"Queue {name} goes on.")
 
 
 @router.post(f"{LIST_PATH}/{{name}}/clean")
