@@ -8,10 +8,11 @@ from starlette.exceptions import HTTPException
 
 from server.api.events import ImportEvents
 from server.api.import_reader import ImportReader
-from server.api.metrics import Metrics, QueueMetrics, StoreMetrics
+from server.api.metrics import Metrics, QueueMetrics
 from server.api.queue_status import QueueStatus
 from server.api.rate_limit import StartLimit
 from server.api.readiness import Readiness
+from server.api.record_metrics import RecordMetrics
 from server.services import Services
 from shared.errors import NotFoundError
 from shared.queue import JobQueue, RateLimit
@@ -53,7 +54,8 @@ class ApiParts:
             ),
             metrics=Metrics(
                 QueueMetrics(services.queues),
-                StoreMetrics(lambda: len(services.stores.imports.find_open())),
+                RecordMetrics(services.stores, services.clock),
+                services.import_metrics,
             ),
         )
 

@@ -227,6 +227,11 @@ class DeadLetterStore:
             found = self._letters.find({"_id": {"$in": list(item_ids)}}).sort("_id", ASCENDING)
             return [_to_letter(document) for document in found]
 
+    def count(self, kind: DeathKind) -> int:
+        """Return how many there are of a kind; counted in the index."""
+        with mapped_errors():
+            return self._letters.count_documents({"kind": kind})
+
     def count_causes(self) -> list[Document]:
         """Return ``{cause, count, example, latest}`` a cause, the most frequent first."""
         with mapped_errors():
