@@ -6,6 +6,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.api.record_metrics import RecordMetrics
+from server.services import Services
 from shared.errors import QueueError
 from shared.queue import JobQueue
 
@@ -56,6 +58,15 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         for collector in collectors:
             self.registry.register(collector)
+
+    @classmethod
+    def of(cls, services: Services) -> "Metrics":
+        """Return what a server shows."""
+        return cls(
+            QueueMetrics(services.queues),
+            RecordMetrics(services.stores, services.clock),
+            services.import_metrics,
+        )
 
     def render(self) -> bytes:
         """Return the text format that Prometheus reads."""

@@ -8,11 +8,10 @@ from starlette.exceptions import HTTPException
 
 from server.api.events import ImportEvents
 from server.api.import_reader import ImportReader
-from server.api.metrics import Metrics, QueueMetrics
+from server.api.metrics import Metrics
 from server.api.queue_status import QueueStatus
 from server.api.rate_limit import StartLimit
 from server.api.readiness import Readiness
-from server.api.record_metrics import RecordMetrics
 from server.services import Services
 from shared.errors import NotFoundError
 from shared.queue import JobQueue, RateLimit
@@ -52,11 +51,7 @@ class ApiParts:
                     "MongoDB": services.stores.database.ping,
                 }
             ),
-            metrics=Metrics(
-                QueueMetrics(services.queues),
-                RecordMetrics(services.stores, services.clock),
-                services.import_metrics,
-            ),
+            metrics=Metrics.of(services),
         )
 
     def get_queue(self, name: str) -> JobQueue:
