@@ -99,6 +99,7 @@ class BatchRunner:
             released=report.released,
             lock_lost=report.lock_lost,
             duration_ms=round(duration_s * 1000),
+            settle_ms=round(report.settle_s * 1000),
         )
 
     def _bisect(self, batch: Sequence[HeldItem], reason: str, stop: threading.Event) -> None:
