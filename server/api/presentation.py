@@ -91,10 +91,14 @@ def show_feed(feed: Feed) -> FeedAnswer:
 
 
 def show_discovery(discovery: Discovery) -> DiscoveryAnswer:
-    """Return what was found behind an address."""
+    """Return what was found behind an address.
+
+    Only the address that was asked for is masked: what a page names is no secret of ours, and could
+    not be added without its query.
+    """
     feeds = [
         NamedFeedAnswer(
-            url=mask_url(printable(found.url)),
+            url=mask_url(found.url) if discovery.is_feed else printable(found.url),
             title=show_text(found.title) if found.title else None,
             type=printable(found.type) if found.type else None,
         )

@@ -79,9 +79,9 @@ def _read_headers(texts: Sequence[str]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for text in texts:
         name, colon, value = text.partition(":")
-        # The value may be a secret: it is not repeated.
         if not colon or not name.strip():
-            raise InvalidRequestError(f"--header must be 'Name: value', not {name[:40]!r}")
+            # What was written may be a secret: it is not repeated.
+            raise InvalidRequestError("--header must be 'Name: value': it has no colon or no name")
         if name.strip().lower() in {given.lower() for given in headers}:
             raise InvalidRequestError(f"--header {name.strip()!r} is given twice")
         headers[name.strip()] = value.strip()

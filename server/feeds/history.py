@@ -2,14 +2,15 @@
 
 It is a plain document, the feed's field ``history``; empty parts are left out::
 
-    had_items          true once a fetch listed items: none at all is suspicious from then on
     retry_after_until  until when a host of the feed asked not to be asked
     gone_since         when the first of an unbroken row of 410s came
     urls               of each URL that has any: ``url``, ``ttl_s``, ``skip_hours`` (UTC),
-                       ``skip_days``, ``moved_to`` (target of a permanent redirect)
+                       ``skip_days``, ``moved_to`` (target of a permanent redirect), ``had_items``
+                       (true once it listed items: none at all is suspicious from then on)
 
 ``urls`` is there for the answers without a body: a 304 goes on meaning what the last document
-asked for. A list, for a URL can be no field name. Changed URLs clear the whole history.
+asked for. A list, for a URL can be no field name; an empty URL stands for handed-in documents.
+Changed URLs clear the whole history.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 
 @dataclass(frozen=True, slots=True)
 class UrlHistory:
-    """What one URL's latest document asked for, and where the URL moved to for good.
+    """What one URL's documents asked for and listed, and where the URL moved to for good.
 
     ``moved_to`` is for people: its secrets are masked.
     """
@@ -31,6 +32,7 @@ class UrlHistory:
     skip_hours: frozenset[int] = frozenset()
     skip_days: frozenset[str] = frozenset()
     moved_to: str | None = None
+    had_items: bool = False
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
@@ -40,6 +42,7 @@ class UrlHistory:
             skip_hours=frozenset(document.get("skip_hours", ())),
             skip_days=frozenset(document.get("skip_days", ())),
             moved_to=document.get("moved_to"),
+            had_items=document.get("had_items", False),
         )
 
     def write(self) -> dict[str, Any]:
@@ -50,6 +53,7 @@ class UrlHistory:
                 "skip_hours": sorted(self.skip_hours),
                 "skip_days": sorted(self.skip_days),
                 "moved_to": self.moved_to,
+                "had_items": self.had_items,
             }
         )
 
@@ -58,7 +62,6 @@ class UrlHistory:
 class FeedHistory:
     """A feed's history; the module's docstring says what each part means."""
 
-    had_items: bool = False
     retry_after_until: datetime | None = None
     gone_since: datetime | None = None
     urls: Mapping[str, UrlHistory] = field(default_factory=dict)
@@ -67,7 +70,6 @@ class FeedHistory:
     def read(cls, document: Mapping[str, Any]) -> Self:
         """Return a feed's stored history."""
         return cls(
-            had_items=document.get("had_items", False),
             retry_after_until=document.get("retry_after_until"),
             gone_since=document.get("gone_since"),
             urls={entry["url"]: UrlHistory.read(entry) for entry in document.get("urls", ())},
@@ -78,7 +80,6 @@ class FeedHistory:
         urls = {url: entry.write() for url, entry in self.urls.items()}
         return _without_empty(
             {
-                "had_items": self.had_items,
                 "retry_after_until": self.retry_after_until,
                 "gone_since": self.gone_since,
                 "urls": [{"url": url, **entry} for url, entry in urls.items() if entry],

@@ -8,8 +8,8 @@ from server.feeds.response import MAX_WISH
 from server.feeds.schedule import next_regular_fetch
 from shared.errors import InvalidRequestError
 
-MAX_JITTER = timedelta(minutes=5)
-JITTER_SHARE = 0.05
+_MAX_PART = timedelta(minutes=5)
+_PART = 0.05
 
 _INSTANT = timedelta(microseconds=1)
 
@@ -40,7 +40,7 @@ def fit(
     """
     if cron is not None:
         return _fit_cron(at, cron, history)
-    jitter = share(min(wait * JITTER_SHARE, MAX_JITTER), random)
+    jitter = share(small_part(wait), random)
     spread = at + jitter if cap is None else max(at, min(at + jitter, cap))
     allowed = _leave_skipped(spread, history)
     if allowed is None or allowed == spread:
@@ -52,9 +52,11 @@ def _fit_cron(at: datetime, cron: str, history: FeedHistory) -> tuple[datetime, 
     first = moment = cron_time(cron, at - _INSTANT) or at
     while history.skips(moment):
         allowed = _leave_skipped(moment, history)
-        if allowed is None or moment - first > MAX_WISH:
+        if allowed is None:
             return first, False
         moment = cron_time(cron, allowed - _INSTANT) or allowed
+        if moment - first > MAX_WISH:
+            return first, False
     return moment, moment != first
 
 
@@ -66,6 +68,11 @@ def _leave_skipped(moment: datetime, history: FeedHistory) -> datetime | None:
             return None
         hour = hour.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     return hour
+
+
+def small_part(wait: timedelta) -> timedelta:
+    """Return how much of a wait does not matter: a twentieth, five minutes at most."""
+    return min(wait * _PART, _MAX_PART)
 
 
 def share(longest: timedelta, random: Random) -> timedelta:

@@ -18,15 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from server.feeds.history import FeedHistory
-from server.feeds.moments import (
-    JITTER_SHARE,
-    MAX_JITTER,
-    Random,
-    cron_time,
-    fit,
-    share,
-    show_duration,
-)
+from server.feeds.moments import Random, cron_time, fit, share, show_duration, small_part
 from server.feeds.response import MAX_WISH, Response
 from shared.models import format_time
 from shared.store import Feed
@@ -127,7 +119,8 @@ def _after_answer(
     now: datetime, schedule: Schedule, history: FeedHistory, response: Response, random: Random
 ) -> tuple[datetime, str]:
     regular = _regular(schedule, now)
-    latest = _latest([regular, *_hints(now, history, response), *_retry_after(now, history)])
+    hints = _hints(now, schedule, history, response)
+    latest = _latest([regular, *hints, *_retry_after(now, history)])
     at, is_moved = fit(latest.at, regular.at - now, schedule.cron, history, random)
     reason = regular.why if latest is regular else f"{regular.why}, but {latest.why}"
     return at, _say_moved(reason, is_moved)
@@ -184,7 +177,9 @@ def _regular(schedule: Schedule, now: datetime) -> _Wish:
     return _Wish(cron_time(schedule.cron, now) or now + MAX_BACKOFF, f"by cron {schedule.cron!r}")
 
 
-def _hints(now: datetime, history: FeedHistory, response: Response) -> Iterable[_Wish]:
+def _hints(
+    now: datetime, schedule: Schedule, history: FeedHistory, response: Response
+) -> Iterable[_Wish]:
     """Return what the publisher says about how long an answer holds."""
     for asked_s, who in (
         (response.max_age_s, "the publisher's max-age or Expires"),
@@ -192,7 +187,8 @@ def _hints(now: datetime, history: FeedHistory, response: Response) -> Iterable[
     ):
         if asked_s:
             wait = min(timedelta(seconds=asked_s), MAX_WISH)
-            yield _Wish(now + wait, f"{who} asks for {show_duration(wait)}")
+            at = now + wait - _delay_by_cron(schedule, wait)
+            yield _Wish(at, f"{who} asks for {show_duration(wait)}")
 
 
 def _retry_after(now: datetime, history: FeedHistory) -> Iterable[_Wish]:
@@ -223,13 +219,18 @@ def _back_off(schedule: Schedule, now: datetime, failures: int) -> _Wish:
     """Return the regular time, later with each failure; never earlier than the regular one."""
     regular_s = (_regular(schedule, now).at - now).total_seconds()
     grown_s = regular_s * 2 ** min(failures - 1, 30)
-    delay_s = max(regular_s, min(grown_s, MAX_BACKOFF.total_seconds()))
+    delay = timedelta(seconds=max(regular_s, min(grown_s, MAX_BACKOFF.total_seconds())))
     plural = "" if failures == 1 else "s"
     why = f"backing off after {failures} failure{plural} in a row"
-    if schedule.cron is not None:
-        # By cron a feed is due a moment before it fails: a day later is today's time tomorrow.
-        delay_s -= min(delay_s * JITTER_SHARE, MAX_JITTER.total_seconds())
-    return _Wish(now + timedelta(seconds=delay_s), why)
+    return _Wish(now + delay - _delay_by_cron(schedule, delay), why)
+
+
+def _delay_by_cron(schedule: Schedule, wait: timedelta) -> timedelta:
+    """Return how late a fetch may have been for its crontab line.
+
+    It is due a moment before it is answered or fails: a day later is today's time tomorrow.
+    """
+    return small_part(wait) if schedule.cron is not None else timedelta()
 
 
 def _latest(wishes: Iterable[_Wish]) -> _Wish:

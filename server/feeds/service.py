@@ -8,9 +8,10 @@ from server.feeds.fetch_jobs import fetch_job_id
 from server.feeds.next_fetch import NOT_SCHEDULED
 from server.feeds.schedule import check_cron
 from server.feeds.source_names import make_hashed_source, make_source
-from server.fetching.addresses import MASK, is_masked
+from server.fetching.addresses import is_masked
 from shared.clock import Clock
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
+from shared.masking import MASK
 from shared.models import is_source
 from shared.queue import JobQueue
 from shared.store import Feed, Stores

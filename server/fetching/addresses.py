@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 import idna
 
 from shared.errors import InvalidRequestError
+from shared.masking import MASK, mask_query
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_URL_LENGTH = 4096
@@ -35,13 +36,6 @@ _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-l
 _NUMERIC_HOST = re.compile(r"(?:0[xX][0-9a-fA-F]*|\d+)(?:\.(?:0[xX][0-9a-fA-F]*|\d+)){0,3}\.?")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
-_SECRET_NAME = re.compile(
-    r"(?:^|[_.-])(?:api|app|access|auth|private|secret|client)?[_.-]?"
-    r"(?:key|apikey|token|secret|passw(?:or)?d|passwd|pwd|pass|sig|signature|auth|credentials?|"
-    r"session|sid|jwt|bearer|hmac|code)$",
-    re.IGNORECASE,
-)
-MASK = "***"
 
 
 def check_url(url: str, *, allow_private: bool, extra_ports: Collection[int] = ()) -> str:
@@ -57,7 +51,8 @@ def check_url(url: str, *, allow_private: bool, extra_ports: Collection[int] = (
     parts = _split(url.strip())
     scheme = parts.scheme.lower()
     if scheme not in DEFAULT_PORTS:
-        raise InvalidRequestError(f"URL must begin with http:// or https://, not {scheme!r}")
+        found = f", not {scheme!r}" if scheme else ""
+        raise InvalidRequestError(f"URL must begin with http:// or https://{found}")
     host = _check_host(parts, allow_private=allow_private)
     port = _check_port(parts, scheme, allow_private=allow_private, extra_ports=extra_ports)
     userinfo, _, _ = parts.netloc.rpartition("@")
@@ -98,8 +93,7 @@ def mask_url(url: str) -> str:
         return MASK
     userinfo, at, host = parts.netloc.rpartition("@")
     netloc = f"{MASK}@{host}" if at and userinfo else parts.netloc
-    query = "&".join(_mask_pair(pair) for pair in parts.query.split("&")) if parts.query else ""
-    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+    return mask_query(urlunsplit((parts.scheme, netloc, parts.path, parts.query, "")))
 
 
 def is_masked(url: str) -> bool:
@@ -208,8 +202,3 @@ def _unwrap(ip: IPAddress) -> IPAddress:
 
 def _quote(text: str) -> str:
     return quote(text, safe="!#$%&'()*+,/:;=?@[]~{}|^`\"<>-._")
-
-
-def _mask_pair(pair: str) -> str:
-    name, equals, value = pair.partition("=")
-    return f"{name}={MASK}" if equals and value and _SECRET_NAME.search(name) else pair

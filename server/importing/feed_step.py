@@ -66,11 +66,8 @@ def _learn(feed: Feed, gathered: Gathered) -> FeedHistory:
     """Return the feed's history with what its URLs said; one that did not answer keeps its own."""
     history = FeedHistory.read(feed.history)
     known = {**history.urls, **gathered.learnt}
-    return replace(
-        history,
-        had_items=history.had_items or bool(gathered.items),
-        urls={url: known[url] for url in feed.urls if url in known},
-    )
+    kept = (*feed.urls, DOCUMENT_URL)
+    return replace(history, urls={url: known[url] for url in kept if url in known})
 
 
 def _response(importing: Import, gathered: Gathered) -> Response:

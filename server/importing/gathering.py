@@ -98,7 +98,7 @@ class Gatherer:
                 self._ask(url, importing, feed, gathered, answers)
         self._judge(answers, gathered)
         if gathered.error is None:
-            self._merge(importing.source, feed, answers, gathered)
+            self._merge(importing.source, answers, gathered)
         return gathered
 
     def _ask(
@@ -116,11 +116,10 @@ class Gatherer:
             fetched = self._fetch(url, importing, feed)
             shown |= {"http_status": fetched.http_status, "not_modified": fetched.not_modified}
             gathered.max_age_s = _longest(gathered.max_age_s, fetched.cache_max_age_s)
+            gathered.learnt[url] = _recall(feed, url)
             if not fetched.not_modified:
                 self._parse(url, fetched, gathered, answers)
-            else:
-                gathered.learnt[url] = FeedHistory.read(feed.history).urls.get(url, UrlHistory())
-            if fetched.not_modified and fetched.http_status != HTTPStatus.NOT_MODIFIED:
+            elif fetched.http_status != HTTPStatus.NOT_MODIFIED:
                 # The same body under other validators: send the latest ones from now on.
                 gathered.validators[url] = _to_store(fetched.validators)
             _note_move(url, fetched.permanent_url, gathered)
@@ -159,7 +158,12 @@ class Gatherer:
     def _parse(self, url: str, fetched: FetchedFeed, gathered: Gathered, answers: _Answers) -> None:
         parsed = self._parse_body(fetched.body, fetched.content_type, fetched.final_url)
         answers.parsed.append((url, parsed))
-        gathered.learnt[url] = UrlHistory(parsed.ttl_s, parsed.skip_hours, parsed.skip_days)
+        gathered.learnt[url] = UrlHistory(
+            parsed.ttl_s,
+            parsed.skip_hours,
+            parsed.skip_days,
+            had_items=gathered.learnt[url].had_items or bool(parsed.entries),
+        )
         if parsed.is_whole:
             gathered.validators[url] = _to_store(fetched.validators)
 
@@ -197,6 +201,8 @@ class Gatherer:
             answers.errors.append(exc)
             return
         answers.parsed.append((DOCUMENT_URL, parsed))
+        had_items = _recall(feed, DOCUMENT_URL).had_items or bool(parsed.entries)
+        gathered.learnt[DOCUMENT_URL] = UrlHistory(had_items=had_items)
         if parsed.is_whole:
             gathered.validators[DOCUMENT_URL] = StoredValidators(body_hash=body_hash)
 
@@ -215,7 +221,7 @@ class Gatherer:
         gathered.is_outage = gathered.error_kinds <= UNREACHABLE and self._egress.is_out()
         gathered.was_held = all(_is_unasked(error) for error in errors)
 
-    def _merge(self, source: str, feed: Feed, answers: _Answers, gathered: Gathered) -> None:
+    def _merge(self, source: str, answers: _Answers, gathered: Gathered) -> None:
         known = self._stores.sources.read_colliding_guids(source)
         entries: Sequence[Sequence[ParsedEntry]] = [parsed.entries for _, parsed in answers.parsed]
         identified = identify(entries, colliding=known)
@@ -227,9 +233,14 @@ class Gatherer:
             gathered.warnings += parsed.warnings
             # The entry in which a damaged document breaks off was not fetched; the next one may be.
             gathered.rejected += [entry for entry in parsed.rejected if not entry.is_cut]
-            if not parsed.entries and not parsed.rejected and feed.history.get("had_items"):
-                gathered.warnings.append("the feed listed items before and now lists none")
+            if not parsed.entries and not parsed.rejected and gathered.learnt[url].had_items:
+                what = mask_url(url) if url != DOCUMENT_URL else "the document"
+                gathered.warnings.append(f"{what}: listed items before and now lists none")
                 gathered.validators.pop(url, None)
+
+
+def _recall(feed: Feed, url: str) -> UrlHistory:
+    return FeedHistory.read(feed.history).urls.get(url, UrlHistory())
 
 
 def _note_move(url: str, permanent_url: str | None, gathered: Gathered) -> None:

@@ -18,6 +18,11 @@ _ESCAPE = re.compile(
     r"|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
+# A comma with nothing behind it, as templates write it; strings are matched to be passed over. One
+# that never ends is matched too, lest each quote in it be tried as a beginning.
+_STRING_OR_LAST_COMMA = re.compile(
+    r'(?P<string>"(?:[^"\\]++|\\.)*+"?)|,(?=[ \t\r\n]*[\]}])', re.DOTALL
+)
 
 
 @dataclass(slots=True)
@@ -40,7 +45,8 @@ def read_json(text: str) -> JsonDocument:
         return JsonDocument(orjson.loads(text.encode("utf-8", "surrogatepass")), is_complete=True)
     except orjson.JSONDecodeError as exc:
         document = JsonDocument(damage=str(exc))
-    reader = _Reader(_ESCAPE.sub(_keep_whole, text))
+    mended = _STRING_OR_LAST_COMMA.sub(_keep_string, _ESCAPE.sub(_keep_whole, text))
+    reader = _Reader(mended)
     try:
         reader.read_object(document.value)
     except (ValueError, RecursionError):
@@ -51,6 +57,10 @@ def read_json(text: str) -> JsonDocument:
 
 def _keep_whole(escape: re.Match[str]) -> str:
     return "" if escape["half"] else escape[0]
+
+
+def _keep_string(found: re.Match[str]) -> str:
+    return found["string"] or ""
 
 
 class _Reader:

@@ -135,6 +135,15 @@ def test_a_feed_that_shrank_to_nothing_is_warned_of_and_moves_no_validators(fed:
     assert guids(fed) == ["1", "2"]
 
 
+def test_a_handed_in_document_that_shrank_to_nothing_is_warned_of(mill: Mill) -> None:
+    for document in (rss(item("1")), rss()):
+        [started] = mill.server.services.starter.start_document(document.encode(), SOURCE)
+        mill.come_to_rest()
+    imported = mill.stores.imports.get(started.import_id)
+    assert imported is not None
+    assert imported.warnings == ["the document: listed items before and now lists none"]
+
+
 def test_a_feed_that_never_listed_anything_is_not_warned_of(mill: Mill) -> None:
     mill.subscribe({})
     assert poll(mill, rss()).warnings == []

@@ -363,11 +363,14 @@ def test_a_permanent_redirect_is_reported_and_never_adopted(mill: Mill) -> None:
         )
         feed = feed_of(mill)
         assert feed.urls == [feed_url(SOURCE)]
-        assert feed.history["urls"] == [
-            {"url": feed_url(SOURCE), "moved_to": "https://new.example/feed?token=***"}
-        ]
+        [entry] = feed.history["urls"]
+        assert (entry["url"], entry["moved_to"]) == (
+            feed_url(SOURCE),
+            "https://new.example/feed?token=***",
+        )
         shown = show_feed(feed).moved_to
         assert shown == {feed_url(SOURCE): "https://new.example/feed?token=***"}
     mill.press.say(SOURCE)
     fetch_when_due(mill)
-    assert "urls" not in feed_of(mill).history
+    [entry] = feed_of(mill).history["urls"]
+    assert "moved_to" not in entry

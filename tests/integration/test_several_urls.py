@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.store import StoredValidators
 from tests.mill import SOURCE, Mill
 from tests.oracle import assert_accounted_for
 from tests.press import feed_url
@@ -52,3 +53,41 @@ def test_two_urls_without_news_are_not_modified(two_urls: Mill) -> None:
     again = two_urls.poll()
     assert [fetch["not_modified"] for fetch in again.fetches] == [True, True]
     assert_accounted_for(two_urls, {"1": "A", "2": "B"})
+
+
+def empty(title: str) -> str:
+    return f'<rss version="2.0"><channel><title>{title}</title></channel></rss>'
+
+
+def validators(mill: Mill, source: str) -> StoredValidators:
+    feed = mill.stores.feeds.get(SOURCE)
+    assert feed is not None
+    return feed.validators[feed_url(source)]
+
+
+def test_a_url_that_never_listed_an_item_is_not_suspicious_for_what_another_lists(
+    two_urls: Mill,
+) -> None:
+    two_urls.press.show_document(OTHER, empty("nothing"))
+    two_urls.poll({"1": "A"})
+    two_urls.come_to_rest()
+    before = validators(two_urls, OTHER)
+    two_urls.press.show_document(OTHER, empty("still nothing"))
+    assert two_urls.poll().warnings == []
+    two_urls.come_to_rest()
+    assert validators(two_urls, OTHER) != before
+    assert two_urls.poll().fetches[1]["not_modified"]
+
+
+def test_a_url_that_lists_nothing_any_more_is_named_and_asked_for_again(two_urls: Mill) -> None:
+    two_urls.press.show(OTHER, {"2": "B"})
+    two_urls.poll({"1": "A"})
+    two_urls.come_to_rest()
+    before = validators(two_urls, OTHER)
+    two_urls.press.show_document(OTHER, empty("a mishap"))
+    for _ in range(2):
+        warned = two_urls.poll()
+        assert warned.warnings == [f"{feed_url(OTHER)}: listed items before and now lists none"]
+        assert [fetch["not_modified"] for fetch in warned.fetches] == [True, False]
+        two_urls.come_to_rest()
+        assert validators(two_urls, OTHER) == before

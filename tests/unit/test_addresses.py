@@ -2,6 +2,7 @@ import pytest
 
 from server.fetching.addresses import check_url, is_allowed_address, mask_url
 from shared.errors import InvalidRequestError
+from shared.masking import mask_secrets
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,20 @@ def test_even_when_private_is_allowed_other_schemes_and_multicast_are_refused() 
 
 
 @pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("lwn.net/feed", "URL must begin with http:// or https://"),
+        ("//lwn.net/feed", "URL must begin with http:// or https://"),
+        ("ftp://lwn.net/feed", "URL must begin with http:// or https://, not 'ftp'"),
+    ],
+)
+def test_a_url_of_another_scheme_or_none_is_told_what_is_missing(url: str, said: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        check_url(url, allow_private=False)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
     ("address", "allowed"),
     [("8.8.8.8", True), ("127.0.0.1", False), ("::ffff:10.0.0.1", False), ("no address", False),
      ("2606:4700::1111", True), ("fe80::1%eth0", False)],
@@ -84,6 +99,34 @@ def test_masking_hides_credentials_and_secret_looking_values_only() -> None:
     assert masked == "https://***@example.org/f?page=2&api_key=***&token=***"
 
 
-def test_masking_leaves_an_ordinary_url_alone() -> None:
-    url = "https://example.org/feed.xml?cat=keyboards&page=1"
-    assert mask_url(url) == url
+@pytest.mark.parametrize(
+    "name",
+    ["key", "api_key", "apikey", "ACCESS-KEY", "auth_key", "mytoken", "authtoken",
+     "X-Amz-Signature", "sig", "pass", "user.pwd", "clientsecret", "rsspassword", "my_sid",
+     "code", "jwt"],
+)  # fmt: skip
+def test_urls_and_text_with_urls_are_masked_by_one_rule(name: str) -> None:
+    url = f"https://example.org/f?page=2&{name}=XYZZY&last=1"
+    masked = f"https://example.org/f?page=2&{name}=***&last=1"
+    assert (mask_url(url), mask_secrets(f"see {url}")) == (masked, f"see {masked}")
+
+
+@pytest.mark.parametrize("query", ["a=1;token=XYZZY;b", "a=1&amp;token=XYZZY", "token=XYZZY?x"])
+def test_a_secret_is_masked_however_the_query_is_divided(query: str) -> None:
+    url = f"https://example.org/f?{query}"
+    assert "XYZZY" not in mask_url(url) + mask_secrets(url)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["cat=keyboards&page=1", "monkey=1", "postcode=2", "author=3", "key=", "tokens", "q=a-key"],
+)
+def test_masking_leaves_an_ordinary_url_alone(query: str) -> None:
+    url = f"https://example.org/feed.xml?{query}"
+    assert (mask_url(url), mask_secrets(url)) == (url, url)
+
+
+def test_masking_costs_what_the_text_is_long() -> None:
+    for part in ("?", "?a_", "?_", "&key", "?token", "_", "?a-"):
+        text = "https://h/?" + part * 100_000
+        assert mask_secrets(text) == text

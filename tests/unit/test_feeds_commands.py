@@ -184,6 +184,7 @@ def test_wrong_usage_of_add_is_one_line_and_2(
     [line] = done.stderr.splitlines()
     assert line.startswith("feedmill: ")
     assert said in line
+    assert "s3cr3t" not in line
     assert service.calls_of("/feeds") == []
 
 

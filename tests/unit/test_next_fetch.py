@@ -127,7 +127,22 @@ def test_of_several_urls_the_longest_ttl_counts() -> None:
 def test_a_crontab_line_goes_to_its_first_time_at_or_after_a_hint() -> None:
     planned = schedule(cron="0 * * * *")
     assert wait(decide(Response(max_age_s=7200), planned)) == 2 * HOUR
-    assert wait(decide(Response(max_age_s=7201), planned)) == 3 * HOUR
+    assert wait(decide(Response(max_age_s=9000), planned)) == 3 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("cron", "gap"), [("0 * * * *", HOUR), ("0 12 * * *", DAY), ("0 12 * * 0", 7 * DAY)]
+)
+def test_a_hint_as_long_as_the_gap_of_a_crontab_line_skips_none_of_its_times(
+    cron: str, gap: timedelta
+) -> None:
+    planned, just_after = schedule(cron=cron), NOW + timedelta(seconds=20)
+    asked_s = gap.total_seconds()
+    for decided in (
+        decide(Response(max_age_s=asked_s), planned, now=just_after),
+        decide(planned=planned, history=asking(ttl_s=asked_s), now=just_after),
+    ):
+        assert (wait(decided), decided.reason) == (gap, f"by cron {cron!r}")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +169,12 @@ def test_skipped_hours_and_days_are_left_alone(
 def test_a_feed_that_skips_all_its_times_is_fetched_all_the_same(planned: Schedule) -> None:
     everything = asking(skip_hours=frozenset(range(24)))
     assert wait(decide(planned=planned, history=everything)) == HOUR
+
+
+def test_skipped_days_move_a_crontab_line_by_a_week_at_most() -> None:
+    on_the_first = schedule(cron="0 12 1 * *")
+    decided = decide(planned=on_the_first, history=asking(skip_days=frozenset({"tuesday"})))
+    assert decided == NextFetch(NOW + 30 * DAY, "by cron '0 12 1 * *'", 0)
 
 
 def test_a_crontab_line_that_only_knows_skipped_hours_is_kept() -> None:
@@ -437,12 +458,11 @@ def test_a_duration_is_shown_by_its_two_largest_units(seconds: float, text: str)
 
 def test_a_history_comes_back_as_it_was_stored() -> None:
     history = FeedHistory(
-        had_items=True,
         retry_after_until=NOW,
         gone_since=NOW,
         urls={
             "https://a.example/": UrlHistory(
-                3600, frozenset({1, 2}), frozenset({"sunday"}), "https://b.example/"
+                3600, frozenset({1, 2}), frozenset({"sunday"}), "https://b.example/", True
             )
         },
     )

@@ -123,6 +123,8 @@ def test_the_guid_is_the_first_rung_that_holds(item: Any, guid: str, rung: str) 
         (b'"Watered', b'"\\udc00Watered'),
         (b'"title"', b'"_n": NaN, "title"'),
         (b"  ]\n}", b"  ]\n}<script>track()</script>"),
+        (b"  ]\n}", b"  , ]\n,}"),
+        (b'"language": "en"\n    }', b'"language": "en",\n    }'),
     ],
 )
 def test_mending_leaves_ids_and_hashes_as_those_of_the_sound_feed(
@@ -141,6 +143,7 @@ def test_mending_leaves_ids_and_hashes_as_those_of_the_sound_feed(
         (r'"a\\ud800"', r"a\ud800"),
         (r'"\ud83d\ude00\ud83d"', "\U0001f600"),
         ('"a", "_x": NaN', "a"),
+        (r'"a\",]b,}", "_x": [1,]', 'a",]b,}'),
         ('"a", "_x": 123456789012345678901234567890', "a"),
     ],
 )
@@ -167,6 +170,12 @@ def test_a_cut_document_gives_only_items_that_were_whole(cut_at: int) -> None:
     assert feed.rejected == whole.rejected[: len(feed.rejected)]
     assert feed.is_whole == (GARDEN[cut_at:].strip() == b"")
     assert feed.is_whole or any("damaged" in warning for warning in feed.warnings)
+
+
+def test_mending_costs_what_the_document_is_long() -> None:
+    for part in ('\\"', '"', ",", ", ", ",]", '"\\', "[", "\\"):
+        with pytest.raises(ParseError):
+            parse('{"' + part * 500_000)
 
 
 def test_damage_behind_an_item_keeps_it_and_guesses_none_after() -> None:

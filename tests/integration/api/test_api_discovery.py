@@ -45,7 +45,7 @@ def test_page_names_its_feeds_and_nothing_is_stored(open_door: Api, publisher: P
         "feeds": [
             {"url": publisher.url(), "title": "News", "type": "application/rss+xml"},
             {
-                "url": "http://other.example/a?token=***",
+                "url": "http://other.example/a?token=s3cr3t",
                 "title": None,
                 "type": "application/atom+xml",
             },
@@ -86,7 +86,7 @@ def test_page_without_feeds_is_an_empty_list(open_door: Api, publisher: Publishe
         (Answer(429, headers={"Retry-After": "60"}), 502, "rate_limited", "server answered 429"),
         (Answer(302, headers={"Location": "ftp://x/"}), 502, "redirect", "http:// or https://"),
         (Answer(200, b""), 502, "empty", "the document is empty"),
-        (Answer(200, b'{"error": "no"}'), 502, "json_error", "not a JSON Feed"),
+        (Answer(200, b'{"error": "no"}'), 502, "json_error", "an error in JSON"),
         (Answer(200, b"<title>Just a moment...</title>"), 502, "waf_challenge", "bot shield"),
         (Answer(200, b"hello"), 502, "not_a_feed", "neither RSS"),
         (Answer(hang=True), 504, "timeout", "took too long"),
