@@ -8,14 +8,15 @@ CANDIDATES := python3 python3.15 python3.14 python3.13 python3.12 python3.11 pyt
 # Handed on in the environment: a URL may hold what a shell would take for its own.
 export FEEDS
 
-.PHONY: help run install test check chaos format lint lock clean
+.PHONY: help run install test check politeness chaos format lint lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run [FEEDS="URL-or-file ..."]  run everything here, data in ./data; Ctrl-C stops it'
 	@echo 'make install                        only the set-up, into $(VENV)'
-	@echo 'make check                          format, lint, types, import rules, unit tests'
+	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
+	@echo 'make politeness                     simulate weeks of polls, and grade our manners'
 	@echo 'make chaos                          kill processes at random, and count the items'
 	@echo 'make format                         format the code, mend what lint can mend'
 	@echo 'make lock                           choose the versions in constraints.txt anew'
@@ -30,6 +31,10 @@ test: $(DEVELOPMENT)
 
 check: lint $(DEVELOPMENT)
 	$(PYTHON) -m pytest -q tests/unit
+	@$(MAKE) --no-print-directory politeness
+
+politeness: $(RUNTIME)
+	$(VENV)/bin/feedmill politeness
 
 chaos: $(DEVELOPMENT)
 	$(PYTHON) -m pytest -m chaos -s

@@ -16,6 +16,7 @@ from server.commands.feeds import app as feeds
 from server.commands.import_feeds import run_import
 from server.commands.options import AsJson
 from server.commands.output import say
+from server.commands.politeness import run_politeness
 from server.commands.roles import become_role
 from server.commands.up import run_up
 from shared.errors import (
@@ -110,6 +111,23 @@ def import_feeds(
             feeds,
             source=source,
             force=force,
+            as_json=as_json,
+            output=Console(),
+            messages=Console(stderr=True),
+        )
+    )
+
+
+@app.command()
+def politeness(
+    weeks: Annotated[int, typer.Option(min=1, max=52, help="how long to simulate")] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Grade Feedmill's manners as a publisher sees them. Exit 1: not full marks."""
+    sys.exit(
+        run_politeness(
+            load_settings(),
+            weeks=weeks,
             as_json=as_json,
             output=Console(),
             messages=Console(stderr=True),

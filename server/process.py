@@ -15,12 +15,15 @@ from server.feeds.claims import FeedClaims
 from server.feeds.discovering import FeedDiscoverer
 from server.feeds.endings import Endings
 from server.feeds.moments import Random
+from server.feeds.retry_after import RetryAfter
 from server.feeds.scheduler import Scheduler
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
 from server.fetching.addresses import check_url
 from server.fetching.egress import Egress
 from server.fetching.fetcher import Fetcher
+from server.fetching.host_slots import HostSlots
+from server.fetching.network import Resolver, resolve
 from server.importing.auditor import Auditor
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
 from server.importing.gathering import Gatherer
@@ -44,11 +47,15 @@ log = get_logger("server")
 # More than the machine has cores for gains nothing; a slow document must not stop the others.
 PARSER_PROCESSES = 2
 FETCH_STOP_S = 3.0
-_JOB_EVENTS = frozenset({"job_started", "job_succeeded", "job_failed"})
+_JOB_EVENTS = frozenset({"job_started", "job_succeeded", "job_failed", "job_postponed"})
 
 
 class ServerProcess:
-    """The server without its HTTP side: start it, serve ``services``, stop it."""
+    """The server without its HTTP side: start it, serve ``services``, stop it.
+
+    Or leave it unstarted and drive its parts on one's own thread: ``scheduler.tick``,
+    ``fetch_one``, ``auditor.look``; then ``close`` it.
+    """
 
     def __init__(
         self,
@@ -57,6 +64,8 @@ class ServerProcess:
         stores: Stores,
         clock: Clock,
         random: Random = draw_random,
+        *,
+        resolver: Resolver = resolve,
     ) -> None:
         self._stop = threading.Event()
         self._stores = stores
@@ -74,7 +83,7 @@ class ServerProcess:
         )
         metrics = ImportMetrics()
         endings = Endings(clock, metrics.note_end)
-        self._claims = FeedClaims(
+        self.claims = FeedClaims(
             stores,
             fetches,
             clock,
@@ -83,7 +92,7 @@ class ServerProcess:
         )
         healer = Healer(
             stores=stores,
-            claims=self._claims,
+            claims=self.claims,
             item_queues=[light, heavy],
             dead_letter_queue=dead_letters,
             fetch_queue=fetches,
@@ -93,7 +102,7 @@ class ServerProcess:
             endings=endings,
             clock=clock,
         )
-        self._auditor = Auditor(
+        self.auditor = Auditor(
             stores=stores,
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
@@ -107,21 +116,26 @@ class ServerProcess:
             max_bytes=settings.fetch_max_bytes,
             user_agent=user_agent(),
             clock=clock,
+            resolver=resolver,
         )
         self._parser = ParserPool(PARSER_PROCESSES)
+        host_slots = HostSlots(settings.fetch_per_host, clock)
+        retry_after = RetryAfter(stores.hosts, clock)
         importer = Importer(
             stores=stores,
             gatherer=Gatherer(
                 stores=stores,
                 fetcher=self._fetcher,
                 egress=Egress(clock),
+                retry_after=retry_after,
                 parser=self._parser,
                 clock=clock,
                 observer=metrics,
             ),
+            host_slots=host_slots,
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
-            note_busy=self._auditor.note_busy,
+            note_busy=self.auditor.note_busy,
             endings=endings,
             clock=clock,
             random=random,
@@ -145,9 +159,14 @@ class ServerProcess:
             clock=clock,
             log_event=log.info,
         )
-        self._scheduler = Scheduler(stores=stores, claims=self._claims, clock=clock)
+        self.scheduler = Scheduler(
+            stores=stores,
+            claims=self.claims,
+            clock=clock,
+            max_per_host=settings.fetch_per_host,
+        )
         self._auditor_thread = threading.Thread(
-            target=self._auditor.run, args=(self._stop,), name="auditor", daemon=True
+            target=self.auditor.run, args=(self._stop,), name="auditor", daemon=True
         )
         item_queues = [light, heavy]
         check = partial(check_url, allow_private=settings.fetch_allow_private)
@@ -162,10 +181,15 @@ class ServerProcess:
             heavy_queue=heavy,
             dead_letter_queue=dead_letters,
             fetch_queue=fetches,
-            starter=ImportStarter(stores, self._claims, feeds, clock),
+            starter=ImportStarter(stores, self.claims, feeds, clock),
             feeds=feeds,
             discoverer=FeedDiscoverer(
-                fetcher=self._fetcher, parser=self._parser, check_url=check, clock=clock
+                fetcher=self._fetcher,
+                parser=self._parser,
+                check_url=check,
+                retry_after=retry_after,
+                host_slots=host_slots,
+                clock=clock,
             ),
             replayer=Replayer(stores=stores, enqueuer=enqueuer, clock=clock),
             remover=Remover(
@@ -173,7 +197,7 @@ class ServerProcess:
                 item_queues=item_queues,
                 dead_letter_queue=dead_letters,
                 clock=clock,
-                look_again=self._auditor.note_busy,
+                look_again=self.auditor.note_busy,
             ),
             import_metrics=metrics,
         )
@@ -190,14 +214,22 @@ class ServerProcess:
         self._fetch_upkeep.start()
         self._fetch_worker.start()
         self._auditor_thread.start()
-        self._scheduler.start()
+        self.scheduler.start()
 
     def stop(self) -> None:
         """End in the order in which work flows; fetches under way get 3 s, then are handed back."""
-        self._scheduler.stop()
+        self.scheduler.stop()
         self._stop.set()
         self._fetch_worker.stop(FETCH_STOP_S)
         self._fetch_upkeep.stop(timeout_s=0.5)
+        self.close()
+
+    def fetch_one(self) -> bool:
+        """Work one fetch job to its settlement on this thread; False when none is ready."""
+        return self._fetch_worker.step()
+
+    def close(self) -> None:
+        """Close the connections to publishers and end the parser's processes."""
         self._parser.close()
         self._fetcher.close()
 
@@ -212,7 +244,7 @@ class ServerProcess:
             return
         named = self._stores.imports.get(feed.running_import or "")
         if named is not None:
-            self._claims.add_fetch_jobs([named])
+            self.claims.add_fetch_jobs([named])
 
 
 def bind_import(job: ClaimedJob) -> AbstractContextManager[object]:
@@ -228,5 +260,11 @@ def log_fetch_event(event: str, **fields: object) -> None:
 
 
 def user_agent() -> str:
-    """Return the name and version under which feeds are fetched."""
-    return f"Feedmill/{version('feedmill')} (feed importer)"
+    """Return the name under which feeds are fetched: who asks, for what, and how to slow it down.
+
+    A feed's own ``headers`` can say more, as the address of whoever runs this.
+    """
+    return (
+        f"Feedmill/{version('feedmill')} (imports this feed into its operator's database; "
+        "honours Cache-Control, Retry-After and 410)"
+    )

@@ -12,6 +12,8 @@ from shared.queue import JobQueue, NewJob
 from shared.store import DeadLetter, DeadLetterStore, DeathKind
 
 DEAD_JOB_NAME = "dead"
+# What is shown of a dead item must not fill Redis: the dead letter in MongoDB has the data.
+MAX_DATA_CHARACTERS = 1 << 20
 
 
 def dead_job(
@@ -26,14 +28,19 @@ def dead_job(
     failed_at: datetime,
     revision: int,
 ) -> NewJob:
-    """Return the job that stands for a dead item; ``raw_data`` is its data as JSON text."""
+    """Return the job that stands for a dead item; ``raw_data`` is its data as JSON text.
+
+    Data of more than ``MAX_DATA_CHARACTERS`` gives way to a text that says so.
+    """
+    size = len(raw_data)
+    left_out = f"left out here, for it has {size} characters: see the dead letter"
     return NewJob(
         id=item_id,
         name=DEAD_JOB_NAME,
         data={
             "queue": queue,
             "job_id": encodable(job_id),
-            "data": readable_data(raw_data),
+            "data": readable_data(raw_data) if size <= MAX_DATA_CHARACTERS else left_out,
             "reason": reason,
             "error_type": error_type,
             "attempts": attempts,

@@ -10,7 +10,8 @@
     │   │   └── QueueFull             Redis is at maxmemory (retryable)
     │   ├── InvalidJobId              an id that BullMQ's layout cannot hold
     │   ├── UnencodableJob            data that JSON cannot hold
-    │   └── DoomedJob                 a claimed job that must be failed, not run
+    │   ├── DoomedJob                 a claimed job that must be failed, not run
+    │   └── Postponed                 a claimed job whose time has not come
     ├── StoreError
     │   └── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
     ├── FetchError                    a URL could not be fetched
@@ -77,6 +78,14 @@ class DoomedJob(QueueError):
     """A claimed job to be failed without running it: it stalled too often, or a child failed."""
 
 
+class Postponed(QueueError):
+    """A claimed job whose time has not come: nothing was tried, it wants to run in ``delay_ms``."""
+
+    def __init__(self, delay_ms: int, reason: str) -> None:
+        super().__init__(reason)
+        self.delay_ms = delay_ms
+
+
 class StoreError(FeedmillError):
     """MongoDB refused an operation for a reason that repeating will not cure."""
 
@@ -92,8 +101,9 @@ class FetchError(FeedmillError):
 
     ``kind`` is a stable word for programs: ``refused_address``, ``dns``, ``connect``, ``tls``,
     ``timeout``, ``http_status``, ``blocked``, ``gone``, ``rate_limited``, ``too_large``,
-    ``redirect``, ``bad_url``, ``encoding``. ``retry_after_s`` is what the host asked for, if it
-    did.
+    ``redirect``, ``bad_url``, ``encoding``. ``host`` is the one that was being asked when it
+    failed, the target of a redirect perhaps; None when nobody was. ``retry_after_s`` is what it
+    asked for, if it did.
     """
 
     def __init__(
@@ -105,6 +115,7 @@ class FetchError(FeedmillError):
         retryable: bool = False,
         http_status: int | None = None,
         retry_after_s: float | None = None,
+        host: str | None = None,
     ) -> None:
         super().__init__(reason)
         self.url = url
@@ -112,6 +123,7 @@ class FetchError(FeedmillError):
         self.retryable = retryable
         self.http_status = http_status
         self.retry_after_s = retry_after_s
+        self.host = host
 
 
 class ParseError(FeedmillError):
@@ -119,7 +131,8 @@ class ParseError(FeedmillError):
 
     ``kind``: ``html``, ``waf_challenge``, ``json_error`` (an error in JSON, or no JSON),
     ``empty``, ``not_a_feed``, ``damaged`` (no whole item in it), ``refused`` (entity bombs, depth),
-    ``limits`` (took too much time or memory), ``internal`` (an error of our own).
+    ``limits`` (too many items or parts, or too much time or memory), ``internal`` (an
+    error of our own).
     """
 
     def __init__(self, kind: str, reason: str) -> None:

@@ -11,7 +11,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 from unittest import mock
-from uuid import uuid4
 
 import pytest
 
@@ -76,11 +75,10 @@ class Server(Actor):
             self.process = ServerProcess(
                 settings, self.redis, self.stores, clock, random=lambda: 0.0
             )
-        self._lock_ms = settings.worker_lock_ms
         self.services = self.process.services
-        self.auditor = self.process._auditor
-        self.scheduler = self.process._scheduler
-        self.claims = self.process._claims
+        self.auditor = self.process.auditor
+        self.scheduler = self.process.scheduler
+        self.claims = self.process.claims
 
     def start(self, source: str, *, force: bool = False) -> Import:
         """Ask for an import of a feed, as the API does."""
@@ -89,12 +87,7 @@ class Server(Actor):
 
     def fetch(self) -> bool:
         """Run one fetch job to its settlement; False when none is ready."""
-        queue = self.services.fetch_queue
-        claim = queue.claim(limit=1, lock_ms=self._lock_ms, token=uuid4().hex)
-        for job in claim.jobs:
-            self.process._fetch_worker._hands.take(job)
-            self.process._fetch_worker._work(job)
-        return bool(claim.jobs)
+        return self.process.fetch_one()
 
     def look(self) -> None:
         """Let the auditor look once at what is due."""

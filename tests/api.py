@@ -16,10 +16,12 @@ from server.api.app import create_app
 from server.feeds.claims import FeedClaims
 from server.feeds.discovering import FeedDiscoverer
 from server.feeds.endings import Endings
+from server.feeds.retry_after import RetryAfter
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
 from server.fetching.addresses import check_url
 from server.fetching.fetcher import Fetcher
+from server.fetching.host_slots import HostSlots
 from server.importing.remover import Remover
 from server.parsing.isolation import ParserPool
 from server.services import Services
@@ -74,7 +76,9 @@ def make_settings(**values: Any) -> Settings:
 
 
 @contextmanager
-def open_discoverer(clock: FakeClock, settings: Settings) -> Iterator[FeedDiscoverer]:
+def open_discoverer(
+    stores: Stores, clock: FakeClock, settings: Settings
+) -> Iterator[FeedDiscoverer]:
     """Give a discoverer that really fetches and parses."""
     allow_private = settings.fetch_allow_private
     fetcher = Fetcher(
@@ -86,7 +90,14 @@ def open_discoverer(clock: FakeClock, settings: Settings) -> Iterator[FeedDiscov
     )
     check = partial(check_url, allow_private=allow_private)
     with closing(fetcher), ParserPool(1) as parser:
-        yield FeedDiscoverer(fetcher=fetcher, parser=parser, check_url=check, clock=clock)
+        yield FeedDiscoverer(
+            fetcher=fetcher,
+            parser=parser,
+            check_url=check,
+            retry_after=RetryAfter(stores.hosts, clock),
+            host_slots=HostSlots(settings.fetch_per_host, clock),
+            clock=clock,
+        )
 
 
 def make_services(
@@ -134,7 +145,7 @@ def make_services(
 def open_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterator[Api]:
     """Run an application for the time of a test."""
     clock, made = FakeClock(), make_settings(**settings)
-    with open_discoverer(clock, made) as discoverer:
+    with open_discoverer(stores, clock, made) as discoverer:
         services, claims, replayer = make_services(redis, stores, clock, made, discoverer)
         app = create_app(services)
         with TestClient(app, raise_server_exceptions=False) as client:
@@ -156,7 +167,7 @@ class ServedApi:
 def serve_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterator[ServedApi]:
     """Serve an application on loopback for the time of a test."""
     clock, made = FakeClock(), make_settings(**settings)
-    with open_discoverer(clock, made) as discoverer:
+    with open_discoverer(stores, clock, made) as discoverer:
         services, _, _ = make_services(redis, stores, clock, made, discoverer)
         yield from _serve(services, clock)
 

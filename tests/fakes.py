@@ -1,35 +1,12 @@
-"""Stand-ins for the two things that tests cannot have for real: the web and the time."""
+"""A stand-in for the time, which tests cannot have for real."""
 
-import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from shared.clock import datetime_from_ms
+from shared.clock import SimulatedClock
 
 
-class FakeClock:
+class FakeClock(SimulatedClock):
     """A clock that stands still until a test moves it."""
 
     def __init__(self, start: datetime = datetime(2026, 11, 1, 12, tzinfo=UTC)) -> None:
-        self._epoch_ms = int(start.timestamp() * 1000)
-        self._monotonic_s = 1000.0
-
-    def now(self) -> datetime:
-        return datetime_from_ms(self._epoch_ms)
-
-    def now_ms(self) -> int:
-        return self._epoch_ms
-
-    def monotonic_s(self) -> float:
-        return self._monotonic_s
-
-    def wait(self, event: threading.Event, timeout_s: float) -> bool:
-        """Let the whole time pass at once."""
-        if not event.is_set():
-            self.advance(seconds=timeout_s)
-        return event.is_set()
-
-    def advance(self, *, seconds: float = 0.0, **delta: float) -> None:
-        """Move on by a ``timedelta``'s worth: ``seconds``, ``hours``, ``days``."""
-        moved = timedelta(seconds=seconds, **delta)
-        self._epoch_ms += int(moved.total_seconds() * 1000)
-        self._monotonic_s += moved.total_seconds()
+        super().__init__(start)

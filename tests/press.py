@@ -11,6 +11,7 @@ from typing import Any
 from server.fetching.fetched import FetchedFeed, Validators
 from server.parsing import parse_feed
 from shared.errors import FetchError, ParseError
+from shared.host_names import host_of
 from shared.models import content_hash, job_data, make_item_id
 
 # A title that MongoDB is made to refuse, see ``Mill``.
@@ -28,6 +29,7 @@ class Press:
         self._refusals: dict[str, FetchError] = {}
         self._said: dict[str, dict[str, Any]] = {}
         self._is_down = False
+        self._retry_after_s: float | None = None
         self.served: dict[str, set[str]] = defaultdict(set)
         self.requests = 0
 
@@ -42,7 +44,7 @@ class Press:
     def refuse(self, source: str, kind: str, **fields: Any) -> None:
         """Answer a source's feed with this error from now on."""
         url = feed_url(source)
-        self._refusals[url] = FetchError(url, kind, f"refused: {kind}", **fields)
+        self._refusals[url] = FetchError(url, kind, f"refused: {kind}", host=host_of(url), **fields)
 
     def admit(self, source: str) -> None:
         """Answer a source's feed properly again."""
@@ -60,6 +62,10 @@ class Press:
         """Answer properly again."""
         self._is_down = False
 
+    def ask_for_rest(self, retry_after_s: float | None) -> None:
+        """Answer everything with 429 and this Retry-After from now on; None ends it."""
+        self._retry_after_s = retry_after_s
+
     def fetch(
         self,
         url: str,
@@ -74,6 +80,15 @@ class Press:
             )
         if url in self._refusals:
             raise self._refusals[url]
+        if self._retry_after_s is not None:
+            raise FetchError(
+                url,
+                "rate_limited",
+                "server answered 429",
+                http_status=429,
+                retry_after_s=self._retry_after_s,
+                host=host_of(url),
+            )
         body = self._shown.get(url, _EMPTY)
         digest = hashlib.sha256(body).hexdigest()
         etag = f'"{digest[:16]}"'

@@ -21,7 +21,7 @@ from pymongo import MongoClient
 from shared.clock import SystemClock
 from shared.queue import JobQueue, JobState, connect, disconnect
 from shared.queue.keys import QUEUE_KEYS
-from tests.servers import find_free_port
+from tests.servers import ending_with_us, find_free_port
 
 QUEUE, HEAVY_QUEUE, DEAD_LETTER_QUEUE = (
     "job_import_queue",
@@ -67,7 +67,7 @@ class Role:
         self.log = folder / f"{name}.log"
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", name.split("-")[0]],
+                [*ending_with_us(), sys.executable, "-m", name.split("-")[0]],
                 cwd=folder,
                 env=environment,
                 stdout=output,

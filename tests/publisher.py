@@ -6,7 +6,8 @@ import hashlib
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler
@@ -27,7 +28,12 @@ class Received:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. ``drip_s`` puts a pause before each byte; ``cut`` closes in mid-body."""
+    """One answer. ``drip_s`` puts a pause before each byte; ``cut`` closes in mid-body.
+
+    ``pieces`` makes the body while it is sent, each piece a chunk of its own; nobody needs to know
+    how many there are. ``raw`` stands for the whole answer, status line and all, and pauses before
+    each of its pieces.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -36,6 +42,12 @@ class Answer:
     hang: bool = False
     cut: bool = False
     chunked: bool = False
+    pieces: Callable[[], Iterable[bytes]] | None = None
+    raw: Callable[[], Iterable[bytes]] | None = None
+
+    @property
+    def is_chunked(self) -> bool:
+        return self.chunked or self.pieces is not None
 
 
 Script = Callable[[Received], Answer]
@@ -45,13 +57,15 @@ class Publisher:
     """An HTTP server on a free loopback port, for use as a context manager.
 
     ``serve`` puts a feed at a path, with validators and 304 as a good publisher gives them;
-    ``answer`` and ``script`` put anything else there. ``requests`` holds what was asked, in order.
+    ``answer`` and ``script`` put anything else there. ``requests`` holds what was asked, in order,
+    ``sending_s`` how long each answer at a path was being sent, until its end or the client's.
     """
 
     def __init__(self, host: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None) -> None:
         self._scripts: dict[str, Script] = {}
         self._lock = threading.Lock()
         self._requests: list[Received] = []
+        self.sending_s: dict[str, list[float]] = {}
         self.released = threading.Event()
         self._server = _Server((host, 0), self)
         self._scheme = "http" if tls is None else "https"
@@ -133,6 +147,11 @@ class Publisher:
         """Return how often ``path`` (without its query), or anything, was asked for."""
         return sum(path is None or urlsplit(each.path).path == path for each in self.requests)
 
+    def note_sent(self, path: str, seconds: float) -> None:
+        """Record how long an answer was being sent; called by the server."""
+        with self._lock:
+            self.sending_s.setdefault(urlsplit(path).path, []).append(seconds)
+
     def decide(self, request: Received) -> Answer:
         """Record a request and return its answer; called by the server."""
         with self._lock:
@@ -169,15 +188,24 @@ class _Handler(BaseHTTPRequestHandler):
             publisher.released.wait(60)
             self.close_connection = True
             return
+        started_s = time.monotonic()
+        with contextlib.suppress(OSError):
+            self._send(answer)
+        publisher.note_sent(self.path, time.monotonic() - started_s)
+
+    def _send(self, answer: Answer) -> None:
+        if answer.raw is not None:
+            self.close_connection = True
+            self._send_pieces(answer.raw(), answer.drip_s)
+            return
         self._send_head(answer)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._send_body(answer)
+        self._send_body(answer)
 
     def _send_head(self, answer: Answer) -> None:
         self.send_response_only(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        if answer.chunked:
+        if answer.is_chunked:
             self.send_header("Transfer-Encoding", "chunked")
         elif "Content-Length" not in answer.headers and answer.status != 304:
             self.send_header("Content-Length", str(len(answer.body)))
@@ -190,9 +218,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body[: len(answer.body) // 2])
             self.close_connection = True
             return
-        for piece in _pieces(answer):
+        self._send_pieces(_pieces(answer), answer.drip_s)
+
+    def _send_pieces(self, pieces: Iterable[bytes], drip_s: float) -> None:
+        for piece in pieces:
             self.wfile.write(piece)
-            if answer.drip_s and self.server.publisher.released.wait(answer.drip_s):
+            if drip_s and self.server.publisher.released.wait(drip_s):
                 self.close_connection = True
                 return
 
@@ -201,9 +232,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _pieces(answer: Answer) -> Iterator[bytes]:
+    pieces = answer.pieces() if answer.pieces is not None else _slices(answer)
+    for piece in pieces:
+        yield b"%x\r\n%s\r\n" % (len(piece), piece) if answer.is_chunked else piece
+    if answer.is_chunked:
+        yield b"0\r\n\r\n"
+
+
+def _slices(answer: Answer) -> Iterator[bytes]:
     size = 1 if answer.drip_s else 1 << 16
     for start in range(0, len(answer.body), size):
-        piece = answer.body[start : start + size]
-        yield b"%x\r\n%s\r\n" % (len(piece), piece) if answer.chunked else piece
-    if answer.chunked:
-        yield b"0\r\n\r\n"
+        yield answer.body[start : start + size]

@@ -106,12 +106,20 @@ def _start(
     for _ in range(_TRIES):
         chosen = port or find_free_port()
         with (directory / "output.log").open("ab") as output:
-            process = subprocess.Popen(command(chosen), cwd=directory, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                [*ending_with_us(), *command(chosen)], cwd=directory, stdout=output, stderr=output
+            )
         server = RunningServer(process, url.format(port=chosen), chosen)
         if _wait_until_ready(server, answers):
             return server
         server.stop()
     raise RuntimeError((directory / "output.log").read_text(errors="replace")[-2000:])
+
+
+def ending_with_us() -> list[str]:
+    """Return what makes Linux end a process when the tests are killed before they can do so."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv is not None else []
 
 
 def _wait_until_ready(server: RunningServer, answers: Callable[[str], bool]) -> bool:

@@ -33,6 +33,17 @@ _SCHEME = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
 _SAFE_SCHEMES = frozenset({"http", "https", "mailto", "ftp", "ftps", "magnet", "tel"})
 # What a browser ignores in a URL before it looks at the scheme.
 _IGNORED_IN_URLS = re.compile(r"[\x00-\x20\x7f]")
+# In an address these stand for markup, or for nothing; written so they are the address still.
+_UNSAFE_IN_URLS = {
+    **dict.fromkeys([*range(0x20), 0x7F]),
+    **{ord(character): f"%{ord(character):02X}" for character in '<>"`'},
+}
+# Fields of the publisher's own that hold an address: "link:via", "media:content@url".
+_ADDRESS_NAME = re.compile(
+    r"(?:^|/)link(?::[^/@]*)?$|(?:href|link|ur[li]|src|comments|docs|icon|image|logo|about)$",
+    re.IGNORECASE,
+)
+_RUNNING_SCHEMES = frozenset({"javascript", "vbscript", "data"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +143,15 @@ def _build_content(data: Mapping[str, Any]) -> dict[str, Any]:
     content |= {name: _clean_html(data[name]) for name in _HTML_FIELDS if data.get(name)}
     content |= {name: _clean_text(data[name]) for name in _PLAIN_FIELDS if data.get(name)}
     if data.get("link") and _is_safe_url(data["link"]):
-        content["link"] = data["link"]
+        content["link"] = _clean_url(data["link"])
     content["categories"] = [_clean_text(category) for category in categories]
-    content["enclosures"] = [entry for entry in enclosures if _is_safe_url(entry["url"])]
+    content["enclosures"] = [
+        _clean_enclosure(entry) for entry in enclosures if _is_safe_url(entry["url"])
+    ]
     content["extra"] = [
-        {"name": field["name"], "value": _clean_html(field["value"])} for field in extra
+        {"name": _clean_text(field["name"]), "value": _clean_html(field["value"])}
+        for field in extra
+        if not _runs_something(field)
     ]
     content |= {name: _read_time(data, name) for name in _DATE_FIELDS if data.get(name)}
     content["content_hash"] = content_hash(data)
@@ -205,6 +220,26 @@ def _can_be_cleaned(text: str) -> bool:
     return text.count("&") <= MAX_AMPERSANDS
 
 
+def _clean_enclosure(entry: Mapping[str, Any]) -> dict[str, Any]:
+    cleaned = {**entry, "url": _clean_url(entry["url"])}
+    return cleaned | ({"type": _clean_text(entry["type"])} if "type" in entry else {})
+
+
+def _clean_url(url: str) -> str:
+    return url.translate(_UNSAFE_IN_URLS)
+
+
 def _is_safe_url(url: str) -> bool:
+    scheme = _scheme_of(url)
+    return scheme is None or scheme in _SAFE_SCHEMES
+
+
+def _runs_something(field: Mapping[str, str]) -> bool:
+    """Tell whether a field is an address that a browser would run."""
+    is_address = _ADDRESS_NAME.search(field["name"]) is not None
+    return is_address and _scheme_of(field["value"]) in _RUNNING_SCHEMES
+
+
+def _scheme_of(url: str) -> str | None:
     scheme = _SCHEME.match(_IGNORED_IN_URLS.sub("", url))
-    return scheme is None or scheme[1].lower() in _SAFE_SCHEMES
+    return scheme[1].lower() if scheme is not None else None

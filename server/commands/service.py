@@ -84,9 +84,9 @@ def running_service(settings: Settings, *, log: IO[bytes] | None = None) -> Iter
         )
         redis_url = settings.redis_url or stores.redis_url or ""
         mongodb_url = settings.mongodb_url or stores.mongodb_url or ""
-        environment = _role_environment(settings, data_dir, redis_url, mongodb_url)
-        server = stack.enter_context(_role("server", environment, stores, log))
-        worker = stack.enter_context(_role("worker", environment, stores, log))
+        environment = role_environment(settings, data_dir, redis_url, mongodb_url)
+        server = stack.enter_context(running_role("server", environment, stores, log))
+        worker = stack.enter_context(running_role("worker", environment, stores, log))
         service = Service(settings.service_url, stores, server, worker)
         with ApiClient(service.url, api_key=settings.api_key) as client:
             service.wait_until_ready(client)
@@ -96,9 +96,10 @@ def running_service(settings: Settings, *, log: IO[bytes] | None = None) -> Iter
 
 
 @contextmanager
-def _role(
+def running_role(
     name: str, environment: dict[str, str], stores: EmbeddedStores, log: IO[bytes] | None
 ) -> Iterator[WatchedProcess]:
+    """Run one role as a child until the block ends; what it says goes to ``log``."""
     process = WatchedProcess(
         name,
         [sys.executable, "-m", name],
@@ -113,9 +114,10 @@ def _role(
         process.stop()
 
 
-def _role_environment(
+def role_environment(
     settings: Settings, data_dir: Path, redis_url: str, mongodb_url: str
 ) -> dict[str, str]:
+    """Return the environment in which a role works on these stores."""
     return {
         **os.environ,
         "REDIS_URL": redis_url,

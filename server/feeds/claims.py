@@ -1,8 +1,9 @@
 """The first step of every import: one feed, claimed for one import, whatever crashed before."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
-from server.feeds.fetch_jobs import fetch_job
+from server.feeds.fetch_jobs import alternate_hosts, fetch_job
 from shared.clock import Clock
 from shared.errors import ConflictError, NotFoundError
 from shared.queue import JobQueue
@@ -13,6 +14,8 @@ HEAVY_WEIGHT = "heavy"
 # Each lost race means that another caller made progress with this feed.
 _MAX_TRIES = 8
 _JOBS_PER_CALL = 500
+# A claimed feed whose import is not inserted yet looks like one that a crash left so.
+_CLAIMS_PER_CALL = 100
 
 
 class FeedClaims:
@@ -74,8 +77,45 @@ class FeedClaims:
             seen = self._read_again(feed, scheduled=scheduled)
         raise ConflictError(f"feed {feed.source!r} is being claimed by others; try again")
 
+    def claim_many(
+        self, feeds: Sequence[Feed], trigger: str, *, force: bool = False, scheduled: bool = False
+    ) -> Iterator[Import]:
+        """Yield the imports of feeds as :meth:`claim` would return them, in their order.
+
+        Feeds that were deleted meanwhile are left out, and so are, if ``scheduled``, those that are
+        no longer due as they were seen. Claimed is what was yielded, and up to 99 more.
+
+        Raises:
+            ConflictError: not scheduled, and others kept claiming a feed.
+        """
+        skipped = (NotFoundError, ConflictError) if scheduled else (NotFoundError,)
+        for start in range(0, len(feeds), _CLAIMS_PER_CALL):
+            some = feeds[start : start + _CLAIMS_PER_CALL]
+            made = self._claim_free(some, trigger, force, scheduled)
+            for feed in some:
+                with suppress(*skipped):
+                    yield (
+                        made.get(feed.source)
+                        or self.claim(feed, trigger, force=force, scheduled=scheduled)[0]
+                    )
+
+    def _claim_free(
+        self, feeds: Sequence[Feed], trigger: str, force: bool, scheduled: bool
+    ) -> dict[str, Import]:
+        """Claim those feeds that name no import; return the new imports by source."""
+        free = [feed for feed in feeds if feed.running_import is None]
+        new = {feed.source: self._new_import(feed, trigger, force, False, None) for feed in free}
+        claimed = self._stores.feeds.claim_many(
+            [(feed, new[feed.source].import_id) for feed in free], scheduled=scheduled
+        )
+        made = {source: new[source] for source in claimed}
+        self._stores.imports.insert_many(made.values())
+        return made
+
     def add_fetch_jobs(self, imports: Iterable[Import]) -> None:
-        """Add the fetch jobs of those that are not committed. Safe to repeat: one job a feed.
+        """Add the fetch jobs of those that are not committed, so that their hosts take turns.
+
+        Safe to repeat: one job a feed.
 
         Raises:
             QueueUnavailable: some may not have been added; the auditor adds them later.
@@ -87,7 +127,7 @@ class FeedClaims:
                 keep_completed=self._keep_completed,
                 keep_failed=self._keep_failed,
             )
-            for queued in imports
+            for queued in alternate_hosts(imports)
             if queued.state in BEFORE_COMMIT
         ]
         for start in range(0, len(jobs), _JOBS_PER_CALL):

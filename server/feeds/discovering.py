@@ -4,13 +4,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from server.feeds.retry_after import RetryAfter
 from server.fetching.fetcher import FetchedFeed, Fetcher
+from server.fetching.host_slots import HostSlots
 from server.parsing import ParsedFeed
 from server.parsing.discovery import WebPageError
 from server.parsing.isolation import ParserPool
 from server.parsing.parsed import NamedFeed
 from shared.clock import Clock
-from shared.errors import BusyError, ParseError
+from shared.errors import BusyError, FetchError, ParseError, Postponed
+from shared.host_names import hosts_of
 
 # Each holds one of the threads that serve requests, for as long as a fetch may take.
 MAX_DISCOVERIES = 4
@@ -33,7 +36,7 @@ class Discovery:
 
 
 class FeedDiscoverer:
-    """Looks behind addresses, with the fetcher and the parser of imports. Safe for threads.
+    """Looks behind addresses, as politely as an import and with its parts. Safe for threads.
 
     ``check_url`` refuses an address that may not be fetched, with InvalidRequestError.
     """
@@ -44,11 +47,15 @@ class FeedDiscoverer:
         fetcher: Fetcher,
         parser: ParserPool,
         check_url: Callable[[str], str],
+        retry_after: RetryAfter,
+        host_slots: HostSlots,
         clock: Clock,
     ) -> None:
         self._fetcher = fetcher
         self._parser = parser
         self._check_url = check_url
+        self._retry_after = retry_after
+        self._host_slots = host_slots
         self._clock = clock
         self._room = threading.BoundedSemaphore(MAX_DISCOVERIES)
 
@@ -57,7 +64,7 @@ class FeedDiscoverer:
 
         Raises:
             InvalidRequestError: the address may not be fetched.
-            BusyError: too many are being looked at.
+            BusyError: too many are being looked at, or too much is asked of the host already.
             FetchError: it could not be fetched.
             ParseError: what was fetched is neither a feed nor a web page.
         """
@@ -70,7 +77,7 @@ class FeedDiscoverer:
             self._room.release()
 
     def _look_at(self, url: str) -> Discovery:
-        fetched = self._fetcher.fetch(url)
+        fetched = self._fetch(url)
         try:
             parsed = self._parse(fetched)
         except WebPageError as page:
@@ -81,6 +88,17 @@ class FeedDiscoverer:
             return Discovery((), is_feed=False)
         media_type = _MEDIA_TYPES.get(parsed.format, _OTHER_MEDIA_TYPE)
         return Discovery((NamedFeed(url, parsed.title, media_type),), is_feed=True)
+
+    def _fetch(self, url: str) -> FetchedFeed:
+        self._retry_after.check(url)
+        try:
+            with self._host_slots.hold(hosts_of([url])):
+                return self._fetcher.fetch(url)
+        except Postponed as exc:
+            raise BusyError(f"{exc}; try again") from exc
+        except FetchError as exc:
+            self._retry_after.note(exc)
+            raise
 
     def _parse(self, fetched: FetchedFeed) -> ParsedFeed:
         return self._parser.parse(

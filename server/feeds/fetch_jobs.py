@@ -1,6 +1,11 @@
 """The job that makes a fetch thread fetch one feed for one import."""
 
+from collections import Counter
+from collections.abc import Iterable
+
+from shared.host_names import host_of
 from shared.queue import NewJob
+from shared.store import Import
 
 FETCH_JOB_NAME = "fetch"
 FETCH_ATTEMPTS = 3
@@ -25,3 +30,18 @@ def fetch_job(
         keep_completed=keep_completed,
         keep_failed=keep_failed,
     )
+
+
+def alternate_hosts(imports: Iterable[Import]) -> list[Import]:
+    """Return imports in an order in which hosts take turns: the first of each, the second …
+
+    Jobs of one host in a row would all be put off but for the first few.
+    """
+    met: Counter[str] = Counter()
+
+    def turn(queued: Import) -> int:
+        host = host_of(queued.urls[0]) if queued.urls else ""
+        met[host] += 1
+        return met[host]
+
+    return sorted(imports, key=turn)

@@ -1,7 +1,6 @@
 """Starts imports on request: of all feeds, some feeds, a URL or a document that is handed in."""
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 
 from server.feeds.claims import FeedClaims
 from server.feeds.service import FeedService
@@ -113,13 +112,12 @@ class ImportStarter:
         if running is not None and running.state in BEFORE_COMMIT:
             raise _running_conflict(feed.source, running.import_id)
 
-    def _start(self, feeds: Iterable[Feed], *, force: bool, trigger: str) -> list[Import]:
+    def _start(self, feeds: Sequence[Feed], *, force: bool, trigger: str) -> list[Import]:
         started: list[Import] = []
         try:
-            for feed in feeds:
-                # Deleted since it was read: as if it had been deleted a moment earlier.
-                with suppress(NotFoundError):
-                    started.append(self._claims.claim(feed, trigger, force=force)[0])
+            # Without those deleted since: as if they had been deleted a moment earlier.
+            for claimed in self._claims.claim_many(feeds, trigger, force=force):
+                started.append(claimed)
         finally:
             # Also of those that were claimed before the store went away.
             self._claims.add_fetch_jobs(started)

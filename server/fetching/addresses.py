@@ -23,11 +23,13 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # Networks that the library calls global although they lead inside: translated, tunnelled and
-# deprecated forms carry an IPv4 address that nobody vetted.
+# deprecated forms carry an IPv4 address that nobody vetted; 168.63.129.16 is Azure's host, which
+# knows the machine's secrets (learn.microsoft.com, "What is IP address 168.63.129.16?").
 _DENIED_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in (
-        "0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15",
+        "0.0.0.0/8", "100.64.0.0/10", "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24",
+        "198.18.0.0/15",
         "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32", "2001:db8::/32",
         "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10",
     )
@@ -113,8 +115,9 @@ def _split(url: str) -> SplitResult:
         raise InvalidRequestError("URL must not hold blanks, backslashes or control characters")
     try:
         return urlsplit(url)
-    except ValueError as exc:
-        raise InvalidRequestError(f"URL cannot be read: {exc}") from exc
+    except ValueError:
+        # The text of that one may quote user name and password.
+        raise InvalidRequestError("URL cannot be read: its host is no host name") from None
 
 
 def _check_host(parts: SplitResult, *, allow_private: bool) -> str:
@@ -124,11 +127,13 @@ def _check_host(parts: SplitResult, *, allow_private: bool) -> str:
     if parts.netloc.count("@") > 1:
         raise InvalidRequestError("URL must not hold more than one @ before its path")
     literal = read_literal_address(written)
+    host = _encode_host(written) if literal is None else ""
+    # Encoding may bring the address to light: other dots, invisible characters.
+    literal = literal or read_literal_address(host)
     if literal is not None:
         if not is_allowed_address(str(literal), allow_private=allow_private):
             raise InvalidRequestError(f"URL points at {literal}, which is not a public address")
         return f"[{literal}]" if literal.version == 6 else str(literal)
-    host = _encode_host(written)
     if not allow_private and (host.rstrip(".") in _LOOPBACK_NAMES or _is_local_name(host)):
         raise InvalidRequestError(f"URL points at {host}, which is this machine")
     return host
@@ -161,8 +166,9 @@ def _check_port(
 ) -> int:
     try:
         port = parts.port
-    except ValueError as exc:
-        raise InvalidRequestError(f"URL's port is no port: {exc}") from exc
+    except ValueError:
+        # Often it is a password, where somebody left out the host.
+        raise InvalidRequestError("URL's port is not a number from 0 to 65535") from None
     port = DEFAULT_PORTS[scheme] if port is None else port
     if not is_allowed_port(port, allow_private=allow_private, extra_ports=extra_ports):
         raise InvalidRequestError(f"URL's port {port} is not allowed: only 80 and 443 are")

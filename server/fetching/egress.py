@@ -1,10 +1,10 @@
 """Tells a broken publisher from a broken line of our own."""
 
 import threading
-from urllib.parse import urlsplit
 
 from shared.clock import Clock
 from shared.errors import FetchError
+from shared.host_names import host_of
 
 WINDOW_S = 60.0
 MIN_HOSTS = 5
@@ -26,13 +26,17 @@ class Egress:
         self._reached_s = float("-inf")
 
     def note_end(self, url: str, error: FetchError | None) -> None:
-        """Take in how a fetch ended; ``error`` is None for an answer with a feed."""
+        """Take in how a fetch of ``url`` ended; ``error`` is None for an answer with a feed.
+
+        One that failed at the target of a redirect reached the host that redirected.
+        """
         now_s = self._clock.monotonic_s()
+        first = host_of(url)
         with self._lock:
-            if error is None or error.http_status is not None:
+            if error is None or error.http_status is not None or error.host not in (None, first):
                 self._reached_s = now_s
             elif error.kind in UNREACHABLE:
-                self._failed_s[urlsplit(url).hostname or ""] = now_s
+                self._failed_s[first] = now_s
             self._forget_old(now_s)
 
     def is_out(self) -> bool:

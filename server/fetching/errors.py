@@ -22,11 +22,9 @@ def mapped_errors() -> Iterator[None]:
         raise FetchError("", "timeout", "the request took too long", retryable=True) from exc
     except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as exc:
         _raise_for_connection(exc)
-    except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol, httpx2.InvalidURL) as exc:
-        # Their texts may quote headers, and with them credentials.
-        raise FetchError("", "bad_url", "the request cannot be sent as configured") from exc
-    except httpx2.DecodingError as exc:
-        raise FetchError("", "encoding", f"the body cannot be decoded: {exc}") from exc
+    except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol, httpx2.InvalidURL):
+        # Their texts may quote headers, and with them credentials; so they are not in the trace.
+        raise FetchError("", "bad_url", "the request cannot be sent as configured") from None
 
 
 def _raise_for_connection(exc: Exception) -> NoReturn:

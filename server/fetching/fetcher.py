@@ -28,6 +28,7 @@ from server.fetching.headers import (
 from server.fetching.network import Deadline, Resolver, VettedBackend, resolve
 from shared.clock import Clock
 from shared.errors import FetchError, InvalidRequestError
+from shared.host_names import host_of
 
 MAX_REDIRECTS = 5
 MAX_CONNECTIONS = 100
@@ -45,14 +46,15 @@ _PERMANENT = frozenset({301, 308})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Visit:
-    """One fetch on its way through redirects: what is asked for, and where it began."""
+    """One fetch on its way through redirects: what is asked for, where it began and where it is."""
 
     origin: httpx2.URL
     validators: Validators
     headers: Mapping[str, str]
     cookies: httpx2.Cookies
+    target: httpx2.URL
 
 
 class Fetcher:
@@ -106,36 +108,40 @@ class Fetcher:
         """
         started_s = self._clock.monotonic_s()
         self._deadline.start(self._timeout_s)
+        visit: _Visit | None = None
         try:
             with mapped_errors():
-                return self._follow(url, validators or Validators(), headers or {}, started_s)
+                target = _parse_target(url, "bad_url")
+                visit = _Visit(
+                    target, validators or Validators(), headers or {}, httpx2.Cookies(), target
+                )
+                return self._follow(url, visit, started_s)
         except FetchError as exc:
             exc.url = mask_url(url)
+            if visit is not None:
+                exc.host = host_of(str(visit.target))
             raise
 
     def close(self) -> None:
         """Close all idle connections. Fetches under way fail."""
         self._pool.close()
 
-    def _follow(
-        self, url: str, validators: Validators, headers: Mapping[str, str], started_s: float
-    ) -> FetchedFeed:
-        target = _parse_target(url, "bad_url")
-        visit = _Visit(target, validators, headers, httpx2.Cookies())
+    def _follow(self, url: str, visit: _Visit, started_s: float) -> FetchedFeed:
         is_permanent = True
         for hop in range(MAX_REDIRECTS + 1):
-            response = self._send(visit, target)
+            response = self._send(visit)
             with contextlib.closing(response):
                 if response.status_code not in _REDIRECTS:
-                    permanent_url = _without_secrets(target) if hop and is_permanent else None
+                    permanent_url = _without_secrets(visit.target) if hop and is_permanent else None
                     return self._read_answer(url, visit, response, permanent_url, started_s)
                 visit.cookies.extract_cookies(response)
                 is_permanent = is_permanent and response.status_code in _PERMANENT
-                target = _next_target(target, response)
+                visit.target = _next_target(visit.target, response)
         raise FetchError("", "redirect", f"more than {MAX_REDIRECTS} redirects")
 
-    def _send(self, visit: _Visit, target: httpx2.URL) -> httpx2.Response:
-        request = httpx2.Request("GET", target, headers=self._request_headers(visit, target))
+    def _send(self, visit: _Visit) -> httpx2.Response:
+        target = visit.target
+        request = httpx2.Request("GET", target, headers=self._request_headers(visit))
         visit.cookies.set_cookie_header(request)
         remaining_s = self._deadline.remaining_s()
         answer = self._pool.handle_request(
@@ -156,7 +162,8 @@ class Fetcher:
             answer.status, headers=answer.headers, stream=stream, request=request
         )
 
-    def _request_headers(self, visit: _Visit, target: httpx2.URL) -> list[tuple[bytes, bytes]]:
+    def _request_headers(self, visit: _Visit) -> list[tuple[bytes, bytes]]:
+        target = visit.target
         same_origin = _is_same_origin(visit.origin, target)
         chosen = {
             "user-agent": self._user_agent,
@@ -239,8 +246,9 @@ def _next_target(current: httpx2.URL, response: httpx2.Response) -> httpx2.URL:
         raise FetchError("", "redirect", f"{response.status_code} without a target")
     try:
         joined = current.copy_with(userinfo=b"", fragment=None).join(location)
-    except (httpx2.InvalidURL, ValueError) as exc:
-        raise FetchError("", "redirect", f"redirected to a malformed address: {exc}") from exc
+    except (httpx2.InvalidURL, ValueError):
+        # Their texts quote the address, and with it secrets that the redirect took along.
+        raise FetchError("", "redirect", "redirected to a malformed address") from None
     target = _parse_target(str(joined.copy_with(fragment=None)), "redirect")
     if current.scheme == "https" and target.scheme != "https":
         raise FetchError("", "redirect", "redirected from https to http")

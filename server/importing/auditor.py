@@ -16,7 +16,7 @@ from shared.dead_jobs import clear_dead_letters
 from shared.errors import QueueError, StoreError
 from shared.logs import get_logger
 from shared.queue import AddOutcome, JobQueue
-from shared.store import Chunk, Import, ImportState, Stores
+from shared.store import Chunk, Import, Stores
 
 log = get_logger("server.importing.auditor")
 
@@ -103,11 +103,7 @@ class Auditor:
         if was_lost or now_s - self._healed_s >= self._heal_every_s:
             self._upkeep.heal()
             self._healed_s = now_s
-        committed = [
-            found
-            for found in self._stores.imports.find_open()
-            if found.state is ImportState.IMPORTING
-        ]
+        committed = self._stores.imports.find_importing()
         self._forget_closed(committed)
         for importing, settled in zip(committed, self._read_settled(committed), strict=True):
             self._look_at(importing, settled, was_lost=was_lost)

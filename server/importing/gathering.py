@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from server.feeds.history import FeedHistory, UrlHistory
+from server.feeds.retry_after import RetryAfter
 from server.fetching.addresses import mask_url
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
@@ -16,7 +17,7 @@ from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
 from shared.clock import Clock
 from shared.errors import FetchError, ParseError
-from shared.models import FeedItem, format_time
+from shared.models import FeedItem
 from shared.store import Feed, Import, StoredValidators, Stores
 
 # The place of a handed-in document among a feed's validators: no URL is empty.
@@ -72,6 +73,7 @@ class Gatherer:
         stores: Stores,
         fetcher: Fetcher,
         egress: Egress,
+        retry_after: RetryAfter,
         parser: ParserPool,
         clock: Clock,
         observer: Observer | None = None,
@@ -79,6 +81,7 @@ class Gatherer:
         self._stores = stores
         self._fetcher = fetcher
         self._egress = egress
+        self._retry_after = retry_after
         self._parser = parser
         self._clock = clock
         self._observer = observer or Unobserved()
@@ -112,7 +115,7 @@ class Gatherer:
         }
         gathered.fetches.append(shown)
         try:
-            self._check_retry_after(url, feed)
+            self._retry_after.check(url)
             fetched = self._fetch(url, importing, feed)
             shown |= {"http_status": fetched.http_status, "not_modified": fetched.not_modified}
             gathered.max_age_s = _longest(gathered.max_age_s, fetched.cache_max_age_s)
@@ -127,6 +130,7 @@ class Gatherer:
             if isinstance(exc, FetchError):
                 shown["http_status"] = exc.http_status
                 gathered.retry_after_s = _longest(gathered.retry_after_s, exc.retry_after_s)
+                self._retry_after.note(exc)
             shown["error"] = f"{exc.kind}: {exc}"
             answers.errors.append(exc)
 
@@ -144,19 +148,10 @@ class Gatherer:
         self._observer.note_fetch(outcome, fetched.duration_s, len(fetched.body))
         return fetched
 
-    def _check_retry_after(self, url: str, feed: Feed) -> None:
-        """Refuse to ask a host again before the time that it named."""
-        until = feed.history.get("retry_after_until")
-        if until is not None and until > self._clock.now():
-            raise FetchError(
-                url,
-                "rate_limited",
-                f"the host asked not to be asked again before {format_time(until)}",
-                retry_after_s=(until - self._clock.now()).total_seconds(),
-            )
-
     def _parse(self, url: str, fetched: FetchedFeed, gathered: Gathered, answers: _Answers) -> None:
-        parsed = self._parse_body(fetched.body, fetched.content_type, fetched.final_url)
+        # Items with a relative link take over what they are resolved against.
+        base_url = mask_url(fetched.final_url)
+        parsed = self._parse_body(fetched.body, fetched.content_type, base_url)
         answers.parsed.append((url, parsed))
         gathered.learnt[url] = UrlHistory(
             parsed.ttl_s,

@@ -24,6 +24,8 @@ REPLAY = "replay"
 REPLAY_PATIENCE = timedelta(minutes=10)
 # A document is stored before its import is inserted.
 DOCUMENT_PATIENCE = timedelta(hours=1)
+# Who starts many imports at once claims all of them before he adds their jobs.
+JOB_PATIENCE = timedelta(seconds=10)
 SWEEP_EVERY = timedelta(hours=1)
 RESTORE_BATCH = 200
 
@@ -93,12 +95,13 @@ class Healer:
     def heal(self) -> None:
         """Do everything once: feeds, fetch jobs, imports of no feed, garbage; hourly the sweep."""
         running = self._stores.feeds.find_running()
-        named = self._stores.imports.read_many(
-            feed.running_import for feed in running if feed.running_import is not None
-        )
+        names = {feed.running_import for feed in running if feed.running_import is not None}
+        opened = {found.import_id: found for found in self._stores.imports.find_open()}
+        named = {name: opened[name] for name in names & opened.keys()}
+        named |= self._stores.imports.read_many(names - opened.keys())
         self._heal_feeds(running, named)
         self._heal_fetch_jobs(list(named.values()))
-        self._fail_orphans()
+        self._fail_orphans([found for name, found in opened.items() if name not in names])
         self._collect_garbage()
         now_s = self._clock.monotonic_s()
         if now_s - self._swept_s >= SWEEP_EVERY.total_seconds():
@@ -144,7 +147,12 @@ class Healer:
 
     def _heal_fetch_jobs(self, named: Sequence[Import]) -> None:
         """Add the jobs of queued and fetching imports that have none."""
-        waiting = [found for found in named if found.state in BEFORE_COMMIT]
+        oldest = self._clock.now() - JOB_PATIENCE
+        waiting = [
+            found
+            for found in named
+            if found.state in BEFORE_COMMIT and found.requested_at <= oldest
+        ]
         if not waiting:
             return
         views = self._fetch_queue.get_jobs([fetch_job_id(found.source) for found in waiting])
@@ -155,10 +163,13 @@ class Healer:
         ]
         self._claims.add_fetch_jobs(jobless)
 
-    def _fail_orphans(self) -> None:
-        """Fail imports before their commit that no feed names, and replays that never commit."""
+    def _fail_orphans(self, unnamed: Sequence[Import]) -> None:
+        """Fail imports before their commit that no feed names, and replays that never commit.
+
+        ``unnamed`` are the open ones that no feed named a moment ago.
+        """
         now = self._clock.now()
-        for found in self._stores.imports.find_open():
+        for found in unnamed:
             if found.state not in BEFORE_COMMIT:
                 continue
             if found.trigger == REPLAY:
@@ -176,13 +187,13 @@ class Healer:
             self._endings.tell_failed(found, error)
 
     def _collect_garbage(self) -> None:
-        journaled = self._stores.journal.read_import_ids()
-        imports = self._stores.imports.read_many(journaled)
-        for import_id in journaled:
+        lowest = self._stores.journal.read_lowest_revisions()
+        imports = self._stores.imports.read_many(lowest)
+        for import_id, revision in lowest.items():
             owner = imports.get(import_id)
             if owner is None or not owner.is_open:
                 self._stores.journal.delete(import_id)
-            elif owner.revision is not None:
+            elif owner.revision is not None and revision < owner.revision:
                 self._stores.journal.delete_below(import_id, owner.revision)
         self._collect_documents()
 
@@ -229,6 +240,7 @@ class Healer:
 
     def _forget_old(self) -> None:
         now = self._clock.now()
+        self._stores.hosts.delete_expired(now)
         self._stores.imports.delete_closed_before(now - self._keep_imports)
         if self._keep_dead is not None:
             needed = self._stores.journal.read_item_ids(

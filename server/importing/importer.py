@@ -2,6 +2,7 @@
 
 ::
 
+    places   this process        one at each host to be asked, or the job is postponed as it is
     begin    imports, sources    mark fetching, draw a revision, store it: before the request
     fetch    the web             each URL with its own validators (or the document handed in)
     parse    a process apart     bytes → entries; merged by guid, first wins
@@ -23,6 +24,7 @@ import orjson
 
 from server.feeds.endings import Endings
 from server.feeds.moments import Random
+from server.fetching.host_slots import HostSlots
 from server.importing.comparing import Candidate, Compared, compare
 from server.importing.enqueueing import Enqueuer
 from server.importing.feed_step import failed_feed_step, imported_feed_step
@@ -30,6 +32,7 @@ from server.importing.gathering import Gathered, Gatherer
 from shared.clock import Clock
 from shared.dead_jobs import dead_job
 from shared.errors import DoomedJob, FetchError, ItemError, ParseError
+from shared.host_names import hosts_of
 from shared.logs import get_logger
 from shared.models import FeedItem, content_hash, encode_json, job_data, make_guid, make_item_id
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob
@@ -74,6 +77,7 @@ class Importer:
         *,
         stores: Stores,
         gatherer: Gatherer,
+        host_slots: HostSlots,
         enqueuer: Enqueuer,
         dead_letter_queue: JobQueue,
         note_busy: Callable[[str], None],
@@ -84,6 +88,7 @@ class Importer:
     ) -> None:
         self._stores = stores
         self._gatherer = gatherer
+        self._host_slots = host_slots
         self._enqueuer = enqueuer
         self._dead_letter_queue = dead_letter_queue
         self._note_busy = note_busy
@@ -99,6 +104,7 @@ class Importer:
             FetchError, ParseError: nothing could be imported. With ``retryable`` and attempts left
                 the import stays ``fetching`` for the next run, else it is failed already.
             StoreUnavailable, QueueUnavailable: the run can be repeated as it is.
+            Postponed: a host is asked enough just now; the import is as it was.
         """
         import_id = orjson.loads(job.raw_data)["import_id"]
         is_last = job.attempts_made + 1 >= job.max_attempts
@@ -107,16 +113,20 @@ class Importer:
 
     def import_feed(self, import_id: str, *, is_last_attempt: bool = True) -> str | None:
         """Run one import from wherever it stands; return its state then, None if there is none."""
-        run = self._begin(import_id)
-        if run is None:
+        importing = self._stores.imports.get(import_id)
+        if importing is None:
+            return None
+        # Before anything is written: what is postponed must stay as it is.
+        with self._host_slots.hold(_hosts_to_ask(importing)):
+            run = self._begin(importing)
+            gathered = self._gatherer.gather(importing, run.feed) if run is not None else None
+        if run is None or gathered is None:
             return self._resume(import_id)
-        gathered = self._gatherer.gather(run.importing, run.feed)
         if gathered.error is not None:
             if is_last_attempt or not gathered.error.retryable:
                 self.fail(run.importing, run.revision, gathered.error, run.feed, gathered)
             raise gathered.error
-        self._bring_home(run, gathered)
-        return self._state_of(import_id)
+        return self._bring_home(run, gathered)
 
     def fail(
         self,
@@ -159,10 +169,10 @@ class Importer:
         gathered = Gathered(error=ours, error_kinds=frozenset({ours.kind}))
         self.fail(importing, importing.revision, ours, feed, gathered)
 
-    def _begin(self, import_id: str) -> Run | None:
+    def _begin(self, importing: Import) -> Run | None:
         """Mark the import, draw its revision and store it; None when this run is out."""
-        importing = self._stores.imports.get(import_id)
-        if importing is None or importing.state not in BEFORE_COMMIT:
+        import_id = importing.import_id
+        if importing.state not in BEFORE_COMMIT:
             return None
         feed = self._stores.feeds.get(importing.source)
         if feed is None or feed.running_import != import_id:
@@ -186,8 +196,8 @@ class Importer:
                 self._enqueue(importing, self._stores.journal.read_entries(chunk))
         return importing.state
 
-    def _bring_home(self, run: Run, gathered: Gathered) -> None:
-        """Compare, journal, commit, tell the feed, enqueue."""
+    def _bring_home(self, run: Run, gathered: Gathered) -> str | None:
+        """Compare, journal, commit, tell the feed, enqueue; return the import's state then."""
         sifted = self._sift(run, gathered)
         self._bury(sifted.deaths)
         compared = compare(self._stores, run.importing, run.revision, sifted.candidates)
@@ -199,13 +209,14 @@ class Importer:
         outcome = self._outcome(run, gathered, sifted, compared)
         if not self._stores.imports.commit(run.importing.import_id, run.revision, outcome):
             log.warning("run_overtaken", import_id=run.importing.import_id, revision=run.revision)
-            return
+            return self._state_of(run.importing.import_id)
         self._tell_commit(run, gathered, outcome)
-        self._finish_feed(run.importing.import_id)
-        committed = self._stores.imports.get(run.importing.import_id)
-        if committed is not None:
-            for entries in chunks:
-                self._enqueue(committed, entries)
+        committed = self._finish_feed(run.importing.import_id)
+        if committed is None:
+            return None
+        for entries in chunks:
+            self._enqueue(committed, entries)
+        return committed.state
 
     def _enqueue(self, committed: Import, entries: Sequence[JournalEntry]) -> None:
         if self._enqueuer.enqueue(committed, entries)[AddOutcome.BUSY]:
@@ -298,13 +309,17 @@ class Importer:
             "feed_step": imported_feed_step(run.importing, run.feed, gathered, now, self._random),
         }
 
-    def _finish_feed(self, import_id: str) -> None:
-        """Do the feed step from the import's own document, never from what this run remembers."""
+    def _finish_feed(self, import_id: str) -> Import | None:
+        """Do the feed step from the import's own document, never from what this run remembers.
+
+        Returns that document.
+        """
         ended = self._stores.imports.get(import_id)
         if ended is not None and ended.state not in BEFORE_COMMIT:
             self._stores.feeds.finish(ended)
             if ended.has_document:
                 self._stores.documents.delete(import_id)
+        return ended
 
     def _state_of(self, import_id: str) -> str | None:
         found = self._stores.imports.get(import_id)
@@ -328,6 +343,12 @@ class Importer:
             journaled=outcome["journaled"],
             queue=outcome["queue"],
         )
+
+
+def _hosts_to_ask(importing: Import) -> set[str]:
+    if importing.has_document or importing.state not in BEFORE_COMMIT:
+        return set()
+    return hosts_of(importing.urls)
 
 
 def _dead_job(death: Death) -> NewJob:

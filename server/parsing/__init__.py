@@ -10,6 +10,7 @@ from server.parsing.decoding import decode_document
 from server.parsing.detection import cut_leading_noise, is_json
 from server.parsing.discovery import PAGE_KINDS, WebPageError, find_feeds
 from server.parsing.json_feed import parse_json_feed
+from server.parsing.limits import check_rejected
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.xml_feed import parse_xml
 from shared.errors import ParseError
@@ -37,6 +38,7 @@ def parse_feed(
         if exc.kind in PAGE_KINDS and (feeds := find_feeds(text, url=url)):
             raise WebPageError(feeds) from exc
         raise
+    check_rejected([entry.reason for entry in feed.rejected])
     if warning is None:
         return feed
     return dataclasses.replace(feed, warnings=(warning, *feed.warnings))

@@ -10,6 +10,7 @@ import orjson
 from server.parsing.date_reader import DateReader
 from server.parsing.guids import choose_guid, hash_guid, identifying_texts
 from server.parsing.json_repair import JsonDocument, read_json
+from server.parsing.limits import check_item, check_items, check_parts
 from server.parsing.links import resolve_link
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from shared.errors import ItemError, ParseError
@@ -34,10 +35,12 @@ def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
 
     Raises:
         ParseError: ``json_error`` (an error in JSON, or no JSON), ``not_a_feed`` (other JSON),
-            ``damaged`` with no whole item in it.
+            ``damaged`` with no whole item in it, ``limits``.
     """
     document = read_json(text)
     feed = _check_feed(document)
+    check_items(len(feed["items"]))
+    check_parts(sum(map(_count_parts, feed["items"])))
     warnings = [f"not valid JSON: {document.damage}"] if document.damage else []
     if not document.is_complete:
         warnings.append("damaged, only the items before the damage are taken")
@@ -92,6 +95,13 @@ def _told_error(value: object) -> str:
     return str(told)[:_LONGEST_ERROR]
 
 
+def _count_parts(value: object) -> int:
+    """Return how many fields an item may become."""
+    if not isinstance(value, dict):
+        return 1
+    return sum(len(held) if isinstance(held, list) else 1 for held in value.values())
+
+
 class _ItemReader:
     """Reads the items of one document, which share its bases and its clock."""
 
@@ -127,6 +137,7 @@ class _ItemReader:
             updated_at=self.dates.read(updated),
             extra=_extra(value),
         )
+        check_item(item)
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,

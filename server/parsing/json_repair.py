@@ -11,6 +11,10 @@ from typing import Any
 
 import orjson
 
+from server.parsing.limits import check_items
+
+# Beyond 64 bits, or nearly. Ids are written so, and two that differ must not become one float.
+_LONG_INTEGER = re.compile(r"-?[0-9]{19,}")
 _BLANK = re.compile(r"[ \t\r\n]*")
 # An escape in a string; the group is half of a surrogate pair without its other half.
 _ESCAPE = re.compile(
@@ -40,9 +44,13 @@ class JsonDocument:
 
 
 def read_json(text: str) -> JsonDocument:
-    """Read a document. Never fails for damage: that is noted, and what came before it is kept."""
+    """Read a document. Never fails for damage: that is noted, and what came before it is kept.
+
+    Raises:
+        ParseError: ``limits``, for too many items.
+    """
     try:
-        return JsonDocument(orjson.loads(text.encode("utf-8", "surrogatepass")), is_complete=True)
+        return JsonDocument(_load(text), is_complete=True)
     except orjson.JSONDecodeError as exc:
         document = JsonDocument(damage=str(exc))
     mended = _STRING_OR_LAST_COMMA.sub(_keep_string, _ESCAPE.sub(_keep_whole, text))
@@ -53,6 +61,22 @@ def read_json(text: str) -> JsonDocument:
         return document
     document.is_complete = True
     return document
+
+
+def _load(text: str) -> Any:
+    """Return a sound document; integers that orjson would round to a float are text."""
+    value = orjson.loads(text.encode("utf-8", "surrogatepass"))
+    if _LONG_INTEGER.search(text) is None:
+        return value
+    try:
+        return json.loads(text, parse_int=_read_integer)
+    except RecursionError:
+        # Nested deeper than Python's reader goes; no feed is, whatever its numbers.
+        return value
+
+
+def _read_integer(digits: str) -> int | str:
+    return digits if _LONG_INTEGER.match(digits) else int(digits)
 
 
 def _keep_whole(escape: re.Match[str]) -> str:
@@ -73,7 +97,7 @@ class _Reader:
         self._text = text
         self._position = 0
         self._decoder = json.JSONDecoder(
-            strict=False, parse_int=orjson.loads, parse_constant=lambda _: None
+            strict=False, parse_int=_read_integer, parse_constant=lambda _: None
         )
 
     def read_object(self, members: dict[str, Any]) -> None:
@@ -99,6 +123,7 @@ class _Reader:
         separator = ","
         while separator == ",":
             items.append(self._read_value())
+            check_items(len(items))
             separator = self._take(",]")
 
     def _read_value(self) -> Any:

@@ -8,6 +8,7 @@ import re
 from html.entities import html5
 
 from server.parsing.names import USUAL_ADDRESSES
+from shared.errors import ParseError
 
 # Where `&` and stray characters mean what they say, or nothing at all.
 _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL)
@@ -24,6 +25,10 @@ _USED_PREFIX = re.compile(
 )
 _MARKUP_OF_XML = frozenset({"xml", "xmlns"})
 _UNKNOWN_ADDRESS = "urn:undeclared:"
+# Each is declared at the root, and looked up for every element.
+MAX_PREFIXES = 1000
+# Each is looked at; a megabyte of markup, escaped, has some ten thousand.
+MAX_REFERENCES = 1_000_000
 
 
 def repair_document(text: str) -> str:
@@ -32,7 +37,13 @@ def repair_document(text: str) -> str:
     Bare ampersands are escaped, HTML's entities written out, references and characters that XML
     forbids left out, undeclared prefixes declared, the root's last bracket added. A sound document
     comes back with equal meaning.
+
+    Raises:
+        ParseError: ``refused``, for more undeclared prefixes or references than any feed has.
     """
+    if text.count("&") > MAX_REFERENCES:
+        reason = f"the document is ill-formed and has more than {MAX_REFERENCES} references"
+        raise ParseError("refused", reason)
     text = _NOT_XML.sub("", text)
     text = _UNFINISHED_END.sub(r"</\1>", text)
     return _declare_prefixes(_mend_references(text))
@@ -86,6 +97,8 @@ def _declare_prefixes(text: str) -> str:
     declared = set(_DECLARED_PREFIX.findall(start_tag[0] if start_tag else ""))
     used = {first or second for first, second in _USED_PREFIX.findall(text)}
     missing = sorted(used - declared - _MARKUP_OF_XML)
+    if len(missing) > MAX_PREFIXES:
+        raise ParseError("refused", f"the document uses more than {MAX_PREFIXES} unknown prefixes")
     declarations = "".join(
         f' xmlns:{prefix}="{USUAL_ADDRESSES.get(prefix.lower(), _UNKNOWN_ADDRESS + prefix)}"'
         for prefix in missing

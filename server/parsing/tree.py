@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from xml.parsers import expat
 
+from server.parsing.limits import check_items, check_parts
 from server.parsing.links import join_url
 from server.parsing.names import attribute_name, canonical_name, namespace_of
 from shared.errors import ParseError
@@ -66,7 +67,7 @@ def read_document(source: bytes) -> Document:
     """Read UTF-8 bytes. Never fails for damage: that is noted, and what came before it is kept.
 
     Raises:
-        ParseError: ``refused``, when elements are nested deeper than ``MAX_DEPTH``.
+        ParseError: ``refused``, when elements are nested deeper than ``MAX_DEPTH``; ``limits``.
     """
     builder = _Builder()
     parser = expat.ParserCreate("utf-8", " ")
@@ -96,8 +97,11 @@ class _Builder:
         self.document = Document()
         self._open: list[Node] = []
         self._item: Node | None = None
+        self._parts = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._parts += 1 + len(attributes)
+        check_parts(self._parts)
         open_nodes = self._open
         parent = open_nodes[-1] if open_nodes else None
         base = parent.base if parent is not None else None
@@ -119,6 +123,7 @@ class _Builder:
         node = self._open.pop()
         if node is self._item:
             self.document.items.append(node)
+            check_items(len(self.document.items))
             self._item = None
         elif not self._open:
             self.document.is_complete = True

@@ -15,12 +15,13 @@ from server.parsing.item_fields import (
     TITLES,
     ItemFields,
 )
+from server.parsing.limits import check_item
 from server.parsing.links import is_absolute, resolve_link
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.repair import repair_document
 from server.parsing.tree import Document, Node, read_document
 from server.parsing.xml_channel import Channel, read_channel
-from shared.errors import ParseError
+from shared.errors import ItemError, ParseError
 from shared.models import Enclosure, FeedItem
 
 
@@ -104,7 +105,7 @@ class EntryReader:
         self._feed_urls = frozenset(address for address in own if address)
 
     def read(self, item: Node) -> ParsedEntry | RejectedEntry:
-        """Return the item as an entry, or rejected when nothing in it identifies it."""
+        """Return the item as an entry, or rejected: nothing identifies it, or it is a bomb."""
         fields = ItemFields(item)
         link_node, written_link = fields.link()
         written_guid = fields.written_guid()
@@ -132,6 +133,10 @@ class EntryReader:
         )
         if chosen is None:
             return RejectedEntry(hash_guid(("empty",)), "the entry is empty")
+        try:
+            check_item(feed_item)
+        except ItemError as exc:
+            return RejectedEntry(chosen[0], str(exc), title=feed_item.title, link=feed_item.link)
         return ParsedEntry(
             replace(feed_item, guid=chosen[0]), written_guid, written_link, chosen[1]
         )

@@ -9,7 +9,7 @@ name (``_many`` where it takes many jobs)::
     failed ──────add──▶    │  ▲
                      claim │  │ release, retry, reclaim_stalled
                            ▼  │
-        ┌─────────────── active ──retry──▶ delayed             extend, assign_revision: stays active
+        ┌─────────────── active ──retry, postpone──▶ delayed   extend, assign_revision: stays active
         │                  │ │
         │ complete    fail │ │ dead_letter
         ▼                  ▼ ▼
@@ -26,6 +26,7 @@ The arrows in full; a test compares them with ``TRANSITIONS`` and with each scri
     complete: active -> completed
     fail: active -> failed
     retry: active -> waiting|prioritized|delayed
+    postpone: active -> delayed
     dead_letter: active -> dead
     release: active -> waiting|prioritized
     reclaim_stalled: active -> waiting
@@ -51,6 +52,7 @@ from shared.queue.job import (
     JobView,
     Lock,
     NewJob,
+    Postponement,
     ReclaimReport,
     RemoveOutcome,
     Retry,
@@ -80,6 +82,7 @@ __all__ = [
     "JobView",
     "Lock",
     "NewJob",
+    "Postponement",
     "QueueSpec",
     "RateLimit",
     "ReclaimReport",

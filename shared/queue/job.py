@@ -43,6 +43,7 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "complete": (_ACTIVE, frozenset({JobState.COMPLETED})),
     "fail": (_ACTIVE, frozenset({JobState.FAILED})),
     "retry": (_ACTIVE, _READY | {JobState.DELAYED}),
+    "postpone": (_ACTIVE, frozenset({JobState.DELAYED})),
     "dead_letter": (_ACTIVE, frozenset({DEAD})),
     "release": (_ACTIVE, _READY),
     "reclaim_stalled": (_ACTIVE, frozenset({JobState.WAITING})),
@@ -145,6 +146,15 @@ class Retry:
     token: str
     reason: str
     stacktrace: str
+    delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Postponement:
+    """A job whose time has not come: nothing was tried, it comes again after ``delay_ms``."""
+
+    job_id: str
+    token: str
     delay_ms: int
 
 

@@ -15,6 +15,7 @@ from shared.queue.job import (
     JobState,
     Lock,
     NewJob,
+    Postponement,
     ReclaimReport,
     RemoveOutcome,
     Retry,
@@ -113,6 +114,13 @@ class JobQueue(QueueReader):
     def retry_many(self, retries: Sequence[Retry]) -> list[SettleOutcome]:
         """Put failed jobs back, after a delay or at the back of the line; counts an attempt."""
         return self._settle("retry", retries, _encode_retry)
+
+    def postpone_many(self, postponements: Sequence[Postponement]) -> list[SettleOutcome]:
+        """Put jobs back until a delay has passed, then at the back of the line; no attempt counted.
+
+        For what may not run yet, as Node's ``moveToDelayed`` in a processor.
+        """
+        return self._settle("postpone", postponements, _encode_postponement)
 
     def fail_many(self, failures: Sequence[Failure]) -> list[SettleOutcome]:
         """Mark jobs failed for good, kept as their ``removeOnFail`` says."""
@@ -269,6 +277,10 @@ def _encode_failure(job: Failure | Retry | Death) -> Arguments:
 
 def _encode_retry(job: Retry) -> Arguments:
     return [*_encode_failure(job), max(job.delay_ms, 0)]
+
+
+def _encode_postponement(job: Postponement) -> Arguments:
+    return [job.job_id, job.token, max(job.delay_ms, 0)]
 
 
 def _encode_death(death: Death) -> Arguments:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from shared.clock import Clock
-from shared.errors import DoomedJob, QueueError, QueueUnavailable
+from shared.errors import DoomedJob, Postponed, QueueError, QueueUnavailable
 from shared.queue.backoff import backoff_delay_ms
 from shared.queue.hands import Hands
 from shared.queue.job import (
@@ -18,6 +18,7 @@ from shared.queue.job import (
     Completion,
     Failure,
     Lock,
+    Postponement,
     Retry,
     SettleOutcome,
 )
@@ -28,6 +29,7 @@ from shared.queue.wire import to_json
 
 Handler = Callable[[ClaimedJob], object]
 LogEvent = Callable[..., None]
+_End = Completion | Retry | Postponement | Failure
 
 _IDLE_WAIT_S = 1.0
 _OUTAGE_WAIT_S = 1.0
@@ -42,9 +44,10 @@ class Worker:
     """Runs ``handler`` on the jobs of ``queue``, up to ``concurrency`` at a time.
 
     What the handler returns is the job's result. An exception with a true ``retryable`` is tried
-    again while attempts remain, after the job's backoff; any other fails the job. Locks are
-    extended while a handler runs, for ``run_limit_s`` at most; then the job is reclaimed and what
-    the handler still does is refused. No error of a job, a hook or Redis ends the loop.
+    again while attempts remain, after the job's backoff; ``Postponed`` puts the job back for its
+    ``delay_ms`` and uses no attempt; any other error fails the job. Locks are extended while a
+    handler runs, for ``run_limit_s`` at most; then the job is reclaimed and what the handler still
+    does is refused. No error of a job, a hook or Redis ends the loop.
 
     ``after_settle(job)`` is called after a job was completed or failed, not when its lock was lost.
     ``on_final_failure(job, error)`` is called before a job is failed for good; should it raise, the
@@ -52,7 +55,7 @@ class Worker:
     ``around_job(job)`` is entered, in the job's thread, for all that is done about it.
 
     ``log_event`` is called with a constant event and fields. Of each job: ``job_started``, then
-    ``job_succeeded``, ``job_failed`` or ``lock_lost``. The others tell of trouble.
+    ``job_succeeded``, ``job_failed``, ``job_postponed`` or ``lock_lost``. All others are trouble.
     """
 
     def __init__(
@@ -92,6 +95,20 @@ class Worker:
             thread.start()
             self._threads.append(thread)
 
+    def step(self) -> bool:
+        """Claim one job and work it on the calling thread; False when none can be claimed now.
+
+        For who drives a queue without threads: its lock is not extended.
+
+        Raises:
+            QueueUnavailable: nothing may have been claimed.
+        """
+        jobs = self._claim(uuid.uuid4().hex, limit=1).jobs
+        for job in jobs:
+            self._hands.take(job)
+            self._work(job)
+        return bool(jobs)
+
     def stop(self, timeout_s: float) -> None:
         """Claim no more, wait for running handlers, hand back what they hold after ``timeout_s``.
 
@@ -120,7 +137,7 @@ class Worker:
         token = uuid.uuid4().hex
         while not self._stopping.is_set():
             try:
-                claim = self._claim(token)
+                claim = self._claim(token, limit=self._concurrency)
                 token = uuid.uuid4().hex
                 self._begin_all(claim.jobs)
                 self._rest_after(claim)
@@ -129,9 +146,9 @@ class Worker:
                 self._log_event("claim_failed", queue=self._queue.name, error=str(exc))
                 self._clock.wait(self._stopping, _jittered(_OUTAGE_WAIT_S))
 
-    def _claim(self, token: str) -> Claim:
+    def _claim(self, token: str, *, limit: int) -> Claim:
         self._hands.wait_for_room(self._concurrency, self._stopping)
-        room = self._concurrency - len(self._hands)
+        room = min(limit, self._concurrency - len(self._hands))
         if self._stopping.is_set() or room <= 0:
             return Claim(jobs=[], blocked_by=None, retry_in_ms=None)
         return self._queue.claim(
@@ -161,11 +178,10 @@ class Worker:
         if any(job.is_solo for job in claim.jobs) or claim.blocked_by is BlockedBy.SOLO:
             self._hands.wait_until_empty_or(self._stopping)
         elif claim.blocked_by is BlockedBy.EMPTY:
-            wait_for_work(self._queue.client, [self._queue], _IDLE_WAIT_S)
+            # The next delayed job may be due before anything is added.
+            wait_for_work(self._queue.client, [self._queue], _rest_s(claim))
         elif claim.blocked_by is not None:
-            retry_in_ms = claim.retry_in_ms
-            rest_s = _IDLE_WAIT_S if retry_in_ms is None else retry_in_ms / 1000
-            self._clock.wait(self._stopping, min(max(rest_s, 0.01), _IDLE_WAIT_S))
+            self._clock.wait(self._stopping, _rest_s(claim))
 
     def _work(self, job: ClaimedJob) -> None:
         try:
@@ -186,7 +202,7 @@ class Worker:
     def _tell(self, event: str, job: ClaimedJob, **fields: object) -> None:
         self._log_event(event, queue=self._queue.name, job=job.id, **fields)
 
-    def _run_handler(self, job: ClaimedJob) -> "Completion | Retry | Failure":
+    def _run_handler(self, job: ClaimedJob) -> _End:
         if job.deferred_failure is not None:
             return self._fail(job, DoomedJob(job.deferred_failure))
         try:
@@ -194,6 +210,8 @@ class Worker:
             # A result that cannot be written is the handler's failure, not the queue's.
             to_json(job.id, result)
             return Completion(job.id, job.token, result)
+        except Postponed as exc:
+            return Postponement(job.id, job.token, exc.delay_ms)
         except Exception as exc:  # noqa: BLE001 - the loop outlives whatever a handler raises
             may_retry = getattr(exc, "retryable", False)
             if may_retry and job.attempts_made + 1 < job.max_attempts:
@@ -201,7 +219,7 @@ class Worker:
                 return _retry(job, exc, delay_ms)
             return self._fail(job, exc)
 
-    def _fail(self, job: ClaimedJob, error: BaseException) -> "Retry | Failure":
+    def _fail(self, job: ClaimedJob, error: BaseException) -> Retry | Failure:
         try:
             if self._on_final_failure is not None:
                 self._on_final_failure(job, error)
@@ -210,7 +228,7 @@ class Worker:
             return _retry(job, error, _HOOK_RETRY_MS)
         return Failure(job.id, job.token, str(error) or repr(error), _stack_of(error))
 
-    def _settle(self, job: ClaimedJob, end: "Completion | Retry | Failure") -> bool:
+    def _settle(self, job: ClaimedJob, end: _End) -> bool:
         """Settle, through outages; answer whether the job is finished for good."""
         while not self._abandoned.is_set():
             try:
@@ -220,24 +238,27 @@ class Worker:
                 self._clock.wait(self._abandoned, _jittered(_OUTAGE_WAIT_S))
                 continue
             self._tell_end(job, end, outcome)
-            return outcome is SettleOutcome.SETTLED and not isinstance(end, Retry)
+            is_final = not isinstance(end, Retry | Postponement)
+            return outcome is SettleOutcome.SETTLED and is_final
         return False
 
-    def _settle_once(self, end: "Completion | Retry | Failure") -> SettleOutcome:
+    def _settle_once(self, end: _End) -> SettleOutcome:
         if isinstance(end, Completion):
             return self._queue.complete_many([end])[0]
         if isinstance(end, Retry):
             return self._queue.retry_many([end])[0]
+        if isinstance(end, Postponement):
+            return self._queue.postpone_many([end])[0]
         return self._queue.fail_many([end])[0]
 
-    def _tell_end(
-        self, job: ClaimedJob, end: "Completion | Retry | Failure", outcome: SettleOutcome
-    ) -> None:
+    def _tell_end(self, job: ClaimedJob, end: _End, outcome: SettleOutcome) -> None:
         attempt = job.attempts_made + 1
         if outcome is SettleOutcome.LOCK_LOST:
             self._tell("lock_lost", job, attempt=attempt)
         elif isinstance(end, Completion):
             self._tell("job_succeeded", job, attempt=attempt)
+        elif isinstance(end, Postponement):
+            self._tell("job_postponed", job, attempt=attempt, delay_ms=end.delay_ms)
         else:
             is_last = isinstance(end, Failure)
             self._tell("job_failed", job, attempt=attempt, is_last=is_last, error=end.reason)
@@ -271,6 +292,11 @@ def _retry(job: ClaimedJob, error: BaseException, delay_ms: int) -> Retry:
 
 def _stack_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
+
+
+def _rest_s(claim: Claim) -> float:
+    rest_s = _IDLE_WAIT_S if claim.retry_in_ms is None else claim.retry_in_ms / 1000
+    return min(max(rest_s, 0.01), _IDLE_WAIT_S)
 
 
 def _jittered(wait_s: float) -> float:

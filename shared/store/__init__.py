@@ -8,7 +8,8 @@ majority and its journals, reads that decide something see only what a majority 
 from shared.store.database import Database, open_database
 from shared.store.dead_letters import DeadLetter, DeadLetterStore, Death, DeathKind
 from shared.store.documents import DocumentStore
-from shared.store.feeds import Feed, FeedCounts, FeedStore, StoredValidators
+from shared.store.feeds import Deferral, Feed, FeedCounts, FeedStore, StoredValidators
+from shared.store.hosts import HostStore
 from shared.store.imports import Import, ImportState, ImportStore, new_import_id
 from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport
 from shared.store.journal import Chunk, JournalEntry, JournalStore
@@ -23,10 +24,12 @@ __all__ = [
     "DeadLetterStore",
     "Death",
     "DeathKind",
+    "Deferral",
     "DocumentStore",
     "Feed",
     "FeedCounts",
     "FeedStore",
+    "HostStore",
     "Import",
     "ImportState",
     "ImportStore",

@@ -38,9 +38,11 @@ _UNAVAILABLE_CODES = frozenset(
 
 
 def find_by_ids(
-    collection: Collection[Document], ids: Iterable[str], fields: Document
+    collection: Collection[Document], ids: Iterable[str], fields: Document | None = None
 ) -> Iterator[Document]:
-    """Yield the documents with these ids, in any order: one round trip a hundred ids.
+    """Yield the documents with these ids, whole or some ``fields`` of them, in any order.
+
+    One round trip a hundred ids.
 
     Raises:
         StoreUnavailable: some may not have been read.

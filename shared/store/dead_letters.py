@@ -26,6 +26,8 @@ MAX_CAUSE_LENGTH = 200
 # Together with the rest it has to fit into one document; nothing that large can be replayed anyway.
 MAX_DATA_BYTES = 8 * 1024 * 1024
 MAX_LISTED_DATA_BYTES = 64 * 1024
+# What a slow store can write in the time that one call has; a whole feed may be unreadable.
+RECORD_DEATHS = 500
 _VARIABLE_PART = re.compile(r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]+\b|\d+")
 
 
@@ -141,8 +143,10 @@ class DeadLetterStore:
         Raises:
             StoreUnavailable: nothing is known of any of them.
         """
-        overtaken = self._bulk_write([_to_top(death) for death in deaths])
-        self._bulk_write([_to_history(deaths[index]) for index in overtaken])
+        for start in range(0, len(deaths), RECORD_DEATHS):
+            some = deaths[start : start + RECORD_DEATHS]
+            overtaken = self._bulk_write([_to_top(death) for death in some])
+            self._bulk_write([_to_history(some[index]) for index in overtaken])
 
     def read_many(self, item_ids: Iterable[str]) -> dict[str, DeadLetter]:
         """Return the dead letters of these items, without data and stack traces."""

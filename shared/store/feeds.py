@@ -1,15 +1,16 @@
 """Feeds: what is subscribed to, when it is fetched next, and what the last answer said."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING
+from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo import errors as mongo_errors
 
 from shared.errors import ConflictError
-from shared.store.database import Database, Document, map_error, mapped_errors
+from shared.host_names import host_of
+from shared.store.database import Database, Document, find_by_ids, map_error, mapped_errors
 from shared.store.imports import Import
 from shared.store.pages import Page, find_page
 
@@ -61,6 +62,14 @@ class Feed:
     history: Document = field(default_factory=dict)
 
     @property
+    def host(self) -> str | None:
+        """The host of its first URL, by which it is scheduled; None without a URL.
+
+        Stored too, wherever ``urls`` is, so that feeds can be looked for by it.
+        """
+        return _host_of_first(self.urls)
+
+    @property
     def is_scheduled(self) -> bool:
         """Whether it is fetched by itself."""
         return self.interval_s is not None or self.cron is not None
@@ -78,6 +87,15 @@ class FeedCounts:
     failing: int
 
 
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """A due feed as it was seen, when to fetch it instead, and why."""
+
+    seen: Feed
+    next_fetch_at: datetime
+    reason: str
+
+
 class FeedStore:
     """Collection ``feeds``, ``_id`` = source."""
 
@@ -87,8 +105,16 @@ class FeedStore:
     def ensure_indexes(self) -> None:
         """Make the indexes that the tick, the auditor and the API need."""
         with mapped_errors():
-            self._feeds.create_index([("enabled", ASCENDING), ("next_fetch_at", ASCENDING)])
-            self._feeds.create_index([("running_import", ASCENDING)])
+            # SecantusDB 0.7 uses an index only if it covers the whole query; without this one each
+            # tick would read every feed.
+            self._feeds.create_index(
+                [
+                    ("enabled", ASCENDING),
+                    ("running_import", ASCENDING),
+                    ("next_fetch_at", ASCENDING),
+                ]
+            )
+            self._feeds.create_index([("running_import", ASCENDING), ("host", ASCENDING)])
             self._feeds.create_index([("urls", ASCENDING)])
             self._feeds.create_index([("created_at", DESCENDING), ("_id", DESCENDING)])
             self._feeds.create_index([("enabled", ASCENDING), ("new_item_at", ASCENDING)])
@@ -114,9 +140,8 @@ class FeedStore:
 
     def read_many(self, sources: Iterable[str]) -> dict[str, Feed]:
         """Return those of these feeds that exist."""
-        with mapped_errors():
-            found = self._feeds.find({"_id": {"$in": list(sources)}})
-            return {document["_id"]: _to_feed(document) for document in found}
+        found = find_by_ids(self._feeds, sources)
+        return {document["_id"]: _to_feed(document) for document in found}
 
     def find_by_url(self, url: str) -> Feed | None:
         """Return a feed whose only URL this is."""
@@ -135,9 +160,16 @@ class FeedStore:
             found = self._feeds.find({"enabled": True, "urls": {"$ne": []}}).sort("_id", ASCENDING)
             return [_to_feed(document) for document in found]
 
-    def find_due(self, now: datetime, limit: int) -> list[Feed]:
-        """Return enabled feeds whose time has come and that no import holds, longest due first."""
-        query = {"enabled": True, "next_fetch_at": {"$lte": now}, "running_import": None}
+    def find_due(
+        self, now: datetime, limit: int, *, skip_hosts: Collection[str] = ()
+    ) -> list[Feed]:
+        """Return enabled feeds whose time has come and that no import holds, longest due first.
+
+        None of a host in ``skip_hosts``.
+        """
+        query: Document = {"enabled": True, "next_fetch_at": {"$lte": now}, "running_import": None}
+        if skip_hosts:
+            query["host"] = {"$nin": list(skip_hosts)}
         with mapped_errors():
             found = self._feeds.find(query).sort("next_fetch_at", ASCENDING).limit(limit)
             return [_to_feed(document) for document in found]
@@ -171,15 +203,63 @@ class FeedStore:
             found = self._feeds.find({"running_import": {"$gt": ""}})
             return [_to_feed(document) for document in found]
 
+    def count_running_by_host(self) -> dict[str, int]:
+        """Return how many feeds of each host name an import."""
+        running = {"$match": {"running_import": {"$gt": ""}}}
+        by_host = {"$group": {"_id": "$host", "feeds": {"$sum": 1}}}
+        with mapped_errors():
+            found = self._feeds.aggregate([running, by_host])
+            return {group["_id"]: group["feeds"] for group in found if group["_id"] is not None}
+
+    def defer_many(self, deferrals: Sequence[Deferral]) -> int:
+        """Move due feeds to a later time; returns how many were still due as they were seen."""
+        updates = [
+            UpdateOne(
+                {
+                    "_id": deferral.seen.source,
+                    "next_fetch_at": deferral.seen.next_fetch_at,
+                    "running_import": None,
+                },
+                {
+                    "$set": {
+                        "next_fetch_at": deferral.next_fetch_at,
+                        "next_fetch_reason": deferral.reason,
+                    }
+                },
+            )
+            for deferral in deferrals
+        ]
+        if not updates:
+            return 0
+        with mapped_errors():
+            return int(self._feeds.bulk_write(updates, ordered=False).matched_count)
+
     def claim(self, seen: Feed, import_id: str, *, scheduled: bool) -> bool:
         """Name an import in a feed that names none; of many callers one gets it.
 
         ``scheduled``: only while the feed is enabled and due as it was seen.
         """
-        query: Document = {"_id": seen.source, "running_import": None}
-        if scheduled:
-            query |= {"enabled": True, "next_fetch_at": seen.next_fetch_at}
-        return self._update(query, {"$set": {"running_import": import_id}})
+        return self._update(_claimable(seen, scheduled), {"$set": {"running_import": import_id}})
+
+    def claim_many(
+        self, import_ids: Sequence[tuple[Feed, str]], *, scheduled: bool
+    ) -> dict[str, str]:
+        """Claim feeds as :meth:`claim` does, in two round trips for up to a hundred of them.
+
+        Returns the ids of the imports that are named now, by source.
+        """
+        claims = [
+            UpdateOne(_claimable(seen, scheduled), {"$set": {"running_import": import_id}})
+            for seen, import_id in import_ids
+        ]
+        if not claims:
+            return {}
+        wanted = {seen.source: import_id for seen, import_id in import_ids}
+        with mapped_errors():
+            self._feeds.bulk_write(claims, ordered=False)
+        found = find_by_ids(self._feeds, wanted, {"running_import": True})
+        named = {document["_id"]: document["running_import"] for document in found}
+        return {source: wanted[source] for source in named if named[source] == wanted[source]}
 
     def finish(self, ended: Import) -> bool:
         """Take over from an import's document what it says about its feed; frees the feed.
@@ -189,11 +269,14 @@ class FeedStore:
         schedule is still the one that it was computed from (``seen`` in the step): who changed that
         meanwhile has set a next fetch of his own. Safe to repeat. False: somebody did it before.
         """
+        mine: Document = {"_id": ended.source, "running_import": ended.import_id}
+        if not self._is_there(mine):
+            # Most often so: each audit asks, and the import itself did it before.
+            return False
         step = dict(ended.feed_step)
         seen = step.pop("seen", {})
         learnt = {name: value for name, value in step.items() if name not in SCHEDULE_FIELDS}
         freed = {"running_import": None, "last_import": ended.import_id}
-        mine: Document = {"_id": ended.source, "running_import": ended.import_id}
         fetched = {**mine, "urls": ended.urls}
         return (
             self._update({**fetched, **seen}, {"$set": {**step, **freed}})
@@ -204,6 +287,8 @@ class FeedStore:
     def update(self, source: str, changes: Mapping[str, Any]) -> bool:
         """Set fields, named as in :class:`Feed`; False when there is no such feed."""
         stored = dict(changes)
+        if "urls" in stored:
+            stored["host"] = _host_of_first(stored["urls"])
         if "headers" in stored:
             stored["headers"] = _headers_document(stored["headers"])
         if "validators" in stored:
@@ -215,9 +300,20 @@ class FeedStore:
         with mapped_errors():
             return self._feeds.delete_one({"_id": source}).deleted_count == 1
 
+    def _is_there(self, query: Document) -> bool:
+        with mapped_errors():
+            return self._feeds.find_one(query, {"_id": True}) is not None
+
     def _update(self, query: Document, update: Document) -> bool:
         with mapped_errors():
             return self._feeds.update_one(query, update).matched_count == 1
+
+
+def _claimable(seen: Feed, scheduled: bool) -> Document:
+    query: Document = {"_id": seen.source, "running_import": None}
+    if scheduled:
+        query |= {"enabled": True, "next_fetch_at": seen.next_fetch_at}
+    return query
 
 
 def validators_document(validators: Mapping[str, StoredValidators]) -> list[Document]:
@@ -238,6 +334,7 @@ def _to_document(feed: Feed) -> Document:
     return {
         "_id": feed.source,
         "urls": feed.urls,
+        "host": feed.host,
         "created_at": feed.created_at,
         # Not of the feed's own: see note_new_items. Until then it has been silent since it began.
         "new_item_at": feed.created_at,
@@ -256,6 +353,10 @@ def _to_document(feed: Feed) -> Document:
         "validators": validators_document(feed.validators),
         "history": feed.history,
     }
+
+
+def _host_of_first(urls: Sequence[str]) -> str | None:
+    return host_of(urls[0]) if urls else None
 
 
 def _headers_document(headers: Mapping[str, str]) -> list[Document]:

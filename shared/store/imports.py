@@ -10,7 +10,14 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING
 from pymongo import errors as mongo_errors
 
-from shared.store.database import Database, Document, map_error, mapped_errors
+from shared.store.database import (
+    Database,
+    Document,
+    find_by_ids,
+    is_duplicate_id,
+    map_error,
+    mapped_errors,
+)
 from shared.store.pages import Page, find_page
 
 COUNT_NAMES = (
@@ -98,28 +105,27 @@ class ImportStore:
 
     def insert(self, new: Import) -> bool:
         """Insert an import; False when one with its id is there already, which is fine."""
-        document = {
-            "_id": new.import_id,
-            "open": new.is_open,
-            "source": new.source,
-            "urls": new.urls,
-            "trigger": new.trigger,
-            "state": str(new.state),
-            "requested_at": new.requested_at,
-            "force": new.force,
-            "has_document": new.has_document,
-            "is_heavy_feed": new.is_heavy_feed,
-            "revision": new.revision,
-        }
-        if new.started_at is not None:  # absent, not null: a null is below any time for $min
-            document["started_at"] = new.started_at
         try:
-            self._imports.insert_one(document)
+            self._imports.insert_one(_to_document(new))
         except mongo_errors.DuplicateKeyError:
             return False
         except mongo_errors.PyMongoError as exc:
             raise map_error(exc) from exc
         return True
+
+    def insert_many(self, new: Iterable[Import]) -> None:
+        """Insert imports, in one round trip; those that are there already stay, which is fine."""
+        documents = [_to_document(each) for each in new]
+        if not documents:
+            return
+        try:
+            self._imports.insert_many(documents, ordered=False)
+        except mongo_errors.BulkWriteError as exc:
+            failures = exc.details.get("writeErrors", [])
+            if exc.details.get("writeConcernErrors") or not all(map(is_duplicate_id, failures)):
+                raise map_error(exc) from exc
+        except mongo_errors.PyMongoError as exc:
+            raise map_error(exc) from exc
 
     def get(self, import_id: str) -> Import | None:
         """Return one import."""
@@ -156,11 +162,19 @@ class ImportStore:
         # One that ended between the search and the read shows its new state.
         return {state: states.count(state) for state in OPEN_STATES}
 
+    def find_importing(self) -> list[Import]:
+        """Return the imports that are committed and not closed.
+
+        None of them moves in the index of states until it is closed, so none is overlooked.
+        """
+        with mapped_errors():
+            found = self._imports.find({"state": ImportState.IMPORTING})
+            return [_to_import(document) for document in found]
+
     def read_many(self, import_ids: Iterable[str]) -> dict[str, Import]:
         """Return those of these imports that exist."""
-        with mapped_errors():
-            found = self._imports.find({"_id": {"$in": list(import_ids)}})
-            return {document["_id"]: _to_import(document) for document in found}
+        found = find_by_ids(self._imports, import_ids)
+        return {document["_id"]: _to_import(document) for document in found}
 
     def mark_fetching(self, import_id: str, now: datetime) -> bool:
         """Move from queued (or fetching, for a run that starts over) to fetching."""
@@ -175,7 +189,8 @@ class ImportStore:
             {
                 "_id": import_id,
                 "state": {"$in": list(BEFORE_COMMIT)},
-                "$or": [{"revision": None}, {"revision": {"$lt": revision}}],
+                # None yet, or a lower one. As an `$or`, SecantusDB 0.7 would read all imports.
+                "revision": {"$not": {"$gte": revision}},
             },
             {"$set": {"revision": revision}},
         )
@@ -236,7 +251,8 @@ class ImportStore:
             {
                 "_id": seen.import_id,
                 "state": ImportState.IMPORTING,
-                "$or": [{"audited_at": None}, {"audited_at": {"$lte": now - min_gap}}],
+                # Never, or long ago enough; no `$or`, as above.
+                "audited_at": {"$not": {"$gt": now - min_gap}},
             },
             {"$set": {"audited_at": now}},
         )
@@ -260,6 +276,25 @@ def new_import_id(now: datetime) -> str:
 def empty_counts() -> dict[str, int]:
     """Return all counts at zero."""
     return dict.fromkeys(COUNT_NAMES, 0)
+
+
+def _to_document(new: Import) -> Document:
+    document: Document = {
+        "_id": new.import_id,
+        "open": new.is_open,
+        "source": new.source,
+        "urls": new.urls,
+        "trigger": new.trigger,
+        "state": str(new.state),
+        "requested_at": new.requested_at,
+        "force": new.force,
+        "has_document": new.has_document,
+        "is_heavy_feed": new.is_heavy_feed,
+        "revision": new.revision,
+    }
+    if new.started_at is not None:  # absent, not null: a null is below any time for $min
+        document["started_at"] = new.started_at
+    return document
 
 
 def _to_import(document: Document) -> Import:

@@ -120,10 +120,12 @@ class JournalStore:
         with mapped_errors():
             self._chunks.delete_many({"import_id": import_id, "revision": {"$lt": revision}})
 
-    def read_import_ids(self) -> set[str]:
-        """Return the imports that have chunks."""
+    def read_lowest_revisions(self) -> dict[str, int]:
+        """Return the imports that have chunks, with the lowest revision of each one's."""
+        by_import = {"$group": {"_id": "$import_id", "revision": {"$min": "$revision"}}}
         with mapped_errors():
-            return set(self._chunks.distinct("import_id"))
+            found = self._chunks.aggregate([by_import])
+            return {group["_id"]: group["revision"] for group in found}
 
 
 def split_entries(entries: Iterable[JournalEntry]) -> Iterator[list[JournalEntry]]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from pymongo import ReturnDocument
+from pymongo import errors as mongo_errors
 
-from shared.store.database import Database, Document, mapped_errors
+from shared.store.database import Database, Document, map_error, mapped_errors
 
 
 class SourceStore:
@@ -22,20 +22,33 @@ class SourceStore:
         return self.draw_revisions(source, 1)[0]
 
     def draw_revisions(self, source: str, count: int) -> range:
-        """Return the next ``count`` revisions of a source, in one round trip."""
-        drawn: Document | None = None
+        """Return the next ``count`` revisions of a source.
+
+        A read and a guarded increment, again when somebody else drew in between. Not one
+        findAndModify, for which SecantusDB 0.7 reads all sources.
+        """
+        while True:
+            last = self._read_revision(source)
+            if self._raise_revision(source, last, count):
+                first = (last or 0) + 1
+                return range(first, first + count)
+
+    def _read_revision(self, source: str) -> int | None:
         with mapped_errors():
-            # None: another one made the document at the same moment; SecantusDB 0.7 answers so.
-            # Revisions that were drawn meanwhile are never used, which harms nobody.
-            while drawn is None:
-                drawn = self._sources.find_one_and_update(
-                    {"_id": source},
-                    {"$inc": {"revision": count}},
-                    upsert=True,
-                    return_document=ReturnDocument.AFTER,
-                )
-        last = int(drawn["revision"])
-        return range(last - count + 1, last + 1)
+            found = self._sources.find_one({"_id": source}, {"revision": True}) or {}
+        return found.get("revision")
+
+    def _raise_revision(self, source: str, last: int | None, count: int) -> bool:
+        """Raise the counter by ``count``, only if it still stands at ``last``."""
+        seen: Document = {"_id": source, "revision": {"$exists": False} if last is None else last}
+        increment: Document = {"$inc": {"revision": count}}
+        try:
+            result = self._sources.update_one(seen, increment, upsert=last is None)
+        except mongo_errors.DuplicateKeyError:
+            return False
+        except mongo_errors.PyMongoError as exc:
+            raise map_error(exc) from exc
+        return result.matched_count == 1 or result.upserted_id is not None
 
     def read_colliding_guids(self, source: str) -> frozenset[str]:
         """Return the guids that several items of this source were seen to share."""

@@ -7,6 +7,7 @@ from shared.store.database import Database, Document, mapped_errors
 from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
 from shared.store.feeds import FeedStore
+from shared.store.hosts import HostStore
 from shared.store.imports import ImportStore
 from shared.store.items import ItemStore
 from shared.store.journal import JournalStore
@@ -14,6 +15,7 @@ from shared.store.sources import SourceStore
 
 COLLECTIONS = (
     "feeds",
+    "hosts",
     "sources",
     "imports",
     "journal",
@@ -32,6 +34,7 @@ class Stores:
 
     database: Database
     feeds: FeedStore
+    hosts: HostStore
     sources: SourceStore
     imports: ImportStore
     journal: JournalStore
@@ -45,6 +48,7 @@ class Stores:
         return cls(
             database=database,
             feeds=FeedStore(database),
+            hosts=HostStore(database),
             sources=SourceStore(database),
             imports=ImportStore(database),
             journal=JournalStore(database),
@@ -57,6 +61,7 @@ class Stores:
         """Make all indexes that are missing. Safe to repeat, and for several servers at once."""
         for store in (
             self.feeds,
+            self.hosts,
             self.imports,
             self.journal,
             self.documents,

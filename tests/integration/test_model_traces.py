@@ -82,7 +82,7 @@ def test_a_run_that_was_overtaken_before_its_commit_stops(mill: Mill) -> None:
         mill.lose_locks()
         with Held(mill.server.fetch, mill.server.stores.imports, "commit") as second:
             mill.new_server().heal()
-            assert mill.stores.journal.read_import_ids()
+            assert mill.stores.journal.read_lowest_revisions()
             second.go_on()
     settle_down(mill)
 
@@ -206,7 +206,7 @@ def test_a_fetching_import_gets_a_job_again_after_redis_was_lost(mill: Mill) -> 
 def test_an_import_that_was_claimed_and_never_inserted_is_inserted(mill: Mill) -> None:
     mill.subscribe({"a": "A"})
     crashing = mill.new_server()
-    crashing.crash_at(crashing.stores.imports, "insert", lambda: crashing.start(SOURCE))
+    crashing.crash_at(crashing.stores.imports, "insert_many", lambda: crashing.start(SOURCE))
     assert mill.stores.imports.find_open() == []
 
     settle_down(mill)
@@ -219,7 +219,7 @@ def test_of_two_ticks_one_claims_a_feed_and_no_import_is_left_without_it(mill: M
     mill.server.services.feeds.add([feed_url(SOURCE)], source=SOURCE, interval_s=3600)
     first, second = mill.new_server(), mill.new_server()
 
-    with Held(first.scheduler.tick, first.stores.feeds, "claim"):
+    with Held(first.scheduler.tick, first.stores.feeds, "claim_many"):
         assert second.scheduler.tick() == 1
         while second.fetch():
             pass
@@ -575,6 +575,10 @@ def test_chunks_of_a_run_that_began_after_its_import_was_read_are_kept(mill: Mil
     mill.subscribe({"a": "A"})
     crashing = mill.new_server()
     started = crashing.start(SOURCE)
+    crashing.crash_at(crashing.stores.imports, "commit", crashing.fetch)
+    mill.lose_locks()
+    # A second one, so that there is garbage: the chunks of the first.
+    crashing = mill.new_server()
     crashing.crash_at(crashing.stores.imports, "commit", crashing.fetch)
     mill.lose_locks()
     collecting = mill.new_server()

@@ -50,7 +50,7 @@ def leave_queued(mill: Mill) -> None:
 
 def leave_uninserted(mill: Mill) -> None:
     server = mill.new_server()
-    server.crash_at(server.stores.imports, "insert", lambda: server.start(SOURCE))
+    server.crash_at(server.stores.imports, "insert_many", lambda: server.start(SOURCE))
 
 
 def leave_committed(mill: Mill) -> None:
@@ -214,7 +214,7 @@ def test_a_loss_behind_an_audit_is_not_taken_for_healed(mill: Mill) -> None:
 
     with Held(slow.look, slow.auditor._upkeep, "remember_redis"):
         mill.lose_redis()
-        other.crash_at(other.stores.imports, "find_open", other.look)
+        other.crash_at(other.stores.imports, "find_importing", other.look)
     mill.replace_actors()
     mill.server.look()
 

@@ -11,7 +11,7 @@ from server.importing.replayer import Replay, Replayer
 from shared.errors import InvalidRequestError, NotFoundError
 from shared.models import content_hash
 from shared.queue import JobState
-from shared.store import DeathKind, Import, ImportState
+from shared.store import DeadLetterStore, DeathKind, Import, ImportState, dead_letters
 from tests.factories import NOON, Bench, make_data, make_death
 
 
@@ -53,6 +53,27 @@ def replay(bench: Bench, **choice: Any) -> Replay:
 
 def dlq_ids(bench: Bench) -> list[str]:
     return sorted(view.id for view in bench.dlq.list_jobs(JobState.WAITING, 0, 100))
+
+
+def test_a_feed_of_unreadable_items_is_recorded_in_calls_that_end_in_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = bench.stores.database.collection("dead_letters")
+    store = DeadLetterStore(bench.stores.database)
+    sizes: list[int] = []
+
+    def write(operations: list[Any], **options: Any) -> Any:
+        sizes.append(len(operations))
+        return letters.bulk_write(operations, **options)
+
+    store.record_many([make_death(str(number), revision=2) for number in range(50)])
+    monkeypatch.setattr(store._letters, "bulk_write", write)
+    monkeypatch.setattr(dead_letters, "RECORD_DEATHS", 20)
+    store.record_many([make_death(str(number), revision=1) for number in range(70)])
+    assert max(sizes) == 20
+    found = store.read_many([f"lwn#{number}" for number in range(70)])
+    assert {letter.revision for letter in found.values()} == {1, 2}
+    assert sorted(len(letter.history) for letter in found.values()) == [1] * 20 + [2] * 50
 
 
 def test_the_same_content_met_again_is_dead_and_other_content_is_tried(bench: Bench) -> None:

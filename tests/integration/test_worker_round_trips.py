@@ -109,7 +109,7 @@ def test_foreign_jobs_cost_one_draw_a_source_and_one_command_more(
     warm.add(*some_data(50), *some_data(50, source="ars"), revision=None)
     counting.sent.clear()
     assert redis_commands_of(warm.redis, warm.take) == ["EVALSHA", "EVALSHA"]
-    assert counting.sent == {"findAndModify": 2}
+    assert counting.sent == {"find": 2, "update": 2}
 
 
 def test_a_batch_that_clears_dead_letters_costs_two_commands_more(

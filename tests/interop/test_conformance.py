@@ -10,6 +10,7 @@ from shared.queue import (
     JobState,
     Lock,
     NewJob,
+    Postponement,
     RateLimit,
     RedisConnection,
     RemoveOutcome,
@@ -236,6 +237,15 @@ def test_release_leaves_what_a_put_back_of_node_leaves(pair: Pair) -> None:
         pair.ours.release_many([Lock(job_id, "t")])
         pair.assert_same()
         pair.both("await q.remove('1')")
+
+
+def test_postpone_leaves_what_a_processor_that_delays_its_job_leaves(pair: Pair) -> None:
+    pair.both("await q.add('a', {}); await q.add('p', {}, { priority: 3 })")
+    for job_id in ("1", "2"):
+        pair.claim()
+        pair.node_does("await job.moveToDelayed(Date.now() + 60_000, 't')")
+        pair.ours.postpone_many([Postponement(job_id, "t", 60_000)])
+        pair.assert_same()
 
 
 def test_children_completed_by_us_release_their_parent_as_in_node(pair: Pair) -> None:

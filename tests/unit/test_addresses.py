@@ -1,3 +1,5 @@
+import traceback
+
 import pytest
 
 from server.fetching.addresses import check_url, is_allowed_address, mask_url
@@ -29,10 +31,12 @@ def test_a_public_url_is_brought_into_one_spelling(written: str, normal: str) ->
     [
         "127.0.0.1", "127.1", "2130706433", "0x7f000001", "0x7f.1", "017700000001", "0", "0.0.0.0",
         "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "192.0.0.8",
-        "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "127.0.0.1.", "①②⑦.⓪.⓪.①",
+        "127。0。0。1", "127.0.0.1。", "127.0.0.1\u00ad", "⑯⑨｡254。169．254", "１２７.0.0.1",
+        "loc\u00adalhost", "168.63.129.16", "198.18.0.1", "224.0.0.1", "240.0.0.1",
+        "255.255.255.255", "127.0.0.1.", "①②⑦.⓪.⓪.①",
         "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]",
         "[64:ff9b:1::1]", "[2002:7f00:1::]", "[2001::1]", "[fe80::1]", "[fec0::1]", "[fc00::1]",
-        "[ff02::1]", "localhost", "LOCALHOST.", "feeds.localhost",
+        "[ff02::1]", "[::ffff:0:7f00:1]", "localhost", "LOCALHOST.", "feeds.localhost",
     ],
 )  # fmt: skip
 def test_a_private_address_is_refused_in_every_spelling(host: str) -> None:
@@ -61,6 +65,21 @@ def test_a_private_address_and_any_port_are_accepted_when_allowed(host: str) -> 
 def test_what_is_no_public_web_address_is_refused(url: str) -> None:
     with pytest.raises(InvalidRequestError):
         check_url(url, allow_private=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:s3cr3t",
+        "http://me:s3cr3t\uff20x@y/",
+        "http://[me:s3cr3t@x/",
+        "ftp://me:s3cr3t@x/",
+    ],
+)
+def test_a_refusal_does_not_repeat_a_password(url: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        check_url(url, allow_private=False)
+    assert "s3cr3t" not in "".join(traceback.format_exception(caught.value)[1:])
 
 
 def test_even_when_private_is_allowed_other_schemes_and_multicast_are_refused() -> None:

@@ -37,6 +37,13 @@ def test_any_answer_of_any_host_proves_the_line(egress: Egress, error: FetchErro
     assert not egress.is_out()
 
 
+def test_a_redirect_to_a_host_out_of_reach_proves_the_line(egress: Egress) -> None:
+    lost = FetchError("", "dns", "no way", host="dead.example")
+    for host in "abcde":
+        egress.note_end(f"https://{host}/feed", lost)
+    assert not egress.is_out()
+
+
 def test_an_answer_before_the_last_minute_proves_nothing(egress: Egress, clock: FakeClock) -> None:
     egress.note_end("https://f/", None)
     clock.advance(seconds=30)

@@ -5,6 +5,7 @@ import ipaddress
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
@@ -203,6 +204,18 @@ def test_another_name_or_authority_is_refused_and_nothing_is_asked(
             fetch_securely(secure, host, context)
         assert (caught.value.kind, caught.value.retryable) == ("tls", False)
     assert secure.count() == 0
+
+
+def test_a_certificate_that_has_run_out_is_refused(
+    authority: trustme.CA, trusting: ssl.SSLContext
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    authority.issue_cert("feeds.example", not_after=yesterday).configure_cert(context)
+    with Publisher(tls=context) as expired:
+        with pytest.raises(FetchError, match="expired") as caught:
+            fetch_securely(expired, "feeds.example", trusting)
+        assert (caught.value.kind, expired.count()) == ("tls", 0)
 
 
 def test_a_redirect_from_https_to_http_is_refused(

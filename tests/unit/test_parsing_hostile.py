@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.parsing import ParsedFeed, parse_feed
+from server.parsing import ParsedFeed, limits, parse_feed
 from shared.errors import ParseError
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
@@ -38,12 +38,93 @@ def parse(body: bytes, content_type: str | None = None) -> ParsedFeed:
         pytest.param("<rss><channel>" + "<a>" * 200_000, id="deep"),
         pytest.param("<rss><channel><item>" + "<a>" * 200_000, id="deep item"),
         pytest.param("[" * 200_000, id="deep json"),
+        pytest.param("<rss><channel>" + PREFIXES, id="prefixes"),
+        pytest.param("<rss><channel>" + "&" * 4_000_000, id="references"),
     ],
 )  # fmt: skip
 def test_bombs_are_refused_within_a_second(document: str) -> None:
     started_s = time.process_time()
     with pytest.raises(ParseError):
         parse(document.encode())
+    assert time.process_time() - started_s < 1.0
+
+
+def xml_feed(inner: str) -> str:
+    return f"<rss><channel>{inner}</channel></rss>"
+
+
+def json_feed(items: str) -> str:
+    return f'{{"version": "https://jsonfeed.org/version/1.1", "items": [{items}]}}'
+
+
+def json_lists(values: str) -> str:
+    return json_feed(f'{{"id": "1", "tags": [{values}]}}, {{"id": "2", "x": [{values}]}}')
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same limits, met by documents that are quickly read."""
+    monkeypatch.setattr(limits, "MAX_ITEMS", 100)
+    monkeypatch.setattr(limits, "MAX_PARTS", 1000)
+    monkeypatch.setattr(limits, "MAX_ITEM_PARTS", 50)
+    monkeypatch.setattr(limits, "MAX_REJECTED", 90)
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize(
+    ("document", "what"),
+    [
+        pytest.param(xml_feed("<item/>" * 101), "100 items", id="items"),
+        pytest.param(xml_feed("<a/>" * 1000), "1000 parts", id="elements"),
+        pytest.param(xml_feed("<a b='c' d='e'/>" * 334), "1000 parts", id="attributes"),
+        pytest.param(json_feed("1" + ",1" * 100), "100 items", id="json items"),
+        pytest.param(json_feed("1" + ",1" * 100)[:-1], "100 items", id="json items, cut"),
+        pytest.param(json_lists("1" + ",1" * 500), "1000 parts", id="json lists"),
+    ],
+)
+def test_a_document_of_too_many_parts_is_refused(document: str, what: str) -> None:
+    with pytest.raises(ParseError, match=what) as caught:
+        parse(document.encode())
+    assert caught.value.kind == "limits"
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_document_of_just_so_many_items_is_read() -> None:
+    assert len(parse(xml_feed("<item><guid>1</guid></item>" * 100).encode()).entries) == 100
+    assert len(parse(json_feed('{"id": "1"}' + ',{"id": "1"}' * 99).encode()).entries) == 100
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_document_that_is_unreadable_from_end_to_end_is_refused_with_its_first_reason() -> None:
+    assert len(parse(json_feed("1" + ",1" * 89).encode()).rejected) == 90
+    with pytest.raises(
+        ParseError, match=r"91 items.*90; the first: the item is a number"
+    ) as caught:
+        parse(json_feed("1" + ",1" * 90).encode())
+    assert caught.value.kind == "limits"
+
+
+@pytest.mark.usefixtures("small_limits")
+@pytest.mark.parametrize(
+    "document",
+    [
+        xml_feed("<item><guid>a</guid></item><item><guid>b</guid>" + "<x>y</x>" * 51 + "</item>"),
+        xml_feed("<item><guid>a</guid></item><item><guid>b</guid>" + "<tags>y,z</tags>" * 26
+                 + "<category>c</category>" * 50 + "".join(f"<tags>{n}</tags>" for n in range(49))
+                 + "</item>"),
+        json_feed('{"id": "a"}, {"id": "b", "x": [' + "1," * 50 + "1]}"),
+    ],
+)  # fmt: skip
+def test_an_item_of_too_many_parts_is_rejected_and_the_others_are_read(document: str) -> None:
+    feed = parse(document.encode())
+    assert [entry.item.guid for entry in feed.entries] == ["a"]
+    assert [(entry.guid, "parts" in entry.reason) for entry in feed.rejected] == [("b", True)]
+
+
+def test_two_mebibytes_of_commas_do_not_take_a_gigabyte_and_minutes() -> None:
+    started_s = time.process_time()
+    with pytest.raises(ParseError):
+        parse(json_feed("1" + ",1" * 1_000_000).encode())
     assert time.process_time() - started_s < 1.0
 
 
@@ -68,7 +149,6 @@ def test_short_plain_entities_are_filled_in() -> None:
         pytest.param("<rss><channel>&" + "<![CDATA[" * 100_000, id="cdata"),
         pytest.param("<rss><channel>&" + "<!--" * 200_000, id="comments"),
         pytest.param("<rss><channel>&" + "&aaaaaaaaaaaaa" * 50_000, id="references"),
-        pytest.param("<rss><channel>" + PREFIXES, id="prefixes"),
         pytest.param(f"<rss><channel><item><title>&#{'9' * 5000};</title>", id="long number"),
         pytest.param(" " * 1_000_000 + "<", id="blanks"),
     ],

@@ -32,6 +32,20 @@ def fingerprints(feed: ParsedFeed) -> list[tuple[str, str]]:
     return [(e.item.guid, content_hash(job_data("s", e.item))) for e in feed.entries]
 
 
+@pytest.mark.parametrize("end", ["", ","])
+def test_a_number_of_any_length_identifies_as_written(end: str) -> None:
+    ids = ["123456789012345678901", "123456789012345678902", "-9223372036854775809", "17"]
+    items = ", ".join(f'{{"id": {written}, "title": "t"}}' for written in ids)
+    feed = parse(FRAME % f"[{items}{end}]")
+    assert [entry.item.guid for entry in feed.entries] == ids
+
+
+def test_a_long_number_in_a_deep_document_stops_nothing() -> None:
+    deep = "[" * 1000 + "12345678901234567890" + "]" * 1000
+    feed = parse(FRAME % f'[{{"id": "1", "x": {deep}}}]')
+    assert len(feed.entries) + len(feed.rejected) == 1
+
+
 @pytest.mark.parametrize(
     ("written", "version"),
     [

@@ -1,6 +1,8 @@
 """What becomes of a job's data: an item that can be stored, or the reason why it cannot."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -168,6 +170,90 @@ def test_a_link_that_would_run_something_is_left_out(queue: JobQueue, link: str)
     item = held(queue, link=link, enclosures=[{"url": link}])
     assert "link" not in item.content
     assert item.content["enclosures"] == []
+
+
+HOSTILE_TEXTS = [
+    "<script>alert(1)</script>",
+    "<svg/onload=alert(1)>",
+    "<img src=x onerror=alert(1)>",
+    "<a href='java&#x09;script:alert(1)'>x</a>",
+    "<a href='vbscript:x' onclick=x>x</a>",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<p style='background:url(javascript:alert(1))'>x</p><style>*{color:red}</style>",
+    "<math><table><mglyph><style><!--</style><img title='--><img src=1 onerror=x>'>",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'>",
+    "<form action='javascript:x'><button formaction='javascript:x'>x</button></form>",
+    "<object data='data:text/html,x'></object><embed src='javascript:x'><base href='javascript:'>",
+    "<meta http-equiv=refresh content='0;url=javascript:x'><link rel=stylesheet href='//x'>",
+]
+# What would run or restyle a page that shows a stored text as it is.
+LIVE = re.compile(
+    r"<\s*/?\s*(?:script|style|svg|math|iframe|object|embed|base|meta|link|form|noscript)\b"
+    r"|<[^>]*\s(?:on\w+|style|srcdoc|formaction)\s*=|<[^>]*(?:script|data)\s*:",
+    re.IGNORECASE,
+)
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Every text of a document but its identity, which is kept as written."""
+    match value:
+        case str():
+            yield value
+        case dict():
+            for name, held in value.items():
+                if name not in ("guid", "content_hash"):
+                    yield from texts_of(held)
+        case list():
+            for held in value:
+                yield from texts_of(held)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_TEXTS)
+def test_no_field_is_stored_with_anything_that_would_run(queue: JobQueue, hostile: str) -> None:
+    assert LIVE.search(hostile)
+    data = make_data(
+        **dict.fromkeys(["title", "summary", "content", "author"], hostile),
+        link=f"https://x.org/?q={hostile}",
+        categories=[hostile, "news"],
+        enclosures=[{"url": f"https://x.org/{hostile}", "type": hostile, "length": 1}],
+        extra=[{"name": hostile, "value": "1"}, {"name": "a", "value": hostile}],
+    )
+    item = make_held(queue, data)
+    found = [text for text in texts_of(item.content) if LIVE.search(text)]
+    assert found == []
+    assert item.content_hash == content_hash(data)
+    assert item.content["categories"][1] == "news"
+    assert item.content["extra"][0]["value"] == "1"
+
+
+def test_an_address_is_stored_so_that_no_quotes_are_left_in_it(queue: JobQueue) -> None:
+    link = "https://x.org/a\"><script>\n?b='c'&d=é"
+    item = held(queue, link=link, enclosures=[{"url": link}])
+    assert item.content["link"] == "https://x.org/a%22%3E%3Cscript%3E?b='c'&d=é"
+    assert item.content["enclosures"] == [{"url": item.content["link"]}]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_kept"),
+    [
+        ("link:via", "javascript:alert(1)", False),
+        ("link", " java\tscript:alert(1)", False),
+        ("media:content@url", "DATA:text/html,<script>x</script>", False),
+        ("source@href", "vbscript:x", False),
+        ("feedburner:origLink", "javascript:x", False),
+        ("job:logo", "data:text/html,x", False),
+        ("comments", "javascript:x", False),
+        ("link:via", "https://x.org/", True),
+        ("comments", "Comments: 5", True),
+        ("job:skill", "JavaScript: five years", True),
+        ("job:note", "data: see below", True),
+    ],
+)
+def test_a_field_of_the_publishers_own_is_no_way_in_for_a_link_that_runs(
+    queue: JobQueue, name: str, value: str, is_kept: bool
+) -> None:
+    stored = held(queue, extra=[{"name": name, "value": value}]).content["extra"]
+    assert stored == ([{"name": name, "value": value}] if is_kept else [])
 
 
 def test_dates_do_not_change_the_hash(queue: JobQueue) -> None:

@@ -106,6 +106,11 @@ local function push_delayed(queue, meta, id, due_ms)
   emit_capped(queue, meta, "delayed", "jobId", id, "delay", string.format("%.0f", due_ms))
 end
 
+local function delay(queue, meta, id, now_ms, delay_ms)
+  redis.call("HSET", queue.base .. id, "delay", string.format("%.0f", delay_ms))
+  push_delayed(queue, meta, id, now_ms + delay_ms)
+end
+
 -- A counter that somebody spoilt begins anew: it must not stop a whole batch half-way.
 local function count_up(job_key, field)
   local count = redis.pcall("HINCRBY", job_key, field, 1)

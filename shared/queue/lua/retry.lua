@@ -19,12 +19,6 @@ local function line_up(id, opts)
   has_work = true
 end
 
-local function delay(id, delay_ms)
-  redis.call("HSET", queue.base .. id, "delay", string.format("%.0f", delay_ms))
-  push_delayed(queue, meta, id, now_ms + delay_ms)
-  has_delayed = true
-end
-
 local function retry(id, token, reason, stacktrace, delay_ms)
   if not take_from_active(queue, id, token) then
     return "lock_lost"
@@ -34,7 +28,8 @@ local function retry(id, token, reason, stacktrace, delay_ms)
   write_failure(key, opts, reason, stacktrace)
   count_up(key, "atm")
   if delay_ms > 0 then
-    delay(id, delay_ms)
+    delay(queue, meta, id, now_ms, delay_ms)
+    has_delayed = true
   else
     line_up(id, opts)
   end

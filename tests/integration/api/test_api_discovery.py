@@ -23,7 +23,8 @@ PAGE = """<!DOCTYPE html><html><head><title>Blog</title>
 @pytest.fixture
 def open_door(redis_client: RedisConnection, stores: Stores) -> Iterator[Api]:
     """An API that may fetch from loopback."""
-    with open_api(redis_client, stores, fetch_allow_private=True) as opened:
+    settings = {"fetch_allow_private": True, "fetch_per_host": MAX_DISCOVERIES}
+    with open_api(redis_client, stores, **settings) as opened:
         yield opened
 
 
@@ -164,3 +165,17 @@ def test_few_are_looked_at_at_a_time_and_room_comes_back(
     assert refused.status_code == 503
     assert refused.headers["retry-after"]
     assert discover(open_door, url).status_code == 200
+
+
+def test_host_that_asked_to_be_left_alone_is_not_asked(
+    open_door: Api, publisher: Publisher
+) -> None:
+    url = publisher.answer("/busy", Answer(429, headers={"Retry-After": "120"}))
+    assert discover(open_door, url).status_code == 502
+    answer = discover(open_door, publisher.url("/blog"))
+    assert answer.status_code == 502
+    assert "asked not to be asked again before" in answer.json()["detail"]
+    assert publisher.count() == 1
+    open_door.clock.advance(seconds=121)
+    publisher.serve("/blog", PAGE, content_type="text/html")
+    assert discover(open_door, publisher.url("/blog")).status_code == 200

@@ -11,6 +11,7 @@ from shared.queue import (
     JobQueue,
     JobState,
     Lock,
+    Postponement,
     Retry,
     SettleOutcome,
 )
@@ -82,6 +83,45 @@ def test_a_delayed_retry_runs_when_it_is_due(queue: JobQueue, clock: FakeClock) 
     assert queue.promote_due() == 2
     assert line(queue) == ["a#1", "a#2"]
     assert job_fields(queue, "a#1")["delay"] == "0"
+
+
+def test_a_postponed_job_comes_again_without_an_attempt(queue: JobQueue, clock: FakeClock) -> None:
+    seed_active(queue, "a#1", "a#2")
+    postponements = [Postponement("a#1", "t1", 5_000), Postponement("a#2", "t1", 2_000)]
+    assert queue.postpone_many(postponements) == [SETTLED] * 2
+    assert active(queue) == []
+    assert events(queue)[-2:] == ["delayed a#1", "delayed a#2"]
+    assert keys_about(queue, ":lock") == []
+    assert queue.client.zscore(queue.keys.marker, "1") == clock.now_ms() + 2_000
+    clock.advance(seconds=1.999)
+    assert claim(queue, "t2").jobs == []
+    clock.advance(seconds=3.001)
+    assert [(job.id, job.attempts_made) for job in claim(queue, "t3").jobs] == [
+        ("a#2", 0),
+        ("a#1", 0),
+    ]
+    assert queue.read_totals() == {"completed": 0, "failed": 0, "retried": 0}
+
+
+def test_a_job_is_postponed_only_by_whoever_holds_it(queue: JobQueue) -> None:
+    seed_active(queue, "a#1")
+    before = whole_state(queue)
+    assert queue.postpone_many([Postponement("a#1", "other", 5_000)]) == [LOST]
+    assert whole_state(queue) == before
+    assert queue.postpone_many([Postponement("a#1", "t1", 5_000)]) == [SETTLED]
+    # As after a lost reply.
+    assert queue.postpone_many([Postponement("a#1", "t1", 5_000)]) == [LOST]
+    assert len(queue.list_jobs(JobState.DELAYED, 0, 10)) == 1
+
+
+def test_a_postponed_job_keeps_its_priority(queue: JobQueue, clock: FakeClock) -> None:
+    seed_waiting(queue, "a#1")
+    queue.client.hset(queue.keys.job("a#1"), "priority", 7)
+    claim(queue)
+    queue.postpone_many([Postponement("a#1", "t1", 1_000)])
+    clock.advance(seconds=1)
+    assert queue.promote_due() == 1
+    assert queue.counts()[JobState.PRIORITIZED] == 1
 
 
 def test_stack_traces_of_all_runs_are_kept(queue: JobQueue) -> None:

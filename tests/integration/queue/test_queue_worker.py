@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.clock import SystemClock
-from shared.errors import DoomedJob, QueueUnavailable
+from shared.errors import DoomedJob, Postponed, QueueUnavailable
 from shared.queue import (
     ClaimedJob,
     JobQueue,
@@ -83,6 +83,24 @@ def is_idle(queue: JobQueue) -> bool:
     return counts[JobState.WAITING] + counts[JobState.ACTIVE] + counts[JobState.DELAYED] == 0
 
 
+def test_step_works_one_job_on_the_calling_thread(queue: JobQueue) -> None:
+    seen: list[tuple[str, threading.Thread]] = []
+    worker = Worker(
+        queue,
+        lambda job: seen.append((job.id, threading.current_thread())),
+        concurrency=2,
+        lock_ms=2_000,
+        clock=SystemClock(),
+    )
+    seed_waiting(queue, "a", "b")
+    assert worker.step()
+    assert queue.counts()[JobState.WAITING] == 1
+    assert worker.step()
+    assert not worker.step()
+    assert seen == [("a", threading.current_thread()), ("b", threading.current_thread())]
+    assert queue.counts()[JobState.ACTIVE] == 0
+
+
 def test_each_job_is_run_and_its_result_kept(queue: JobQueue, workshop: Workshop) -> None:
     settled: list[str] = []
     seed_waiting(queue, "a#1", "a#2", "a#3", keep_completed=9)
@@ -140,6 +158,44 @@ def test_a_lasting_error_fails_the_job_at_once(queue: JobQueue, workshop: Worksh
     assert view is not None
     assert view.failed_reason == "never"
     assert "Lasting: never" in view.stacktrace[0]
+
+
+def test_a_job_postponed_by_its_handler_runs_later_while_others_run_now(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    runs: list[tuple[str, int]] = []
+    settled: list[str] = []
+
+    def handler(job: ClaimedJob) -> None:
+        runs.append((job.id, job.attempts_made))
+        if job.id == "a#1" and runs.count(("a#1", 0)) < 3:
+            raise Postponed(200, "not its turn")
+
+    seed_waiting(queue, "a#1", "a#2", attempts=1)
+    workshop.start(queue, handler, concurrency=1, after_settle=lambda job: settled.append(job.id))
+    wait_for(lambda: settled == ["a#2", "a#1"])
+    assert runs == [("a#1", 0), ("a#2", 0), ("a#1", 0), ("a#1", 0)]
+    assert queue.read_totals() == {"completed": 2, "failed": 0, "retried": 0}
+
+
+def test_a_delayed_job_is_run_when_it_is_due_not_when_the_upkeep_looks(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    late_s: list[float] = []
+    due_s: dict[str, float] = {}
+
+    def handler(job: ClaimedJob) -> None:
+        if job.id in due_s:
+            late_s.append(time.monotonic() - due_s[job.id])
+            return
+        delay_ms = 400 * int(job.id.removeprefix("a#"))
+        due_s[job.id] = time.monotonic() + delay_ms / 1000
+        raise Postponed(delay_ms, "not its turn")
+
+    seed_waiting(queue, *[f"a#{n}" for n in range(1, 6)])
+    workshop.start(queue, handler, concurrency=5)
+    wait_for(lambda: len(late_s) == 5)
+    assert max(late_s) < 0.4
 
 
 def test_a_doomed_job_is_failed_without_running(queue: JobQueue, workshop: Workshop) -> None:

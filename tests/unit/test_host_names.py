@@ -1,0 +1,28 @@
+"""Which host a URL is counted for."""
+
+import pytest
+
+from shared.host_names import host_of, hosts_of
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://lwn.net/headlines/rss", "lwn.net"),
+        ("http://LWN.net:80/", "lwn.net"),
+        ("https://lwn.net:443/", "lwn.net"),
+        ("https://lwn.net./", "lwn.net"),
+        ("http://lwn.net:443/", "lwn.net:443"),
+        ("http://127.0.0.2:8080/feed.xml?start={start}", "127.0.0.2:8080"),
+        ("https://me:secret@feeds.example/private", "feeds.example"),
+        ("http://[2001:DB8::1]:8080/", "[2001:db8::1]:8080"),
+        ("http://[2001:db8::1]/", "[2001:db8::1]"),
+    ],
+)
+def test_a_host_is_named_in_one_way(url: str, host: str) -> None:
+    assert host_of(url) == host
+
+
+def test_urls_of_one_host_are_one_host() -> None:
+    urls = ["https://a.example/1", "http://A.example/2", "https://b.example/"]
+    assert hosts_of(urls) == {"a.example", "b.example"}
