@@ -1,15 +1,19 @@
 """All parts of one server, made from its settings: what runs in the background, what serves."""
 
+import logging
 import threading
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from random import random as draw_random
 
 import orjson
+from structlog.contextvars import bound_contextvars
 
 from server.feeds.claims import FeedClaims
 from server.feeds.discovering import FeedDiscoverer
+from server.feeds.endings import Endings
 from server.feeds.moments import Random
 from server.feeds.retry_after import RetryAfter
 from server.feeds.scheduler import Scheduler
@@ -25,11 +29,13 @@ from server.importing.enqueueing import Enqueuer, ItemJobOptions
 from server.importing.gathering import Gatherer
 from server.importing.healer import Healer
 from server.importing.importer import Importer
+from server.importing.metrics import ImportMetrics
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
 from server.parsing.isolation import ParserPool
 from server.services import Services
 from shared.clock import Clock
+from shared.dead_jobs import readable_data
 from shared.logs import get_logger
 from shared.queue import ClaimedJob, JobQueue, RedisConnection, Upkeep, Worker
 from shared.settings import Settings
@@ -41,6 +47,7 @@ log = get_logger("server")
 # More than the machine has cores for gains nothing; a slow document must not stop the others.
 PARSER_PROCESSES = 2
 FETCH_STOP_S = 3.0
+_JOB_EVENTS = frozenset({"job_started", "job_succeeded", "job_failed", "job_postponed"})
 
 
 class ServerProcess:
@@ -74,6 +81,8 @@ class ServerProcess:
             heavy_items=settings.heavy_items,
             options=ItemJobOptions(settings.job_attempts, settings.job_backoff_ms),
         )
+        metrics = ImportMetrics()
+        endings = Endings(clock, metrics.note_end)
         self.claims = FeedClaims(
             stores,
             fetches,
@@ -90,6 +99,7 @@ class ServerProcess:
             rate_limit=rate_limit(settings),
             keep_imports=timedelta(days=settings.keep_imports_days),
             keep_dead=timedelta(days=settings.keep_dead_days) if settings.keep_dead_days else None,
+            endings=endings,
             clock=clock,
         )
         self.auditor = Auditor(
@@ -97,6 +107,7 @@ class ServerProcess:
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
             upkeep=healer,
+            endings=endings,
             clock=clock,
         )
         self._fetcher = Fetcher(
@@ -119,11 +130,13 @@ class ServerProcess:
                 retry_after=retry_after,
                 parser=self._parser,
                 clock=clock,
+                observer=metrics,
             ),
             host_slots=host_slots,
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
             note_busy=self.auditor.note_busy,
+            endings=endings,
             clock=clock,
             random=random,
             max_item_bytes=settings.job_max_bytes,
@@ -136,7 +149,8 @@ class ServerProcess:
             clock=clock,
             after_settle=self._start_next_import,
             on_final_failure=importer.give_up,
-            log_event=log.debug,
+            around_job=bind_import,
+            log_event=log_fetch_event,
         )
         self._fetch_upkeep = Upkeep(
             [fetches],
@@ -156,7 +170,7 @@ class ServerProcess:
         )
         item_queues = [light, heavy]
         check = partial(check_url, allow_private=settings.fetch_allow_private)
-        feeds = FeedService(stores, fetches, clock, check)
+        feeds = FeedService(stores, fetches, clock, check, endings)
         self._limited_queues = item_queues
         self._rate_limit = rate_limit(settings)
         self.services = Services(
@@ -185,6 +199,7 @@ class ServerProcess:
                 clock=clock,
                 look_again=self.auditor.note_busy,
             ),
+            import_metrics=metrics,
         )
 
     def start(self) -> None:
@@ -230,6 +245,18 @@ class ServerProcess:
         named = self._stores.imports.get(feed.running_import or "")
         if named is not None:
             self.claims.add_fetch_jobs([named])
+
+
+def bind_import(job: ClaimedJob) -> AbstractContextManager[object]:
+    """Put a fetch job's import and source into every line that its thread logs."""
+    data = readable_data(job.raw_data)
+    named = data if isinstance(data, dict) else {}
+    return bound_contextvars(import_id=named.get("import_id"), source=named.get("source"))
+
+
+def log_fetch_event(event: str, **fields: object) -> None:
+    """Log what the fetch queue's worker tells: the course of single jobs at DEBUG only."""
+    log.log(logging.DEBUG if event in _JOB_EVENTS else logging.WARNING, event, **fields)
 
 
 def user_agent() -> str:

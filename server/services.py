@@ -1,12 +1,13 @@
 """What the HTTP API works with: everything the composition root has made, in one place."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from server.feeds.discovering import FeedDiscoverer
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
+from server.importing.metrics import ImportMetrics
 from shared.clock import Clock
 from shared.queue import JobQueue, JobState
 from shared.settings import Settings
@@ -68,6 +69,7 @@ class Services:
     discoverer: FeedDiscoverer
     replayer: ReplaysDeadLetters
     remover: Removes
+    import_metrics: ImportMetrics = field(default_factory=ImportMetrics)
 
     @property
     def queues(self) -> dict[str, JobQueue]:

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from server.dashboard.mounting import create_site
 from server.feeds.claims import FeedClaims
 from server.feeds.discovering import FeedDiscoverer
+from server.feeds.endings import Endings
 from server.feeds.retry_after import RetryAfter
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
@@ -127,7 +128,8 @@ def make_services(
     light, heavy, dead = queue("items"), queue("items_heavy"), queue("items_dlq")
     fetch_queue = queue("feed_fetch_queue")
     claims = FeedClaims(stores, fetch_queue, clock)
-    feeds = FeedService(stores, fetch_queue, clock, lambda url: check_url(url, allow_private=False))
+    check = partial(check_url, allow_private=False)
+    feeds = FeedService(stores, fetch_queue, clock, check, Endings(clock))
     replayer = RecordingReplayer()
     services = Services(
         settings=settings,

@@ -5,12 +5,14 @@ There is one of each store per test process.
 ``TEST_REDIS_URL`` and ``TEST_MONGODB_URL`` name servers to use instead; the Redis is flushed.
 """
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -83,3 +85,15 @@ def mongo_database(
     name = f"test_{uuid.uuid4().hex[:16]}"
     yield session_mongo_client[name]
     session_mongo_client.drop_database(name)
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Undo what a test configures of logging."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    structlog.reset_defaults()

@@ -1,8 +1,10 @@
 """A whole Feedmill on real stores, driven step by step: a press, servers, workers, a fake clock."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from server.api.metrics import Metrics
 from shared.queue import JobQueue, JobState, RedisConnection
 from shared.settings import Settings
 from shared.store import Database, Import, Stores
@@ -87,6 +89,11 @@ class Mill:
     def replace_actors(self) -> None:
         """Lose all that was in memory: a fresh server and a fresh worker."""
         self.server, self.worker = self.new_server(), self.new_worker()
+
+    def number(self, name: str, **labels: str) -> float | None:
+        """Return what the server exports under a metric's name and just these labels."""
+        services = replace(self.server.services, stores=self.stores)
+        return Metrics.of(services).registry.get_sample_value(name, labels)
 
     def lose_locks(self) -> None:
         """Let every lock run out at once, and the queues notice."""

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from shared.clock import Clock
 from shared.errors import QueueError, StoreError, StoreUnavailable
@@ -12,6 +12,7 @@ from worker.breaker import Breaker
 from worker.decoding import HeldItem
 from worker.flusher import Flusher, FlushReport
 from worker.holdings import Holdings
+from worker.observing import Observer, Unobserved
 
 log = get_logger("worker.flush")
 
@@ -34,14 +35,14 @@ class BatchRunner:
         holdings: Holdings,
         breaker: Breaker,
         clock: Clock,
-        note_flush: Callable[[str, int, float], None] = lambda _queue, _jobs, _duration_s: None,
+        observer: Observer | None = None,
     ) -> None:
         self._flusher = flusher
         self._stores = stores
         self._holdings = holdings
         self._breaker = breaker
         self._clock = clock
-        self._note_flush = note_flush
+        self._observer = observer or Unobserved()
 
     def run(self, batch: Sequence[HeldItem], stop: threading.Event) -> None:
         """Flush a batch of one queue until it is settled, released, or ``stop`` is set.
@@ -86,7 +87,9 @@ class BatchRunner:
     def _finish(self, batch: Sequence[HeldItem], report: FlushReport, duration_s: float) -> None:
         queue = batch[0].queue
         self._holdings.remove(queue, [item.lock for item in batch])
-        self._note_flush(queue.name, len(batch), duration_s)
+        self._observer.note_flush(
+            queue.name, len(batch), duration_s=duration_s, settle_s=report.settle_s
+        )
         log.info(
             "batch_flushed",
             queue=queue.name,
@@ -96,6 +99,7 @@ class BatchRunner:
             released=report.released,
             lock_lost=report.lock_lost,
             duration_ms=round(duration_s * 1000),
+            settle_ms=round(report.settle_s * 1000),
         )
 
     def _bisect(self, batch: Sequence[HeldItem], reason: str, stop: threading.Event) -> None:

@@ -17,7 +17,7 @@ class _SourceBuffer:
 class Buffer:
     """Per-source buffers in the order in which their oldest item came.
 
-    Not safe for threads: only the consumer's thread adds and drains.
+    Not safe for threads: only the consumer's thread adds and drains. Any may ask how full it is.
     """
 
     def __init__(self, *, max_items: int, max_age_s: float, clock: Clock) -> None:
@@ -25,9 +25,16 @@ class Buffer:
         self._max_age_s = max_age_s
         self._clock = clock
         self._buffers: dict[tuple[str, str], _SourceBuffer] = {}
+        self._jobs = 0
+        self._bytes = 0
 
     def __len__(self) -> int:
-        return sum(len(buffer.items) for buffer in self._buffers.values())
+        return self._jobs
+
+    @property
+    def held_bytes(self) -> int:
+        """How much data the jobs carry that wait here."""
+        return self._bytes
 
     def add(self, item: HeldItem) -> None:
         """Put an item behind those of its source."""
@@ -36,6 +43,8 @@ class Buffer:
         if buffer is None:
             buffer = self._buffers[key] = _SourceBuffer(self._clock.monotonic_s())
         buffer.items.append(item)
+        self._jobs += 1
+        self._bytes += len(item.job.raw_data)
 
     def drain_due(self, *, everything: bool = False) -> list[HeldItem]:
         """Take the next batch out: all of one queue, at most ``max_items``; empty when none is due.
@@ -65,7 +74,11 @@ class Buffer:
     def discard(self, lost: set[Lock]) -> None:
         """Drop items held by locks that were lost: they are another worker's now."""
         for key, buffer in list(self._buffers.items()):
-            buffer.items = deque(item for item in buffer.items if item.lock not in lost)
+            kept = deque(item for item in buffer.items if item.lock not in lost)
+            for item in buffer.items:
+                if item.lock in lost:
+                    self._count_out(item)
+            buffer.items = kept
             if not buffer.items:
                 del self._buffers[key]
 
@@ -76,6 +89,12 @@ class Buffer:
     def _take(self, key: tuple[str, str], batch: list[HeldItem]) -> None:
         buffer = self._buffers[key]
         while buffer.items and len(batch) < self._max_items:
-            batch.append(buffer.items.popleft())
+            item = buffer.items.popleft()
+            self._count_out(item)
+            batch.append(item)
         if not buffer.items:
             del self._buffers[key]
+
+    def _count_out(self, item: HeldItem) -> None:
+        self._jobs -= 1
+        self._bytes -= len(item.job.raw_data)

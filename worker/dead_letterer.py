@@ -19,6 +19,7 @@ from shared.queue import ClaimedJob, JobQueue, SettleOutcome
 from shared.queue import Death as JobDeath
 from shared.store.dead_letters import DeadLetterStore, Death, DeathKind
 from worker.decisions import Outcome
+from worker.job_log import log_settled
 
 UNKNOWN_SOURCE = "unknown"
 
@@ -87,9 +88,12 @@ class DeadLetterer:
 
     def move(self, queue: JobQueue, dying: Sequence[DyingJob]) -> list[SettleOutcome]:
         """Move jobs whose deaths are on record: the second half of :meth:`bury`."""
-        return queue.dead_letter_many(
+        outcomes = queue.dead_letter_many(
             [self._job_death(entry) for entry in dying], self._dead_letter_queue
         )
+        ends = ((entry.job, str(entry.error)) for entry in dying)
+        log_settled("job_failed", queue, ends, outcomes)
+        return outcomes
 
     def _death(self, entry: DyingJob) -> Death:
         return Death(

@@ -12,18 +12,23 @@ from shared.store import DeadLetter, ItemWrite, StoredVersion, Stores, WriteRepo
 from worker.dead_letterer import DeadLetterer, DyingJob
 from worker.decisions import Decision, Outcome, decide_all, newest_by_id
 from worker.decoding import HeldItem
+from worker.job_log import log_settled
 
 REJECTED = "rejected_by_store"
 
 
 @dataclass(slots=True)
 class FlushReport:
-    """How the jobs of a batch ended: counts by outcome, and those that were not ended here."""
+    """How the jobs of a batch ended: counts by outcome, and those that were not ended here.
+
+    ``settle_s``: from the acknowledged write to the last settled job.
+    """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     retried: int = 0
     released: int = 0
     lock_lost: int = 0
+    settle_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -67,8 +72,11 @@ class Flusher:
         newest = newest_by_id(list(batch))
         letters = self._letters.read_many(newest)
         verdicts = self._store(newest, letters)
+        stored_s = self._clock.monotonic_s()
         self._clear_letters(letters, verdicts)
-        return self._settle(batch, newest, verdicts)
+        report = self._settle(batch, newest, verdicts)
+        report.settle_s = self._clock.monotonic_s() - stored_s
+        return report
 
     def reject(self, item: HeldItem, reason: str) -> None:
         """Charge a failure to one item: a retry with backoff, or its death.
@@ -136,7 +144,7 @@ class Flusher:
         """Settle each job by its item's verdict; one call for each kind of end that occurs."""
         report = FlushReport()
         queue = batch[0].queue
-        completions: list[Completion] = []
+        done: list[tuple[HeldItem, Outcome]] = []
         rejected: list[HeldItem] = []
         dead: list[HeldItem] = []
         released: list[HeldItem] = []
@@ -145,14 +153,12 @@ class Flusher:
             if outcome is Outcome.DEAD:
                 dead.append(item)
             elif outcome is not None:
-                completions.append(Completion(*_lock(item), str(outcome), outcome))
-                report.outcomes[outcome] += 1
+                done.append((item, outcome))
             elif newest[item.item_id] is item and item.item_id in verdicts.rejected:
                 rejected.append(item)
             else:
                 released.append(item)
-        if completions:
-            report.lock_lost += _count_lost(queue.complete_many(completions))
+        self._complete(queue, done, report)
         self._settle_failed(queue, rejected, verdicts.rejected, report)
         if dead:
             dying = [_dying(item, _known_error(verdicts.letters[item.item_id])) for item in dead]
@@ -161,6 +167,16 @@ class Flusher:
             queue.release_many([item.lock for item in released])
             report.released = len(released)
         return report
+
+    def _complete(
+        self, queue: JobQueue, done: Sequence[tuple[HeldItem, Outcome]], report: FlushReport
+    ) -> None:
+        report.outcomes.update(outcome for _, outcome in done)
+        outcomes = queue.complete_many(
+            [Completion(*_lock(item), str(outcome), outcome) for item, outcome in done]
+        )
+        report.lock_lost += _count_lost(outcomes)
+        log_settled("job_succeeded", queue, ((item.job, end) for item, end in done), outcomes)
 
     def _outcome_of(
         self, item: HeldItem, newest: Mapping[str, HeldItem], verdicts: _Verdicts
@@ -182,12 +198,12 @@ class Flusher:
         report: FlushReport,
     ) -> None:
         final = [item for item in rejected if _is_last_attempt(item)]
-        retries = [
-            _retry(item, reasons[item.item_id]) for item in rejected if not _is_last_attempt(item)
-        ]
-        if retries:
-            report.lock_lost += _count_lost(queue.retry_many(retries))
-            report.retried = len(retries)
+        again = [item for item in rejected if not _is_last_attempt(item)]
+        outcomes = queue.retry_many([_retry(item, reasons[item.item_id]) for item in again])
+        report.lock_lost += _count_lost(outcomes)
+        report.retried = len(again)
+        ends = ((item.job, reasons[item.item_id]) for item in again)
+        log_settled("job_failed", queue, ends, outcomes)
         dying = [_dying(item, ItemError(REJECTED, reasons[item.item_id])) for item in final]
         self._count_dead(self._dead_letterer.bury(queue, dying), report)
 

@@ -12,6 +12,8 @@ from shared.store import SourceStore
 from worker.dead_letterer import DyingJob, dying_unread
 from worker.decoding import HeldItem, decode_data, hold_item
 from worker.holdings import Holdings
+from worker.job_log import log_started
+from worker.observing import Observer, Unobserved
 
 # One script call stays within a few milliseconds.
 MAX_CLAIM_JOBS = 500
@@ -46,12 +48,14 @@ class Intake:
         lock_ms: int,
         max_item_bytes: int,
         rate_limit: RateLimit | None,
+        observer: Observer | None = None,
     ) -> None:
         self._holdings = holdings
         self._sources = sources
         self._lock_ms = lock_ms
         self._max_item_bytes = max_item_bytes
         self._rate_limit = rate_limit
+        self._observer = observer or Unobserved()
         # By queue: the token of a claim whose answer did not come.
         self._unanswered: dict[str, str] = {}
 
@@ -71,6 +75,7 @@ class Intake:
         locks = [Lock(job.id, job.token) for job in claim.jobs]
         sizes_bytes = [len(job.raw_data) for job in claim.jobs]
         self._holdings.add(queue, dict(zip(locks, sizes_bytes, strict=True)))
+        self._tell(queue, claim.jobs)
         taken = Taken(blocked_by=claim.blocked_by, retry_in_ms=claim.retry_in_ms)
         taken.has_solo = any(job.is_solo for job in claim.jobs)
         try:
@@ -93,6 +98,19 @@ class Intake:
         )
         del self._unanswered[queue.name]
         return claim
+
+    def _tell(self, queue: JobQueue, jobs: Sequence[ClaimedJob]) -> None:
+        """Tell what began; only first claims waited for nothing but their turn."""
+        log_started(queue, jobs)
+        now_ms = queue.clock.now_ms()
+        self._observer.note_waits(
+            queue.name,
+            [
+                max(0, now_ms - job.timestamp_ms) / 1000
+                for job in jobs
+                if job.attempts_started == 1 and job.timestamp_ms
+            ],
+        )
 
     def _hold(self, queue: JobQueue, jobs: Sequence[ClaimedJob], taken: Taken) -> None:
         read = self._read(queue, jobs, taken)

@@ -1,13 +1,25 @@
 """A worker's own numbers for Prometheus, served on METRICS_PORT; totals are the server's."""
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from collections.abc import Callable, Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
 
 from shared.errors import FeedmillError
 from worker.breaker import Breaker
+from worker.buffer import Buffer
 from worker.holdings import Holdings
 
 _BATCH_JOBS = (1, 5, 10, 25, 50, 100, 250, 500, 1000)
 _FLUSH_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SETTLE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+# Up to hours: a big import waits for its rate limit.
+_WAIT_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 
 
 class MetricsPortInUse(FeedmillError):
@@ -17,32 +29,46 @@ class MetricsPortInUse(FeedmillError):
 class WorkerMetrics:
     """What one worker does and holds. Safe for threads."""
 
-    def __init__(self, holdings: Holdings, breaker: Breaker) -> None:
+    def __init__(self, holdings: Holdings, buffer: Buffer, breaker: Breaker) -> None:
         self.registry = CollectorRegistry()
-        self._flush_s = Histogram(
-            "feedmill_flush_seconds",
-            "From the reads of a flush to the last settled job.",
-            ["queue"],
-            buckets=_FLUSH_S,
-            registry=self.registry,
+        ProcessCollector(registry=self.registry)
+        self._waits_s = self._histogram(
+            "feedmill_queue_wait_seconds", "From a job's making to its first claim.", _WAIT_S
         )
-        self._batch_jobs = Histogram(
-            "feedmill_flush_jobs",
-            "Jobs in a flushed batch.",
-            ["queue"],
-            buckets=_BATCH_JOBS,
-            registry=self.registry,
+        self._flush_s = self._histogram(
+            "feedmill_flush_seconds", "From the reads of a flush to the last settled job.", _FLUSH_S
         )
-        held = Gauge("feedmill_held_jobs", "Jobs in hand.", registry=self.registry)
-        held.set_function(lambda: len(holdings))
-        is_open = Gauge(
-            "feedmill_breaker_open", "1 while MongoDB cannot store.", registry=self.registry
+        self._settle_s = self._histogram(
+            "feedmill_settle_seconds",
+            "From the acknowledged write of a batch to the last settled job.",
+            _SETTLE_S,
         )
-        is_open.set_function(lambda: float(breaker.is_open))
+        self._batch_jobs = self._histogram(
+            "feedmill_flush_jobs", "Jobs in a flushed batch.", _BATCH_JOBS
+        )
+        self._gauge("feedmill_held_jobs", "Jobs in hand.", lambda: len(holdings))
+        self._gauge("feedmill_held_bytes", "Data of the jobs in hand.", lambda: holdings.held_bytes)
+        self._gauge("feedmill_buffered_jobs", "Of these, not given to a flush.", buffer.__len__)
+        self._gauge("feedmill_buffered_bytes", "Data of these.", lambda: buffer.held_bytes)
+        self._gauge(
+            "feedmill_breaker_open", "1 while MongoDB cannot store.", lambda: breaker.is_open
+        )
+        self._gauge(
+            "feedmill_breaker_open_seconds",
+            "Since when it cannot; 0 while it can.",
+            breaker.open_for_s,
+        )
 
-    def note_flush(self, queue_name: str, jobs: int, duration_s: float) -> None:
-        """Note one batch that was flushed and settled."""
+    def note_waits(self, queue_name: str, waits_s: Sequence[float]) -> None:
+        """Note how long jobs waited; see ``Observer``."""
+        histogram = self._waits_s.labels(queue_name)
+        for wait_s in waits_s:
+            histogram.observe(wait_s)
+
+    def note_flush(self, queue_name: str, jobs: int, *, duration_s: float, settle_s: float) -> None:
+        """Note one batch that was flushed and settled; see ``Observer``."""
         self._flush_s.labels(queue_name).observe(duration_s)
+        self._settle_s.labels(queue_name).observe(settle_s)
         self._batch_jobs.labels(queue_name).observe(jobs)
 
     def serve(self, port: int) -> None:
@@ -57,3 +83,9 @@ class WorkerMetrics:
             raise MetricsPortInUse(
                 f"METRICS_PORT={port} cannot be used ({exc.strerror}): set it to a free port or 0"
             ) from exc
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, text, ["queue"], buckets=buckets, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        Gauge(name, text, registry=self.registry).set_function(read)

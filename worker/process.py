@@ -43,7 +43,12 @@ class WorkerProcess:
         self._queues = self._item_queues()
         self._holdings = Holdings(self._queues)
         self._breaker = Breaker(clock)
-        self.metrics = WorkerMetrics(self._holdings, self._breaker)
+        self._buffer = Buffer(
+            max_items=settings.worker_batch_size,
+            max_age_s=settings.worker_flush_ms / 1000,
+            clock=clock,
+        )
+        self.metrics = WorkerMetrics(self._holdings, self._buffer, self._breaker)
         self._pool = FlushPool(min(settings.worker_concurrency, MAX_FLUSH_THREADS))
         self._heartbeat = Heartbeat(self._holdings, lock_ms=settings.worker_lock_ms, clock=clock)
         self._signaller = Signaller(
@@ -103,12 +108,9 @@ class WorkerProcess:
                 lock_ms=settings.worker_lock_ms,
                 max_item_bytes=settings.job_max_bytes,
                 rate_limit=rate_limit(settings),
+                observer=self.metrics,
             ),
-            buffer=Buffer(
-                max_items=settings.worker_batch_size,
-                max_age_s=settings.worker_flush_ms / 1000,
-                clock=self._clock,
-            ),
+            buffer=self._buffer,
             pool=self._pool,
             batches=BatchRunner(
                 flusher=Flusher(
@@ -121,7 +123,7 @@ class WorkerProcess:
                 holdings=self._holdings,
                 breaker=self._breaker,
                 clock=self._clock,
-                note_flush=self.metrics.note_flush,
+                observer=self.metrics,
             ),
             burials=BurialRunner(
                 dead_letterer=dead_letterer,

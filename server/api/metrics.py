@@ -1,17 +1,23 @@
 """The numbers for Prometheus, read when they are asked for."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shared.errors import QueueUnavailable, StoreUnavailable
+from server.api.record_metrics import RecordMetrics
+from server.services import Services
+from shared.errors import QueueError
 from shared.queue import JobQueue
 
 
 class QueueMetrics(Collector):
-    """Sizes and totals of all queues; without Redis only that it is away."""
+    """Sizes and totals of all queues; without Redis only that it is away.
+
+    The totals are raised by the scripts that settle jobs, so each settled job counts once, whatever
+    process settled it. All servers show the same: take the maximum over them, not the sum.
+    """
 
     def __init__(self, queues: Mapping[str, JobQueue]) -> None:
         self._queues = queues
@@ -38,37 +44,29 @@ class QueueMetrics(Collector):
                     size.add_metric([name, str(state)], jobs)
                 age.add_metric([name], (queue.oldest_waiting_ms() or 0) / 1000)
                 paused.add_metric([name], queue.is_paused())
-        except QueueUnavailable:
+        except QueueError:
             yield GaugeMetricFamily("feedmill_redis_up", "Whether Redis answers.", value=0)
             return
         yield from (processed, size, age, paused, up)
 
 
-class StoreMetrics(Collector):
-    """What the record says; without MongoDB only that it is away."""
-
-    def __init__(self, count_open_imports: Callable[[], int]) -> None:
-        self._count_open_imports = count_open_imports
-
-    def collect(self) -> Iterator[Metric]:
-        try:
-            open_imports = self._count_open_imports()
-        except StoreUnavailable:
-            yield GaugeMetricFamily("feedmill_mongodb_up", "Whether MongoDB answers.", value=0)
-            return
-        yield GaugeMetricFamily("feedmill_mongodb_up", "Whether MongoDB answers.", value=1)
-        yield GaugeMetricFamily(
-            "feedmill_open_imports", "Imports that are not closed.", value=open_imports
-        )
-
-
 class Metrics:
-    """All collectors of a server, in a registry of its own."""
+    """All collectors of a server, in a registry of its own, and what its process uses."""
 
     def __init__(self, *collectors: Collector) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self.registry)
         for collector in collectors:
             self.registry.register(collector)
+
+    @classmethod
+    def of(cls, services: Services) -> "Metrics":
+        """Return what a server shows."""
+        return cls(
+            QueueMetrics(services.queues),
+            RecordMetrics(services.stores, services.clock),
+            services.import_metrics,
+        )
 
     def render(self) -> bytes:
         """Return the text format that Prometheus reads."""

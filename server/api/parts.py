@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 from server.api.events import ImportEvents
 from server.api.import_reader import ImportReader
-from server.api.metrics import Metrics, QueueMetrics, StoreMetrics
+from server.api.metrics import Metrics
 from server.api.queue_status import QueueStatus
 from server.api.rate_limit import StartLimit
 from server.api.readiness import Readiness
@@ -58,10 +58,7 @@ class ApiParts:
                     "MongoDB": services.stores.database.ping,
                 }
             ),
-            metrics=Metrics(
-                QueueMetrics(services.queues),
-                StoreMetrics(lambda: len(services.stores.imports.find_open())),
-            ),
+            metrics=Metrics.of(services),
         )
 
     def get_queue(self, name: str) -> JobQueue:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from server.feeds.endings import Endings
 from server.feeds.fetch_jobs import fetch_job_id
 from server.feeds.next_fetch import NOT_SCHEDULED
 from server.feeds.schedule import check_cron
@@ -37,11 +38,13 @@ class FeedService:
         fetch_queue: JobQueue,
         clock: Clock,
         check_url: Callable[[str], str],
+        endings: Endings,
     ) -> None:
         self._stores = stores
         self._fetch_queue = fetch_queue
         self._clock = clock
         self._check_url = check_url
+        self._endings = endings
 
     def get(self, source: str) -> Feed:
         """Return a feed.
@@ -167,13 +170,17 @@ class FeedService:
             raise NotFoundError(f"there is no feed {source!r}")
 
     def _fail_import(self, import_id: str) -> None:
+        error = f"{FEED_DELETED}: the feed was deleted"
         outcome = {
-            "error": f"{FEED_DELETED}: the feed was deleted",
+            "error": error,
             "error_kind": FEED_DELETED,
             "finished_at": self._clock.now(),
         }
         if self._stores.imports.fail(import_id, None, outcome):
             self._stores.documents.delete(import_id)
+            failed = self._stores.imports.get(import_id)
+            if failed is not None:
+                self._endings.tell_failed(failed, error)
 
     def _reschedule(self, feed: Feed, update: Mapping[str, Any]) -> dict[str, Any]:
         reason = _why_due(update)

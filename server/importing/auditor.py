@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
+from server.feeds.endings import Endings
 from server.importing.counts import count_settled
 from server.importing.deriving import PENDING, REPLAY, Derived, derive_chunk
 from server.importing.enqueueing import Enqueuer
@@ -62,6 +63,7 @@ class Auditor:
         enqueuer: Enqueuer,
         dead_letter_queue: JobQueue,
         upkeep: Upkeep,
+        endings: Endings,
         clock: Clock,
         heal_every_s: float = 5.0,
         idle_s: float = IDLE_S,
@@ -70,6 +72,7 @@ class Auditor:
         self._enqueuer = enqueuer
         self._dead_letter_queue = dead_letter_queue
         self._upkeep = upkeep
+        self._endings = endings
         self._clock = clock
         self._heal_every_s = heal_every_s
         self._idle_s = idle_s
@@ -197,16 +200,15 @@ class Auditor:
 
     def _close(self, importing: Import, counts: dict[str, int]) -> bool:
         counts[PENDING] = 0
-        if not self._stores.imports.complete(importing.import_id, counts, self._clock.now()):
+        now = self._clock.now()
+        if counts.get("new"):
+            self._stores.feeds.note_new_items(importing.source, now)
+        if not self._stores.imports.complete(importing.import_id, counts, now):
             return False
         self._stores.journal.delete(importing.import_id)
-        self._enqueuer.queue_of(importing).delete_tallies([importing.import_id])
-        log.info(
-            "import_completed",
-            import_id=importing.import_id,
-            source=importing.source,
-            **{name: count for name, count in counts.items() if count},
-        )
+        queue = self._enqueuer.queue_of(importing)
+        queue.delete_tallies([importing.import_id])
+        self._endings.tell_completed(importing, counts, queue=queue.name)
         return True
 
     def _read_settled(self, committed: Sequence[Import]) -> list[int]:

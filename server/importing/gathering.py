@@ -12,6 +12,7 @@ from server.fetching.addresses import mask_url
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
 from server.importing.identity import identify
+from server.importing.observing import Observer, Unobserved
 from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
 from shared.clock import Clock
@@ -75,6 +76,7 @@ class Gatherer:
         retry_after: RetryAfter,
         parser: ParserPool,
         clock: Clock,
+        observer: Observer | None = None,
     ) -> None:
         self._stores = stores
         self._fetcher = fetcher
@@ -82,6 +84,7 @@ class Gatherer:
         self._retry_after = retry_after
         self._parser = parser
         self._clock = clock
+        self._observer = observer or Unobserved()
 
     def gather(self, importing: Import, feed: Feed) -> Gathered:
         """Fetch an import's URLs in order, each with its own validators, or read its document.
@@ -133,22 +136,22 @@ class Gatherer:
 
     def _fetch(self, url: str, importing: Import, feed: Feed) -> FetchedFeed:
         validators = None if importing.force else _to_send(feed.validators.get(url))
+        started_s = self._clock.monotonic_s()
         try:
             fetched = self._fetcher.fetch(url, validators=validators, headers=feed.headers)
         except FetchError as exc:
             self._egress.note_end(url, exc)
+            self._observer.note_fetch(exc.kind, self._clock.monotonic_s() - started_s, 0)
             raise
         self._egress.note_end(url, None)
+        outcome = "not_modified" if fetched.not_modified else "modified"
+        self._observer.note_fetch(outcome, fetched.duration_s, len(fetched.body))
         return fetched
 
     def _parse(self, url: str, fetched: FetchedFeed, gathered: Gathered, answers: _Answers) -> None:
-        parsed = self._parser.parse(
-            fetched.body,
-            content_type=fetched.content_type,
-            # Items with a relative link take over what they are resolved against.
-            url=mask_url(fetched.final_url),
-            now=self._clock.now(),
-        )
+        # Items with a relative link take over what they are resolved against.
+        base_url = mask_url(fetched.final_url)
+        parsed = self._parse_body(fetched.body, fetched.content_type, base_url)
         answers.parsed.append((url, parsed))
         gathered.learnt[url] = UrlHistory(
             parsed.ttl_s,
@@ -158,6 +161,15 @@ class Gatherer:
         )
         if parsed.is_whole:
             gathered.validators[url] = _to_store(fetched.validators)
+
+    def _parse_body(self, body: bytes, content_type: str | None, url: str | None) -> ParsedFeed:
+        started_s = self._clock.monotonic_s()
+        try:
+            return self._parser.parse(
+                body, content_type=content_type, url=url, now=self._clock.now()
+            )
+        finally:
+            self._observer.note_parse(self._clock.monotonic_s() - started_s)
 
     def _read_document(
         self, importing: Import, feed: Feed, gathered: Gathered, answers: _Answers
@@ -178,9 +190,7 @@ class Gatherer:
             if known is not None and known.body_hash == body_hash and not importing.force:
                 shown["not_modified"] = True
                 return
-            parsed = self._parser.parse(
-                body, content_type=DOCUMENT_TYPE, url=None, now=self._clock.now()
-            )
+            parsed = self._parse_body(body, DOCUMENT_TYPE, None)
         except ParseError as exc:
             shown["error"] = f"{exc.kind}: {exc}"
             answers.errors.append(exc)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from server.feeds.claims import FeedClaims
+from server.feeds.endings import Endings
 from server.feeds.fetch_jobs import fetch_job_id
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job_of
@@ -43,6 +44,7 @@ class Healer:
         rate_limit: RateLimit | None,
         keep_imports: timedelta,
         keep_dead: timedelta | None,
+        endings: Endings,
         clock: Clock,
     ) -> None:
         self._stores = stores
@@ -53,6 +55,7 @@ class Healer:
         self._rate_limit = rate_limit
         self._keep_imports = keep_imports
         self._keep_dead = keep_dead
+        self._endings = endings
         self._clock = clock
         self._incarnation: str | None = None
         self._matching: str | None = None
@@ -178,13 +181,10 @@ class Healer:
                 self._fail(found, "feed_deleted", "feed deleted")
 
     def _fail(self, found: Import, kind: str, reason: str) -> None:
-        outcome = {
-            "error": f"{kind}: {reason}",
-            "error_kind": kind,
-            "finished_at": self._clock.now(),
-        }
+        error = f"{kind}: {reason}"
+        outcome = {"error": error, "error_kind": kind, "finished_at": self._clock.now()}
         if self._stores.imports.fail(found.import_id, None, outcome):
-            log.warning("import_failed", import_id=found.import_id, source=found.source, error=kind)
+            self._endings.tell_failed(found, error)
 
     def _collect_garbage(self) -> None:
         lowest = self._stores.journal.read_lowest_revisions()

@@ -22,6 +22,7 @@ from typing import Any
 
 import orjson
 
+from server.feeds.endings import Endings
 from server.feeds.moments import Random
 from server.fetching.host_slots import HostSlots
 from server.importing.comparing import Candidate, Compared, compare
@@ -80,6 +81,7 @@ class Importer:
         enqueuer: Enqueuer,
         dead_letter_queue: JobQueue,
         note_busy: Callable[[str], None],
+        endings: Endings,
         clock: Clock,
         random: Random,
         max_item_bytes: int,
@@ -90,6 +92,7 @@ class Importer:
         self._enqueuer = enqueuer
         self._dead_letter_queue = dead_letter_queue
         self._note_busy = note_busy
+        self._endings = endings
         self._clock = clock
         self._random = random
         self._max_item_bytes = max_item_bytes
@@ -147,12 +150,7 @@ class Importer:
                 importing, feed, reason, gathered, now, self._random
             )
         if self._stores.imports.fail(importing.import_id, revision, outcome):
-            log.warning(
-                "import_failed",
-                import_id=importing.import_id,
-                source=importing.source,
-                error=reason,
-            )
+            self._endings.tell_failed(importing, reason)
         self._finish_feed(importing.import_id)
 
     def give_up(self, job: ClaimedJob, error: BaseException) -> None:
@@ -212,7 +210,7 @@ class Importer:
         if not self._stores.imports.commit(run.importing.import_id, run.revision, outcome):
             log.warning("run_overtaken", import_id=run.importing.import_id, revision=run.revision)
             return self._state_of(run.importing.import_id)
-        self._log_commit(run, outcome)
+        self._tell_commit(run, gathered, outcome)
         committed = self._finish_feed(run.importing.import_id)
         if committed is None:
             return None
@@ -327,14 +325,23 @@ class Importer:
         found = self._stores.imports.get(import_id)
         return None if found is None else found.state
 
-    def _log_commit(self, run: Run, outcome: dict[str, Any]) -> None:
-        log.info(
+    def _tell_commit(self, run: Run, gathered: Gathered, outcome: dict[str, Any]) -> None:
+        """Tell that an import ended with its commit; of one that goes on only in detail."""
+        if outcome["state"] is ImportState.COMPLETED:
+            self._endings.tell_completed(
+                run.importing,
+                outcome["counts"],
+                queue=None,
+                not_modified=gathered.is_not_modified,
+            )
+            return
+        log.debug(
             "import_committed",
             import_id=run.importing.import_id,
             source=run.source,
             revision=run.revision,
             journaled=outcome["journaled"],
-            **{name: count for name, count in outcome["counts"].items() if count},
+            queue=outcome["queue"],
         )
 
 

@@ -5,6 +5,7 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from shared.clock import Clock
 from shared.errors import DoomedJob, Postponed, QueueError, QueueUnavailable
@@ -51,6 +52,10 @@ class Worker:
     ``after_settle(job)`` is called after a job was completed or failed, not when its lock was lost.
     ``on_final_failure(job, error)`` is called before a job is failed for good; should it raise, the
     job is tried again later, so that its failure is never settled unheard.
+    ``around_job(job)`` is entered, in the job's thread, for all that is done about it.
+
+    ``log_event`` is called with a constant event and fields. Of each job: ``job_started``, then
+    ``job_succeeded``, ``job_failed``, ``job_postponed`` or ``lock_lost``. All others are trouble.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Worker:
         clock: Clock,
         after_settle: Callable[[ClaimedJob], None] | None = None,
         on_final_failure: Callable[[ClaimedJob, BaseException], None] | None = None,
+        around_job: Callable[[ClaimedJob], AbstractContextManager[object]] = nullcontext,
         rate_limit: RateLimit | None = None,
         run_limit_s: float = 300.0,
         log_event: LogEvent = _no_log,
@@ -74,6 +80,7 @@ class Worker:
         self._clock = clock
         self._after_settle = after_settle
         self._on_final_failure = on_final_failure
+        self._around_job = around_job
         self._rate_limit = rate_limit
         self._log_event = log_event
         self._stopping = threading.Event()
@@ -178,13 +185,22 @@ class Worker:
 
     def _work(self, job: ClaimedJob) -> None:
         try:
-            settle = self._run_handler(job)
-            if self._settle(job, settle):
-                self._call_after_settle(job)
-        except QueueError as exc:
-            self._log_event("settle_failed", queue=self._queue.name, job=job.id, error=str(exc))
+            with self._around_job(job):
+                self._run(job)
         finally:
             self._hands.drop(job)
+
+    def _run(self, job: ClaimedJob) -> None:
+        self._tell("job_started", job, attempt=job.attempts_made + 1)
+        try:
+            end = self._run_handler(job)
+            if self._settle(job, end):
+                self._call_after_settle(job)
+        except QueueError as exc:
+            self._tell("settle_failed", job, error=str(exc))
+
+    def _tell(self, event: str, job: ClaimedJob, **fields: object) -> None:
+        self._log_event(event, queue=self._queue.name, job=job.id, **fields)
 
     def _run_handler(self, job: ClaimedJob) -> _End:
         if job.deferred_failure is not None:
@@ -208,9 +224,7 @@ class Worker:
             if self._on_final_failure is not None:
                 self._on_final_failure(job, error)
         except Exception as exc:  # noqa: BLE001 - as for the handler
-            self._log_event(
-                "failure_hook_failed", queue=self._queue.name, job=job.id, error=repr(exc)
-            )
+            self._tell("failure_hook_failed", job, error=repr(exc))
             return _retry(job, error, _HOOK_RETRY_MS)
         return Failure(job.id, job.token, str(error) or repr(error), _stack_of(error))
 
@@ -223,8 +237,7 @@ class Worker:
                 self._log_event("settle_delayed", queue=self._queue.name, error=str(exc))
                 self._clock.wait(self._abandoned, _jittered(_OUTAGE_WAIT_S))
                 continue
-            if outcome is SettleOutcome.LOCK_LOST:
-                self._log_event("lock_lost", queue=self._queue.name, job=job.id)
+            self._tell_end(job, end, outcome)
             is_final = not isinstance(end, Retry | Postponement)
             return outcome is SettleOutcome.SETTLED and is_final
         return False
@@ -238,15 +251,25 @@ class Worker:
             return self._queue.postpone_many([end])[0]
         return self._queue.fail_many([end])[0]
 
+    def _tell_end(self, job: ClaimedJob, end: _End, outcome: SettleOutcome) -> None:
+        attempt = job.attempts_made + 1
+        if outcome is SettleOutcome.LOCK_LOST:
+            self._tell("lock_lost", job, attempt=attempt)
+        elif isinstance(end, Completion):
+            self._tell("job_succeeded", job, attempt=attempt)
+        elif isinstance(end, Postponement):
+            self._tell("job_postponed", job, attempt=attempt, delay_ms=end.delay_ms)
+        else:
+            is_last = isinstance(end, Failure)
+            self._tell("job_failed", job, attempt=attempt, is_last=is_last, error=end.reason)
+
     def _call_after_settle(self, job: ClaimedJob) -> None:
         if self._after_settle is None:
             return
         try:
             self._after_settle(job)
         except Exception as exc:  # noqa: BLE001 - the job is settled; its hook cannot undo that
-            self._log_event(
-                "after_settle_failed", queue=self._queue.name, job=job.id, error=repr(exc)
-            )
+            self._tell("after_settle_failed", job, error=repr(exc))
 
     def _keep_locks(self) -> None:
         while not self._abandoned.is_set():

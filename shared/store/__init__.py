@@ -9,7 +9,7 @@ from shared.store.causes import Cause
 from shared.store.database import Database, open_database
 from shared.store.dead_letters import DeadLetter, DeadLetterStore, Death, DeathKind
 from shared.store.documents import DocumentStore
-from shared.store.feeds import Deferral, Feed, FeedStore, StoredValidators
+from shared.store.feeds import Deferral, Feed, FeedCounts, FeedStore, StoredValidators
 from shared.store.hosts import HostStore
 from shared.store.imports import Import, ImportState, ImportStore, new_import_id
 from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport
@@ -29,6 +29,7 @@ __all__ = [
     "Deferral",
     "DocumentStore",
     "Feed",
+    "FeedCounts",
     "FeedStore",
     "HostStore",
     "Import",

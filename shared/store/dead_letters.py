@@ -265,6 +265,11 @@ class DeadLetterStore:
         """Return the 100 most frequent causes of dead ones (not removed ones), that one first."""
         return group_by_cause(self._letters, self._dead(source=source))
 
+    def count(self, kind: DeathKind) -> int:
+        """Return how many there are of a kind; counted in the index."""
+        with mapped_errors():
+            return self._letters.count_documents({"kind": kind})
+
     def iterate_ids(self, *, batch_size: int, kind: DeathKind | None = None) -> Iterable[list[str]]:
         """Yield the ids of all dead letters in batches, ordered by id."""
         last_id = ""

@@ -16,6 +16,8 @@ from shared.store.pages import Page, find_page
 
 # What an import must not set when somebody gave the feed another schedule meanwhile.
 SCHEDULE_FIELDS = frozenset({"next_fetch_at", "next_fetch_reason", "enabled"})
+_SCHEDULED: Document = {"enabled": True, "next_fetch_at": {"$ne": None}}
+_FAILING: Document = {"enabled": True, "consecutive_failures": {"$gt": 0}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,18 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedCounts:
+    """How many feeds there are; ``scheduled`` are fetched by themselves, ``failing`` failed last.
+
+    A disabled feed is neither.
+    """
+
+    feeds: int
+    scheduled: int
+    failing: int
+
+
+@dataclass(frozen=True, slots=True)
 class Deferral:
     """A due feed as it was seen, when to fetch it instead, and why."""
 
@@ -103,6 +117,7 @@ class FeedStore:
             self._feeds.create_index([("running_import", ASCENDING), ("host", ASCENDING)])
             self._feeds.create_index([("urls", ASCENDING)])
             self._feeds.create_index([("created_at", DESCENDING), ("_id", DESCENDING)])
+            self._feeds.create_index([("enabled", ASCENDING), ("new_item_at", ASCENDING)])
 
     def insert(self, feed: Feed) -> None:
         """Add a feed.
@@ -159,10 +174,28 @@ class FeedStore:
             found = self._feeds.find(query).sort("next_fetch_at", ASCENDING).limit(limit)
             return [_to_feed(document) for document in found]
 
-    def count_failing(self) -> int:
-        """Return how many enabled feeds failed the last time."""
+    def count(self) -> FeedCounts:
+        """Return how many feeds there are, and how many of them are in which condition."""
         with mapped_errors():
-            return self._feeds.count_documents({"enabled": True, "error": {"$gt": ""}})
+            return FeedCounts(
+                feeds=self._feeds.count_documents({}),
+                scheduled=self._feeds.count_documents(_SCHEDULED),
+                failing=self._feeds.count_documents(_FAILING),
+            )
+
+    def note_new_items(self, source: str, now: datetime) -> None:
+        """Remember that an import brought items that were not stored before. Safe to repeat."""
+        self._update({"_id": source}, {"$max": {"new_item_at": now}})
+
+    def find_most_silent(self, limit: int) -> dict[str, datetime]:
+        """Return when scheduled feeds last had a new item, by source, the longest ago first.
+
+        Of a feed that never had one: when it was added.
+        """
+        fields = {"new_item_at": True, "created_at": True}
+        with mapped_errors():
+            found = self._feeds.find(_SCHEDULED, fields).sort("new_item_at", ASCENDING).limit(limit)
+            return {one["_id"]: one.get("new_item_at") or one["created_at"] for one in found}
 
     def find_running(self) -> list[Feed]:
         """Return the feeds that name an import."""
@@ -303,6 +336,8 @@ def _to_document(feed: Feed) -> Document:
         "urls": feed.urls,
         "host": feed.host,
         "created_at": feed.created_at,
+        # Not of the feed's own: see note_new_items. Until then it has been silent since it began.
+        "new_item_at": feed.created_at,
         "enabled": feed.enabled,
         "interval_s": feed.interval_s,
         "cron": feed.cron,

@@ -44,6 +44,7 @@ class ImportState(StrEnum):
 
 
 BEFORE_COMMIT = (ImportState.QUEUED, ImportState.FETCHING)
+OPEN_STATES = (*BEFORE_COMMIT, ImportState.IMPORTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Import:
     @property
     def is_open(self) -> bool:
         """Whether it can still change."""
-        return self.state in (*BEFORE_COMMIT, ImportState.IMPORTING)
+        return self.state in OPEN_STATES
 
 
 class ImportStore:
@@ -153,6 +154,13 @@ class ImportStore:
             query["source"] = source
         with mapped_errors():
             return [_to_import(document) for document in self._imports.find(query)]
+
+    def count_open(self) -> dict[ImportState, int]:
+        """Return how many imports are in each of the open states."""
+        with mapped_errors():
+            states = [found["state"] for found in self._imports.find({"open": True}, {"state": 1})]
+        # One that ended between the search and the read shows its new state.
+        return {state: states.count(state) for state in OPEN_STATES}
 
     def find_importing(self) -> list[Import]:
         """Return the imports that are committed and not closed.

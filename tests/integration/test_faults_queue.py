@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from server.feeds.endings import Endings
 from server.importing.auditor import Auditor
 from shared.clock import SystemClock
 from shared.errors import QueueFull, QueueUnavailable
@@ -33,6 +34,7 @@ def make_auditor(bench: Bench) -> Auditor:
         enqueuer=bench.make_enqueuer(),
         dead_letter_queue=bench.dlq,
         upkeep=NothingToHeal(),
+        endings=Endings(bench.clock),
         clock=bench.clock,
     )
 

@@ -18,8 +18,8 @@ class NodeMissing(Exception):
     """Node, or the packages it needs, cannot be had here; the text says why."""
 
 
-def install_packages() -> str:
-    """Install what package.json names, unless it is there; return the path of ``node``.
+def install_packages(folder: Path = FOLDER) -> str:
+    """Install what a folder's package.json names, unless it is there; return the path of ``node``.
 
     Raises:
         NodeMissing: no Node on this machine, or npm could not install.
@@ -30,30 +30,30 @@ def install_packages() -> str:
     with (Path(tempfile.gettempdir()) / "feedmill-interop.lock").open("w") as lock:
         # Several test processes may come at the same time.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _is_installed():
-            _install(npm)
+        if not _is_installed(folder):
+            _install(npm, folder)
     return node
 
 
-def _is_installed() -> bool:
-    wanted = json.loads((FOLDER / "package.json").read_text())["dependencies"]
-    return all(_installed_version(name) == version for name, version in wanted.items())
+def _is_installed(folder: Path) -> bool:
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    return all(_installed_version(folder, name) == version for name, version in wanted.items())
 
 
-def _installed_version(name: str) -> str | None:
-    manifest = FOLDER / "node_modules" / name / "package.json"
+def _installed_version(folder: Path, name: str) -> str | None:
+    manifest = folder / "node_modules" / name / "package.json"
     return json.loads(manifest.read_text())["version"] if manifest.exists() else None
 
 
-def _install(npm: str) -> None:
+def _install(npm: str, folder: Path) -> None:
     command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
     try:
         done = subprocess.run(
-            command, cwd=FOLDER, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S
+            command, cwd=folder, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as exc:
         raise NodeMissing("npm install took too long") from exc
-    if done.returncode != 0 or not _is_installed():
+    if done.returncode != 0 or not _is_installed(folder):
         raise NodeMissing(f"npm install failed: {done.stderr[-300:]}")
 
 

@@ -1,5 +1,6 @@
 """What is shipped around the code: compose file, image, pinned versions, make targets."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -16,13 +17,23 @@ CONSTRAINTS = (ROOT / "constraints.txt").read_text("utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
+def services_of(profile: str) -> list[str]:
+    return [name for name, each in SERVICES.items() if profile in each.get("profiles", ())]
+
+
 def project_name(requirement: str) -> str:
     return re.split(r"[\[<>=!~; ]", requirement)[0].lower().replace("_", "-")
 
 
-def test_only_the_server_is_published_and_to_this_machine_alone() -> None:
+def test_what_is_published_is_so_to_this_machine_alone() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"server": ["127.0.0.1:8000:8000"]}
+    assert published == {
+        "server": ["127.0.0.1:8000:8000"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3001:3000"],
+        "bullboard": ["127.0.0.1:3000:3000"],
+    }
+    assert {name for name in published if "profiles" not in SERVICES[name]} == {"server"}
 
 
 def test_compose_redis_keeps_a_file_and_evicts_nothing() -> None:
@@ -55,7 +66,8 @@ def test_compose_role_waits_for_healthy_stores_and_has_time_to_stop(role: str) -
 @pytest.mark.parametrize("role", ROLES)
 def test_compose_works_without_an_env_file(role: str) -> None:
     assert SERVICES[role]["env_file"] == [{"path": ".env", "required": False}]
-    assert "${" not in (ROOT / "docker-compose.yml").read_text("utf-8")
+    for variable in re.findall(r"\$.*", (ROOT / "docker-compose.yml").read_text("utf-8")):
+        assert re.match(r"\$\{[A-Z_]+:-\w+\}", variable), f"{variable} has no default"
 
 
 @pytest.mark.parametrize("role", ["worker", "worker-light"])
@@ -70,16 +82,61 @@ def test_compose_server_is_open_inside_its_container_only() -> None:
 
 
 def test_compose_has_item_classes_under_a_profile() -> None:
-    classes = {name: each for name, each in SERVICES.items() if "profiles" in each}
-    assert {name: each["profiles"] for name, each in classes.items()} == {
-        "worker-light": ["classes"],
-        "worker-heavy": ["classes"],
-    }
+    assert services_of("classes") == ["worker-light", "worker-heavy"]
+    classes = {name: SERVICES[name] for name in services_of("classes")}
     limits = {name: each["deploy"]["resources"]["limits"] for name, each in classes.items()}
     assert limits == {"worker-light": {"memory": "512M"}, "worker-heavy": {"memory": "8G"}}
     assert classes["worker-light"]["deploy"]["replicas"] > 1
     types = {name: each["environment"]["WORKER_TYPE"] for name, each in classes.items()}
     assert types == {"worker-light": "light", "worker-heavy": "heavy"}
+
+
+def test_compose_has_monitoring_and_bull_board_under_profiles_of_their_own() -> None:
+    assert services_of("monitoring") == ["prometheus", "grafana"]
+    assert services_of("bullboard") == ["bullboard"]
+    profiles = [profile for each in SERVICES.values() for profile in each.get("profiles", ())]
+    assert set(profiles) == {"classes", "monitoring", "bullboard"}
+
+
+def test_compose_uses_images_of_pinned_versions() -> None:
+    foreign = [each["image"] for each in SERVICES.values() if "build" not in each]
+    assert len(foreign) == 4
+    for image in foreign:
+        assert re.fullmatch(r"[a-z/]+:v?\d[\w.-]*", image), image
+    dockerfile = (ROOT / "monitoring" / "bullboard" / "Dockerfile").read_text("utf-8")
+    assert re.search(r"^FROM node:\d+-alpine$", dockerfile, re.MULTILINE)
+
+
+def test_grafana_lets_nobody_in_without_a_password() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    assert environment["GF_USERS_ALLOW_SIGN_UP"] == "false"
+    assert environment["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_PASSWORD:-")
+    assert "GRAFANA_PASSWORD" in (ROOT / ".env.example").read_text("utf-8")
+
+
+def test_bull_board_gets_the_queues_names_and_no_secrets() -> None:
+    assert "env_file" not in SERVICES["bullboard"]
+    assert SERVICES["bullboard"]["environment"].keys() == {
+        "REDIS_URL",
+        "BULL_QUEUE_NAME",
+        "QUEUE_PREFIX",
+        "HOST",
+    }
+
+
+def test_bull_board_has_pinned_packages_and_the_bullmq_that_is_tested() -> None:
+    pinned = json.loads((ROOT / "monitoring/bullboard/package.json").read_text())["dependencies"]
+    tested = json.loads((ROOT / "tests/interop/package.json").read_text())["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in pinned.values())
+    assert pinned.items() >= tested.items()
+
+
+def test_compose_networks_and_volumes_are_declared() -> None:
+    named = {name for each in SERVICES.values() for name in each["networks"]}
+    assert named - {"default"} == COMPOSE["networks"].keys()
+    mounted = {each.split(":")[0] for one in SERVICES.values() for each in one.get("volumes", ())}
+    assert {name for name in mounted if not name.startswith(".")} == COMPOSE["volumes"].keys()
 
 
 def test_image_runs_as_nobody_special_and_from_pinned_versions() -> None:

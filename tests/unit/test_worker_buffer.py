@@ -96,3 +96,17 @@ def test_lost_items_are_dropped_but_not_the_same_job_claimed_anew(buffer: Buffer
     buffer.discard({Lock("a#1", "old"), Lock("a#2", "old")})
     [left] = buffer.drain_due(everything=True)
     assert left.lock == Lock("a#1", "new")
+
+
+def test_its_fill_follows_what_comes_and_goes(buffer: Buffer) -> None:
+    items = [item(guid) for guid in "12345"]
+    for one in items:
+        buffer.add(one)
+    size_bytes = len(items[0].job.raw_data)
+    assert (len(buffer), buffer.held_bytes) == (5, 5 * size_bytes)
+    buffer.discard({items[4].lock, Lock("never#held", "t1")})
+    assert (len(buffer), buffer.held_bytes) == (4, 4 * size_bytes)
+    buffer.drain_due()
+    assert (len(buffer), buffer.held_bytes) == (1, size_bytes)
+    buffer.drain_due(everything=True)
+    assert (len(buffer), buffer.held_bytes) == (0, 0)

@@ -128,7 +128,7 @@ def _read_imports(parts: ApiParts, overview: Overview) -> None:
     overview.running = parts.imports.show_many(running[:MAX_RUNNING])
     overview.finished = parts.imports.show_many(finished[:MAX_FINISHED])
     overview.feeds_exist = bool(stores.feeds.find_page(limit=1, cursor=None).items)
-    overview.failing_feeds = stores.feeds.count_failing()
+    overview.failing_feeds = stores.feeds.count().failing
 
 
 def _find_troubles(parts: ApiParts, overview: Overview) -> list[Trouble]:

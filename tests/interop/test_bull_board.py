@@ -1,0 +1,159 @@
+"""Bull Board, as the profile ``bullboard`` runs it, on our queues."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import pytest
+
+from shared.clock import SystemClock
+from shared.dead_jobs import dead_job
+from shared.queue import Death, JobQueue, NewJob, RedisConnection
+from tests.interop.node_driver import NodeMissing, install_packages
+from tests.servers import find_free_port
+
+FOLDER = Path(__file__).parents[2] / "monitoring" / "bullboard"
+ITEMS, FETCHES, DEAD_LETTERS = "offers", "feed_fetch_queue", "offers_dlq"
+PREFIX = "mill"
+ITEM_ID = "board#https://board.example/jobs/17?a=b c"
+ITEM = {"source": "board", "guid": "https://board.example/jobs/17?a=b c", "title": "Engineer"}
+
+
+@pytest.fixture(scope="module")
+def board(valkey_url: str) -> Iterator[httpx2.Client]:
+    """A client of Bull Board; it looks at queues and a prefix that are not the default ones."""
+    try:
+        node = install_packages(FOLDER)
+    except NodeMissing as missing:
+        pytest.skip(str(missing))
+    port = find_free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "REDIS_URL": valkey_url,
+        "BULL_QUEUE_NAME": ITEMS,
+        "QUEUE_PREFIX": PREFIX,
+        "PORT": str(port),
+    }
+    process = subprocess.Popen(
+        [node, "server.mjs"], cwd=FOLDER, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        assert str(port) in process.stdout.readline()
+        base_url = f"http://127.0.0.1:{port}"
+        with httpx2.Client(base_url=base_url, trust_env=False, timeout=20) as client:
+            yield client
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+def make_queue(redis_client: RedisConnection, name: str) -> JobQueue:
+    return JobQueue(redis_client, name, prefix=PREFIX, clock=SystemClock())
+
+
+def add_item(redis_client: RedisConnection) -> JobQueue:
+    queue = make_queue(redis_client, ITEMS)
+    queue.add_many([NewJob(id=ITEM_ID, name="item", data=ITEM, revision=1, attempts=3)])
+    return queue
+
+
+def bury_item(redis_client: RedisConnection) -> None:
+    queue = add_item(redis_client)
+    [job] = queue.claim(limit=1, lock_ms=30_000, token="t").jobs
+    dead = dead_job(
+        item_id=ITEM_ID,
+        queue=ITEMS,
+        job_id=ITEM_ID,
+        raw_data=job.raw_data,
+        reason="MongoDB refused the document",
+        error_type="rejected_by_store",
+        attempts=3,
+        failed_at=datetime(2026, 11, 1, tzinfo=UTC),
+        revision=1,
+    )
+    death = Death(ITEM_ID, "t", "MongoDB refused the document", "", dead)
+    queue.dead_letter_many([death], make_queue(redis_client, DEAD_LETTERS))
+
+
+def see_queues(board: httpx2.Client) -> dict[str, Any]:
+    answer = board.get("/api/queues")
+    assert answer.status_code == 200, answer.text
+    return {queue["name"]: queue for queue in answer.json()["queues"]}
+
+
+def counts(queue: dict[str, Any]) -> dict[str, int]:
+    return {state: count for state, count in queue["counts"].items() if count}
+
+
+def see_job(board: httpx2.Client, queue_name: str) -> dict[str, Any]:
+    answer = board.get(f"/api/queues/{queue_name}/{quote(ITEM_ID, safe='')}")
+    assert answer.status_code == 200, answer.text
+    seen: dict[str, Any] = answer.json()
+    return seen
+
+
+def test_board_shows_all_four_queues_with_their_counts(
+    board: httpx2.Client, redis_client: RedisConnection
+) -> None:
+    bury_item(redis_client)
+    add_item(redis_client)
+    make_queue(redis_client, FETCHES).add_many([NewJob(id="feed#board", name="fetch", data={})])
+    queues = see_queues(board)
+    assert {name: counts(queue) for name, queue in queues.items()} == {
+        ITEMS: {"waiting": 1},
+        f"{ITEMS}_heavy": {},
+        FETCHES: {"waiting": 1},
+        DEAD_LETTERS: {"waiting": 1},
+    }
+    assert not any(queue["readOnlyMode"] for queue in queues.values())
+
+
+def test_board_shows_a_waiting_job(board: httpx2.Client, redis_client: RedisConnection) -> None:
+    add_item(redis_client)
+    seen = see_job(board, ITEMS)
+    assert seen["status"] == "waiting"
+    assert seen["job"]["data"] == ITEM
+    assert seen["job"]["opts"]["attempts"] == 3
+
+
+def test_board_shows_why_an_item_is_dead(
+    board: httpx2.Client, redis_client: RedisConnection
+) -> None:
+    bury_item(redis_client)
+    seen = see_job(board, DEAD_LETTERS)
+    assert (seen["status"], seen["job"]["name"]) == ("waiting", "dead")
+    assert seen["job"]["failedReason"] == "MongoDB refused the document"
+    assert seen["job"]["data"]["data"] == ITEM
+
+
+def test_board_pauses_a_queue_for_our_workers(
+    board: httpx2.Client, redis_client: RedisConnection
+) -> None:
+    queue = make_queue(redis_client, ITEMS)
+    assert board.put(f"/api/queues/{ITEMS}/pause").status_code == 200
+    assert queue.is_paused()
+    assert board.put(f"/api/queues/{ITEMS}/resume").status_code == 200
+    assert not queue.is_paused()
+
+
+def test_board_page_is_served(board: httpx2.Client) -> None:
+    page = board.get("/")
+    assert page.status_code == 200
+    assert "removed items come back" in page.text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"sec-fetch-site": "cross-site"}, {"host": "evil.example"}],
+    ids=["page of another site", "name of another site"],
+)
+def test_board_refuses_other_sites(board: httpx2.Client, headers: dict[str, str]) -> None:
+    assert board.put(f"/api/queues/{ITEMS}/pause", headers=headers).status_code == 403
+    assert board.get("/", headers=headers).status_code == 403
