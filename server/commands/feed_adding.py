@@ -1,6 +1,7 @@
 """``feedmill feeds add``: options made into the API's body; the feed behind a page; its import."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Any
 
 from server.commands.api_client import ApiClient
@@ -12,6 +13,13 @@ from shared.masking import mask_secrets
 # The service may take FETCH_TIMEOUT_S (280 at most) to fetch, and a minute to parse.
 DISCOVERY_TIMEOUT_S = 360.0
 _LATEST = 10
+
+
+class Weight(StrEnum):
+    """Which item queue a feed's imports use."""
+
+    LIGHT = "light"
+    HEAVY = "heavy"
 
 
 def make_feed_body(
@@ -26,12 +34,15 @@ def make_feed_body(
 ) -> dict[str, Any]:
     """Return the body of ``POST /feeds``; what was not chosen is left to the service.
 
+    Without URLs it is a body of ``PATCH``: only what was chosen is changed.
+
     Raises:
         InvalidRequestError: options that exclude one another, or a header without a colon.
     """
     if sum((interval_s is not None, cron is not None, not is_scheduled)) > 1:
         raise InvalidRequestError("choose one of --interval-s, --cron and --no-schedule")
-    body: dict[str, Any] = {"url": urls[0]} if len(urls) == 1 else {"urls": list(urls)}
+    place: dict[str, Any] = {"url": urls[0]} if len(urls) == 1 else {"urls": list(urls)}
+    body = place if urls else {}
     chosen = {
         "source": source,
         "interval_s": interval_s,

@@ -85,6 +85,15 @@ def describe_state(each: Import) -> str:
     return f"{each['state']} (not modified)" if each["not_modified"] else str(each["state"])
 
 
+def describe_outcome(each: Import) -> str:
+    """Return what came of an import, or has come so far: its error, or its counts in words."""
+    if each["error"]:
+        return str(each["error"])
+    counts = each["counts"]
+    shown = [f"{counts[name]} {name}" for name in COUNTS if counts[name] or name == "fetched"]
+    return ", ".join(shown) + ("" if each["state"] in ENDED_STATES else " so far")
+
+
 def print_summary(run: ImportRun, console: Console) -> None:
     """Print one line per import with its counts, then what went wrong. Never wraps or cuts."""
     rows = [_summary_row(each) for each in run.imports]
