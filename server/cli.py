@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from server.commands.dead_letters import app as dead_letters
+from server.commands.doctor import doctor
 from server.commands.exit_codes import FAILED, WRONG_USAGE
 from server.commands.feeds import app as feeds
 from server.commands.import_feeds import run_import
@@ -46,6 +47,7 @@ app = typer.Typer(
 
 for group in GROUPS:
     app.add_typer(group)
+app.command(epilog="Example: feedmill doctor --json")(doctor)
 
 Feeds = Annotated[list[str] | None, typer.Argument(help="URLs or files to import first")]
 FeedsToImport = Annotated[list[str], typer.Argument(help="URLs or files", metavar="URL-or-file...")]

@@ -39,6 +39,7 @@ At least once is the promise: a handler may see a job again, its settlement coun
 
 from shared.queue.backoff import backoff_delay_ms
 from shared.queue.connection import RedisConnection, connect, disconnect
+from shared.queue.examination import QueueExaminer, QueueLook, RedisReport, examine_redis
 from shared.queue.job import (
     TRANSITIONS,
     AddOutcome,
@@ -83,10 +84,13 @@ __all__ = [
     "Lock",
     "NewJob",
     "Postponement",
+    "QueueExaminer",
+    "QueueLook",
     "QueueSpec",
     "RateLimit",
     "ReclaimReport",
     "RedisConnection",
+    "RedisReport",
     "Registry",
     "RemoveOutcome",
     "Retry",
@@ -96,5 +100,6 @@ __all__ = [
     "backoff_delay_ms",
     "connect",
     "disconnect",
+    "examine_redis",
     "wait_for_work",
 ]

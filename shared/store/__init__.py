@@ -8,6 +8,7 @@ majority and its journals, reads that decide something see only what a majority 
 from shared.store.database import Database, open_database
 from shared.store.dead_letters import DeadLetter, DeadLetterStore, Death, DeathKind
 from shared.store.documents import DocumentStore
+from shared.store.examination import MongoReport, examine_mongodb
 from shared.store.feeds import Deferral, Feed, FeedStore, StoredValidators
 from shared.store.hosts import HostStore
 from shared.store.imports import Import, ImportState, ImportStore, new_import_id
@@ -36,6 +37,7 @@ __all__ = [
     "ItemWrite",
     "JournalEntry",
     "JournalStore",
+    "MongoReport",
     "Page",
     "SourceStore",
     "StoredValidators",
@@ -43,6 +45,7 @@ __all__ = [
     "Stores",
     "WriteKind",
     "WriteReport",
+    "examine_mongodb",
     "new_import_id",
     "open_database",
 ]
