@@ -43,7 +43,11 @@ def connect_mongodb(url: str, app_name: str) -> Stores:
     """
     try:
         database = open_database(url, app_name=app_name)
-        database.ping()
+        try:
+            database.ping()
+        except StoreError:
+            database.close()
+            raise
     except StoreError as exc:
         raise StoreError(f"MONGODB_URL: {exc}") from exc
     return Stores.of(database)
