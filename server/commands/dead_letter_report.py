@@ -30,10 +30,16 @@ def print_letters(letters: Sequence[Letter], console: Console, now: datetime) ->
 def print_causes(rows: Sequence[dict[str, Any]], console: Console, now: datetime) -> None:
     """Print one row a cause, with an example."""
     cells = [
-        (str(row["count"]), row["cause"], describe_moment(row["latest"], now), row["example"])
+        (
+            str(row["count"]),
+            row["cause"],
+            describe_moment(row["latest_failed_at"], now),
+            _name_sources(row),
+            row["example"]["id"],
+        )
         for row in rows
     ]
-    say_table(console, ("count", "cause", "latest", "example"), cells)
+    say_table(console, ("count", "cause", "latest", "sources", "example"), cells)
 
 
 def explain_letter(letter: Letter, now: datetime) -> Iterator[str]:
@@ -50,6 +56,11 @@ def explain_letter(letter: Letter, now: datetime) -> Iterator[str]:
     yield f"Data: {json.dumps(letter['data'], indent=2, ensure_ascii=False)}"
     if letter["stacktrace"]:
         yield f"Stack trace:\n{letter['stacktrace'].rstrip()}"
+
+
+def _name_sources(row: dict[str, Any]) -> str:
+    more = row["source_count"] - len(row["sources"])
+    return ", ".join(row["sources"]) + (f" and {more} more" if more else "")
 
 
 def _attempts(letter: Letter) -> str:

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from server.commands.api_client import ApiClient, quote_id
+from server.commands.api_client import quote_id
 from server.commands.causes import read_causes
 from server.commands.dead_letter_report import explain_letter, print_causes, print_letters
 from server.commands.exit_codes import FAILED
-from server.commands.import_report import choose_progress, print_summary, show_run
-from server.commands.importing import ImportRun, follow_imports
+from server.commands.import_report import follow_to_end, print_summary, show_run
+from server.commands.importing import ImportRun
 from server.commands.locate import service_client
 from server.commands.options import AsJson, Limit, OfSource, Yes
 from server.commands.output import messages, say, say_json
@@ -46,7 +46,9 @@ def list_letters(
 ) -> None:
     """List dead letters, latest first; removed ones are not listed."""
     if by_cause:
-        _list_causes(source, cause, limit, as_json=as_json)
+        if cause is not None:
+            raise InvalidRequestError("choose one of --by-cause and --cause")
+        _list_causes(source, limit, as_json=as_json)
         return
     with service_client() as client:
         letters = client.get_all("/dlq", max_items=limit, source=source, cause=cause)
@@ -85,7 +87,8 @@ def replay(
     body = _choose(item_ids, source, cause, everything=everything)
     with service_client() as client:
         report = client.post("/dlq/replay", body, timeout_s=REPLAY_TIMEOUT_S)
-        run = _follow(client, report["imports"]) if is_followed else None
+        started = [each["id"] for each in report["imports"]]
+        run = follow_to_end(client, started, messages()) if is_followed else None
     _show_replay(report, run, as_json=as_json)
     if run is not None and not run.is_clean:
         sys.exit(FAILED)
@@ -108,13 +111,11 @@ def remove(
         do_each(item_ids, remove_one, done="removed", kind="id", as_json=as_json)
 
 
-def _list_causes(source: str | None, cause: str | None, limit: int, *, as_json: bool) -> None:
-    if source is not None or cause is not None:
-        raise InvalidRequestError("--by-cause counts all dead letters: leave --source, --cause out")
+def _list_causes(source: str | None, limit: int, *, as_json: bool) -> None:
     with service_client() as client:
-        causes = read_causes(client)
-    if causes.is_partial:
-        say(messages(), f"only the latest {causes.looked_at} dead letters were counted")
+        causes = read_causes(client, source)
+    if causes.unread_after is not None:
+        say(messages(), f"only the latest {causes.unread_after} dead letters were counted")
     if as_json:
         say_json(Console(), causes.rows[:limit])
     elif causes.rows:
@@ -135,13 +136,6 @@ def _choose(
     if len(body) != 1:
         raise InvalidRequestError("choose one of IDs, --source, --cause and --all")
     return body
-
-
-def _follow(client: ApiClient, started: list[dict[str, Any]]) -> ImportRun:
-    run = ImportRun([client.get(f"/imports/{quote_id(each['id'])}") for each in started])
-    with choose_progress(messages()) as progress:
-        follow_imports(client, run, progress=progress)
-    return run
 
 
 def _show_replay(report: dict[str, Any], run: ImportRun | None, *, as_json: bool) -> None:

@@ -1,7 +1,6 @@
 """``feedmill feeds add``: options made into the API's body; the feed behind a page; its import."""
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 
 from server.commands.api_client import ApiClient
@@ -13,13 +12,6 @@ from shared.masking import mask_secrets
 # The service may take FETCH_TIMEOUT_S (280 at most) to fetch, and a minute to parse.
 DISCOVERY_TIMEOUT_S = 360.0
 _LATEST = 10
-
-
-class Weight(StrEnum):
-    """Which item queue a feed's imports use."""
-
-    LIGHT = "light"
-    HEAVY = "heavy"
 
 
 def make_feed_body(

@@ -6,7 +6,8 @@ import typer
 from rich.console import Console
 
 from server.commands.api_client import quote_id
-from server.commands.feed_adding import Weight, make_feed_body
+from server.commands.feed_adding import make_feed_body
+from server.commands.feed_options import Cron, Interval, NoSchedule, WithWeight
 from server.commands.feed_report import explain_schedule
 from server.commands.locate import service_client
 from server.commands.options import AsJson, Source, Sources
@@ -21,18 +22,14 @@ def edit(
     url: Annotated[
         list[str] | None, typer.Option(help="its URL from now on; repeat it for several")
     ] = None,
-    interval_s: Annotated[
-        int | None, typer.Option("--interval-s", min=1, help="seconds between fetches")
-    ] = None,
-    cron: Annotated[str | None, typer.Option(help="crontab line in UTC: '0 6 * * 1-5'")] = None,
-    no_schedule: Annotated[
-        bool, typer.Option("--no-schedule", help="fetch it only when told to")
-    ] = False,
+    interval_s: Interval = None,
+    cron: Cron = None,
+    no_schedule: NoSchedule = False,
     header: Annotated[
         list[str] | None, typer.Option(help="'Name: value'; takes the place of all it has")
     ] = None,
     no_headers: Annotated[bool, typer.Option("--no-headers", help="forget its headers")] = False,
-    weight: Annotated[Weight | None, typer.Option(help="item queue of its imports")] = None,
+    weight: WithWeight = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a feed; what is not named stays. A new schedule or URL makes it due at once."""

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from server.commands.api_client import ApiClient, quote_id
 from server.commands.exit_codes import FAILED
-from server.commands.feed_adding import Weight, discover, import_added, make_feed_body
+from server.commands.feed_adding import discover, import_added, make_feed_body
 from server.commands.feed_changing import disable, edit, enable
+from server.commands.feed_options import Cron, Interval, NoSchedule, WithWeight
 from server.commands.feed_report import (
     explain_feed,
     print_feeds,
@@ -62,17 +63,13 @@ def add(
     source: Annotated[
         str | None, typer.Option(help="its key: 1 to 64 of a-z 0-9 - _ .; else made from the URL")
     ] = None,
-    interval_s: Annotated[
-        int | None, typer.Option("--interval-s", min=1, help="seconds between fetches")
-    ] = None,
-    cron: Annotated[str | None, typer.Option(help="crontab line in UTC: '0 6 * * 1-5'")] = None,
-    no_schedule: Annotated[
-        bool, typer.Option("--no-schedule", help="fetch it only when told to")
-    ] = False,
+    interval_s: Interval = None,
+    cron: Cron = None,
+    no_schedule: NoSchedule = False,
     header: Annotated[
         list[str] | None, typer.Option(help="'Name: value', sent when it is fetched; repeatable")
     ] = None,
-    weight: Annotated[Weight | None, typer.Option(help="item queue of its imports")] = None,
+    weight: WithWeight = None,
     is_page: Annotated[
         bool, typer.Option("--discover", help="the URL may be a page that names the feed")
     ] = False,

@@ -1,6 +1,6 @@
 """Progress and summary of imports, for people and for programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from server.commands.importing import ENDED_STATES, Import, ImportRun, Progress
+from server.commands.api_client import ApiClient, quote_id
+from server.commands.importing import (
+    ENDED_STATES,
+    Import,
+    ImportRun,
+    Progress,
+    follow_imports,
+)
 from server.commands.output import say
 
 COUNTS = (
@@ -78,6 +85,14 @@ def choose_progress(console: Console) -> Iterator[Progress]:
     )
     with Bars(*columns, console=console, transient=True) as bars:
         yield BarProgress(bars)
+
+
+def follow_to_end(client: ApiClient, import_ids: Iterable[str], console: Console) -> ImportRun:
+    """Wait until imports have ended, with progress on ``console``; as ``follow_imports``."""
+    run = ImportRun([client.get(f"/imports/{quote_id(import_id)}") for import_id in import_ids])
+    with choose_progress(console) as progress:
+        follow_imports(client, run, progress=progress)
+    return run
 
 
 def describe_state(each: Import) -> str:

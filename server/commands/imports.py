@@ -1,16 +1,16 @@
 """``feedmill imports``: the imports of the running service, from a terminal."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from server.commands.api_client import ApiClient, quote_id
+from server.commands.api_client import quote_id
 from server.commands.exit_codes import FAILED
 from server.commands.import_list import explain_import, print_imports
-from server.commands.import_report import choose_progress
-from server.commands.importing import ImportRun, follow_imports
+from server.commands.import_report import follow_to_end
+from server.commands.importing import ImportRun
 from server.commands.locate import service_client
 from server.commands.options import AsJson, Limit, OfSource
 from server.commands.output import messages, say, say_json
@@ -62,9 +62,10 @@ def show(
 ) -> None:
     """Show one import: where from, how far, its counts, and what went wrong."""
     with service_client() as client:
-        found = client.get(f"/imports/{quote_id(import_id)}")
         if is_followed:
-            found = _follow(client, found)
+            [found] = follow_to_end(client, [import_id], messages()).imports
+        else:
+            found = client.get(f"/imports/{quote_id(import_id)}")
     if as_json:
         say_json(Console(), found)
     else:
@@ -72,10 +73,3 @@ def show(
             say(Console(), line)
     if is_followed and not ImportRun([found]).is_clean:
         sys.exit(FAILED)
-
-
-def _follow(client: ApiClient, found: dict[str, Any]) -> dict[str, Any]:
-    run = ImportRun([found])
-    with choose_progress(messages()) as progress:
-        follow_imports(client, run, progress=progress)
-    return run.imports[0]

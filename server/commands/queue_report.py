@@ -25,19 +25,15 @@ def print_queues(queues: Sequence[Queue], console: Console) -> None:
 
 
 def describe_limit(queue: Queue) -> str:
-    """Return in words what keeps waiting jobs from being started."""
-    waiting = queue["counts"].get("waiting", 0) + queue["counts"].get("prioritized", 0)
+    """Return in words what keeps waiting jobs from being started, and what to do about it."""
+    text = queue.get("limited_by_text") or _describe_kind(queue)
     match queue["limited_by"]:
         case "paused":
-            return f"paused: 'feedmill queue resume {queue['name']}' goes on"
-        case "rate_limit":
-            return f"the rate limit{_describe_rate_limit(queue['rate_limit'])}"
+            return f"{text}: 'feedmill queue resume {queue['name']}' goes on"
         case "no_worker":
-            return "no worker takes its jobs: start one with 'feedmill worker'"
-        case None:
-            return "nothing: it is worked on" if waiting else "nothing waits"
-        case other:
-            return str(other).replace("_", " ")
+            return f"{text}: start one with 'feedmill worker'"
+        case _:
+            return str(text)
 
 
 def _row(queue: Queue, states: Sequence[str]) -> tuple[str, ...]:
@@ -49,6 +45,20 @@ def _row(queue: Queue, states: Sequence[str]) -> tuple[str, ...]:
         describe_span(round(oldest_ms / 1000)) if oldest_ms is not None else NOTHING,
         describe_limit(queue),
     )
+
+
+def _describe_kind(queue: Queue) -> str:
+    """Return the words for a service that has none of its own for it."""
+    waiting = queue["counts"].get("waiting", 0) + queue["counts"].get("prioritized", 0)
+    match queue["limited_by"]:
+        case "rate_limit":
+            return f"the rate limit{_describe_rate_limit(queue['rate_limit'])}"
+        case "no_worker":
+            return "no worker takes its jobs"
+        case None:
+            return "nothing: it is worked on" if waiting else "nothing waits"
+        case other:
+            return str(other).replace("_", " ")
 
 
 def _describe_rate_limit(limit: dict[str, int] | None) -> str:

@@ -198,8 +198,8 @@ class _Examination:
         ids = [job_id for job_id, name in waiting.items() if name == DEAD_JOB_NAME]
         dead: set[str] = set()
         for start in range(0, len(ids), _LETTERS_A_READ):
-            some = ids[start : start + _LETTERS_A_READ]
-            dead.update(stores.dead_letters.find_dead(item_ids=some))
+            letters = stores.dead_letters.read_many(ids[start : start + _LETTERS_A_READ])
+            dead |= {one for one, letter in letters.items() if letter.kind is DeathKind.DEAD}
         return [job_id for job_id in ids if job_id not in dead]
 
     def _is_redis_matched(self, stores: Stores) -> bool:

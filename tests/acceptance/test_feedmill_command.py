@@ -214,7 +214,7 @@ def test_service_is_looked_into_and_examined_from_a_terminal(home: Home) -> None
     assert shown.returncode == 1
     assert "Dead items: feedmill dlq list --source board" in shown.stdout
     [cause] = json.loads(home.run("dlq", "list", "--by-cause", "--json").stdout)
-    assert (cause["count"], cause["example"]) == (1, "board#1")
+    assert (cause["count"], cause["example"]["id"]) == (1, "board#1")
     assert home.run("dlq", "show", "board#1").stdout.startswith("board#1: dead\n")
     assert home.examine() == (0, "ok", [])
 

@@ -235,6 +235,20 @@ def test_worker_that_waits_is_seen(patient: Patient, server: RunningServer, suff
     disconnect(worker)
 
 
+def test_redis_that_tells_little_is_examined_all_the_same(
+    patient: Patient, server: RunningServer
+) -> None:
+    rights = ["+@all", "-client", "-config", "~*"]
+    patient.redis.execute_command("ACL", "SETUSER", "hosted", "on", ">pw", *rights)
+    url = server.url.replace("redis://", "redis://hosted:pw@")
+    patient.settings = patient.settings.model_copy(update={"redis_url": url})
+    seed_waiting(patient.light, "lwn#1")
+    assert patient.findings() == []
+    look = patient.look()
+    assert look.queues[patient.light.name].look.workers is None
+    patient.redis.execute_command("ACL", "DELUSER", "hosted")
+
+
 def test_rate_limit_of_other_settings_is_found(patient: Patient) -> None:
     patient.light.set_rate_limit(RateLimit(5, 2000))
     check, text, _ = patient.finding()

@@ -59,12 +59,21 @@ def test_list_of_none_says_so(service: StubService, feedmill: Run) -> None:
 
 
 def test_causes_are_those_that_the_service_counts(service: StubService, feedmill: Run) -> None:
-    row = {"cause": "a", "count": 9, "example": ID, "latest": "2026-11-01T11:00:00.000Z"}
-    service.answer("/dlq/causes", 200, {"items": [row], "next_cursor": None})
+    row = {
+        "cause": "a",
+        "error_type": "invalid",
+        "count": 9,
+        "sources": ["lwn", "xkcd"],
+        "source_count": 3,
+        "latest_failed_at": "2026-11-01T11:00:00.000Z",
+        "example": {"id": ID, "reason": "a 1"},
+    }
+    service.answer("/dlq/causes", 200, {"items": [row]})
     shown = feedmill("dlq", "list", "--by-cause").stdout.splitlines()[1]
     assert shown.startswith("9      a")
-    assert shown.endswith(ID)
-    assert feedmill("dlq", "list", "--by-cause", "--json").json == [row]
+    assert shown.endswith(f"(60 min ago)  lwn, xkcd and 1 more  {ID}")
+    assert feedmill("dlq", "list", "--by-cause", "--source", "lwn", "--json").json == [row]
+    assert service.calls[-1].path == "/dlq/causes?source=lwn"
     assert service.calls_of("/dlq") == []
 
 
@@ -73,13 +82,21 @@ def test_causes_are_counted_here_where_the_service_does_not(
 ) -> None:
     letters = [
         make_letter("a#1", cause="x"),
-        make_letter("a#2", cause="y"),
-        make_letter("a#3", cause="y"),
+        make_letter("a#2", cause="y", source="a", reason="y 2"),
+        make_letter("b#3", cause="y", source="b"),
     ]
     answer_page(service, *letters)
     done = feedmill("dlq", "list", "--by-cause", "--json")
-    counted = [(row["cause"], row["count"], row["example"]) for row in done.json]
-    assert counted == [("y", 2, "a#2"), ("x", 1, "a#1")]
+    assert [row["cause"] for row in done.json] == ["y", "x"]
+    assert done.json[0] == {
+        "cause": "y",
+        "error_type": "invalid",
+        "count": 2,
+        "sources": ["a", "b"],
+        "source_count": 2,
+        "latest_failed_at": "2026-11-01T11:00:00.000Z",
+        "example": {"id": "a#2", "reason": "y 2"},
+    }
     assert done.stderr == ""
 
 
@@ -93,8 +110,9 @@ def test_causes_beyond_the_bound_are_said_to_be_partial(
     assert done.stderr == "only the latest 2 dead letters were counted\n"
 
 
-def test_causes_of_one_source_are_wrong_usage(feedmill: Run) -> None:
-    assert feedmill("dlq", "list", "--by-cause", "--source", "lwn").code == 2
+def test_causes_of_one_cause_are_wrong_usage(feedmill: Run) -> None:
+    done = feedmill("dlq", "list", "--by-cause", "--cause", "x")
+    assert (done.code, done.stderr) == (2, "feedmill: choose one of --by-cause and --cause\n")
 
 
 def test_show_tells_everything_about_one(service: StubService, feedmill: Run) -> None:

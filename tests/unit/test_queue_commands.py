@@ -78,6 +78,11 @@ def test_status_of_one_queue_shows_rare_states_when_jobs_are_there(
         ({"limited_by": None, "counts": {"waiting": 1}}, "nothing: it is worked on"),
         ({"limited_by": None}, "nothing waits"),
         ({"limited_by": "breaker_open"}, "breaker open"),
+        ({"limited_by": "breaker", "limited_by_text": "MongoDB is away"}, "MongoDB is away"),
+        (
+            {"limited_by": "paused", "limited_by_text": "paused by Ann"},
+            "paused by Ann: 'feedmill queue resume",
+        ),
     ],
 )
 def test_limit_is_told_in_words(fields: dict[str, Any], said: str) -> None:
