@@ -4,19 +4,25 @@ A composition root: it reads the settings. It becomes a role by exec of ``python
 ``python -m worker``, never by import, and talks to a running service over HTTP only.
 """
 
+import os
 import sys
+import traceback
 from importlib import metadata
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from server.commands.dead_letters import app as dead_letters
+from server.commands.doctor import doctor
 from server.commands.exit_codes import FAILED, WRONG_USAGE
 from server.commands.feeds import app as feeds
 from server.commands.import_feeds import run_import
+from server.commands.imports import app as imports
 from server.commands.options import AsJson
-from server.commands.output import say
+from server.commands.output import messages, say
 from server.commands.politeness import run_politeness
+from server.commands.queues import app as queues
 from server.commands.roles import become_role
 from server.commands.up import run_up
 from shared.errors import (
@@ -29,19 +35,19 @@ from shared.errors import (
 from shared.settings import load_settings
 
 # Commands of one kind, each kind in a module of its own.
-GROUPS = (feeds,)
+GROUPS = (feeds, imports, queues, dead_letters)
 
 app = typer.Typer(
     name="feedmill",
     help="Imports RSS, Atom and JSON feeds into MongoDB without losing or duplicating an item.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 for group in GROUPS:
     app.add_typer(group)
+app.command(epilog="Example: feedmill doctor --json")(doctor)
 
 Feeds = Annotated[list[str] | None, typer.Argument(help="URLs or files to import first")]
 FeedsToImport = Annotated[list[str], typer.Argument(help="URLs or files", metavar="URL-or-file...")]
@@ -53,8 +59,13 @@ def main() -> None:
         app()
     except FeedmillError as exc:
         for line in str(exc).splitlines():
-            say(Console(stderr=True), f"feedmill: {line}", style="red")
+            say(messages(), f"feedmill: {line}", style="red")
         sys.exit(_exit_code(exc))
+    except Exception as exc:
+        if os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
+            raise
+        say(messages(), f"feedmill: {_describe_bug(exc)}", style="red")
+        sys.exit(FAILED)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -75,25 +86,27 @@ def _take_common_options(
     """Options that come before the command."""
 
 
-@app.command()
+@app.command(epilog="Example: feedmill up https://lwn.net/headlines/rss")
 def up(feeds: Feeds = None) -> None:
     """Run the whole service here, on embedded stores where no setting names others."""
     sys.exit(run_up(load_settings(), feeds or [], Console()))
 
 
-@app.command()
+@app.command(epilog="Example: REDIS_URL=redis://r MONGODB_URL=mongodb://m feedmill server")
 def server() -> None:
     """Run the server alone; REDIS_URL and MONGODB_URL must be set."""
     become_role("server", load_settings())
 
 
-@app.command()
+@app.command(epilog="Example: WORKER_TYPE=heavy feedmill worker")
 def worker() -> None:
     """Run a worker alone; REDIS_URL and MONGODB_URL must be set."""
     become_role("worker", load_settings())
 
 
-@app.command(name="import")
+@app.command(
+    name="import", epilog="Example: feedmill import https://lwn.net/headlines/rss jobs.xml --json"
+)
 def import_feeds(
     feeds: FeedsToImport,
     source: Annotated[
@@ -113,12 +126,12 @@ def import_feeds(
             force=force,
             as_json=as_json,
             output=Console(),
-            messages=Console(stderr=True),
+            messages=messages(),
         )
     )
 
 
-@app.command()
+@app.command(epilog="Example: feedmill politeness --weeks 4")
 def politeness(
     weeks: Annotated[int, typer.Option(min=1, max=52, help="how long to simulate")] = 2,
     as_json: AsJson = False,
@@ -130,8 +143,18 @@ def politeness(
             weeks=weeks,
             as_json=as_json,
             output=Console(),
-            messages=Console(stderr=True),
+            messages=messages(),
         )
+    )
+
+
+def _describe_bug(error: Exception) -> str:
+    """Return one line about an error that nobody foresaw: what, where, and how to see all of it."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())[:300]
+    return (
+        f"this is a bug: {type(error).__name__}: {text} ({place.name}, line {place.lineno}); "
+        "please report it with what LOG_LEVEL=DEBUG shows"
     )
 
 

@@ -15,19 +15,42 @@ def connect_stores(settings: Settings, app_name: str) -> tuple[RedisConnection, 
         QueueError, StoreError: one cannot be reached; the text names the setting.
     """
     redis_url, mongodb_url = settings.named_stores()
+    redis = connect_redis(redis_url, settings)
+    return redis, connect_mongodb(mongodb_url, app_name)
+
+
+def connect_redis(url: str, settings: Settings) -> RedisConnection:
+    """Connect to Redis and make sure that it answers.
+
+    Raises:
+        QueueError: it does not; the text names the setting.
+    """
     try:
-        redis = connect(redis_url)
+        redis = connect(url)
         JobQueue(
             redis, settings.light_queue, prefix=settings.queue_prefix, clock=SystemClock()
         ).is_paused()
     except QueueError as exc:
         raise QueueError(f"REDIS_URL: {exc}") from exc
+    return redis
+
+
+def connect_mongodb(url: str, app_name: str) -> Stores:
+    """Connect to MongoDB and make sure that it answers.
+
+    Raises:
+        StoreError: it does not; the text names the setting.
+    """
     try:
-        database = open_database(mongodb_url, app_name=app_name)
-        database.ping()
+        database = open_database(url, app_name=app_name)
+        try:
+            database.ping()
+        except StoreError:
+            database.close()
+            raise
     except StoreError as exc:
         raise StoreError(f"MONGODB_URL: {exc}") from exc
-    return redis, Stores.of(database)
+    return Stores.of(database)
 
 
 def rate_limit(settings: Settings) -> RateLimit | None:

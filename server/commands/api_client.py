@@ -19,11 +19,13 @@ _PAGE = 500
 class ApiClient:
     """Calls one service. Every method raises :class:`~shared.errors.ServiceError` when it fails."""
 
-    def __init__(self, url: str, *, api_key: str | None = None) -> None:
+    def __init__(
+        self, url: str, *, api_key: str | None = None, timeout_s: float = CALL_TIMEOUT_S
+    ) -> None:
         self.url = url
         self._client = httpx2.Client(
             base_url=url,
-            timeout=CALL_TIMEOUT_S,
+            timeout=timeout_s,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             # A proxy set for the outside world cannot reach what runs here.
             trust_env=not is_loopback(urlsplit(url).hostname or ""),
@@ -53,15 +55,18 @@ class ApiClient:
         given = {name: value for name, value in parameters.items() if value is not None}
         return self._call("GET", path, params=given)
 
-    def get_all(self, path: str, **parameters: str | int | None) -> list[Json]:
-        """Return all items of a list, page by page."""
+    def get_all(
+        self, path: str, *, max_items: int | None = None, **parameters: str | int | None
+    ) -> list[Json]:
+        """Return the items of a list, page by page: all of them, or the first ``max_items``."""
         items: list[Json] = []
         cursor = None
         while True:
-            page = self.get(path, limit=_PAGE, cursor=cursor, **parameters)
+            left = _PAGE if max_items is None else max_items - len(items)
+            page = self.get(path, limit=min(left, _PAGE), cursor=cursor, **parameters)
             items += page["items"]
             cursor = page["next_cursor"]
-            if cursor is None:
+            if cursor is None or (max_items is not None and len(items) >= max_items):
                 return items
 
     def post(self, path: str, body: Json = None, *, timeout_s: float = CALL_TIMEOUT_S) -> Json:

@@ -26,12 +26,15 @@ def make_feed_body(
 ) -> dict[str, Any]:
     """Return the body of ``POST /feeds``; what was not chosen is left to the service.
 
+    Without URLs it is a body of ``PATCH``: only what was chosen is changed.
+
     Raises:
         InvalidRequestError: options that exclude one another, or a header without a colon.
     """
     if sum((interval_s is not None, cron is not None, not is_scheduled)) > 1:
         raise InvalidRequestError("choose one of --interval-s, --cron and --no-schedule")
-    body: dict[str, Any] = {"url": urls[0]} if len(urls) == 1 else {"urls": list(urls)}
+    place: dict[str, Any] = {"url": urls[0]} if len(urls) == 1 else {"urls": list(urls)}
+    body = place if urls else {}
     chosen = {
         "source": source,
         "interval_s": interval_s,

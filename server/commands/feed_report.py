@@ -6,8 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from server.commands.import_report import COUNTS, describe_state
-from server.commands.importing import ENDED_STATES
+from server.commands.import_report import describe_outcome, describe_state
 from server.commands.output import say_table
 from server.commands.times import describe_interval, describe_moment
 
@@ -36,8 +35,7 @@ def explain_feed(
 
     ``last`` is its last import, ``running`` the one that is queued or fetching, if there is any.
     """
-    yield f"{feed['source']}: {describe_schedule(feed)}{'' if feed['enabled'] else ', disabled'}"
-    yield f"Next fetch: {_describe_next(feed, now)}"
+    yield from explain_schedule(feed, now)
     if running is not None:
         requested = describe_moment(running["requested_at"], now)
         yield f"Import {running['id']} is {running['state']}, requested {requested}"
@@ -47,6 +45,12 @@ def explain_feed(
         yield f"Error: {feed['error']}"
     for url, target in (feed.get("moved_to") or {}).items():
         yield f"Moved for good: {url} is now {target}; change the feed's URL"
+
+
+def explain_schedule(feed: Feed, now: datetime) -> Iterator[str]:
+    """Yield a feed's schedule and its next fetch."""
+    yield f"{feed['source']}: {describe_schedule(feed)}{'' if feed['enabled'] else ', disabled'}"
+    yield f"Next fetch: {_describe_next(feed, now)}"
 
 
 def urls_of(feed: Feed) -> list[str]:
@@ -101,12 +105,4 @@ def _describe_last(feed: Feed, last: Import | None, now: datetime) -> str:
     if last is None:
         return f"{feed['last_import']}, of which nothing is kept any more"
     when = describe_moment(last["finished_at"] or last["requested_at"], now)
-    outcome = last["error"] or _describe_counts(last)
-    return f"{last['id']} {describe_state(last)} {when}: {outcome}"
-
-
-def _describe_counts(last: Import) -> str:
-    counts = last["counts"]
-    shown = [f"{counts[name]} {name}" for name in COUNTS if counts[name] or name == "fetched"]
-    is_open = last["state"] not in ENDED_STATES
-    return ", ".join(shown) + (" so far" if is_open else "")
+    return f"{last['id']} {describe_state(last)} {when}: {describe_outcome(last)}"

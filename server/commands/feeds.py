@@ -1,7 +1,6 @@
 """``feedmill feeds``: the feeds of the running service, from a terminal."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +10,8 @@ from rich.console import Console
 from server.commands.api_client import ApiClient, quote_id
 from server.commands.exit_codes import FAILED
 from server.commands.feed_adding import discover, import_added, make_feed_body
+from server.commands.feed_changing import disable, edit, enable
+from server.commands.feed_options import Cron, Interval, NoSchedule, WithWeight
 from server.commands.feed_report import (
     explain_feed,
     print_feeds,
@@ -19,12 +20,12 @@ from server.commands.feed_report import (
 )
 from server.commands.import_report import choose_progress, print_summary, show_run
 from server.commands.importing import ImportRun
-from server.commands.locate import need_service
-from server.commands.options import AsJson
-from server.commands.output import say, say_json
+from server.commands.locate import service_client
+from server.commands.options import AsJson, Source, Sources, Yes
+from server.commands.output import messages, say, say_json
+from server.commands.several import confirm, do_each
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError, ServiceError
-from shared.settings import load_settings
 
 OPML_TYPE = "text/x-opml"
 # Tens of thousands of feeds are added one by one.
@@ -35,33 +36,26 @@ RUNNING_STATES = ("queued", "fetching")
 
 app = typer.Typer(
     name="feeds",
-    help="Feeds of the running service: list, add, remove, explain, OPML.",
+    help="Feeds of the running service: list, add, edit, remove, explain, OPML.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 
-class Weight(StrEnum):
-    """Which item queue a feed's imports use."""
-
-    LIGHT = "light"
-    HEAVY = "heavy"
-
-
-@app.command("list")
+@app.command("list", epilog="Example: feedmill feeds list --json")
 def list_feeds(as_json: AsJson = False) -> None:
     """List all feeds, latest added first; times are local."""
-    with _client() as client:
+    with service_client() as client:
         feeds = client.get_all("/feeds")
     if as_json:
         say_json(Console(), feeds)
     elif feeds:
         print_feeds(feeds, Console(), SystemClock().now())
     else:
-        say(_messages(), "there are no feeds yet: add one with 'feedmill feeds add URL'")
+        say(messages(), "there are no feeds yet: add one with 'feedmill feeds add URL'")
 
 
-@app.command()
+@app.command(epilog="Example: feedmill feeds add https://lwn.net --discover --import")
 def add(
     urls: Annotated[
         list[str], typer.Argument(metavar="URL...", help="several that list the same items")
@@ -69,17 +63,13 @@ def add(
     source: Annotated[
         str | None, typer.Option(help="its key: 1 to 64 of a-z 0-9 - _ .; else made from the URL")
     ] = None,
-    interval_s: Annotated[
-        int | None, typer.Option("--interval-s", min=1, help="seconds between fetches")
-    ] = None,
-    cron: Annotated[str | None, typer.Option(help="crontab line in UTC: '0 6 * * 1-5'")] = None,
-    no_schedule: Annotated[
-        bool, typer.Option("--no-schedule", help="fetch it only when told to")
-    ] = False,
+    interval_s: Interval = None,
+    cron: Cron = None,
+    no_schedule: NoSchedule = False,
     header: Annotated[
         list[str] | None, typer.Option(help="'Name: value', sent when it is fetched; repeatable")
     ] = None,
-    weight: Annotated[Weight | None, typer.Option(help="item queue of its imports")] = None,
+    weight: WithWeight = None,
     is_page: Annotated[
         bool, typer.Option("--discover", help="the URL may be a page that names the feed")
     ] = False,
@@ -101,7 +91,7 @@ def add(
         headers=header or [],
         weight=weight,
     )
-    with _client() as client:
+    with service_client() as client:
         if is_page:
             body["url"] = _find_one(client, urls, as_json=as_json)
         added = client.post("/feeds", body)
@@ -111,40 +101,28 @@ def add(
         sys.exit(FAILED)
 
 
-@app.command()
-def remove(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="do not ask")] = False,
-    as_json: AsJson = False,
-) -> None:
+app.command(epilog="Example: feedmill feeds edit lwn --interval-s 900")(edit)
+app.command(epilog="Example: feedmill feeds enable lwn")(enable)
+app.command(epilog="Example: feedmill feeds disable lwn slashdot")(disable)
+
+
+@app.command(epilog="Example: feedmill feeds remove lwn --yes")
+def remove(sources: Sources, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove feeds. Their items stay; an import that is queued or fetching fails."""
-    wanted = list(dict.fromkeys(sources))
-    if not yes and sys.stdin.isatty():
-        question = f"Remove {', '.join(wanted)}? The items stay."
-        typer.confirm(question, abort=True, err=True)
-    removed: list[str] = []
-    errors: list[dict[str, str]] = []
-    with _client() as client:
-        for source in wanted:
-            try:
-                client.delete(f"/feeds/{quote_id(source)}")
-                removed.append(source)
-            except ServiceError as exc:
-                errors.append({"source": source, "error": str(exc)})
-    if as_json:
-        say_json(Console(), {"removed": removed, "errors": errors})
-    for source in [] if as_json else removed:
-        say(Console(), f"{source}: removed")
-    for each in errors:
-        say(_messages(), f"feedmill: {each['source']}: {each['error']}", style="red")
-    if errors:
-        sys.exit(FAILED)
+    names = ", ".join(dict.fromkeys(sources))
+    confirm(f"Remove {names}? The items stay.", is_sure=yes)
+    with service_client() as client:
+
+        def remove_one(source: str) -> None:
+            client.delete(f"/feeds/{quote_id(source)}")
+
+        do_each(sources, remove_one, done="removed", kind="source", as_json=as_json)
 
 
-@app.command()
-def why(source: Annotated[str, typer.Argument(metavar="SOURCE")], as_json: AsJson = False) -> None:
+@app.command(epilog="Example: feedmill feeds why lwn")
+def why(source: Source, as_json: AsJson = False) -> None:
     """Tell when a feed is fetched next and why, and what came of the last time."""
-    with _client() as client:
+    with service_client() as client:
         feed = client.get(f"/feeds/{quote_id(source)}")
         last = _get_import(client, feed["last_import"])
         newest = client.get("/imports", source=source, limit=1)["items"]
@@ -156,14 +134,14 @@ def why(source: Annotated[str, typer.Argument(metavar="SOURCE")], as_json: AsJso
         say(Console(), line)
 
 
-@app.command("import-opml")
+@app.command("import-opml", epilog="Example: feedmill feeds import-opml subscriptions.opml")
 def import_opml(
     file: Annotated[str, typer.Argument(help="OPML file, or - for standard input")],
     as_json: AsJson = False,
 ) -> None:
     """Add the feeds of an OPML file; those known already are skipped. Exit 1: some are invalid."""
     document = _read_file(file)
-    with _client() as client:
+    with service_client() as client:
         report = client.post_text("/feeds/opml", document, OPML_TYPE, timeout_s=OPML_TIMEOUT_S)
     if as_json:
         say_json(Console(), report)
@@ -177,13 +155,13 @@ def import_opml(
         sys.exit(FAILED)
 
 
-@app.command("export-opml")
+@app.command("export-opml", epilog="Example: feedmill feeds export-opml subscriptions.opml")
 def export_opml(
     file: Annotated[str, typer.Argument(help="file to write")] = STANDARD_STREAM,
     as_json: AsJson = False,
 ) -> None:
     """Write all feeds that have a URL as OPML, to a file or to standard output."""
-    with _client() as client:
+    with service_client() as client:
         document = client.get_text("/feeds.opml")
     if file != STANDARD_STREAM:
         _write_file(file, document)
@@ -193,15 +171,7 @@ def export_opml(
     else:
         typer.echo(document)
     if "***" in document:
-        say(_messages(), "secrets in URLs are written as ***: put them in before an import")
-
-
-def _client() -> ApiClient:
-    return need_service(load_settings())
-
-
-def _messages() -> Console:
-    return Console(stderr=True)
+        say(messages(), "secrets in URLs are written as ***: put them in before an import")
 
 
 def _find_one(client: ApiClient, urls: list[str], *, as_json: bool) -> str:
@@ -216,7 +186,7 @@ def _find_one(client: ApiClient, urls: list[str], *, as_json: bool) -> str:
 
 
 def _import_now(client: ApiClient, added: dict[str, Any]) -> ImportRun:
-    with choose_progress(_messages()) as progress:
+    with choose_progress(messages()) as progress:
         return import_added(client, added, progress)
 
 

@@ -1,6 +1,6 @@
 """Progress and summary of imports, for people and for programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from server.commands.importing import ENDED_STATES, Import, ImportRun, Progress
+from server.commands.api_client import ApiClient, quote_id
+from server.commands.importing import (
+    ENDED_STATES,
+    Import,
+    ImportRun,
+    Progress,
+    follow_imports,
+)
 from server.commands.output import say
 
 COUNTS = (
@@ -80,9 +87,26 @@ def choose_progress(console: Console) -> Iterator[Progress]:
         yield BarProgress(bars)
 
 
+def follow_to_end(client: ApiClient, import_ids: Iterable[str], console: Console) -> ImportRun:
+    """Wait until imports have ended, with progress on ``console``; as ``follow_imports``."""
+    run = ImportRun([client.get(f"/imports/{quote_id(import_id)}") for import_id in import_ids])
+    with choose_progress(console) as progress:
+        follow_imports(client, run, progress=progress)
+    return run
+
+
 def describe_state(each: Import) -> str:
     """Return an import's state in words, with what makes its counts all 0."""
     return f"{each['state']} (not modified)" if each["not_modified"] else str(each["state"])
+
+
+def describe_outcome(each: Import) -> str:
+    """Return what came of an import, or has come so far: its error, or its counts in words."""
+    if each["error"]:
+        return str(each["error"])
+    counts = each["counts"]
+    shown = [f"{counts[name]} {name}" for name in COUNTS if counts[name] or name == "fetched"]
+    return ", ".join(shown) + ("" if each["state"] in ENDED_STATES else " so far")
 
 
 def print_summary(run: ImportRun, console: Console) -> None:

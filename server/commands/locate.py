@@ -6,18 +6,39 @@ from pathlib import Path
 from server.commands.api_client import ApiClient
 from shared.errors import ServiceError
 from shared.running import read_running
-from shared.settings import Settings
+from shared.settings import Settings, load_settings
 
 # A service that is named but silent may be just starting.
 _STARTING_S = 30.0
 _PAUSE_S = 0.2
 
 
+def service_client() -> ApiClient:
+    """Return a client of the running service that the settings lead to.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        ServiceError: there is no service.
+    """
+    return need_service(load_settings())
+
+
+def service_address(settings: Settings) -> str:
+    """Return where the service is looked for, without asking whether it is there.
+
+    In this order: ``FEEDMILL_URL``, what ``DATA_DIR/feedmill.json`` names, the port that a service
+    of these settings would have.
+    """
+    if settings.feedmill_url is not None:
+        return settings.feedmill_url
+    running = read_running(settings.data_dir)
+    return running.url if running is not None else settings.service_url
+
+
 def find_service(settings: Settings) -> ApiClient | None:
     """Return a client of the running service; None when there is none.
 
-    Looked for in this order: ``FEEDMILL_URL``, what ``DATA_DIR/feedmill.json`` names, the port
-    that a service of these settings would have.
+    Looked for where :func:`service_address` says.
 
     Raises:
         ServiceError: one is named but does not answer.

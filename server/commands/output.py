@@ -14,6 +14,11 @@ def say(console: Console, text: str, *, style: str | None = None) -> None:
     console.print(Text(_printable(text), style=style or ""), soft_wrap=True)
 
 
+def messages() -> Console:
+    """Return the console for what is not the command's answer: progress, hints, errors."""
+    return Console(stderr=True)
+
+
 def say_json(console: Console, document: Any) -> None:
     """Print a JSON document, readable, and readable by programs whatever their encoding."""
     say(console, json.dumps(document, indent=2, ensure_ascii=True))

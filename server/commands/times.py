@@ -1,10 +1,14 @@
 """Times and spans in words, as people at a terminal read them."""
 
+import re
 from datetime import datetime, tzinfo
 
+from shared.errors import InvalidRequestError
 from shared.models import parse_time
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
+_TYPED_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_TYPED_SPAN = re.compile(r"([0-9]{1,9})\s*([a-z]+)")
 # Below so many of a unit, the next smaller one says more.
 _FEW = 2
 
@@ -42,3 +46,15 @@ def describe_interval(seconds: int) -> str:
         if seconds % size == 0:
             return f"{seconds // size} {unit}"
     return f"{seconds} s"
+
+
+def parse_span_ms(text: str) -> int:
+    """Return a span that a person typed, as ``90s``, ``15m``, ``1h`` or ``7d``, in milliseconds.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    typed = _TYPED_SPAN.fullmatch(text.strip().lower())
+    if typed is None or typed[2] not in _TYPED_UNITS_MS:
+        raise InvalidRequestError(f"{text!r} is no span of time: write 90s, 15m, 1h or 7d")
+    return int(typed[1]) * _TYPED_UNITS_MS[typed[2]]

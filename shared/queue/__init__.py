@@ -39,6 +39,7 @@ At least once is the promise: a handler may see a job again, its settlement coun
 
 from shared.queue.backoff import backoff_delay_ms
 from shared.queue.connection import RedisConnection, connect, disconnect
+from shared.queue.examination import QueueExaminer, QueueLook, RedisReport, examine_redis
 from shared.queue.job import (
     TRANSITIONS,
     AddOutcome,
@@ -84,10 +85,13 @@ __all__ = [
     "Lock",
     "NewJob",
     "Postponement",
+    "QueueExaminer",
+    "QueueLook",
     "QueueSpec",
     "RateLimit",
     "ReclaimReport",
     "RedisConnection",
+    "RedisReport",
     "Registry",
     "RemoveOutcome",
     "Retry",
@@ -99,6 +103,7 @@ __all__ = [
     "backoff_delay_ms",
     "connect",
     "disconnect",
+    "examine_redis",
     "find_workers",
     "wait_for_work",
 ]

@@ -21,7 +21,7 @@ from shared.queue.job import (
     Retry,
     SettleOutcome,
 )
-from shared.queue.keys import check_job_id
+from shared.queue.keys import check_job_id, glob_of
 from shared.queue.limits import RateLimit
 from shared.queue.scripts import call
 from shared.queue.wire import decode_claim, encode_new_job, opts_of, to_json
@@ -206,9 +206,9 @@ class JobQueue(QueueReader):
 
     def drain_all(self) -> None:
         """Delete every key of the queue: jobs, settings, counters. Searches all of Redis."""
-        pattern = "".join("\\" + c if c in "*?[]\\^" else c for c in self.keys.base) + "*"
         cursor: int = 0
         while True:
+            pattern = glob_of(self.keys.base)
             cursor, keys = run(self.client, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
             if keys:
                 run(self.client, "UNLINK", *keys)

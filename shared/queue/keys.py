@@ -66,6 +66,10 @@ class QueueKeys:
         """Return the key of the lines that a job's handlers logged."""
         return self.job(job_id) + ":logs"
 
+    def lock(self, job_id: str) -> str:
+        """Return the key that is there while somebody holds a job."""
+        return f"{self.base}{job_id}:lock"
+
     def tally(self, name: str) -> str:
         """Return the key of the live counters that jobs with this tally raise."""
         return f"{self.base}own:tally:{name}"
@@ -74,6 +78,20 @@ class QueueKeys:
 def worker_connection_name(prefix: str, queue_name: str) -> str:
     """Return the client name by which BullMQ's ``getWorkers`` finds who waits for jobs."""
     return f"{prefix}:{b64encode(queue_name.encode()).decode()}"
+
+
+def may_be_job(name: str) -> bool:
+    """Tell whether a key of a queue, without its base, is a job's: also a Node producer's."""
+    return not (
+        name in _RESERVED_IDS
+        or name.startswith(_RESERVED_PREFIXES)
+        or name.endswith(_RESERVED_SUFFIXES)
+    )
+
+
+def glob_of(base: str) -> str:
+    """Return the pattern for SCAN that finds all keys beginning with ``base``."""
+    return "".join("\\" + c if c in "*?[]\\^" else c for c in base) + "*"
 
 
 def check_job_id(job_id: str) -> str:

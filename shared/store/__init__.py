@@ -9,6 +9,7 @@ from shared.store.causes import Cause
 from shared.store.database import Database, open_database
 from shared.store.dead_letters import DeadLetter, DeadLetterStore, Death, DeathKind
 from shared.store.documents import DocumentStore
+from shared.store.examination import MongoReport, examine_mongodb
 from shared.store.feeds import Deferral, Feed, FeedCounts, FeedStore, StoredValidators
 from shared.store.hosts import HostStore
 from shared.store.imports import Import, ImportState, ImportStore, new_import_id
@@ -39,6 +40,7 @@ __all__ = [
     "ItemWrite",
     "JournalEntry",
     "JournalStore",
+    "MongoReport",
     "Page",
     "SourceStore",
     "StoredValidators",
@@ -46,6 +48,7 @@ __all__ = [
     "Stores",
     "WriteKind",
     "WriteReport",
+    "examine_mongodb",
     "new_import_id",
     "open_database",
 ]

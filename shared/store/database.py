@@ -84,8 +84,16 @@ class Database:
         Raises:
             StoreUnavailable: there is none.
         """
+        self.ask("ping")
+
+    def ask(self, command: str) -> Document:
+        """Return the server's answer to a command without arguments, as ``hello``.
+
+        Raises:
+            StoreError: it refuses the command, or does not answer.
+        """
         with mapped_errors():
-            self._database.command("ping")
+            return dict(self._database.command(command))
 
     def drop(self) -> None:
         """Delete the whole database: for tests."""

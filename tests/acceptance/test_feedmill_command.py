@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from shared.running import take_lock
+from tests.processes import wait_until
 from tests.publisher import Publisher
 
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
@@ -54,10 +55,25 @@ class Home:
             timeout=90,
         )
 
+    def examine(self) -> tuple[int, str, list[str]]:
+        """Ask the doctor; answers its exit code, its verdict, and which checks are not fine."""
+        done = self.run("doctor", "--json")
+        report = json.loads(done.stdout)
+        found = [each["check"] for each in report["findings"] if each["level"] != "ok"]
+        return done.returncode, report["status"], found
+
+    def waiting(self) -> int:
+        """Return how many jobs wait in the light item queue."""
+        done = self.run("queue", "status", "job_import_queue", "--json")
+        return int(json.loads(done.stdout)["counts"]["waiting"])
+
     def start_up(self, *feeds: str) -> "subprocess.Popen[str]":
+        return self.start("up", *feeds)
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
         with (self.folder / "stderr").open("a") as stderr:
             return subprocess.Popen(
-                [FEEDMILL, "up", *feeds],
+                [FEEDMILL, *arguments],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=subprocess.PIPE,
@@ -184,6 +200,58 @@ def test_feeds_are_found_added_explained_and_carried_over_from_a_terminal(
     assert {each["source"]: each["interval_s"] for each in again} == {
         each["source"]: each["interval_s"] for each in listed
     }
+    assert stop(process, signal.SIGTERM) == 0
+    assert "Traceback" not in home.stderr()
+
+
+def test_service_is_looked_into_and_examined_from_a_terminal(home: Home) -> None:
+    home.environment |= {"JOB_MAX_BYTES": "1024"}
+    home.write_feed("x" * 2000)
+    process = home.start_up("board.xml")
+    wait_until_running(process, home)
+    [imported] = json.loads(home.run("imports", "--json").stdout)
+    shown = home.run("imports", "show", imported["id"], "--follow")
+    assert shown.returncode == 1
+    assert "Dead items: feedmill dlq list --source board" in shown.stdout
+    [cause] = json.loads(home.run("dlq", "list", "--by-cause", "--json").stdout)
+    assert (cause["count"], cause["example"]["id"]) == (1, "board#1")
+    assert home.run("dlq", "show", "board#1").stdout.startswith("board#1: dead\n")
+    assert home.examine() == (0, "ok", [])
+
+    replayed = home.run("dlq", "replay", "--all", "--wait", "--json")
+    [again] = json.loads(replayed.stdout)["imports"]
+    assert (replayed.returncode, again["counts"]["dead"]) == (1, 1)
+    assert home.run("dlq", "remove", "board#1").stdout == "board#1: removed\n"
+    assert json.loads(home.run("dlq", "list", "--json").stdout) == []
+
+    home.write_feed("Cook")
+    assert home.run("queue", "pause").returncode == 0
+    assert home.examine() == (0, "warning", ["pause"])
+    held = home.start("import", "board.xml")
+    wait_until(lambda: home.waiting() == 1, "the import is held up by the pause")
+    assert stop(held, signal.SIGINT) == 130
+    cleaned = home.run("queue", "clean", "job_import_queue", "--state", "waiting")
+    assert cleaned.stdout == "job_import_queue: 1 removed\n"
+    assert home.run("queue", "resume").stdout == "job_import_queue: nothing waits\n"
+    assert stop(process, signal.SIGTERM) == 0
+    assert home.examine() == (0, "warning", ["reachable", "reachable", "answers"])
+    assert "Traceback" not in home.stderr()
+
+
+def test_ctrl_c_ends_what_follows_an_import_without_a_trace(home: Home) -> None:
+    process = home.start_up()
+    wait_until_running(process, home)
+    home.run("queue", "pause")
+    held = home.start("import", "board.xml")
+    wait_until(lambda: home.waiting() == 2, "the import is held up by the pause")
+    stop(held, signal.SIGINT)
+    [imported] = json.loads(home.run("imports", "--json").stdout)
+    following = home.start("imports", "show", imported["id"], "--follow")
+    # Twice: the import that was interrupted said so, too.
+    wait_until(lambda: home.stderr().count("board: importing") == 2, "the import is followed")
+    assert stop(following, signal.SIGINT) == 130
+    home.run("queue", "resume")
+    assert home.run("imports", "show", imported["id"], "--follow").returncode == 0
     assert stop(process, signal.SIGTERM) == 0
     assert "Traceback" not in home.stderr()
 

@@ -1,39 +1,22 @@
 """``feedmill feeds …`` as it is typed, against a service that answers from a script."""
 
 import io
-import json
-import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from server import cli
 from server.commands.feed_report import print_feeds
 from server.commands.output import say_table
-from server.commands.times import describe_interval, describe_moment, describe_span
-from tests.fakes import FakeClock
-from tests.stub_service import StubService, make_import, serve_stub
+from server.commands.times import describe_interval, describe_moment, describe_span, parse_span_ms
+from shared.errors import InvalidRequestError
+from tests.stub_service import StubService, make_import
+from tests.typed import Run
 
 URL = "https://lwn.net/feed"
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.stdout)
-
-
-Run = Callable[..., Done]
 
 
 def make_feed(**fields: Any) -> dict[str, Any]:
@@ -58,35 +41,9 @@ ADDED = make_feed(next_fetch_at="2026-11-01T11:00:00.000Z", next_fetch_reason="n
 
 
 @pytest.fixture
-def service() -> Iterator[StubService]:
-    with serve_stub() as stub:
-        yield stub
-
-
-@pytest.fixture
-def run(
-    service: StubService,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-) -> Run:
-    """Type a command at noon of the fake clock, in UTC; answers how it ended."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FEEDMILL_URL", service.url)
-    monkeypatch.setattr("server.commands.feeds.SystemClock", FakeClock)
-
-    def feedmill(*arguments: str, stdin: bytes = b"", is_terminal: bool = False) -> Done:
-        typed = io.TextIOWrapper(io.BytesIO(stdin))
-        monkeypatch.setattr(typed, "isatty", lambda: is_terminal)
-        monkeypatch.setattr(sys, "stdin", typed)
-        monkeypatch.setattr(sys, "argv", ["feedmill", "feeds", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return Done(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return feedmill
+def run(feedmill: Run) -> Run:
+    """Type ``feedmill feeds …``."""
+    return partial(feedmill, "feeds")
 
 
 def answer_page(service: StubService, *feeds: dict[str, Any]) -> None:
@@ -325,6 +282,59 @@ def test_remove_asks_on_a_terminal(
     assert len(service.calls_of("/feeds/lwn")) == removes
 
 
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (["--interval-s", "60"], {"interval_s": 60}),
+        (["--cron", "0 6 * * *", "--weight", "heavy"], {"cron": "0 6 * * *", "weight": "heavy"}),
+        (["--no-schedule"], {"interval_s": None, "cron": None}),
+        (["--url", URL], {"url": URL}),
+        (["--url", f"{URL}?a", "--url", f"{URL}?b"], {"urls": [f"{URL}?a", f"{URL}?b"]}),
+        (["--header", "X-Key: a"], {"headers": {"X-Key": "a"}}),
+        (["--no-headers"], {"headers": {}}),
+    ],
+)
+def test_edit_changes_what_was_named_and_nothing_else(
+    service: StubService, run: Run, arguments: list[str], changes: dict[str, Any]
+) -> None:
+    service.answer("PATCH /feeds/lwn", 200, make_feed())
+    done = run("edit", "lwn", *arguments)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "lwn: every 1 h"
+    assert [call.body for call in service.calls_of("/feeds/lwn")] == [changes]
+    assert run("edit", "lwn", *arguments, "--json").json == make_feed()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to change"),
+        (["--header", "A: 1", "--no-headers"], "one of --header and --no-headers"),
+        (["--cron", "x", "--no-schedule"], "one of --interval-s, --cron and --no-schedule"),
+    ],
+)
+def test_edit_that_cannot_be_meant_is_wrong_usage(
+    service: StubService, run: Run, arguments: list[str], said: str
+) -> None:
+    done = run("edit", "lwn", *arguments)
+    assert (done.code, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert service.calls_of("/feeds/lwn") == []
+
+
+@pytest.mark.parametrize(("command", "is_enabled"), [("enable", True), ("disable", False)])
+def test_feeds_are_switched_on_and_off_each_by_itself(
+    service: StubService, run: Run, command: str, is_enabled: bool
+) -> None:
+    service.refuse("PATCH /feeds/a", 404, "there is no feed 'a'")
+    service.answer("PATCH /feeds/b", 200, make_feed())
+    done = run(command, "a", "b")
+    assert (done.code, done.stdout) == (1, f"b: {command}d\n")
+    assert done.stderr == "feedmill: a: there is no feed 'a'\n"
+    assert service.calls_of("/feeds/b")[0].body == {"enabled": is_enabled}
+    assert run(command, "b", "--json").json == {f"{command}d": ["b"], "errors": []}
+
+
 def test_why_tells_next_fetch_reason_and_last_outcome(service: StubService, run: Run) -> None:
     ended = make_import(counts={"fetched": 120, "new": 7, "unchanged": 113})
     service.answer("/feeds/lwn", 200, make_feed())
@@ -518,3 +528,25 @@ def test_interval_is_told_exactly(seconds: int, said: str) -> None:
 def test_moment_is_told_in_the_viewers_zone_with_its_distance(moment: str, said: str) -> None:
     noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
     assert describe_moment(moment, noon, timezone(timedelta(hours=2))) == said
+
+
+@pytest.mark.parametrize(
+    ("typed", "ms"),
+    [
+        ("0s", 0),
+        ("250ms", 250),
+        ("90 s", 90_000),
+        ("15m", 900_000),
+        ("2min", 120_000),
+        ("1H", 3_600_000),
+        ("7d", 604_800_000),
+    ],
+)
+def test_typed_span_is_read_with_its_unit(typed: str, ms: int) -> None:
+    assert parse_span_ms(typed) == ms
+
+
+@pytest.mark.parametrize("typed", ["", "1", "h", "1 week", "-1h", "1.5h"])
+def test_span_without_a_known_unit_is_refused(typed: str) -> None:
+    with pytest.raises(InvalidRequestError, match="no span of time"):
+        parse_span_ms(typed)

@@ -1,0 +1,32 @@
+"""All checks over all facts."""
+
+from collections.abc import Iterator
+
+from server.doctor.facts import Facts
+from server.doctor.findings import Finding, blame
+from server.doctor.mongodb_checks import check_mongodb
+from server.doctor.queue_checks import GROUP as QUEUES
+from server.doctor.queue_checks import check_queues
+from server.doctor.record_checks import check_record
+from server.doctor.redis_checks import check_redis
+from server.doctor.service_checks import check_disk, check_service
+from server.doctor.settings_checks import check_settings
+from shared.settings import Settings
+
+
+def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """Yield every finding, grouped, in the order in which parts depend on one another."""
+    stores = facts.stores
+    yield from check_settings(settings)
+    yield from check_redis(stores.redis, settings.queue_prefix)
+    yield from check_mongodb(stores.mongodb, stores.write_error)
+    if stores.unreadable is not None:
+        text = f"queues and record could not be looked at: {stores.unreadable}"
+        yield blame(QUEUES, "readable", text, "see to the stores, then run the doctor again")
+    if stores.queues:
+        yield from check_queues(stores.queues)
+    if stores.record is not None:
+        yield from check_record(stores.record, facts.now)
+    yield from check_service(facts.service, facts.own_version)
+    if facts.disk is not None:
+        yield check_disk(facts.disk)

@@ -1,0 +1,109 @@
+"""What the doctor knows of a deployment. Plain data: checks need nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from shared.queue import QueueLook, RateLimit, RedisReport
+from shared.store import Import, MongoReport
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A part that could not be looked at; ``is_at_rest``: an embedded one that is not running."""
+
+    reason: str
+    is_at_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFacts:
+    """A queue. ``worked_by`` is who takes its jobs: "worker", "server", or None for nobody."""
+
+    look: QueueLook
+    worked_by: str | None
+    wanted_limit: RateLimit | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLook:
+    """One look at the record, which others work on meanwhile.
+
+    ``stray_journals``: imports that have chunks though they are closed or gone. ``lost_imports``:
+    imports by source that feeds name and that are not there. ``missing_letters``: dead letters on
+    record without a job in the dead-letter queue; ``stray_letters``: the other way round. Of the
+    letters, ``letters_looked_at`` at most were compared.
+    """
+
+    open_imports: list[Import] = field(default_factory=list)
+    stray_journals: frozenset[str] = frozenset()
+    lost_imports: Mapping[str, str] = field(default_factory=dict)
+    missing_letters: frozenset[str] = frozenset()
+    stray_letters: frozenset[str] = frozenset()
+    letters_looked_at: int = 0
+    is_redis_matched: bool = True
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether another look is needed to know."""
+        return bool(
+            self.stray_journals or self.lost_imports or self.missing_letters or self.stray_letters
+        )
+
+    def and_later(self, later: "RecordLook") -> "RecordLook":
+        """Return the later look with what both have seen."""
+        lost = self.lost_imports.items() & later.lost_imports.items()
+        return replace(
+            later,
+            stray_journals=self.stray_journals & later.stray_journals,
+            lost_imports=dict(lost),
+            missing_letters=self.missing_letters & later.missing_letters,
+            stray_letters=self.stray_letters & later.stray_letters,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """The running service as it answers at ``url``; ``error`` says why it could not be asked."""
+
+    url: str
+    is_alive: bool
+    is_ready: bool = False
+    version: str | None = None
+    error: str | None = None
+    is_named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """The file system of an embedded deployment's data folder."""
+
+    folder: str
+    free_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """Both stores and what they hold; ``write_error`` is why the write probe failed.
+
+    ``unreadable`` says why queues and record could not be looked at though the stores are there.
+    """
+
+    redis: RedisReport | Unseen
+    mongodb: MongoReport | Unseen
+    write_error: str | None = None
+    queues: Mapping[str, QueueFacts] = field(default_factory=dict)
+    record: RecordLook | None = None
+    unreadable: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything, as it was at ``now``."""
+
+    stores: StoreFacts
+    service: ServiceFacts
+    disk: DiskFacts | None
+    own_version: str
+    now: datetime

@@ -1,0 +1,207 @@
+"""Asks the stores for the facts. Changes nothing, but for the record's write probe."""
+
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from server.doctor.facts import DiskFacts, QueueFacts, RecordLook, StoreFacts, Unseen
+from server.doctor.queue_checks import WORKER
+from shared.clock import Clock
+from shared.dead_jobs import DEAD_JOB_NAME
+from shared.errors import QueueError, StoreError
+from shared.queue import (
+    QueueExaminer,
+    QueueLook,
+    RedisConnection,
+    RedisReport,
+    disconnect,
+    examine_redis,
+)
+from shared.running import Running
+from shared.settings import Settings
+from shared.startup import connect_mongodb, connect_redis, rate_limit
+from shared.store import DeathKind, MongoReport, Stores, examine_mongodb
+
+APP_NAME = "feedmill-doctor"
+MAX_JOBS = 20_000
+MAX_LETTERS = 2_000
+_LETTERS_A_READ = 200
+# What moves shows up in one look and not in the next one. Longer than a reclaim takes by default,
+# and than the audits of a server are apart.
+_MIN_PATIENCE_S = 2.0
+_MAX_PATIENCE_S = 6.0
+_AT_REST = "the embedded stores in DATA_DIR={} are not running"
+
+
+def gather_stores(settings: Settings, running: Running | None, clock: Clock) -> StoreFacts:
+    """Look at both stores and, where both can be seen, at what they hold."""
+    redis_url = settings.redis_url or (running.redis_url if running else None)
+    mongodb_url = settings.mongodb_url or (running.mongodb_url if running else None)
+    at_rest = Unseen(_AT_REST.format(settings.data_dir), is_at_rest=True)
+    redis = _open_redis(redis_url, settings) if redis_url else at_rest
+    stores = _open_mongodb(mongodb_url) if mongodb_url else at_rest
+    try:
+        return _look_at(settings, redis, stores, clock)
+    finally:
+        if not isinstance(redis, Unseen):
+            disconnect(redis)
+        if not isinstance(stores, Unseen):
+            stores.database.close()
+
+
+def measure_disk(data_dir: Path) -> DiskFacts | None:
+    """Return how much room there is; None where there is no folder yet."""
+    try:
+        usage = shutil.disk_usage(data_dir)
+    except OSError:
+        return None
+    return DiskFacts(str(data_dir), usage.free, usage.total)
+
+
+def _open_redis(url: str, settings: Settings) -> RedisConnection | Unseen:
+    try:
+        return connect_redis(url, settings)
+    except QueueError as exc:
+        return Unseen(str(exc))
+
+
+def _open_mongodb(url: str) -> Stores | Unseen:
+    try:
+        return connect_mongodb(url, APP_NAME)
+    except StoreError as exc:
+        return Unseen(str(exc))
+
+
+def _look_at(
+    settings: Settings, redis: RedisConnection | Unseen, stores: Stores | Unseen, clock: Clock
+) -> StoreFacts:
+    redis_seen = redis if isinstance(redis, Unseen) else _examine_redis(redis, clock)
+    mongodb_seen = stores if isinstance(stores, Unseen) else _examine_mongodb(stores, clock)
+    write_error = None if isinstance(stores, Unseen) else _probe_write(stores, clock)
+    facts = StoreFacts(redis_seen, mongodb_seen, write_error)
+    if isinstance(redis, Unseen):
+        return facts
+    try:
+        queues, record = _Examination(settings, redis, stores, clock).look_twice()
+    except (QueueError, StoreError) as exc:
+        return replace(facts, unreadable=str(exc))
+    return replace(facts, queues=queues, record=record)
+
+
+def _examine_redis(redis: RedisConnection, clock: Clock) -> RedisReport | Unseen:
+    try:
+        return examine_redis(redis, clock)
+    except QueueError as exc:
+        return Unseen(f"it cannot be asked about itself: {exc}")
+
+
+def _examine_mongodb(stores: Stores, clock: Clock) -> MongoReport | Unseen:
+    try:
+        return examine_mongodb(stores.database, clock)
+    except StoreError as exc:
+        return Unseen(f"it cannot be asked about itself: {exc}")
+
+
+def _probe_write(stores: Stores, clock: Clock) -> str | None:
+    # In the collection that servers and workers probe, not in one of its own: SecantusDB 0.7 that
+    # is killed while a new collection is being made cannot open its data again.
+    try:
+        stores.probe_write(clock.now())
+    except StoreError as exc:
+        return str(exc)
+    return None
+
+
+class _Examination:
+    """Looks at queues and record, and once more a moment later when something looks wrong."""
+
+    def __init__(
+        self, settings: Settings, redis: RedisConnection, stores: Stores | Unseen, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._clock = clock
+        self._queues = {
+            name: QueueExaminer(redis, name, prefix=settings.queue_prefix, clock=clock)
+            for name in (
+                settings.light_queue,
+                settings.heavy_queue,
+                settings.dead_letter_queue,
+                settings.fetch_queue,
+            )
+        }
+
+    def look_twice(self) -> tuple[dict[str, QueueFacts], RecordLook | None]:
+        """Return what is there to stay, of queues by name and of the record."""
+        looks, record = self._look()
+        is_suspicious = any(look.is_suspicious for look in looks.values())
+        if is_suspicious or (record is not None and record.is_suspicious):
+            self._clock.wait(threading.Event(), self._patience_s())
+            later_looks, later_record = self._look()
+            looks = {name: look.and_later(later_looks[name]) for name, look in looks.items()}
+            if record is not None and later_record is not None:
+                record = record.and_later(later_record)
+        return self._with_settings(looks), record
+
+    def _look(self) -> tuple[Mapping[str, QueueLook], RecordLook | None]:
+        looks = {name: queue.look(MAX_JOBS) for name, queue in self._queues.items()}
+        return looks, None if isinstance(self._stores, Unseen) else self._look_at_record(
+            self._stores
+        )
+
+    def _patience_s(self) -> float:
+        stall_s = 2 * self._settings.worker_stalled_ms / 1000
+        return min(max(stall_s, _MIN_PATIENCE_S), _MAX_PATIENCE_S)
+
+    def _with_settings(self, looks: Mapping[str, QueueLook]) -> dict[str, QueueFacts]:
+        settings = self._settings
+        limit = rate_limit(settings)
+        item_queues = (settings.light_queue, settings.heavy_queue)
+        worked_by = {**dict.fromkeys(item_queues, WORKER), settings.fetch_queue: "server"}
+        return {
+            name: QueueFacts(look, worked_by.get(name), limit if name in item_queues else None)
+            for name, look in looks.items()
+        }
+
+    def _look_at_record(self, stores: Stores) -> RecordLook:
+        journaled = stores.journal.read_lowest_revisions()
+        running = stores.feeds.find_running()
+        named = {feed.source: feed.running_import or "" for feed in running}
+        imports = stores.imports.read_many({*journaled, *named.values()})
+        on_record, missing = self._missing_letters(stores)
+        return RecordLook(
+            open_imports=stores.imports.find_open(),
+            stray_journals=frozenset(
+                one for one in journaled if one not in imports or not imports[one].is_open
+            ),
+            lost_imports={source: one for source, one in named.items() if one not in imports},
+            missing_letters=frozenset(missing),
+            stray_letters=frozenset(self._stray_letters(stores)),
+            letters_looked_at=on_record,
+            is_redis_matched=self._is_redis_matched(stores),
+        )
+
+    def _missing_letters(self, stores: Stores) -> tuple[int, list[str]]:
+        """Return how many dead letters were looked at, and those without a job."""
+        ids: list[str] = []
+        batches = stores.dead_letters.iterate_ids(batch_size=_LETTERS_A_READ, kind=DeathKind.DEAD)
+        for batch in batches:
+            ids += batch
+            if len(ids) >= MAX_LETTERS:
+                break
+        return len(ids), self._queues[self._settings.dead_letter_queue].find_absent(ids)
+
+    def _stray_letters(self, stores: Stores) -> list[str]:
+        waiting = self._queues[self._settings.dead_letter_queue].read_waiting(MAX_LETTERS)
+        ids = [job_id for job_id, name in waiting.items() if name == DEAD_JOB_NAME]
+        dead: set[str] = set()
+        for start in range(0, len(ids), _LETTERS_A_READ):
+            letters = stores.dead_letters.read_many(ids[start : start + _LETTERS_A_READ])
+            dead |= {one for one, letter in letters.items() if letter.kind is DeathKind.DEAD}
+        return [job_id for job_id in ids if job_id not in dead]
+
+    def _is_redis_matched(self, stores: Stores) -> bool:
+        known = stores.read_incarnation()
+        return known is None or known == self._queues[self._settings.light_queue].read_incarnation()

@@ -1,0 +1,174 @@
+"""Whether a Redis is fit to be the queue's."""
+
+import re
+from collections.abc import Iterator
+
+from server.doctor.facts import Unseen
+from server.doctor.findings import Finding, blame, describe_mib, fine, name_some, warn
+from shared.queue import RedisReport
+
+GROUP = "Redis"
+# LPOS, which the scripts use, came with 6.0.6; Node's BullMQ asks for 6.2.
+NEEDED_VERSION = (6, 0, 6)
+WANTED_VERSION = (6, 2)
+MAX_CLOCK_MS = 2_000
+_FULL_SHARE = 0.95
+_FILLING_SHARE = 0.8
+_KEPT = {
+    True: "what came since the last snapshot is lost",
+    False: "all is lost",
+    None: "at least what came since the last snapshot is lost",
+}
+_HASH_TAG = re.compile(r"\{[^}]+\}")
+
+
+def check_redis(seen: RedisReport | Unseen, queue_prefix: str) -> Iterator[Finding]:
+    """Yield what is to be said of Redis."""
+    if isinstance(seen, Unseen):
+        yield describe_unseen(GROUP, "REDIS_URL", seen)
+        return
+    yield _check_version(seen)
+    yield _check_eviction(seen)
+    yield _check_persistence(seen)
+    yield _check_memory(seen)
+    yield _check_role(seen)
+    yield check_clock(GROUP, seen.clock_ahead_ms, seen.round_trip_ms)
+    if seen.is_cluster:
+        yield _check_cluster(queue_prefix)
+
+
+def describe_unseen(group: str, variable: str, seen: Unseen) -> Finding:
+    """Return the finding of a store that could not be looked at."""
+    if seen.is_at_rest:
+        return warn(group, "reachable", seen.reason, "run 'feedmill up', then the doctor again")
+    return blame(
+        group, "reachable", seen.reason, f"start it, or correct {variable} (address and password)"
+    )
+
+
+def check_clock(group: str, ahead_ms: int, round_trip_ms: int) -> Finding:
+    """Return whether a store's clock agrees with this machine's, as far as that can be known."""
+    off_ms = max(abs(ahead_ms) - round_trip_ms, 0)
+    if off_ms <= MAX_CLOCK_MS:
+        return fine(group, "clock", "its clock agrees with this machine's")
+    way = "ahead of" if ahead_ms > 0 else "behind"
+    return warn(
+        group,
+        "clock",
+        f"its clock is {off_ms / 1000:,.1f} s {way} this machine's",
+        "let NTP set the clocks of all machines: due times and ages are wrong by as much",
+    )
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Return a version's numbers, for comparison."""
+    return tuple(int(number) for number in re.findall(r"\d+", text.partition("-")[0]))
+
+
+def _check_version(seen: RedisReport) -> Finding:
+    version = parse_version(seen.version)
+    if version < NEEDED_VERSION:
+        needed = ".".join(map(str, NEEDED_VERSION))
+        return blame(
+            GROUP,
+            "version",
+            f"version {seen.version} is too old for the scripts, which need {needed}",
+            "use Redis 7 or Valkey",
+        )
+    if version < WANTED_VERSION:
+        return warn(
+            GROUP,
+            "version",
+            f"version {seen.version} is older than 6.2, which Node's BullMQ asks for",
+            "use Redis 7 or Valkey",
+        )
+    return fine(GROUP, "version", f"version {seen.version}")
+
+
+def _check_eviction(seen: RedisReport) -> Finding:
+    match seen.eviction_policy:
+        case None:
+            return warn(
+                GROUP,
+                "eviction",
+                "it does not tell its maxmemory-policy",
+                "make sure that it is noeviction: any other may throw jobs away",
+            )
+        case "noeviction":
+            return fine(GROUP, "eviction", "maxmemory-policy is noeviction")
+        case policy:
+            return blame(
+                GROUP,
+                "eviction",
+                f"maxmemory-policy is {policy}: jobs and locks may be thrown away",
+                "set 'maxmemory-policy noeviction' in its configuration, now and for restarts",
+            )
+
+
+def _check_persistence(seen: RedisReport) -> Finding:
+    failing = [
+        name
+        for name, is_ok in (
+            ("append-only file", seen.is_append_ok),
+            ("snapshot", seen.is_snapshot_ok),
+        )
+        if not is_ok
+    ]
+    if failing:
+        return blame(
+            GROUP,
+            "persistence",
+            f"the last write of its {name_some(failing)} failed",
+            "look at its log; mostly its disk is full. It may refuse writes meanwhile",
+        )
+    if seen.is_append_only:
+        return fine(GROUP, "persistence", "the append-only file is on, its last write was fine")
+    return warn(
+        GROUP,
+        "persistence",
+        f"the append-only file is off: {_KEPT[seen.has_snapshots]} at a restart",
+        "set 'appendonly yes': items come back from the record, but jobs of other programs do not",
+    )
+
+
+def _check_memory(seen: RedisReport) -> Finding:
+    used = describe_mib(seen.used_bytes)
+    if seen.max_bytes == 0:
+        return fine(GROUP, "memory", f"{used} used, no maxmemory set")
+    share = seen.used_bytes / seen.max_bytes
+    text = f"{used} of {describe_mib(seen.max_bytes)} used ({share:.0%})"
+    advice = "raise maxmemory, or find out what fills it; full, it takes no more jobs"
+    if share >= _FULL_SHARE:
+        return blame(GROUP, "memory", text, advice)
+    return (
+        warn(GROUP, "memory", text, advice)
+        if share >= _FILLING_SHARE
+        else fine(GROUP, "memory", text)
+    )
+
+
+def _check_role(seen: RedisReport) -> Finding:
+    if seen.role == "master":
+        return fine(GROUP, "role", "it takes writes")
+    return blame(
+        GROUP,
+        "role",
+        f"it is a {'replica' if seen.role == 'slave' else seen.role}: it takes no writes",
+        "point REDIS_URL at the master",
+    )
+
+
+def _check_cluster(queue_prefix: str) -> Finding:
+    if _HASH_TAG.search(queue_prefix):
+        return warn(
+            GROUP,
+            "cluster",
+            f"it is a Redis Cluster; all keys of QUEUE_PREFIX={queue_prefix} are on one node",
+            "let REDIS_URL name the node that holds that slot: others are not followed",
+        )
+    return blame(
+        GROUP,
+        "cluster",
+        f"it is a Redis Cluster, and QUEUE_PREFIX={queue_prefix} has no hash tag",
+        f"set QUEUE_PREFIX={{{queue_prefix}}}: a script's keys must be on one node",
+    )

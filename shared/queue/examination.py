@@ -1,0 +1,198 @@
+"""What a Redis says of itself, and whether a queue's jobs and lines fit together.
+
+Everything here only reads, and looks at a bounded number of jobs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shared.clock import Clock
+from shared.errors import QueueError
+from shared.queue.connection import RedisConnection, raw, run, run_all, text
+from shared.queue.inspection import QueueReader
+from shared.queue.job import JobState
+from shared.queue.keys import glob_of, may_be_job, worker_connection_name
+from shared.queue.limits import RateLimit
+from shared.queue.wire import whole_number
+
+_PAGE = 1000
+# Keys of all of Redis that one search for a queue's jobs walks past.
+_MAX_SCANNED = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class RedisReport:
+    """What a Redis says of itself; None where it does not tell.
+
+    ``clock_ahead_ms`` is against this machine's clock, known to half of ``round_trip_ms``.
+    ``max_bytes`` 0 is no limit.
+    """
+
+    version: str
+    role: str
+    is_cluster: bool
+    eviction_policy: str | None
+    is_append_only: bool
+    is_append_ok: bool
+    has_snapshots: bool | None
+    is_snapshot_ok: bool
+    used_bytes: int
+    max_bytes: int
+    clock_ahead_ms: int
+    round_trip_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLook:
+    """One look at a queue that others work on meanwhile.
+
+    ``without_hash``: ids in a line or set that no job stands behind; ``without_state``: jobs that
+    are in none; ``without_lock``: claimed ones that nobody holds. Moving jobs may show up in one
+    look, those of a broken queue in the next one too, see :meth:`and_later`. ``is_whole``: no job
+    was left out. ``workers`` is None where Redis does not tell who is connected.
+    """
+
+    counts: Mapping[JobState, int]
+    is_paused: bool
+    rate_limit: RateLimit | None
+    workers: int | None
+    without_hash: frozenset[str]
+    without_state: frozenset[str]
+    without_lock: frozenset[str]
+    is_whole: bool
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether another look is needed to know."""
+        return bool(self.without_hash or self.without_state or self.without_lock)
+
+    def and_later(self, later: "QueueLook") -> "QueueLook":
+        """Return the later look with what both have seen."""
+        return replace(
+            later,
+            without_hash=self.without_hash & later.without_hash,
+            without_state=self.without_state & later.without_state,
+            without_lock=self.without_lock & later.without_lock,
+        )
+
+
+def examine_redis(client: RedisConnection, clock: Clock) -> RedisReport:
+    """Ask Redis about itself.
+
+    Raises:
+        QueueError: it does not answer, or refuses.
+    """
+    info: dict[str, Any] = run(client, "INFO")
+    asked_ms = clock.now_ms()
+    seconds, microseconds = run(client, "TIME")
+    answered_ms = clock.now_ms()
+    redis_ms = int(seconds) * 1000 + int(microseconds) // 1000
+    appends = (info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status"))
+    return RedisReport(
+        version=str(info.get("redis_version", "unknown")),
+        role=str(info.get("role", "unknown")),
+        is_cluster=bool(info.get("cluster_enabled")),
+        eviction_policy=info.get("maxmemory_policy"),
+        is_append_only=bool(info.get("aof_enabled")),
+        is_append_ok="err" not in appends,
+        has_snapshots=_has_snapshots(client),
+        is_snapshot_ok=info.get("rdb_last_bgsave_status") != "err",
+        used_bytes=int(info.get("used_memory", 0)),
+        max_bytes=int(info.get("maxmemory", 0)),
+        clock_ahead_ms=redis_ms - (asked_ms + answered_ms) // 2,
+        round_trip_ms=answered_ms - asked_ms,
+    )
+
+
+class QueueExaminer(QueueReader):
+    """Looks at whether a queue's parts fit together. Many round trips; nothing is changed."""
+
+    def look(self, max_jobs: int) -> QueueLook:
+        """Look at up to ``max_jobs`` jobs of each state, the ones first that are next to move."""
+        counts = self.counts()
+        ids = {state: list(self._ids(state, max_jobs)) for state in counts}
+        listed = {job_id for in_state in ids.values() for job_id in in_state}
+        is_whole = all(count <= max_jobs for count in counts.values())
+        hashes, is_scanned = self._scan_jobs() if is_whole else (set(), False)
+        paused = {text(job_id) for job_id in run(self.client, "LRANGE", self.keys.paused, 0, -1)}
+        return QueueLook(
+            counts=counts,
+            is_paused=self.is_paused(),
+            rate_limit=self._read_rate_limit(),
+            workers=self.count_workers(),
+            without_hash=frozenset(self.find_absent(sorted(listed))),
+            without_state=frozenset(hashes - listed - paused),
+            without_lock=frozenset(self._find_unlocked(ids[JobState.ACTIVE])),
+            is_whole=is_whole and is_scanned,
+        )
+
+    def find_absent(self, job_ids: Sequence[str]) -> list[str]:
+        """Return those of these ids that have no job."""
+        keys = [self.keys.job(job_id) for job_id in job_ids]
+        return [job_ids[place] for place in self._missing_places(keys)]
+
+    def read_waiting(self, max_jobs: int) -> dict[str, str]:
+        """Return names of up to ``max_jobs`` waiting jobs by id, of those that have one."""
+        ids = list(self._ids(JobState.WAITING, max_jobs))
+        names = run_all(self.client, [("HGET", raw(self.keys.job(one)), "name") for one in ids])
+        return {
+            job_id: text(name) for job_id, name in zip(ids, names, strict=True) if name is not None
+        }
+
+    def count_workers(self) -> int | None:
+        """Return how many connections wait here for jobs, or have; None if Redis hides them."""
+        name = worker_connection_name(self.prefix, self.name)
+        try:
+            clients: list[dict[str, str]] = run(self.client, "CLIENT LIST")
+        except QueueError as exc:
+            if exc.retryable:
+                raise
+            return None
+        # Node's workers may have a name of their own behind the queue's.
+        return sum(each["name"] == name or each["name"].startswith(f"{name}:") for each in clients)
+
+    def _ids(self, state: JobState, max_jobs: int) -> Iterator[str]:
+        for offset in range(0, max_jobs, _PAGE):
+            page = self._page(state, offset, min(_PAGE, max_jobs - offset), from_oldest=True)
+            yield from page
+            if len(page) < _PAGE:
+                return
+
+    def _scan_jobs(self) -> tuple[set[str], bool]:
+        """Return the ids of all hashes that may be jobs, and whether all of Redis was searched."""
+        found: set[str] = set()
+        cursor, pattern = 0, glob_of(self.keys.base)
+        for _ in range(_MAX_SCANNED // _PAGE):
+            command = ("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE, "TYPE", "hash")
+            cursor, keys = run(self.client, *command)
+            found |= {text(key).removeprefix(self.keys.base) for key in keys}
+            if int(cursor) == 0:
+                break
+        return {name for name in found if may_be_job(name)}, int(cursor) == 0
+
+    def _find_unlocked(self, job_ids: Sequence[str]) -> list[str]:
+        places = self._missing_places([self.keys.lock(job_id) for job_id in job_ids])
+        return [job_ids[place] for place in places]
+
+    def _missing_places(self, keys: Sequence[str]) -> Iterator[int]:
+        for start in range(0, len(keys), _PAGE):
+            page = [("EXISTS", raw(key)) for key in keys[start : start + _PAGE]]
+            for place, is_there in enumerate(run_all(self.client, page)):
+                if not is_there:
+                    yield start + place
+
+    def _read_rate_limit(self) -> RateLimit | None:
+        stored = run(self.client, "HMGET", self.keys.meta, "max", "duration")
+        max_jobs, duration_ms = map(whole_number, stored)
+        return RateLimit(max_jobs, duration_ms or 0) if max_jobs else None
+
+
+def _has_snapshots(client: RedisConnection) -> bool | None:
+    try:
+        return bool(run(client, "CONFIG GET", "save").get("save"))
+    except QueueError as exc:
+        if exc.retryable:
+            raise
+        # Hosted ones let nobody ask.
+        return None

@@ -1,0 +1,58 @@
+"""The command line as it is typed, in this process: how a command ended, and what it printed."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from server import cli
+from tests.fakes import FakeClock
+from tests.stub_service import StubService
+
+# Where commands ask for the time: distances in what they print are those from noon.
+_CLOCKS = ("dead_letters", "feed_changing", "feeds", "imports")
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+Run = Callable[..., Done]
+
+
+def make_run(
+    service: StubService,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+) -> Run:
+    """Return a function that types a command at noon of the fake clock, in an empty folder."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("FEEDMILL_URL", service.url)
+    for module in _CLOCKS:
+        monkeypatch.setattr(f"server.commands.{module}.SystemClock", FakeClock)
+
+    def feedmill(*arguments: str, stdin: bytes = b"", is_terminal: bool = False) -> Done:
+        typed = io.TextIOWrapper(io.BytesIO(stdin))
+        monkeypatch.setattr(typed, "isatty", lambda: is_terminal)
+        monkeypatch.setattr(sys, "stdin", typed)
+        monkeypatch.setattr(sys, "argv", ["feedmill", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return Done(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return feedmill

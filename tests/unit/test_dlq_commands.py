@@ -1,0 +1,207 @@
+"""``feedmill dlq …`` as it is typed, against a service that answers from a script."""
+
+from typing import Any
+
+import pytest
+
+from tests.stub_service import StubService, make_import
+from tests.typed import Run
+
+ID = "lwn#https://lwn.net/1/"
+PATH = "/dlq/lwn%23https%3A%2F%2Flwn.net%2F1%2F"
+
+
+def make_letter(item_id: str = ID, **fields: Any) -> dict[str, Any]:
+    """Return a dead letter as the API shows it."""
+    return {
+        "id": item_id,
+        "queue": "job_import_queue_dlq",
+        "source": "lwn",
+        "guid": "1",
+        "kind": "dead",
+        "revision": 4,
+        "reason": "title is 70000 long",
+        "error_type": "invalid",
+        "cause": "invalid: title is … long",
+        "attempts": 1,
+        "failed_at": "2026-11-01T11:00:00.000Z",
+        "import_id": "i#1",
+        "data": {"title": "x [red]"},
+        "stacktrace": "",
+        "history": [],
+        **fields,
+    }
+
+
+def answer_page(service: StubService, *letters: dict[str, Any]) -> None:
+    service.answer("/dlq", 200, {"items": list(letters), "next_cursor": None})
+
+
+def test_list_shows_why_each_item_is_dead(service: StubService, feedmill: Run) -> None:
+    answer_page(service, make_letter())
+    done = feedmill("dlq", "list", "--source", "lwn", "--cause", "x: …", "--limit", "10")
+    assert (done.code, done.stderr) == (0, "")
+    row = done.stdout.splitlines()[1]
+    assert row.startswith(ID)
+    assert row.endswith("(60 min ago)  1         invalid: title is 70000 long")
+    [call] = service.calls_of("/dlq")
+    assert call.path == "/dlq?limit=10&source=lwn&cause=x%3A+%E2%80%A6"
+    assert feedmill("dlq", "list", "--json").json == [make_letter()]
+
+
+def test_list_of_none_says_so(service: StubService, feedmill: Run) -> None:
+    answer_page(service)
+    for arguments in ([], ["--by-cause"]):
+        done = feedmill("dlq", "list", *arguments)
+        assert (done.code, done.stdout) == (0, "")
+        assert "there are no such dead letters" in done.stderr
+        assert feedmill("dlq", "list", *arguments, "--json").json == []
+
+
+def test_causes_are_those_that_the_service_counts(service: StubService, feedmill: Run) -> None:
+    row = {
+        "cause": "a",
+        "error_type": "invalid",
+        "count": 9,
+        "sources": ["lwn", "xkcd"],
+        "source_count": 3,
+        "latest_failed_at": "2026-11-01T11:00:00.000Z",
+        "example": {"id": ID, "reason": "a 1"},
+    }
+    service.answer("/dlq/causes", 200, {"items": [row]})
+    shown = feedmill("dlq", "list", "--by-cause").stdout.splitlines()[1]
+    assert shown.startswith("9      a")
+    assert shown.endswith(f"(60 min ago)  lwn, xkcd and 1 more  {ID}")
+    assert feedmill("dlq", "list", "--by-cause", "--source", "lwn", "--json").json == [row]
+    assert service.calls[-1].path == "/dlq/causes?source=lwn"
+    assert service.calls_of("/dlq") == []
+
+
+def test_causes_are_counted_here_where_the_service_does_not(
+    service: StubService, feedmill: Run
+) -> None:
+    letters = [
+        make_letter("a#1", cause="x"),
+        make_letter("a#2", cause="y", source="a", reason="y 2"),
+        make_letter("b#3", cause="y", source="b"),
+    ]
+    answer_page(service, *letters)
+    done = feedmill("dlq", "list", "--by-cause", "--json")
+    assert [row["cause"] for row in done.json] == ["y", "x"]
+    assert done.json[0] == {
+        "cause": "y",
+        "error_type": "invalid",
+        "count": 2,
+        "sources": ["a", "b"],
+        "source_count": 2,
+        "latest_failed_at": "2026-11-01T11:00:00.000Z",
+        "example": {"id": "a#2", "reason": "y 2"},
+    }
+    assert done.stderr == ""
+
+
+def test_causes_beyond_the_bound_are_said_to_be_partial(
+    service: StubService, feedmill: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.commands.causes.MAX_READ", 2)
+    service.answer("/dlq", 200, {"items": [make_letter()] * 3, "next_cursor": "c"})
+    done = feedmill("dlq", "list", "--by-cause", "--json")
+    assert [row["count"] for row in done.json] == [2]
+    assert done.stderr == "only the latest 2 dead letters were counted\n"
+
+
+def test_causes_of_one_cause_are_wrong_usage(feedmill: Run) -> None:
+    done = feedmill("dlq", "list", "--by-cause", "--cause", "x")
+    assert (done.code, done.stderr) == (2, "feedmill: choose one of --by-cause and --cause\n")
+
+
+def test_show_tells_everything_about_one(service: StubService, feedmill: Run) -> None:
+    end = {"revision": 3, "kind": "removed", "at": "2026-10-30T12:00:00.000Z"}
+    letter = make_letter(history=[end], stacktrace="Traceback\n  boom\n", attempts=3)
+    service.answer(PATH, 200, letter)
+    text = feedmill("dlq", "show", ID).stdout
+    assert text.startswith(f"{ID}: dead\nReason: invalid: title is 70000 long\n")
+    assert "after 3 attempts\n" in text
+    assert "Ended before: removed at revision 3, 2026-10-30" in text
+    assert '"title": "x [red]"' in text
+    assert text.endswith("Stack trace:\nTraceback\n  boom\n")
+    assert feedmill("dlq", "show", ID, "--json").json == letter
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        (["a#1", "a#2"], {"ids": ["a#1", "a#2"]}),
+        (["--source", "lwn"], {"source": "lwn"}),
+        (["--cause", "x"], {"cause": "x"}),
+        (["--all"], {"all": True}),
+    ],
+)
+def test_replay_takes_one_way_to_choose(
+    service: StubService, feedmill: Run, arguments: list[str], body: dict[str, Any]
+) -> None:
+    report = {"replayed": 2, "imports": [make_import("importing")]}
+    service.answer("POST /dlq/replay", 202, report)
+    done = feedmill("dlq", "replay", *arguments)
+    assert (done.code, done.stdout.splitlines()) == (
+        0,
+        ["2 dead letters are brought back", "lwn: feedmill imports show i#1 --follow"],
+    )
+    assert service.calls_of("/dlq/replay")[0].body == body
+    assert feedmill("dlq", "replay", *arguments, "--json").json == report
+
+
+@pytest.mark.parametrize("arguments", [[], ["a#1", "--all"], ["--source", "a", "--cause", "b"]])
+def test_replay_of_none_or_of_two_choices_is_wrong_usage(
+    service: StubService, feedmill: Run, arguments: list[str]
+) -> None:
+    done = feedmill("dlq", "replay", *arguments)
+    assert (done.code, done.stderr) == (
+        2,
+        "feedmill: choose one of IDs, --source, --cause and --all\n",
+    )
+    assert service.calls_of("/dlq/replay") == []
+
+
+@pytest.mark.parametrize(("dead", "code"), [(0, 0), (1, 1)])
+def test_replay_that_waits_ends_as_its_imports_do(
+    service: StubService, feedmill: Run, dead: int, code: int
+) -> None:
+    ended = make_import(counts={"fetched": 1, "new": 1 - dead, "dead": dead})
+    service.answer("POST /dlq/replay", 202, {"replayed": 1, "imports": [{"id": "i#1"}]})
+    service.answer("/imports/i%231", 200, make_import("importing"))
+    service.answer("/imports/i%231", 200, ended)
+    done = feedmill("dlq", "replay", "--all", "--wait")
+    assert done.code == code
+    assert "lwn: importing" in done.stderr
+    assert "completed" in done.stdout
+    shown = feedmill("dlq", "replay", "--all", "--wait", "--json").json
+    assert shown == {"replayed": 1, "imports": [ended], "errors": []}
+
+
+@pytest.mark.parametrize(
+    ("answer", "arguments", "code", "removes"),
+    [(b"y\n", [], 0, 1), (b"n\n", [], 1, 0), (b"", ["--yes"], 0, 1)],
+)
+def test_remove_asks_on_a_terminal(
+    service: StubService,
+    feedmill: Run,
+    answer: bytes,
+    arguments: list[str],
+    code: int,
+    removes: int,
+) -> None:
+    service.answer(f"DELETE {PATH}", 204, None)
+    done = feedmill("dlq", "remove", ID, *arguments, stdin=answer, is_terminal=True)
+    assert done.code == code
+    assert len(service.calls_of(PATH)) == removes
+
+
+def test_remove_goes_on_behind_what_is_not_there(service: StubService, feedmill: Run) -> None:
+    service.refuse("DELETE /dlq/a", 404, "there is no dead letter 'a'")
+    service.answer("DELETE /dlq/b", 204, None)
+    done = feedmill("dlq", "remove", "a", "b", "--json")
+    assert (done.code, done.json) == (
+        1,
+        {"removed": ["b"], "errors": [{"id": "a", "error": "there is no dead letter 'a'"}]},
+    )

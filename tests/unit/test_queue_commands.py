@@ -1,0 +1,153 @@
+"""``feedmill queue …`` as it is typed, against a service that answers from a script."""
+
+from typing import Any
+
+import pytest
+
+from server.commands.queue_report import describe_limit
+from tests.stub_service import StubService
+from tests.typed import Run
+
+LIGHT = "job_import_queue"
+STATES = (
+    "waiting",
+    "prioritized",
+    "delayed",
+    "waiting-children",
+    "active",
+    "completed",
+    "failed",
+)
+
+
+def make_queue(name: str = LIGHT, **fields: Any) -> dict[str, Any]:
+    """Return a queue as the API shows it."""
+    return {
+        "name": name,
+        "is_paused": False,
+        "counts": dict.fromkeys(STATES, 0) | fields.pop("counts", {}),
+        "rate_per_s": None,
+        "oldest_waiting_ms": None,
+        "rate_limit": None,
+        "limited_by": None,
+        **fields,
+    }
+
+
+def test_status_shows_counts_rate_age_and_what_limits(service: StubService, feedmill: Run) -> None:
+    busy = make_queue(
+        counts={"waiting": 1200, "active": 7},
+        rate_per_s=99.96,
+        oldest_waiting_ms=180_400,
+        rate_limit={"max_jobs": 100, "duration_ms": 1000},
+        limited_by="rate_limit",
+    )
+    queues = [busy, make_queue("feed_fetch_queue")]
+    service.answer("/queues", 200, {"items": queues, "next_cursor": None})
+    done = feedmill("queue", "status")
+    assert (done.code, done.stderr) == (0, "")
+    header, first, second = done.stdout.splitlines()
+    assert "prioritized" not in header
+    assert first.split() == [
+        *(LIGHT, "1200", "7", "0", "0", "0", "100.0", "3", "min"),
+        *["the", "rate", "limit", "of", "100", "in", "1", "s"],
+    ]
+    assert second.endswith("nothing waits")
+    assert feedmill("queue", "status", "--json").json == queues
+
+
+def test_status_of_one_queue_shows_rare_states_when_jobs_are_there(
+    service: StubService, feedmill: Run
+) -> None:
+    one = make_queue("a b", counts={"prioritized": 3})
+    service.answer("/queues/a%20b", 200, one)
+    assert "prioritized" in feedmill("queue", "status", "a b").stdout.splitlines()[0]
+    assert feedmill("queue", "status", "a b", "--json").json == one
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"limited_by": "paused"}, f"paused: 'feedmill queue resume {LIGHT}' goes on"),
+        (
+            {"limited_by": "rate_limit", "rate_limit": {"max_jobs": 5, "duration_ms": 250}},
+            "the rate limit of 5 in 250 ms",
+        ),
+        ({"limited_by": "rate_limit"}, "the rate limit"),
+        ({"limited_by": "no_worker"}, "no worker takes its jobs"),
+        ({"limited_by": None, "counts": {"waiting": 1}}, "nothing: it is worked on"),
+        ({"limited_by": None}, "nothing waits"),
+        ({"limited_by": "breaker_open"}, "breaker open"),
+        ({"limited_by": "breaker", "limited_by_text": "MongoDB is away"}, "MongoDB is away"),
+        (
+            {"limited_by": "paused", "limited_by_text": "paused by Ann"},
+            "paused by Ann: 'feedmill queue resume",
+        ),
+    ],
+)
+def test_limit_is_told_in_words(fields: dict[str, Any], said: str) -> None:
+    assert describe_limit(make_queue(**fields)).startswith(said)
+
+
+@pytest.mark.parametrize("action", ["pause", "resume"])
+@pytest.mark.parametrize(("arguments", "name"), [([], LIGHT), (["feed_fetch_queue"],) * 2])
+def test_pause_and_resume_take_the_light_queue_unless_told(
+    service: StubService, feedmill: Run, action: str, arguments: list[str], name: str | list[str]
+) -> None:
+    queue_name = name if isinstance(name, str) else name[0]
+    shown = make_queue(queue_name, limited_by="paused")
+    service.answer(f"POST /queues/{queue_name}/{action}", 200, shown)
+    done = feedmill("queue", action, *arguments)
+    assert done.code == 0
+    assert done.stdout.startswith(f"{queue_name}: paused")
+    assert feedmill("queue", action, *arguments, "--json").json == shown
+
+
+def test_clean_hands_on_state_and_age(service: StubService, feedmill: Run) -> None:
+    path = f"/queues/{LIGHT}/clean"
+    service.answer(f"POST {path}", 200, {"removed": 7})
+    arguments = ("queue", "clean", LIGHT, "--state", "failed", "--older-than", "1h")
+    done = feedmill(*arguments)
+    assert (done.code, done.stdout) == (0, f"{LIGHT}: 7 removed\n")
+    assert service.calls_of(path)[0].body == {"state": "failed", "grace_ms": 3_600_000}
+    assert feedmill(*arguments, "--json").json == {"removed": 7}
+
+
+@pytest.mark.parametrize(
+    ("answer", "arguments", "code", "cleans"),
+    [(b"y\n", [], 0, 1), (b"n\n", [], 1, 0), (b"n\n", ["--yes"], 0, 1)],
+)
+def test_clean_asks_on_a_terminal(
+    service: StubService,
+    feedmill: Run,
+    answer: bytes,
+    arguments: list[str],
+    code: int,
+    cleans: int,
+) -> None:
+    path = f"/queues/{LIGHT}/clean"
+    service.answer(f"POST {path}", 200, {"removed": 0})
+    done = feedmill(
+        *("queue", "clean", LIGHT, "--state", "waiting", *arguments), stdin=answer, is_terminal=True
+    )
+    assert done.code == code
+    assert len(service.calls_of(path)) == cleans
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[LIGHT], [LIGHT, "--state", "active"], [LIGHT, "--state", "failed", "--older-than", "1"]],
+)
+def test_clean_that_cannot_be_meant_is_wrong_usage(
+    service: StubService, feedmill: Run, arguments: list[str]
+) -> None:
+    assert feedmill("queue", "clean", *arguments).code == 2
+    assert service.calls_of(f"/queues/{LIGHT}/clean") == []
+
+
+def test_unknown_queue_is_told_in_the_words_of_the_service(
+    service: StubService, feedmill: Run
+) -> None:
+    service.refuse("POST /queues/none/pause", 404, "there is no queue 'none'; there are a, b")
+    done = feedmill("queue", "pause", "none")
+    assert (done.code, done.stderr) == (1, "feedmill: there is no queue 'none'; there are a, b\n")
