@@ -1,12 +1,21 @@
 """What requests may carry, checked before anything is done."""
 
 import re
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
 from server.feeds.service import MAX_URLS
-from shared.models import MAX_SOURCE_LENGTH, is_source
+from shared.models import MAX_SOURCE_LENGTH, is_source, parse_time
 from shared.queue import JobState
 from shared.store import ImportState
 
@@ -63,6 +72,16 @@ def _drop_blank(value: object) -> object:
     return None if value == "" else value
 
 
+def _read_moment(value: object) -> object:
+    if not isinstance(value, str) or value == "":
+        return value or None
+    try:
+        # The plus of a zone that was not percent-encoded arrives as a blank.
+        return parse_time(value.replace(" ", "+"))
+    except ValueError as exc:
+        raise ValueError("accepted is RFC 3339, as 2026-11-01T12:00:00Z") from exc
+
+
 Source = Annotated[
     str,
     AfterValidator(_check_source),
@@ -70,6 +89,12 @@ Source = Annotated[
 ]
 Url = Annotated[str, Field(min_length=1, max_length=4096)]
 Text = Annotated[str, AfterValidator(_refuse_nul)]
+# A time in a query: RFC 3339, nothing else that pydantic would take for one.
+Moment = Annotated[
+    datetime | None,
+    BeforeValidator(_read_moment),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 64}, {"type": "null"}]}),
+]
 
 
 class RequestBody(BaseModel):
@@ -160,6 +185,11 @@ class NewFeedRequest(FeedFields):
             raise ValueError("url or urls is needed")
         return self
 
+    def choose_interval_s(self, default_s: int) -> int | None:
+        """Return the interval asked for, or ``default_s`` when no schedule is named."""
+        is_named = {"interval_s", "cron"} & self.model_fields_set
+        return self.interval_s if is_named else default_s
+
 
 class DiscoverRequest(RequestBody):
     """An address to look at: a feed's, or that of a page that names feeds."""
@@ -225,6 +255,20 @@ class ImportQuery(ListQuery):
 
     source: Annotated[Text | None, BeforeValidator(_drop_blank)] = None
     state: Annotated[ImportState | None, BeforeValidator(_drop_blank)] = None
+    since: Moment = Field(None, description="requested at this time or after; RFC 3339")
+    until: Moment = Field(None, description="requested before this time; RFC 3339")
+
+
+class FeedQuery(ListQuery):
+    """Which feeds."""
+
+    q: Annotated[Text | None, BeforeValidator(_drop_blank)] = Field(
+        None, max_length=500, description="a text in the source or a URL"
+    )
+    enabled: Annotated[bool | None, BeforeValidator(_drop_blank)] = None
+    failing: Annotated[bool | None, BeforeValidator(_drop_blank)] = Field(
+        None, description="true: those that have an `error`; false: those that have none"
+    )
 
 
 class ItemQuery(ListQuery):
@@ -234,11 +278,7 @@ class ItemQuery(ListQuery):
     q: Annotated[Text | None, BeforeValidator(_drop_blank)] = Field(
         None, max_length=500, description="a text in title or summary"
     )
-    since: Annotated[str | None, BeforeValidator(_drop_blank)] = Field(
-        None,
-        max_length=64,
-        description="changed at this time or after; RFC 3339",
-    )
+    since: Moment = Field(None, description="changed at this time or after; RFC 3339")
 
 
 class JobQuery(ListQuery):

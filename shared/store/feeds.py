@@ -1,5 +1,6 @@
 """Feeds: what is subscribed to, when it is fetched next, and what the last answer said."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -149,9 +150,28 @@ class FeedStore:
             found = self._feeds.find_one({"urls": [url]})
         return _to_feed(found) if found is not None else None
 
-    def find_page(self, *, limit: int, cursor: str | None) -> Page[Feed]:
-        """Return feeds, latest added first."""
-        page = find_page(self._feeds, {}, time_field="created_at", limit=limit, cursor=cursor)
+    def find_page(
+        self,
+        *,
+        text: str | None = None,
+        enabled: bool | None = None,
+        failing: bool | None = None,
+        limit: int,
+        cursor: str | None = None,
+    ) -> Page[Feed]:
+        """Return feeds, latest added first; ``text`` is looked for in the source and the URLs.
+
+        ``failing`` tells those that have an ``error`` from those that have none.
+        """
+        query: Document = {}
+        if text:
+            pattern = {"$regex": re.escape(text), "$options": "i"}
+            query["$or"] = [{"_id": pattern}, {"urls": pattern}]
+        if enabled is not None:
+            query["enabled"] = enabled
+        if failing is not None:
+            query["error"] = {"$gt": ""} if failing else None
+        page = find_page(self._feeds, query, time_field="created_at", limit=limit, cursor=cursor)
         return Page([_to_feed(document) for document in page.items], page.next_cursor)
 
     def find_enabled(self) -> list[Feed]:

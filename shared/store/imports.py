@@ -134,14 +134,24 @@ class ImportStore:
         return _to_import(found) if found is not None else None
 
     def find_page(
-        self, *, source: str | None, state: str | None, limit: int, cursor: str | None
+        self,
+        *,
+        source: str | None = None,
+        state: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int,
+        cursor: str | None = None,
     ) -> Page[Import]:
-        """Return imports, latest requested first."""
+        """Return imports, latest requested first: at ``since`` or after, before ``until``."""
         query: Document = {}
         if source is not None:
             query["source"] = {"$eq": source}
         if state is not None:
             query["state"] = {"$eq": state}
+        bounds = {"$gte": since, "$lt": until}
+        if requested := {name: moment for name, moment in bounds.items() if moment is not None}:
+            query["requested_at"] = requested
         page = find_page(
             self._imports, query, time_field="requested_at", limit=limit, cursor=cursor
         )

@@ -166,6 +166,11 @@ class ItemStore:
             query["$or"] = [{"title": pattern}, {"summary": pattern}]
         return find_page(self._items, query, time_field="modified_at", limit=limit, cursor=cursor)
 
+    def count(self, source: str, limit: int) -> int:
+        """Return how many items a source has; ``limit`` when there are that many or more."""
+        with mapped_errors():
+            return self._items.count_documents({"source": source}, limit=limit)
+
     def newest_created_at(self) -> dict[str, datetime]:
         """Return per source when an item was last stored for the first time."""
         with mapped_errors():

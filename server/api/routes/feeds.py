@@ -12,7 +12,7 @@ from server.api.problems import describe_problems
 from server.api.request_models import (
     DiscoverRequest,
     FeedChangeRequest,
-    ListQuery,
+    FeedQuery,
     NewFeedRequest,
 )
 from server.feeds.opml import OPML_TYPE, OpmlReport, import_outlines, read_opml, write_opml
@@ -31,9 +31,15 @@ _OPML_BODY = {
 
 
 @router.get("/feeds", responses=describe_problems(), response_model_exclude_unset=True)
-def list_feeds(parts: Parts, query: Annotated[ListQuery, Query()]) -> Listing[FeedAnswer]:
+def list_feeds(parts: Parts, query: Annotated[FeedQuery, Query()]) -> Listing[FeedAnswer]:
     """List feeds, latest added first."""
-    page = parts.services.stores.feeds.find_page(limit=query.limit, cursor=query.cursor)
+    page = parts.services.stores.feeds.find_page(
+        text=query.q,
+        enabled=query.enabled,
+        failing=query.failing,
+        limit=query.limit,
+        cursor=query.cursor,
+    )
     return Listing(items=[show_feed(feed) for feed in page.items], next_cursor=page.next_cursor)
 
 
@@ -50,7 +56,7 @@ def add_feed(parts: Parts, wanted: NewFeedRequest) -> FeedAnswer:
         source=wanted.source,
         enabled=wanted.enabled is not False,
         cron=wanted.cron,
-        interval_s=_interval_s(wanted, parts.services.settings.fetch_interval_s),
+        interval_s=wanted.choose_interval_s(parts.services.settings.fetch_interval_s),
         headers=wanted.headers,
         weight=wanted.weight,
     )
@@ -113,9 +119,3 @@ def change_feed(parts: Parts, source: str, wanted: FeedChangeRequest) -> FeedAns
 def remove_feed(parts: Parts, source: str) -> None:
     """Delete a feed. Its items stay; its queued or fetching import fails."""
     parts.services.feeds.remove(source)
-
-
-def _interval_s(wanted: NewFeedRequest, default_s: int) -> int | None:
-    if {"interval_s", "cron"} & wanted.model_fields_set:
-        return wanted.interval_s
-    return default_s

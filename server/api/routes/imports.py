@@ -37,7 +37,7 @@ def start_imports(parts: Parts, body: Annotated[bytes, Depends(read_body)]) -> S
     """
     # Read here and not by FastAPI: large documents must not be decoded on the event loop.
     wanted = StartRequest.model_validate_json(body or b"{}")
-    started = _start(parts.services, wanted)
+    started = start(parts.services, wanted)
     return StartedImports(imports=[show_started(each) for each in started])
 
 
@@ -45,7 +45,12 @@ def start_imports(parts: Parts, body: Annotated[bytes, Depends(read_body)]) -> S
 def list_imports(parts: Parts, query: Annotated[ImportQuery, Query()]) -> Listing[ImportAnswer]:
     """List imports, latest requested first."""
     page = parts.services.stores.imports.find_page(
-        source=query.source, state=query.state, limit=query.limit, cursor=query.cursor
+        source=query.source,
+        state=query.state,
+        since=query.since,
+        until=query.until,
+        limit=query.limit,
+        cursor=query.cursor,
     )
     return Listing(items=parts.imports.show_many(page.items), next_cursor=page.next_cursor)
 
@@ -83,7 +88,8 @@ def _get_import(parts: Parts, import_id: str) -> Import:
     return found
 
 
-def _start(services: Services, wanted: StartRequest) -> list[Import]:
+def start(services: Services, wanted: StartRequest) -> list[Import]:
+    """Start the imports that a request asks for; raises what the starter raises."""
     starter, force, trigger = services.starter, wanted.force, wanted.trigger
     if wanted.sources is not None:
         return starter.start_sources(wanted.sources, force=force, trigger=trigger)

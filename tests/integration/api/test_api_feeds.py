@@ -19,6 +19,12 @@ def add(api: Api, **fields: Any) -> dict[str, Any]:
     return shown
 
 
+def list_sources(api: Api, **query: str) -> list[str]:
+    answer = api.client.get("/feeds", params=query)
+    assert answer.status_code == 200, answer.text
+    return [shown["source"] for shown in answer.json()["items"]]
+
+
 def test_new_feed_takes_the_default_interval_and_is_due_at_once(api: Api) -> None:
     assert add(api) == {
         "source": "news",
@@ -55,6 +61,45 @@ def test_taken_source_is_a_conflict(api: Api) -> None:
     add(api)
     assert api.post("/feeds", {"source": "news", "url": URL + "2"}).status_code == 409
     assert api.post("/feeds", {"url": URL}).status_code == 409
+
+
+def test_feeds_are_found_by_text_in_source_or_url(api: Api) -> None:
+    add(api)
+    add(api, source="board", url="https://jobs.example/All.xml")
+    api.post("/feeds", {"source": "two", "urls": [f"{URL}?a", "https://other.example/(b)"]})
+    assert list_sources(api, q="") == ["two", "news", "board"]
+    assert list_sources(api, q="BOAR") == ["board"]
+    assert list_sources(api, q="all.xml") == ["board"]
+    assert list_sources(api, q="(B)") == ["two"]
+    assert list_sources(api, q=".*") == []
+
+
+def test_feeds_are_found_by_whether_they_are_enabled_and_fail(api: Api) -> None:
+    for number in range(3):
+        add(api, source=f"feed{number}", url=f"{URL}?{number}", enabled=number != 0)
+    api.stores.feeds.update("feed0", {"error": "gone: 410", "consecutive_failures": 2})
+    api.stores.feeds.update("feed1", {"error": "dns: no such host", "consecutive_failures": 1})
+    assert list_sources(api, failing="true") == ["feed1", "feed0"]
+    assert list_sources(api, failing="false") == ["feed2"]
+    assert list_sources(api, enabled="false") == ["feed0"]
+    assert list_sources(api, enabled="true", failing="true") == ["feed1"]
+    assert list_sources(api, enabled="", failing="", q="feed2") == ["feed2"]
+
+
+def test_filtered_feeds_go_on_where_the_page_ended(api: Api) -> None:
+    for number in range(4):
+        add(api, source=f"feed{number}", url=f"{URL}?{number}", enabled=number != 2)
+    first = api.client.get("/feeds?q=feed&enabled=true&limit=2").json()
+    query = {"q": "feed", "enabled": "true", "limit": "2", "cursor": first["next_cursor"]}
+    second = api.client.get("/feeds", params=query).json()
+    shown = [feed["source"] for feed in first["items"] + second["items"]]
+    assert shown == ["feed3", "feed1", "feed0"]
+    assert second["next_cursor"] is None
+
+
+@pytest.mark.parametrize("query", ["enabled=perhaps", "failing=2", "q=%00", "text=a"])
+def test_unfit_filter_of_feeds_is_refused(api: Api, query: str) -> None:
+    assert api.client.get(f"/feeds?{query}").status_code == 422
 
 
 def test_source_is_made_of_host_and_path(api: Api) -> None:

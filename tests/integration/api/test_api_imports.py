@@ -236,6 +236,53 @@ def test_imports_are_listed_newest_first_in_pages(api: Api) -> None:
     assert api.client.get("/imports?state=failed").json()["items"] == []
 
 
+def test_imports_are_found_by_source_state_and_time_of_request_together(api: Api) -> None:
+    for number in range(4):
+        api.clock.advance(seconds=60)
+        add_feed(api, f"feed{number}", f"{URL}?{number}")
+        [begun] = started(api, {"sources": [f"feed{number}"]})
+        if number % 2:
+            api.stores.imports.fail(str(begun["id"]), None, {"error": "x", "error_kind": "dns"})
+
+    def found(**query: str) -> list[str]:
+        answer = api.client.get("/imports", params=query)
+        assert answer.status_code == 200, answer.text
+        return [shown["source"] for shown in answer.json()["items"]]
+
+    assert found(since="2026-11-01T12:03:00Z") == ["feed3", "feed2"]
+    assert found(until="2026-11-01T12:03:00Z") == ["feed1", "feed0"]
+    assert found(since="2026-11-01T13:02:00+01:00", until="2026-11-01T12:04:00Z") == [
+        "feed2",
+        "feed1",
+    ]
+    assert found(state="failed", since="2026-11-01T12:03:00Z") == ["feed3"]
+    assert found(source="feed1", state="failed", until="2026-11-01T12:03:00Z") == ["feed1"]
+    assert found(source="feed1", since="2026-11-01T12:03:00Z") == []
+    assert found(since="", until="") == ["feed3", "feed2", "feed1", "feed0"]
+
+
+def test_pages_of_imports_stay_within_the_times_asked_for(api: Api) -> None:
+    for number in range(5):
+        api.clock.advance(seconds=60)
+        add_feed(api, f"feed{number}", f"{URL}?{number}")
+        started(api, {"sources": [f"feed{number}"]})
+    query = {"limit": "1", "since": "2026-11-01T12:02:00Z", "until": "2026-11-01T12:05:00Z"}
+    sources: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = api.client.get("/imports", params=query | {"cursor": cursor}).json()
+        sources += [shown["source"] for shown in page["items"]]
+        cursor = page["next_cursor"]
+    assert sources == ["feed3", "feed2", "feed1"]
+
+
+@pytest.mark.parametrize("query", ["since=yesterday", "until=12", "until=2026-11-01T12:00:00Q"])
+def test_unreadable_time_is_refused_with_what_is_accepted(api: Api, query: str) -> None:
+    answer = api.client.get(f"/imports?{query}")
+    assert answer.status_code == 422
+    assert "accepted is RFC 3339" in answer.json()["detail"]
+
+
 def read_events(text: str) -> list[dict[str, object]]:
     blocks = [block for block in text.split("\n\n") if block.startswith("event: import")]
     return [json.loads(block.split("data: ", 1)[1]) for block in blocks]

@@ -68,6 +68,14 @@ def test_items_are_searched_as_text_and_by_time(api: Api) -> None:
     assert found(source="none") == []
 
 
+def test_items_of_a_source_are_counted_up_to_a_limit(api: Api) -> None:
+    for number in range(3):
+        seed_item(api, str(number))
+    assert api.stores.items.count("lwn", 10) == 3
+    assert api.stores.items.count("lwn", 2) == 2
+    assert api.stores.items.count("none", 10) == 0
+
+
 @pytest.mark.parametrize(
     "query",
     [
