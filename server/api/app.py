@@ -1,8 +1,9 @@
 """The HTTP application: routes, errors as problem documents, and what guards the door."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
@@ -43,13 +44,15 @@ def create_app(
     on_stop: Hook = lambda: None,
     on_sample: Callable[[Sequence[QueueAnswer]], None] = lambda _queues: None,
     is_page: Callable[[str], bool] = lambda _path: False,
+    body_limits: Mapping[str, int] = MappingProxyType({}),
 ) -> FastAPI:
     """Make the application.
 
     ``on_start`` is called before the first request, ``on_stop`` after the last, both in a thread.
     ``on_sample`` is called every 2 s with what the queues look like, while Redis answers.
     ``is_page`` names the dashboard's paths: they need no API key (the dashboard asks for it) and
-    set their own content policy. When a server is about to stop, call
+    set their own content policy. ``body_limits`` are paths that take larger bodies, with how many
+    bytes. When a server is about to stop, call
     ``app.state.parts.events.stop_soon()``, or it waits for those who watch imports.
     """
     parts = ApiParts.of(services)
@@ -60,7 +63,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan(parts, on_start, on_stop, on_sample),
-        middleware=_middleware(services.settings, is_page),
+        middleware=_middleware(services.settings, is_page, body_limits),
     )
     app.state.parts = parts
     modules = (imports, feeds, items, queues, workers, dead_letters, system)
@@ -73,7 +76,9 @@ def create_app(
     return app
 
 
-def _middleware(settings: Settings, is_page: Callable[[str], bool]) -> list[Middleware]:
+def _middleware(
+    settings: Settings, is_page: Callable[[str], bool], body_limits: Mapping[str, int]
+) -> list[Middleware]:
     document_bytes = settings.fetch_max_bytes * _JSON_OVERHEAD + DEFAULT_BODY_BYTES
     limits = {"/imports/start": document_bytes, "/feeds/opml": settings.fetch_max_bytes}
     guards = [
@@ -81,7 +86,7 @@ def _middleware(settings: Settings, is_page: Callable[[str], bool]) -> list[Midd
         Middleware(UnexpectedErrors),
         Middleware(SameOrigin),
         Middleware(JsonOnly, is_exempt=lambda path: path == "/feeds/opml" or is_page(path)),
-        Middleware(BodyLimit, limits=limits),
+        Middleware(BodyLimit, limits={**limits, **body_limits}),
     ]
     if settings.api_key is not None:
         guards.insert(2, Middleware(BearerAuth, key=settings.api_key, is_open=is_page))

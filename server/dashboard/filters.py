@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from html import unescape
 from urllib.parse import quote
 
 import orjson
@@ -12,6 +13,7 @@ from shared.models import parse_time
 
 # Zero-width characters and those that change the direction of what follows.
 _UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_TAG = re.compile(r"<[^<>]*>")
 _SIZES = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -115,3 +117,8 @@ def quote_segment(text: object) -> str:
 def own_url(url: URL) -> str:
     """Return an address of this site without its host, as links within it are written."""
     return f"{url.path}?{url.query}" if url.query else url.path
+
+
+def show_plain(html: object) -> str:
+    """Return the text of a stored title or name, which is sanitised HTML; it is escaped anew."""
+    return unescape(_TAG.sub("", str(html or ""))).strip()

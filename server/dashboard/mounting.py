@@ -8,8 +8,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from server.api.app import create_app
+from server.api.middleware import DEFAULT_BODY_BYTES
 from server.dashboard.page_route import page_router
 from server.dashboard.pages import ROUTERS
+from server.dashboard.pages.feed_adding import OPML_PATH
 from server.dashboard.rendering import STATIC, STATIC_PATH
 from server.dashboard.site import DashboardParts
 from server.services import Services
@@ -25,7 +27,13 @@ _lost = page_router()
 def create_site(services: Services) -> FastAPI:
     """Make the application that a server serves: the API, and the dashboard on it."""
     dashboard = DashboardParts.of(services)
-    app = create_app(services, on_sample=dashboard.samples.add, is_page=is_page)
+    app = create_app(
+        services,
+        on_sample=dashboard.samples.add,
+        is_page=is_page,
+        # A form that holds the file, and a little more.
+        body_limits={OPML_PATH: services.settings.fetch_max_bytes + DEFAULT_BODY_BYTES},
+    )
     install_dashboard(app, dashboard)
     return app
 

@@ -1,5 +1,17 @@
 """The pages, one router each; add yours to ``ROUTERS``."""
 
-from server.dashboard.pages import dead_letters, login, overview, queues
+from server.dashboard.pages import (
+    dead_letters,
+    feed_adding,
+    feeds,
+    imports,
+    items,
+    login,
+    overview,
+    queues,
+)
 
-ROUTERS = (login.router, overview.router, queues.router, dead_letters.router)
+ROUTERS = tuple(
+    page.router
+    for page in (login, overview, imports, feeds, feed_adding, queues, dead_letters, items)
+)

@@ -96,6 +96,23 @@ function showMessage(text) {
   document.getElementById("messages").replaceChildren(message);
 }
 
+// Times that are typed, as <input type="datetime-local" data-moment="UTC">: the viewer's zone here,
+// UTC for the server.
+function setUpTypedTimes() {
+  for (const input of document.querySelectorAll("input[data-moment]")) {
+    const moment = new Date(input.dataset.moment);
+    const isSet = !Number.isNaN(moment.getTime());
+    const local = new Date(moment - moment.getTimezoneOffset() * 60000);
+    input.value = isSet ? local.toISOString().slice(0, 19) : "";
+    input.labels[0].querySelector("[data-zone]").textContent = "your time";
+  }
+  document.addEventListener("formdata", (event) => {
+    for (const input of event.target.querySelectorAll("input[data-moment]")) {
+      if (input.value) event.formData.set(input.name, new Date(input.value).toISOString());
+    }
+  });
+}
+
 // All boxes of a table at once: <input type="checkbox" data-all="ids"> for those named "ids".
 function setUpSelection() {
   // By form, not by place: the boxes of a table with buttons in its rows stand outside of theirs.
@@ -179,6 +196,7 @@ document.addEventListener("DOMContentLoaded", () => {
   setUpConfirmation();
   setUpMessages();
   setUpSelection();
+  setUpTypedTimes();
   setUpLiveParts();
   setUpShortcuts();
   prepare(document);

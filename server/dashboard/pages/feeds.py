@@ -1,0 +1,179 @@
+"""Feeds: their list, one with its imports and items, and what can be done to it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import Form, Request
+from starlette.responses import Response
+
+from server.api.answers import FeedAnswer, ImportAnswer
+from server.api.parts import ApiParts, Parts
+from server.api.problems import EXPLAINED_ERRORS
+from server.api.request_models import FeedChangeRequest, FeedQuery, ImportQuery, ItemQuery
+from server.api.routes import feeds as feed_routes
+from server.api.routes import imports as import_routes
+from server.api.routes.items import read_items
+from server.dashboard.feed_form import UNITS, FeedForm, moved_urls
+from server.dashboard.import_advice import advise_by_text
+from server.dashboard.page_route import page_router
+from server.dashboard.pages.imports import live_rows
+from server.dashboard.pages.items import complete_item
+from server.dashboard.problem_text import attempt, show_problem
+from server.dashboard.queries import read_query
+from server.dashboard.rendering import redirect, render
+
+router = page_router()
+
+FEEDS_PATH = "/admin/feeds"
+EXPORT_PATH = "/admin/feeds-export"
+# Paths of one feed hold its source, which is a slug: no word below is one of them.
+FEED_PATH = FEEDS_PATH + "/{source}"
+MAX_COUNTED_ITEMS = 10_000
+_NO_PROBLEM: Mapping[str, Any] = {}
+_LATEST_IMPORTS, _LATEST_ITEMS = 10, 5
+
+
+@router.get(FEEDS_PATH)
+def show_feeds(request: Request, parts: Parts) -> Response:
+    """List feeds, latest added first, each with its last import; and the form to add one."""
+    query, problem = read_query(FeedQuery, request)
+    listing = feed_routes.list_feeds(parts, query)
+    return render(
+        request,
+        "feeds/list.html",
+        query=query,
+        feeds=listing.items,
+        next_cursor=listing.next_cursor,
+        last_imports=_read_last_imports(parts, listing.items),
+        form=FeedForm(),
+        **add_choices(parts),
+        **problem,
+    )
+
+
+@router.get(EXPORT_PATH)
+def export_feeds(parts: Parts) -> Response:
+    """Give all feeds as an OPML file."""
+    answer = feed_routes.export_opml(parts)
+    answer.headers["Content-Disposition"] = 'attachment; filename="feedmill.opml"'
+    return answer
+
+
+@router.get(FEED_PATH)
+def show_feed(request: Request, parts: Parts, source: str) -> Response:
+    """Show one feed."""
+    feed = feed_routes.get_feed(parts, source)
+    imports = ImportQuery.model_validate({"source": source, "limit": _LATEST_IMPORTS})
+    listing = import_routes.list_imports(parts, imports)
+    wanted = ItemQuery.model_validate({"source": source, "limit": _LATEST_ITEMS})
+    return render(
+        request,
+        "feeds/one.html",
+        feed=feed,
+        urls=feed.urls or ([feed.url] if feed.url else []),
+        advice=advise_by_text(feed.error),
+        has_older_imports=listing.next_cursor is not None,
+        items=[complete_item(item) for item in read_items(parts, wanted)["items"]],
+        item_count=parts.services.stores.items.count(source, MAX_COUNTED_ITEMS),
+        max_counted=MAX_COUNTED_ITEMS,
+        **live_rows(listing, imports),
+    )
+
+
+@router.get(FEED_PATH + "/edit")
+def show_edit_form(request: Request, parts: Parts, source: str) -> Response:
+    """Show the form that changes a feed."""
+    feed = parts.services.feeds.get(source)
+    return _render_edit_form(request, feed.source, FeedForm.of(feed), list(feed.headers))
+
+
+@router.post(FEED_PATH + "/edit")
+def change_feed(
+    request: Request, parts: Parts, source: str, form: Annotated[FeedForm, Form()]
+) -> Response:
+    """Change a feed; what is wrong is said beside what was typed."""
+    feed = parts.services.feeds.get(source)
+    try:
+        wanted = FeedChangeRequest.model_validate(form.changes(feed))
+        feed_routes.change_feed(parts, source, wanted)
+    except EXPLAINED_ERRORS as exc:
+        problem = show_problem(request, exc)
+        return _render_edit_form(request, source, form, list(feed.headers), problem)
+    return redirect(request, f"{FEEDS_PATH}/{source}", f"Feed {source} is changed.")
+
+
+@router.post(FEED_PATH + "/enable")
+def enable_feed(request: Request, parts: Parts, source: str) -> Response:
+    """Let a feed be fetched again, by its schedule."""
+    return _change(request, parts, source, {"enabled": True}, f"Feed {source} is enabled.")
+
+
+@router.post(FEED_PATH + "/disable")
+def disable_feed(request: Request, parts: Parts, source: str) -> Response:
+    """Let a feed be fetched no more, but by hand."""
+    said = f"Feed {source} is disabled: it is only imported by hand."
+    return _change(request, parts, source, {"enabled": False}, said)
+
+
+@router.post(FEED_PATH + "/move")
+def take_new_address(
+    request: Request, parts: Parts, source: str, url: Annotated[str, Form()]
+) -> Response:
+    """Let a feed use the address that one of its URLs says it moved to."""
+    back = f"{FEEDS_PATH}/{source}"
+
+    def move() -> Response:
+        moved_to = feed_routes.get_feed(parts, source).moved_to or {}
+        urls = moved_urls(parts.services.feeds.get(source), moved_to, url)
+        feed_routes.change_feed(parts, source, FeedChangeRequest.model_validate({"urls": urls}))
+        return redirect(request, back, "The feed uses its new address, and is fetched at once.")
+
+    return attempt(request, back, move)
+
+
+@router.post(FEED_PATH + "/remove")
+def remove_feed(request: Request, parts: Parts, source: str) -> Response:
+    """Delete a feed; its items stay."""
+    feed_routes.remove_feed(parts, source)
+    return redirect(request, FEEDS_PATH, f"Feed {source} is deleted; its items are kept.")
+
+
+def add_choices(parts: ApiParts) -> dict[str, Any]:
+    """Return what the form for a new feed offers."""
+    return {"units": UNITS, "default_interval_s": parts.services.settings.fetch_interval_s}
+
+
+def _change(
+    request: Request, parts: ApiParts, source: str, changes: dict[str, Any], said: str
+) -> Response:
+    back = f"{FEEDS_PATH}/{source}"
+
+    def change() -> Response:
+        feed_routes.change_feed(parts, source, FeedChangeRequest.model_validate(changes))
+        return redirect(request, back, said)
+
+    return attempt(request, back, change)
+
+
+def _render_edit_form(
+    request: Request,
+    source: str,
+    form: FeedForm,
+    header_names: list[str],
+    problem: Mapping[str, Any] = _NO_PROBLEM,
+) -> Response:
+    return render(
+        request,
+        "feeds/edit.html",
+        source=source,
+        form=form,
+        header_names=header_names,
+        units=UNITS,
+        **problem,
+    )
+
+
+def _read_last_imports(parts: ApiParts, feeds: list[FeedAnswer]) -> dict[str, ImportAnswer]:
+    """Return the last import of each feed, by source, in one read."""
+    by_id = parts.imports.read_many([feed.last_import for feed in feeds if feed.last_import])
+    return {feed.source: by_id[feed.last_import] for feed in feeds if feed.last_import in by_id}
