@@ -130,6 +130,8 @@ def make_services(
     claims = FeedClaims(stores, fetch_queue, clock)
     check = partial(check_url, allow_private=False)
     feeds = FeedService(stores, fetch_queue, clock, check, Endings(clock))
+    check = partial(check_url, allow_private=settings.fetch_allow_private)
+    feeds = FeedService(stores, fetch_queue, clock, check)
     replayer = RecordingReplayer()
     services = Services(
         settings=settings,

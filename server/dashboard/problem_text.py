@@ -14,9 +14,11 @@ from server.dashboard.rendering import redirect
 def describe_problem(request: Request, error: Exception) -> str:
     """Return what is wrong, in the API's words; a field without its place in the body."""
     problem = explain_error(error, request.url.path)
-    faults = (problem.model_extra or {}).get("errors")
+    members = problem.model_extra or {}
+    faults = members.get("errors")
     if not isinstance(faults, list):
-        return problem.detail
+        # The kind of an address's error is a word for programs.
+        return problem.detail.removeprefix(f"{members.get('kind')}: ")
     said = (f"{_name(fault['field'])}: {fault['message']}" for fault in faults)
     return "; ".join(each.removeprefix(": ") for each in said)
 

@@ -11,7 +11,7 @@ Q = TypeVar("Q", bound=BaseModel)
 
 
 def read_query(model: type[Q], request: Request) -> tuple[Q, dict[str, Any]]:
-    """Return the filters and nothing; or none, and what ``render`` needs to say what is wrong.
+    """Return the filters and nothing; or the fit ones, and what ``render`` needs to say the rest.
 
     Names that ``model`` does not know are left to the page.
     """
@@ -21,4 +21,6 @@ def read_query(model: type[Q], request: Request) -> tuple[Q, dict[str, Any]]:
     try:
         return model.model_validate(given), {}
     except ValidationError as exc:
-        return model(), show_problem(request, exc)
+        unfit = {str(fault["loc"][0]) for fault in exc.errors() if fault["loc"]}
+        fit = {name: value for name, value in given.items() if name not in unfit}
+        return model.model_validate(fit), show_problem(request, exc)

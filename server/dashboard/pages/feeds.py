@@ -55,6 +55,7 @@ def show_feeds(request: Request, parts: Parts) -> Response:
 def export_feeds(parts: Parts) -> Response:
     """Give all feeds as an OPML file."""
     answer = feed_routes.export_opml(parts)
+    answer.headers["Cache-Control"] = "no-store"
     answer.headers["Content-Disposition"] = 'attachment; filename="feedmill.opml"'
     return answer
 

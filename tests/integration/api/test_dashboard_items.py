@@ -1,0 +1,135 @@
+"""The pages of items: looking for them, and one with all that is known of it."""
+
+from html import unescape
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from shared.store import DeathKind, ItemWrite, WriteKind
+from tests.api import Api
+from tests.factories import make_death
+from tests.pages import Page, get_page
+
+SCRIPT = "<script>parent.alert('x')</script>"
+
+
+def seed(api: Api, guid: str = "1", **fields: Any) -> str:
+    content = {
+        "source": "lwn", "guid": guid, "categories": [], "enclosures": [], "extra": [],
+        "content_hash": "1:x", **fields,
+    }  # fmt: skip
+    item_id = f"lwn#{guid}"
+    write = ItemWrite(item_id, WriteKind.INSERT, 1, content, "import1", api.clock.now())
+    assert api.stores.items.write_many([write]).written == {item_id}
+    return item_id
+
+
+def path_of(item_id: str) -> str:
+    return f"/admin/items/{quote(item_id, safe='')}"
+
+
+def items(page: Page) -> list[str]:
+    links = [link for link in page.links() if link.startswith("/admin/items/")]
+    return [link.removeprefix("/admin/items/lwn%23") for link in links]
+
+
+def test_without_items_the_page_says_when_some_show(api: Api) -> None:
+    assert "Items show when an import has stored them" in get_page(api, "/admin/items").text
+
+
+def test_items_are_searched_by_text_source_and_time_and_paged(api: Api) -> None:
+    for guid in ("1", "2", "3"):
+        api.clock.advance(seconds=60)
+        seed(api, guid, title=f"Title {guid} of Rust", link=f"https://lwn.net/{guid}")
+    page = get_page(api, "/admin/items")
+    assert items(page) == ["3", "2", "1"]
+    assert "Title 3 of Rust https://lwn.net/3 lwn 2026-11-01 12:03:00 UTC" in page.text
+    assert items(get_page(api, "/admin/items", q="title 2")) == ["2"]
+    assert items(get_page(api, "/admin/items", source="none")) == []
+    assert items(get_page(api, "/admin/items", since="2026-11-01T12:02:00")) == ["3", "2"]
+    first = get_page(api, "/admin/items", q="rust", limit="2")
+    assert first.value("q") == "rust"
+    [older] = first.all("a", rel="next")
+    assert items(get_page(api, older["href"])) == ["1"]
+    assert get_page(api, "/admin/items", 422, since="x", q="typed").value("q") == "typed"
+
+
+def test_item_without_a_title_is_listed_by_its_guid(api: Api) -> None:
+    seed(api, "tag:1")
+    assert "tag:1" in get_page(api, "/admin/items").text
+
+
+def test_every_field_of_an_item_is_shown(api: Api) -> None:
+    item_id = seed(
+        api, title="Sails &amp; <i>flour</i>", link="https://lwn.net/1", author="Ann &amp; Bob",
+        categories=["a &lt; b", "c"], published_at=api.clock.now(), updated_at=api.clock.now(),
+        enclosures=[{"url": "https://lwn.net/a.mp3", "type": "audio/mpeg", "length": 1_200_000},
+                    {"url": "https://lwn.net/b"}],
+        extra=[{"name": "job:company", "value": "Mill Ltd"}, {"name": "n", "value": {"a": [1]}}],
+        odd="unknown field",
+    )  # fmt: skip
+    page = get_page(api, path_of(item_id))
+    for said in (
+        "Sails & flour", "Ann & Bob", "a < b, c", "https://lwn.net/a.mp3 audio/mpeg 1.2 MB",
+        "https://lwn.net/b – –", "job:company Mill Ltd", "unknown field", "1:x", "lwn#1",
+    ):  # fmt: skip
+        assert said in page.text
+    assert page.all("a", href="https://lwn.net/1", rel="noopener noreferrer", target="_blank")
+
+
+def test_content_is_shown_in_a_frame_that_can_do_nothing(api: Api) -> None:
+    item_id = seed(api, content=f"<p>Hello</p>{SCRIPT}", summary="short")
+    page = get_page(api, path_of(item_id))
+    frames = page.all("iframe")
+    assert len(frames) == 2
+    assert all(frame["sandbox"] == "" for frame in frames)
+    assert f"<body><p>Hello</p>{SCRIPT}" in unescape(frames[0]["srcdoc"])
+    # Neither in the frame's attribute nor in its source is it markup of this page.
+    assert SCRIPT not in page.html
+    assert f"<p>Hello</p>{SCRIPT}" in page.text
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "data:text/html,x", "//evil.example"])
+def test_links_that_would_run_something_are_text(api: Api, link: str) -> None:
+    item_id = seed(api, title=SCRIPT + "t", link=link, enclosures=[{"url": link}], author=SCRIPT)
+    for path in ("/admin/items", path_of(item_id)):
+        page = get_page(api, path)
+        assert link in page.text
+        assert link not in page.links()
+        assert SCRIPT not in page.html
+
+
+def test_item_leads_to_its_imports_and_to_its_dead_letter(api: Api) -> None:
+    api.post("/feeds", {"source": "lwn", "url": "https://lwn.net/rss"})
+    [begun] = api.post("/imports/start").json()["imports"]
+    item_id = seed(api, title="x")
+    assert "by an import that is deleted by now" in get_page(api, path_of(item_id)).text
+    api.stores.database.collection("items").update_one(
+        {"_id": item_id}, {"$set": {"created_by": begun["id"], "modified_by": None}}
+    )
+    page = get_page(api, path_of(item_id))
+    assert f"/admin/imports/{begun['id']}" in page.links()
+    assert "by no import: another program added it" in page.text
+    assert "/admin/feeds/lwn" in page.links()
+    assert "dead letter" not in page.text.replace("Dead letters", "")
+    letter = make_death("1", item_id=item_id, source="lwn", revision=2, reason=SCRIPT)
+    api.stores.dead_letters.record_many([letter])
+    page = get_page(api, path_of(item_id))
+    assert f"Other content of this item is a dead letter: {SCRIPT}" in page.text
+    assert "/admin/dlq/lwn%231" in page.links()
+    removed = make_death("1", item_id=item_id, source="lwn", revision=3, kind=DeathKind.REMOVED)
+    api.stores.dead_letters.record_many([removed])
+    assert "An operator removed content of this item." in get_page(api, path_of(item_id)).text
+
+
+def test_item_is_found_by_whatever_id_it_has(api: Api) -> None:
+    # No percent sign: the test client decodes twice.
+    item_id = seed(api, 'https://lwn.net/a?b=1&c=/#d é"<', title="Found")
+    [link] = [link for link in get_page(api, "/admin/items").links() if "/admin/items/" in link]
+    assert link == path_of(item_id)
+    assert "Found" in get_page(api, link).text
+
+
+def test_unknown_item_is_not_found(api: Api) -> None:
+    assert "There is no item 'lwn#none'" in get_page(api, "/admin/items/lwn%23none", 404).text
