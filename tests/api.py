@@ -128,10 +128,8 @@ def make_services(
     light, heavy, dead = queue("items"), queue("items_heavy"), queue("items_dlq")
     fetch_queue = queue("feed_fetch_queue")
     claims = FeedClaims(stores, fetch_queue, clock)
-    check = partial(check_url, allow_private=False)
-    feeds = FeedService(stores, fetch_queue, clock, check, Endings(clock))
     check = partial(check_url, allow_private=settings.fetch_allow_private)
-    feeds = FeedService(stores, fetch_queue, clock, check)
+    feeds = FeedService(stores, fetch_queue, clock, check, Endings(clock))
     replayer = RecordingReplayer()
     services = Services(
         settings=settings,
