@@ -18,7 +18,7 @@ from shared.store.pages import Page, find_page
 # What an import must not set when somebody gave the feed another schedule meanwhile.
 SCHEDULE_FIELDS = frozenset({"next_fetch_at", "next_fetch_reason", "enabled"})
 _SCHEDULED: Document = {"enabled": True, "next_fetch_at": {"$ne": None}}
-_FAILING: Document = {"enabled": True, "consecutive_failures": {"$gt": 0}}
+_FAILING: Document = {"enabled": True, "error": {"$gt": ""}}
 
 
 @dataclass(frozen=True, slots=True)
