@@ -106,7 +106,7 @@ class Importer:
             StoreUnavailable, QueueUnavailable: the run can be repeated as it is.
             Postponed: a host is asked enough just now; the import is as it was.
         """
-        import_id = orjson.loads(job.raw_data)["import_id"]
+        import_id = _named_import(job)
         is_last = job.attempts_made + 1 >= job.max_attempts
         state = self.import_feed(import_id, is_last_attempt=is_last)
         return {"import_id": import_id, "state": state}
@@ -161,7 +161,7 @@ class Importer:
         """
         if isinstance(error, DoomedJob) or getattr(error, "retryable", False):
             return
-        importing = self._stores.imports.get(orjson.loads(job.raw_data)["import_id"])
+        importing = self._stores.imports.get(_named_import(job))
         if importing is None or importing.state not in BEFORE_COMMIT:
             return
         ours = ParseError("internal", f"an error of Feedmill's own, please report it: {error!r}")
@@ -349,6 +349,13 @@ def _hosts_to_ask(importing: Import) -> set[str]:
     if importing.has_document or importing.state not in BEFORE_COMMIT:
         return set()
     return hosts_of(importing.urls)
+
+
+def _named_import(job: ClaimedJob) -> str:
+    try:
+        return str(orjson.loads(job.raw_data)["import_id"])
+    except (ValueError, KeyError, TypeError) as exc:
+        raise DoomedJob("the job's data names no import") from exc
 
 
 def _dead_job(death: Death) -> NewJob:

@@ -171,14 +171,6 @@ class ItemStore:
         with mapped_errors():
             return self._items.count_documents({"source": source}, limit=limit)
 
-    def newest_created_at(self) -> dict[str, datetime]:
-        """Return per source when an item was last stored for the first time."""
-        with mapped_errors():
-            rows = self._items.aggregate(
-                [{"$group": {"_id": "$source", "newest": {"$max": "$created_at"}}}]
-            )
-            return {row["_id"]: row["newest"] for row in rows}
-
 
 def check_encodable(content: Mapping[str, Any]) -> None:
     """Encode a document on its own, so that it cannot spoil the batch that it joins.

@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 
 from server.api.presentation import show_feed
+from shared.queue import NewJob
 from shared.store import Feed, Import
 from tests.actors import Held
 from tests.mill import SOURCE, Mill
@@ -346,6 +347,15 @@ def test_an_error_of_our_own_is_a_failure_with_a_next_fetch(mill: Mill) -> None:
     assert "please report it: KeyError('oops')" in (feed.error or "")
     mill.come_to_rest()
     assert mill.press.requests == 0
+
+
+def test_a_foreign_fetch_job_that_names_no_import_fails_once(mill: Mill) -> None:
+    mill.fetch_queue.add_many([NewJob(id="odd", name="fetch", data={"source": SOURCE})])
+    assert mill.server.fetch()
+    found = mill.fetch_queue.get_job("odd")
+    assert found is not None
+    assert (found.state, found.failed_reason) == ("failed", "the job's data names no import")
+    assert not mill.server.fetch()
 
 
 # Moved for good
