@@ -27,7 +27,7 @@ from server.parsing.isolation import ParserPool
 from server.services import Services
 from shared.queue import JobQueue, RedisConnection
 from shared.settings import Settings
-from shared.store import Import, Stores
+from shared.store import Import, ItemWrite, Stores, WriteKind
 from tests.fakes import FakeClock
 from tests.servers import find_free_port
 
@@ -163,6 +163,18 @@ def open_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterato
         app = create_site(services)
         with TestClient(app, raise_server_exceptions=False) as client:
             yield Api(client, services, claims, clock, replayer)
+
+
+def seed_item(api: Api, guid: str = "1", **fields: Any) -> str:
+    """Store an item of the source lwn as an import would; returns its id."""
+    content = {
+        "source": "lwn", "guid": guid, "categories": [], "enclosures": [], "extra": [],
+        "content_hash": "1:x", **fields,
+    }  # fmt: skip
+    item_id = f"lwn#{guid}"
+    write = ItemWrite(item_id, WriteKind.INSERT, 1, content, "import1", api.clock.now())
+    assert api.stores.items.write_many([write]).written == {item_id}
+    return item_id
 
 
 @dataclass

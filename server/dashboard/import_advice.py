@@ -3,7 +3,7 @@
 _ADVICE = {
     "refused_address": "The address leads into a private network or to a port that is not the "
     "web's. If it is yours, start the server with FETCH_ALLOW_PRIVATE=true.",
-    "bad_url": "The address is not one that can be fetched: edit the feed.",
+    "bad_url": "The address is not one that can be fetched: mend it.",
     "dns": "The host's name was not found. Check its spelling; if it is right, wait: the next "
     "fetches look for it again.",
     "connect": "The host does not take connections. If other feeds work, it is the publisher's "
@@ -13,9 +13,10 @@ _ADVICE = {
     "timeout": "The host did not answer in time. It is tried again by itself; for a slow "
     "publisher raise FETCH_TIMEOUT_S.",
     "http_status": "The host answered with an error. Open the address in a browser: at 401 or 403 "
-    "the feed may need a header (edit it), at 404 it has moved, at 5xx only waiting helps.",
-    "blocked": "The host refuses this reader. Ask the publisher, or give the feed the header "
-    "that it wants; asking more often makes it worse.",
+    "the feed may need a header (its form has a field for that), at 404 it has moved, at 5xx only "
+    "waiting helps.",
+    "blocked": "The host refuses this reader. Ask the publisher, or give the feed the header that "
+    "it wants; asking more often makes it worse.",
     "waf_challenge": "The host asks for a check that only browsers pass. Ask the publisher to "
     "let feed readers in, or look for another address of the feed.",
     "gone": "The publisher says that the feed is gone for good. Look for its new address, or "

@@ -10,6 +10,7 @@ from server.api.problems import EXPLAINED_ERRORS
 from server.api.request_models import NewFeedRequest
 from server.api.routes import feeds as feed_routes
 from server.dashboard.feed_form import FeedForm
+from server.dashboard.import_advice import advise
 from server.dashboard.page_route import page_router
 from server.dashboard.pages.feeds import EXPORT_PATH, FEEDS_PATH, add_choices
 from server.dashboard.problem_text import describe_problem, show_problem
@@ -120,12 +121,13 @@ def _render_form(
     request: Request, parts: ApiParts, form: FeedForm, error: Exception | None = None
 ) -> Response:
     problem = show_problem(request, error) if error is not None else {}
-    could_add_as_is = isinstance(error, FetchError | ParseError)
+    kind = error.kind if isinstance(error, FetchError | ParseError) else None
     return render(
         request,
         "feeds/add.html",
         form=form,
-        could_add_as_is=could_add_as_is,
+        could_add_as_is=kind is not None,
+        advice=advise(kind),
         **add_choices(parts),
         **problem,
     )

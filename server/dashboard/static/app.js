@@ -161,7 +161,8 @@ function setUpLiveParts() {
       showMessage(`The server refused this (${xhr.status}).`);
     }
   });
-  document.addEventListener("htmx:afterSettle", (event) => prepare(event.target));
+  // Before it is painted: a part would flicker each time that it is replaced.
+  document.addEventListener("htmx:afterSwap", (event) => prepare(event.target));
 }
 
 // g and a letter goes to a page, / searches, ? helps.

@@ -1,28 +1,16 @@
 """Items, queues and dead letters over HTTP, with ids that hold anything."""
 
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from shared.queue import NewJob, WorkerSign, WorkerSigns
-from shared.store import Death, DeathKind, ItemWrite, WriteKind
-from tests.api import Api
+from shared.store import Death, DeathKind
+from tests.api import Api, seed_item
 
 # No percent sign: the test client decodes twice. test_api_wire.py has one.
 GUID = "https://lwn.net/a?b=1&c=/#d é"
 ITEM_ID = f"lwn#{GUID}"
-
-
-def seed_item(api: Api, guid: str = GUID, **fields: Any) -> str:
-    content = {
-        "source": "lwn", "guid": guid, "categories": [], "enclosures": [], "extra": [],
-        "content_hash": "1:x", **fields,
-    }  # fmt: skip
-    item_id = f"lwn#{guid}"
-    write = ItemWrite(item_id, WriteKind.INSERT, 1, content, "import1", api.clock.now())
-    assert api.stores.items.write_many([write]).written == {item_id}
-    return item_id
 
 
 def seed_death(
@@ -43,7 +31,7 @@ def seed_job(api: Api, job_id: str = ITEM_ID) -> None:
 
 
 def test_item_is_found_by_its_id_percent_encoded_whole(api: Api) -> None:
-    seed_item(api, title="A title", published_at=api.clock.now())
+    seed_item(api, GUID, title="A title", published_at=api.clock.now())
     shown = api.client.get(f"/items/{quote(ITEM_ID, safe='')}").json()
     assert shown["_id"] == shown["id"] == ITEM_ID
     assert shown["published_at"] == "2026-11-01T12:00:00.000Z"

@@ -111,6 +111,7 @@ def test_address_without_a_feed_is_explained_and_may_be_added_as_it_is(
     assert (page.value("address"), page.value("source")) == (url, "later")
     assert page.value("cron") == "0 6 * * *"
     assert page.all("input", name="as_is")
+    assert "What to do:" in page.text
     asked = publisher.count()
     add(open_door, url, source="later", as_is="true")
     assert (urls(open_door), publisher.count()) == ([url], asked)

@@ -224,7 +224,7 @@ def test_opml_is_imported_from_a_file_with_a_report(api: Api) -> None:
         </body></opml>"""
     answer = api.client.post("/admin/feeds-opml", files={"file": ("feeds.opml", document)})
     assert answer.status_code == 200
-    page = Page(200, answer.text)
+    page = Page(answer.text)
     assert "1 added , 1 skipped because they are here already, 1 invalid." in page.text
     assert "http://localhost/<img" in page.text
     assert HOSTILE not in page.html

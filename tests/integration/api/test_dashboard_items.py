@@ -1,28 +1,16 @@
 """The pages of items: looking for them, and one with all that is known of it."""
 
 from html import unescape
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from shared.store import DeathKind, ItemWrite, WriteKind
-from tests.api import Api
+from shared.store import DeathKind
+from tests.api import Api, seed_item
 from tests.factories import make_death
 from tests.pages import Page, get_page
 
 SCRIPT = "<script>parent.alert('x')</script>"
-
-
-def seed(api: Api, guid: str = "1", **fields: Any) -> str:
-    content = {
-        "source": "lwn", "guid": guid, "categories": [], "enclosures": [], "extra": [],
-        "content_hash": "1:x", **fields,
-    }  # fmt: skip
-    item_id = f"lwn#{guid}"
-    write = ItemWrite(item_id, WriteKind.INSERT, 1, content, "import1", api.clock.now())
-    assert api.stores.items.write_many([write]).written == {item_id}
-    return item_id
 
 
 def path_of(item_id: str) -> str:
@@ -41,7 +29,7 @@ def test_without_items_the_page_says_when_some_show(api: Api) -> None:
 def test_items_are_searched_by_text_source_and_time_and_paged(api: Api) -> None:
     for guid in ("1", "2", "3"):
         api.clock.advance(seconds=60)
-        seed(api, guid, title=f"Title {guid} of Rust", link=f"https://lwn.net/{guid}")
+        seed_item(api, guid, title=f"Title {guid} of Rust", link=f"https://lwn.net/{guid}")
     page = get_page(api, "/admin/items")
     assert items(page) == ["3", "2", "1"]
     assert "Title 3 of Rust https://lwn.net/3 lwn 2026-11-01 12:03:00 UTC" in page.text
@@ -56,12 +44,12 @@ def test_items_are_searched_by_text_source_and_time_and_paged(api: Api) -> None:
 
 
 def test_item_without_a_title_is_listed_by_its_guid(api: Api) -> None:
-    seed(api, "tag:1")
+    seed_item(api, "tag:1")
     assert "tag:1" in get_page(api, "/admin/items").text
 
 
 def test_every_field_of_an_item_is_shown(api: Api) -> None:
-    item_id = seed(
+    item_id = seed_item(
         api, title="Sails &amp; <i>flour</i>", link="https://lwn.net/1", author="Ann &amp; Bob",
         categories=["a &lt; b", "c"], published_at=api.clock.now(), updated_at=api.clock.now(),
         enclosures=[{"url": "https://lwn.net/a.mp3", "type": "audio/mpeg", "length": 1_200_000},
@@ -79,7 +67,7 @@ def test_every_field_of_an_item_is_shown(api: Api) -> None:
 
 
 def test_content_is_shown_in_a_frame_that_can_do_nothing(api: Api) -> None:
-    item_id = seed(api, content=f"<p>Hello</p>{SCRIPT}", summary="short")
+    item_id = seed_item(api, content=f"<p>Hello</p>{SCRIPT}", summary="short")
     page = get_page(api, path_of(item_id))
     frames = page.all("iframe")
     assert len(frames) == 2
@@ -92,7 +80,9 @@ def test_content_is_shown_in_a_frame_that_can_do_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("link", ["javascript:alert(1)", "data:text/html,x", "//evil.example"])
 def test_links_that_would_run_something_are_text(api: Api, link: str) -> None:
-    item_id = seed(api, title=SCRIPT + "t", link=link, enclosures=[{"url": link}], author=SCRIPT)
+    item_id = seed_item(
+        api, title=SCRIPT + "t", link=link, enclosures=[{"url": link}], author=SCRIPT
+    )
     for path in ("/admin/items", path_of(item_id)):
         page = get_page(api, path)
         assert link in page.text
@@ -103,7 +93,7 @@ def test_links_that_would_run_something_are_text(api: Api, link: str) -> None:
 def test_item_leads_to_its_imports_and_to_its_dead_letter(api: Api) -> None:
     api.post("/feeds", {"source": "lwn", "url": "https://lwn.net/rss"})
     [begun] = api.post("/imports/start").json()["imports"]
-    item_id = seed(api, title="x")
+    item_id = seed_item(api, title="x")
     assert "by an import that is deleted by now" in get_page(api, path_of(item_id)).text
     api.stores.database.collection("items").update_one(
         {"_id": item_id}, {"$set": {"created_by": begun["id"], "modified_by": None}}
@@ -125,7 +115,7 @@ def test_item_leads_to_its_imports_and_to_its_dead_letter(api: Api) -> None:
 
 def test_item_is_found_by_whatever_id_it_has(api: Api) -> None:
     # No percent sign: the test client decodes twice.
-    item_id = seed(api, 'https://lwn.net/a?b=1&c=/#d é"<', title="Found")
+    item_id = seed_item(api, 'https://lwn.net/a?b=1&c=/#d é"<', title="Found")
     [link] = [link for link in get_page(api, "/admin/items").links() if "/admin/items/" in link]
     assert link == path_of(item_id)
     assert "Found" in get_page(api, link).text
