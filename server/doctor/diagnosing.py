@@ -6,7 +6,7 @@ from server.doctor.facts import Facts
 from server.doctor.findings import Finding, blame
 from server.doctor.mongodb_checks import check_mongodb
 from server.doctor.queue_checks import GROUP as QUEUES
-from server.doctor.queue_checks import check_queues
+from server.doctor.queue_checks import check_queues, is_work_left
 from server.doctor.record_checks import check_record
 from server.doctor.redis_checks import check_redis
 from server.doctor.service_checks import check_disk, check_service
@@ -26,7 +26,8 @@ def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
     if stores.queues:
         yield from check_queues(stores.queues)
     if stores.record is not None:
-        yield from check_record(stores.record, facts.now)
+        is_left = is_work_left(stores.queues)
+        yield from check_record(stores.record, facts.now, is_work_left=is_left)
     yield from check_service(facts.service, facts.own_version)
     if facts.disk is not None:
         yield check_disk(facts.disk)

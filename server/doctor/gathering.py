@@ -166,10 +166,10 @@ class _Examination:
         }
 
     def _look_at_record(self, stores: Stores) -> RecordLook:
-        journaled = stores.journal.read_lowest_revisions()
+        journaled = set(stores.journal.read_lowest_revisions())
         running = stores.feeds.find_running()
         named = {feed.source: feed.running_import or "" for feed in running}
-        imports = stores.imports.read_many({*journaled, *named.values()})
+        imports = stores.imports.read_many(journaled | set(named.values()))
         on_record, missing = self._missing_letters(stores)
         return RecordLook(
             open_imports=stores.imports.find_open(),

@@ -14,6 +14,16 @@ _READY = (JobState.WAITING, JobState.PRIORITIZED)
 Queues = Mapping[str, QueueFacts]
 
 
+def is_work_left(queues: Queues) -> bool:
+    """Tell whether an item queue holds jobs that are still to be brought home."""
+    return any(
+        facts.look.counts.get(state)
+        for facts in queues.values()
+        if facts.worked_by == WORKER
+        for state in (*_READY, JobState.DELAYED, JobState.ACTIVE)
+    )
+
+
 def check_queues(queues: Queues) -> Iterator[Finding]:
     """Yield what is to be said of the queues: a finding a queue, or one that all are fine."""
     looked_at = sum(sum(facts.look.counts.values()) for facts in queues.values())

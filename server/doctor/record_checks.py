@@ -10,17 +10,19 @@ from shared.store import Import, ImportState
 GROUP = "record"
 # A fetch takes 280 s at most, three times, for each of its URLs.
 FETCH_PATIENCE = timedelta(minutes=30)
-# An import that does not move is audited every minute.
+# An import that does not move is audited every minute; one that does, not before it is done.
 AUDIT_PATIENCE = timedelta(minutes=10)
 _HEALED = "a running server puts it right within a minute; if one runs, look at its log"
 _SWEPT = "a server's sweep puts it right within the hour; restart one to have it done now"
 
 
-def check_record(look: RecordLook, now: datetime) -> Iterator[Finding]:
-    """Yield what is to be said of the record."""
+def check_record(
+    look: RecordLook, now: datetime, *, is_work_left: bool = False
+) -> Iterator[Finding]:
+    """Yield what is to be said of the record; ``is_work_left``: item queues hold jobs."""
     yield _check_journal(look)
     yield _check_feeds(look)
-    yield _check_open_imports(look, now)
+    yield from _check_open_imports(look, now, is_work_left=is_work_left)
     yield from _check_dead_letters(look)
     if not look.is_redis_matched:
         yield warn(
@@ -31,11 +33,11 @@ def check_record(look: RecordLook, now: datetime) -> Iterator[Finding]:
         )
 
 
-def is_idle(found: Import, now: datetime) -> bool:
+def is_idle(found: Import, now: datetime, *, is_work_left: bool) -> bool:
     """Tell whether nobody can have done anything for an open import for too long."""
     if found.state is ImportState.IMPORTING:
         seen_at = found.audited_at or found.started_at or found.requested_at
-        return now - seen_at > AUDIT_PATIENCE
+        return not is_work_left and now - seen_at > AUDIT_PATIENCE
     return now - (found.started_at or found.requested_at) > FETCH_PATIENCE
 
 
@@ -60,16 +62,28 @@ def _check_feeds(look: RecordLook) -> Finding:
     )
 
 
-def _check_open_imports(look: RecordLook, now: datetime) -> Finding:
-    idle = [found.import_id for found in look.open_imports if is_idle(found, now)]
+def _check_open_imports(
+    look: RecordLook, now: datetime, *, is_work_left: bool
+) -> Iterator[Finding]:
+    idle = [one for one in look.open_imports if is_idle(one, now, is_work_left=is_work_left)]
+    unaudited = [each.import_id for each in idle if each.state is ImportState.IMPORTING]
+    unfetched = [each.import_id for each in idle if each.state is not ImportState.IMPORTING]
+    if unaudited:
+        yield blame(
+            GROUP,
+            "imports",
+            f"{len(unaudited)} open imports were not audited for long: {name_some(unaudited)}",
+            "start a server, or restart the one that runs: it goes on with them",
+        )
+    if unfetched:
+        yield warn(
+            GROUP,
+            "fetches",
+            f"{len(unfetched)} imports wait long for their fetch: {name_some(unfetched)}",
+            "make sure that a server runs; many feeds of one host take turns (FETCH_PER_HOST)",
+        )
     if not idle:
-        return fine(GROUP, "imports", f"{len(look.open_imports)} open imports, all looked after")
-    return blame(
-        GROUP,
-        "imports",
-        f"{len(idle)} open imports that nobody has looked after for long: {name_some(idle)}",
-        "start a server, or restart the one that runs: it goes on with them",
-    )
+        yield fine(GROUP, "imports", f"{len(look.open_imports)} open imports, all looked after")
 
 
 def _check_dead_letters(look: RecordLook) -> Iterator[Finding]:

@@ -300,7 +300,7 @@ def test_import_that_is_inserted_meanwhile_is_fine(patient: Patient) -> None:
 
 
 def test_import_that_nobody_looks_after_is_named(patient: Patient) -> None:
-    patient.stores.imports.insert(Import("i1", "lwn", [], "api", ImportState.QUEUED, NOON))
+    patient.stores.imports.insert(Import("i1", "lwn", [], "api", ImportState.IMPORTING, NOON))
     patient.clock.now = lambda: NOON.replace(hour=13)  # type: ignore[method-assign]
     check, text, level = patient.finding()
     assert (check, level) == ("imports", Level.PROBLEM)

@@ -12,7 +12,7 @@ from rich.console import Console
 from server.doctor.facts import DiskFacts, QueueFacts, RecordLook, ServiceFacts, Unseen
 from server.doctor.findings import Finding, Level, blame, fine, name_some, warn, worst
 from server.doctor.mongodb_checks import check_mongodb
-from server.doctor.queue_checks import check_queues
+from server.doctor.queue_checks import check_queues, is_work_left
 from server.doctor.record_checks import check_record
 from server.doctor.redis_checks import check_redis
 from server.doctor.report import print_findings, show_findings
@@ -266,20 +266,42 @@ def test_record_that_disagrees_is_told_with_names(
 
 
 @pytest.mark.parametrize(
-    ("state", "after", "is_told"),
+    ("state", "minutes", "expected"),
     [
-        (ImportState.QUEUED, timedelta(minutes=29), False),
-        (ImportState.FETCHING, timedelta(minutes=31), True),
-        (ImportState.IMPORTING, timedelta(minutes=9), False),
-        (ImportState.IMPORTING, timedelta(minutes=11), True),
+        (ImportState.QUEUED, 29, []),
+        (ImportState.FETCHING, 31, [("fetches", Level.WARNING)]),
+        (ImportState.IMPORTING, 9, []),
+        (ImportState.IMPORTING, 11, [("imports", Level.PROBLEM)]),
     ],
 )
-def test_import_that_nobody_looks_after_is_a_problem(
-    state: ImportState, after: timedelta, is_told: bool
+def test_import_that_nobody_looks_after_is_told(
+    state: ImportState, minutes: int, expected: list[tuple[str, Level]]
 ) -> None:
     look = RecordLook(open_imports=[make_open(state)])
-    expected = [("imports", Level.PROBLEM)] if is_told else []
-    assert bad(check_record(look, NOON + after)) == expected
+    assert bad(check_record(look, NOON + timedelta(minutes=minutes))) == expected
+
+
+def test_import_that_still_has_jobs_is_not_audited_and_fine() -> None:
+    look = RecordLook(open_imports=[make_open(ImportState.IMPORTING)])
+    assert bad(check_record(look, NOON + timedelta(hours=3), is_work_left=True)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "worked_by", "is_left"),
+    [
+        (JobState.WAITING, "worker", True),
+        (JobState.DELAYED, "worker", True),
+        (JobState.ACTIVE, "worker", True),
+        (JobState.COMPLETED, "worker", False),
+        (JobState.WAITING, "server", False),
+        (JobState.WAITING, None, False),
+    ],
+)
+def test_work_is_left_while_item_queues_hold_jobs_that_will_run(
+    state: JobState, worked_by: str | None, is_left: bool
+) -> None:
+    facts = QueueFacts(replace(LOOK, counts={state: 1}), worked_by, None)
+    assert is_work_left({"items": facts}) is is_left
 
 
 def test_long_import_that_is_audited_is_fine() -> None:
