@@ -156,11 +156,14 @@ class DeadLetterStore:
             self._record(deaths[start : start + RECORD_DEATHS])
 
     def _record(self, deaths: Sequence[Death]) -> None:
-        overtaken = self._put_on_top([_to_top(death) for death in deaths])
+        overtaken = self._put_on_top(deaths)
+        if overtaken:
+            # One recorded at the same moment makes a duplicate key, even if it is lower.
+            overtaken = self._put_on_top(overtaken)
         if not overtaken:
             return
         # Ordered: what replaced an equal one is in the history by then, and not added again.
-        others = [write for index in overtaken for write in _beneath_top(deaths[index])]
+        others = [write for death in overtaken for write in _beneath_top(death)]
         with mapped_errors():
             self._letters.bulk_write(others)
 
@@ -317,17 +320,17 @@ class DeadLetterStore:
             query["history.import_id"] = {"$eq": import_id}
         return query
 
-    def _put_on_top(self, operations: list[UpdateOne]) -> list[int]:
-        """Run operations unordered; return the places of those whose guard did not hold."""
-        if not operations:
+    def _put_on_top(self, deaths: Sequence[Death]) -> list[Death]:
+        """Put deaths on top of lower ones; return those that there is none below."""
+        if not deaths:
             return []
         try:
-            self._letters.bulk_write(operations, ordered=False)
+            self._letters.bulk_write([_to_top(death) for death in deaths], ordered=False)
         except mongo_errors.BulkWriteError as exc:
             failures = exc.details["writeErrors"]
             if is_unavailable(exc) or not all(map(is_duplicate_id, failures)):
                 raise map_error(exc) from exc
-            return [failure["index"] for failure in failures]
+            return [deaths[failure["index"]] for failure in failures]
         except mongo_errors.PyMongoError as exc:
             raise map_error(exc) from exc
         return []

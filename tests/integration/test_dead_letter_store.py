@@ -1,6 +1,9 @@
 """Dead letters on record: which end is on top, how they are grouped and found."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+
+import pytest
 
 from shared.store import Death, Stores
 from shared.store.causes import MAX_CAUSE_SOURCES
@@ -124,3 +127,23 @@ def test_whole_letters_come_in_order_however_many(stores: Stores) -> None:
     stores.dead_letters.record_many([make_death(guid) for guid in guids])
     found = stores.dead_letters.iterate_whole([f"lwn#{guid}" for guid in reversed(guids)])
     assert [letter.guid for letter in found] == guids
+
+
+def test_a_lower_end_recorded_at_the_same_moment_does_not_stay_on_top(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = stores.dead_letters
+    put_on_top, calls = letters._put_on_top, []
+
+    def be_overtaken_once(deaths: Sequence[Death]) -> list[Death]:
+        calls.append(deaths)
+        if len(calls) > 1:
+            return put_on_top(deaths)
+        assert put_on_top([make_death("1", revision=2)]) == []
+        return list(deaths)
+
+    monkeypatch.setattr(letters, "_put_on_top", be_overtaken_once)
+    letters.record_many([make_death("1", revision=3)])
+    found = letters.get("lwn#1")
+    assert found is not None
+    assert [found.revision, *(end["revision"] for end in found.history)] == [3, 2, 3]
