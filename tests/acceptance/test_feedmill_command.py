@@ -41,6 +41,7 @@ class Home:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self.environment = {**inherited, "PORT": str(port), "WORKER_RATE_LIMIT_MAX": "0"}
         self.url = f"http://127.0.0.1:{port}"
+        self.started: list[subprocess.Popen[str]] = []
 
     def write_feed(self, first: str) -> None:
         self.feed.write_text(FEED.format(first=first))
@@ -72,7 +73,7 @@ class Home:
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         with (self.folder / "stderr").open("a") as stderr:
-            return subprocess.Popen(
+            started = subprocess.Popen(
                 [FEEDMILL, *arguments],
                 cwd=self.folder,
                 env=self.environment,
@@ -80,6 +81,14 @@ class Home:
                 stderr=stderr,
                 text=True,
             )
+        self.started.append(started)
+        return started
+
+    def end_all(self) -> None:
+        """End what a failed test left running."""
+        for process in self.started:
+            if process.poll() is None:
+                stop(process, signal.SIGTERM)
 
     def stderr(self) -> str:
         return (self.folder / "stderr").read_text()
@@ -107,6 +116,7 @@ class Home:
 def home(tmp_path: Path) -> Iterator[Home]:
     home = Home(tmp_path)
     yield home
+    home.end_all()
     assert home.is_at_rest()
 
 
