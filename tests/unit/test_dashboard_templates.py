@@ -104,6 +104,13 @@ def test_texts_are_escaped_wherever_they_stand() -> None:
     assert not re.search(r'"[^"<>]*" onload=x', html)
 
 
+def test_parts_that_may_hold_actions_need_none() -> None:
+    html = render_text('{{ m.page_header("Imports") }}{{ m.empty("No feed yet.") }}')
+    assert "<h1>Imports</h1>" in html
+    assert "No feed yet." in html
+    assert "actions" not in html
+
+
 def test_outside_links_lead_to_the_web_only() -> None:
     html = render_text(
         '{{ m.outside("https://x.example/?a&b", "X") }}|{{ m.outside("javascript:alert(1)", "Y") }}'
