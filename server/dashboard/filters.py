@@ -115,8 +115,12 @@ def quote_segment(text: object) -> str:
 
 
 def own_url(url: URL) -> str:
-    """Return an address of this site without its host, as links within it are written."""
-    return f"{url.path}?{url.query}" if url.query else url.path
+    """Return a request's address without its host, as links within this site are written.
+
+    Its path is quoted anew: that of a request is decoded, and may hold the ``#`` or ``?`` of an id.
+    """
+    path = quote(url.path)
+    return f"{path}?{url.query}" if url.query else path
 
 
 def show_plain(html: object) -> str:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Coroutine
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -62,11 +61,22 @@ def page_router() -> APIRouter:
 def _ask_to_log_in(request: Request) -> Response:
     """Send to the login, which leads back to the page that is shown or was asked for."""
     if is_fragment_wanted(request):
-        shown = URL(request.headers.get("hx-current-url", "/"))
+        shown = _shown_page(request.headers.get("hx-current-url", ""))
         return Response(status_code=401, headers=PAGE_HEADERS | {"HX-Redirect": _login_url(shown)})
-    wanted = request.url if request.method in ("GET", "HEAD") else URL("/")
+    wanted = own_url(request.url) if request.method in ("GET", "HEAD") else "/"
     return RedirectResponse(_login_url(wanted), 303, PAGE_HEADERS)
 
 
-def _login_url(wanted: URL) -> str:
-    return f"{LOGIN_PATH}?next={quote(own_url(wanted), safe='')}"
+def _shown_page(address: str) -> str:
+    """Return the path and query of what htmx says is shown, which are quoted already."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"
+    if not parts.path.startswith("/"):
+        return "/"
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _login_url(wanted: str) -> str:
+    return f"{LOGIN_PATH}?next={quote(wanted, safe='')}"

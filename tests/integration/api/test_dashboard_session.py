@@ -1,7 +1,9 @@
 """Who gets to see the dashboard when there is an API key."""
 
 from collections.abc import Iterator
+from html import escape
 from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from fastapi.routing import APIRoute
@@ -12,7 +14,7 @@ from server.dashboard.pages import ROUTERS
 from server.dashboard.session import COOKIE, MAX_AGE_S
 from shared.queue import RedisConnection
 from shared.store import Stores
-from tests.api import Api, open_api
+from tests.api import Api, open_api, seed_item
 
 KEY = "k" * 32
 
@@ -62,6 +64,29 @@ def test_key_opens_the_page_that_was_asked_for_until_logout(locked: Api) -> None
     assert "Sign out" in locked.client.get("/").text
     locked.client.post("/admin/logout")
     assert locked.client.get("/").status_code == 303
+
+
+@pytest.mark.parametrize("guid", ["a#b", "a/b?c=d&e", "100% wool", "a//b", "Zeitung – ☃"])
+def test_login_leads_back_to_a_page_whose_path_holds_an_odd_id(locked: Api, guid: str) -> None:
+    item_id = seed_item(locked, guid)
+    path = f"/admin/items/{quote(item_id, safe='')}"
+    for headers in ({}, {"HX-Request": "true", "HX-Current-URL": f"http://testserver{path}"}):
+        asked = locked.client.get(f"{path}?whole=1" if not headers else "/", headers=headers)
+        login = asked.headers.get("location") or asked.headers["hx-redirect"]
+        [wanted] = parse_qs(urlsplit(login).query)["next"]
+        answer = log_in(locked, next=wanted)
+        assert answer.status_code == 303
+        led_to = locked.client.get(answer.headers["location"])
+        assert led_to.status_code == 200, answer.headers["location"]
+        assert escape(item_id) in led_to.text
+        locked.client.cookies.clear()
+
+
+def test_script_that_names_no_address_of_ours_is_sent_to_the_overview(locked: Api) -> None:
+    for shown in ("http://[", "not an address", ""):
+        headers = {"HX-Request": "true", "HX-Current-URL": shown}
+        answer = locked.client.get("/", headers=headers)
+        assert answer.headers["hx-redirect"] == "/admin/login?next=%2F"
 
 
 def test_cookie_is_kept_from_scripts_and_other_sites(locked: Api) -> None:
