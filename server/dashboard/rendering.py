@@ -90,11 +90,11 @@ def redirect(
     link_text: str = "",
 ) -> Response:
     """Answer an action: go to ``path`` and show ``text`` there, with or without htmx."""
-    response: Response
+    response: Response = RedirectResponse(path, 303, PAGE_HEADERS)
     if is_fragment_wanted(request):
-        response = Response(status_code=204, headers=PAGE_HEADERS | {"HX-Redirect": path})
-    else:
-        response = RedirectResponse(path, 303, PAGE_HEADERS)
+        # Quoted as a header needs it, whatever a form made the path of.
+        target = response.headers["location"]
+        response = Response(status_code=204, headers=PAGE_HEADERS | {"HX-Redirect": target})
     if text is not None:
         leave_message(response, Message(text, level, link, link_text))
     return response

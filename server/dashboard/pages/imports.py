@@ -12,6 +12,7 @@ from server.api.parts import ApiParts, Parts, count_start
 from server.api.request_models import DeadLetterQuery, ImportQuery, StartRequest
 from server.api.routes import dead_letters as dead_letter_routes
 from server.api.routes import imports as import_routes
+from server.dashboard.filters import quote_segment
 from server.dashboard.import_advice import advise
 from server.dashboard.page_route import page_router
 from server.dashboard.problem_text import attempt
@@ -87,7 +88,7 @@ def start_imports(
     force: Annotated[str, Form()] = "",
 ) -> Response:
     """Import a feed now, or every enabled one; goes to the import."""
-    back = f"/admin/feeds/{source}" if source else IMPORTS_PATH
+    back = f"/admin/feeds/{quote_segment(source)}" if source else IMPORTS_PATH
 
     def start() -> Response:
         count_start(request, parts)

@@ -1,6 +1,7 @@
 """The pages of imports: their history, one as it runs, and starting them."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -234,3 +235,19 @@ def test_import_of_a_deleted_feed_can_be_looked_at_but_not_repeated(api: Api) ->
 @pytest.mark.parametrize("path", ["/admin/imports/none", "/admin/imports/none/progress"])
 def test_unknown_import_is_not_found(api: Api, path: str) -> None:
     assert "There is no import 'none'" in get_page(api, path, 404).text
+
+
+@pytest.mark.parametrize("source", ["a\r\nSet-Cookie: b=c", "☃", "a?b#c", "../queues"])
+def test_refused_start_leads_a_script_back_to_an_address_that_is_one(api: Api, source: str) -> None:
+    answer = api.client.post(
+        "/admin/imports-start", data={"source": source}, headers={"HX-Request": "true"}
+    )
+    assert answer.status_code == 204
+    assert answer.headers["hx-redirect"] == f"/admin/feeds/{quote(source, safe='')}"
+
+
+def test_place_to_go_back_to_is_quoted_for_a_script(api: Api) -> None:
+    answer = api.client.post(
+        "/admin/dlq/remove", data={"back": "/admin/dlq?cause=☃%23"}, headers={"HX-Request": "true"}
+    )
+    assert answer.headers["hx-redirect"] == "/admin/dlq?cause=%E2%98%83%23"
