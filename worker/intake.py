@@ -75,10 +75,10 @@ class Intake:
         locks = [Lock(job.id, job.token) for job in claim.jobs]
         sizes_bytes = [len(job.raw_data) for job in claim.jobs]
         self._holdings.add(queue, dict(zip(locks, sizes_bytes, strict=True)))
-        self._tell(queue, claim.jobs)
         taken = Taken(blocked_by=claim.blocked_by, retry_in_ms=claim.retry_in_ms)
         taken.has_solo = any(job.is_solo for job in claim.jobs)
         try:
+            self._tell(queue, claim.jobs)
             self._hold(queue, claim.jobs, taken)
         except Exception:
             self._holdings.remove(queue, locks)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -15,6 +15,15 @@ from shared.store import Import, ImportState, JournalEntry, Stores
 from shared.store.imports import empty_counts
 from tests.factories import NOON, Bench, guids, make_data, make_job
 from tests.failpoints import FailPoints, full_redis, lost_reply
+from worker.intake import Intake
+from worker.observing import Unobserved
+
+
+class FailingObserver(Unobserved):
+    """Measures nothing, for it is broken."""
+
+    def note_waits(self, queue_name: str, waits_s: Sequence[float]) -> None:
+        raise RuntimeError("no room for another number")
 
 
 class NothingToHeal:
@@ -259,3 +268,20 @@ def test_a_running_worker_brings_everything_home_and_stops_when_told(real_time: 
     assert not consumer.is_alive()
     assert len(real_time.documents()) == 300
     assert len(real_time.holdings) == 0
+
+
+def test_jobs_are_handed_back_when_measuring_their_wait_fails(bench: Bench) -> None:
+    bench.add(make_data("1"), make_data("2"))
+    intake = Intake(
+        holdings=bench.holdings,
+        sources=bench.stores.sources,
+        lock_ms=bench.lock_ms,
+        max_item_bytes=bench.max_item_bytes,
+        rate_limit=None,
+        observer=FailingObserver(),
+    )
+    with pytest.raises(RuntimeError, match="no room"):
+        intake.take(bench.queue, 10, accept_solo=True)
+    assert len(bench.holdings) == 0
+    assert bench.queue.counts()[JobState.WAITING] == 2
+    assert guids(bench.work().items) == ["1", "2"]
