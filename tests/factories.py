@@ -13,7 +13,7 @@ from shared.clock import Clock
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob, RateLimit, RedisConnection
 from shared.store import DeadLetter, DeathKind, StoredVersion, Stores
 from shared.store.causes import make_cause
-from shared.store.dead_letters import Death
+from shared.store.ends import Death
 from tests.fakes import FakeClock
 from worker.batch_runner import BatchRunner
 from worker.breaker import Breaker

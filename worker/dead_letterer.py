@@ -17,7 +17,8 @@ from shared.models import (
 )
 from shared.queue import ClaimedJob, JobQueue, SettleOutcome
 from shared.queue import Death as JobDeath
-from shared.store.dead_letters import DeadLetterStore, Death, DeathKind
+from shared.store.dead_letters import DeadLetterStore
+from shared.store.ends import Death, DeathKind
 from worker.decisions import Outcome
 from worker.job_log import log_settled
 

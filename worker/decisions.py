@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.store.dead_letters import DeadLetter
+from shared.store.ends import DeadLetter
 from shared.store.items import StoredVersion, WriteKind
 from worker.decoding import HeldItem
 

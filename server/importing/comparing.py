@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.store import DeadLetter, Import, ImportState, JournalEntry, StoredVersion, Stores
-from shared.store.dead_letters import DeathKind
+from shared.store.ends import DeathKind
 
 # As many are compared, and held, at a time.
 COMPARE_ITEMS = 500

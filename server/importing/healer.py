@@ -14,7 +14,7 @@ from shared.errors import ConflictError, NotFoundError
 from shared.logs import get_logger
 from shared.queue import JobQueue, JobState, RateLimit
 from shared.store import Feed, Import, Stores
-from shared.store.dead_letters import DeathKind
+from shared.store.ends import DeathKind
 from shared.store.imports import BEFORE_COMMIT
 
 log = get_logger("server.importing.healer")

@@ -20,7 +20,7 @@ from shared.store import (
     Stores,
     new_import_id,
 )
-from shared.store.dead_letters import DeathKind
+from shared.store.ends import DeathKind
 from shared.store.imports import empty_counts
 from shared.store.journal import split_entries
 

@@ -7,8 +7,9 @@ majority and its journals, reads that decide something see only what a majority 
 
 from shared.store.causes import Cause
 from shared.store.database import Database, open_database
-from shared.store.dead_letters import DeadLetter, DeadLetterStore, Death, DeathKind
+from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
+from shared.store.ends import DeadLetter, Death, DeathKind
 from shared.store.examination import MongoReport, examine_mongodb
 from shared.store.feeds import Deferral, Feed, FeedCounts, FeedStore, StoredValidators
 from shared.store.hosts import HostStore

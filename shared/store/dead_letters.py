@@ -1,15 +1,12 @@
 """Dead letters: items whose attempts are used up, and items that an operator removed."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, DeleteOne, UpdateOne
+from pymongo import ASCENDING, DESCENDING, DeleteOne
 from pymongo import errors as mongo_errors
 
-from shared.store.causes import Cause, group_by_cause, make_cause
+from shared.store.causes import Cause, group_by_cause
 from shared.store.database import (
     FIND_IDS,
     Database,
@@ -20,100 +17,23 @@ from shared.store.database import (
     map_error,
     mapped_errors,
 )
+from shared.store.ends import (
+    MAX_HISTORY,
+    DeadLetter,
+    Death,
+    DeathKind,
+    make_end,
+    put_beneath_top,
+    put_on_top,
+    read_letter,
+)
 from shared.store.pages import Page, find_page
 
-MAX_HISTORY = 10
-# Together with the rest it has to fit into one document; nothing that large can be replayed anyway.
-MAX_DATA_BYTES = 8 * 1024 * 1024
 MAX_LISTED_DATA_BYTES = 64 * 1024
 # What a slow store can write in the time that one call has; a whole feed may be unreadable.
 RECORD_DEATHS = 500
 # Whole letters in one answer of MongoDB: most have kilobytes, a few have megabytes.
 WHOLE_LETTERS = 16
-
-
-class DeathKind(StrEnum):
-    """Who ended an item: its own failure, or an operator."""
-
-    DEAD = "dead"
-    REMOVED = "removed"
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """One end of one item at one revision, to be recorded.
-
-    ``data`` is the job's data as JSON text, whether or not it can be decoded.
-    """
-
-    item_id: str
-    queue: str
-    source: str
-    guid: str
-    revision: int
-    import_id: str | None
-    content_hash: str
-    kind: DeathKind
-    reason: str
-    error_type: str
-    attempts: int
-    failed_at: datetime
-    data: str
-    stacktrace: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """What is on record about an item's ends: the one with the highest revision, and the history.
-
-    ``history`` holds the last 10 ends, oldest first, each ``{revision, import_id, content_hash,
-    kind, at}``, the one on top included.
-    """
-
-    item_id: str
-    queue: str
-    source: str
-    guid: str
-    revision: int
-    import_id: str | None
-    content_hash: str
-    kind: DeathKind
-    reason: str
-    error_type: str
-    cause: str
-    attempts: int
-    failed_at: datetime
-    data: str
-    stacktrace: str
-    history: list[Document] = field(default_factory=list)
-
-    def died_at(self, revision: int) -> bool:
-        """Tell whether a death (not a removal) of just this revision is on record."""
-        return any(
-            end["revision"] == revision and end["kind"] == DeathKind.DEAD for end in self._ends()
-        )
-
-    def died_in(self, import_id: str | None, revision: int) -> bool:
-        """Tell whether a death of this revision in this very import is on record."""
-        return any(
-            end["revision"] == revision
-            and end["kind"] == DeathKind.DEAD
-            and end["import_id"] == import_id
-            for end in self._ends()
-        )
-
-    def removed_since(self, revision: int) -> bool:
-        """Tell whether an operator removed the item at this revision or a higher one."""
-        return any(
-            end["revision"] >= revision and end["kind"] == DeathKind.REMOVED for end in self._ends()
-        )
-
-    def _ends(self) -> list[Document]:
-        """Return the history and the end on top, which lower ones may have pushed out of it."""
-        top = _history_entry(
-            self.revision, self.import_id, self.content_hash, self.kind, self.failed_at
-        )
-        return [*self.history, top]
 
 
 class DeadLetterStore:
@@ -163,20 +83,20 @@ class DeadLetterStore:
         if not overtaken:
             return
         # Ordered: what replaced an equal one is in the history by then, and not added again.
-        others = [write for death in overtaken for write in _beneath_top(death)]
+        others = [write for death in overtaken for write in put_beneath_top(death)]
         with mapped_errors():
             self._letters.bulk_write(others)
 
     def read_many(self, item_ids: Iterable[str]) -> dict[str, DeadLetter]:
         """Return the dead letters of these items, without data and stack traces."""
         found = find_by_ids(self._letters, item_ids, {"data": False, "stacktrace": False})
-        return {document["_id"]: _to_letter(document) for document in found}
+        return {document["_id"]: read_letter(document) for document in found}
 
     def get(self, item_id: str) -> DeadLetter | None:
         """Return the whole dead letter of one item."""
         with mapped_errors():
             found = self._letters.find_one({"_id": item_id})
-        return _to_letter(found) if found is not None else None
+        return read_letter(found) if found is not None else None
 
     def clear_many(self, stored_revisions: Mapping[str, int]) -> int:
         """Delete the dead letters of stored items, unless their revision is above the stored one.
@@ -197,7 +117,7 @@ class DeadLetterStore:
         letter = self.get(item_id)
         if letter is None or letter.kind is DeathKind.REMOVED:
             return False
-        end = _history_entry(
+        end = make_end(
             letter.revision, letter.import_id, letter.content_hash, DeathKind.REMOVED, now
         )
         with mapped_errors():
@@ -233,7 +153,7 @@ class DeadLetterStore:
             fields={"data": False, "stacktrace": False},
         )
         data = self._read_small_data([document["_id"] for document in page.items])
-        letters = [_to_letter(document | data.get(document["_id"], {})) for document in page.items]
+        letters = [read_letter(document | data.get(document["_id"], {})) for document in page.items]
         return Page(letters, page.next_cursor)
 
     def find_dead(self, *, source: str | None = None, cause: str | None = None) -> list[str]:
@@ -253,7 +173,7 @@ class DeadLetterStore:
         """Return whole dead letters, with data, ordered by id."""
         with mapped_errors():
             found = self._letters.find({"_id": {"$in": list(item_ids)}}).sort("_id", ASCENDING)
-            return [_to_letter(document) for document in found]
+            return [read_letter(document) for document in found]
 
     def iterate_whole(self, item_ids: Sequence[str]) -> Iterator[DeadLetter]:
         """Yield whole dead letters, with data, ordered by id; a few are in memory at a time."""
@@ -262,7 +182,7 @@ class DeadLetterStore:
             query = {"_id": {"$in": ordered[start : start + FIND_IDS]}}
             with mapped_errors():
                 found = self._letters.find(query).sort("_id", ASCENDING).batch_size(WHOLE_LETTERS)
-                yield from map(_to_letter, found)
+                yield from map(read_letter, found)
 
     def find_causes(self, *, source: str | None = None) -> list[Cause]:
         """Return the 100 most frequent causes of dead ones (not removed ones), that one first."""
@@ -325,7 +245,7 @@ class DeadLetterStore:
         if not deaths:
             return []
         try:
-            self._letters.bulk_write([_to_top(death) for death in deaths], ordered=False)
+            self._letters.bulk_write([put_on_top(death) for death in deaths], ordered=False)
         except mongo_errors.BulkWriteError as exc:
             failures = exc.details["writeErrors"]
             if is_unavailable(exc) or not all(map(is_duplicate_id, failures)):
@@ -334,97 +254,3 @@ class DeadLetterStore:
         except mongo_errors.PyMongoError as exc:
             raise map_error(exc) from exc
         return []
-
-
-def _history_entry(
-    revision: int, import_id: str | None, content_hash: str, kind: DeathKind, at: datetime
-) -> Document:
-    return {
-        "revision": revision,
-        "import_id": import_id,
-        "content_hash": content_hash,
-        "kind": str(kind),
-        "at": at,
-    }
-
-
-def _push_end(death: Death) -> Document:
-    end = _history_entry(
-        death.revision, death.import_id, death.content_hash, death.kind, death.failed_at
-    )
-    return {"history": {"$each": [end], "$slice": -MAX_HISTORY}}
-
-
-def _to_top(death: Death) -> UpdateOne:
-    """Return the write that puts an end on top of lower ones.
-
-    One there that is not lower makes it a duplicate key. Equal ones have a write of their own:
-    with an `$or` beside the id, SecantusDB 0.7 would read all dead letters.
-    """
-    return UpdateOne(
-        {"_id": death.item_id, "revision": {"$lt": death.revision}}, _raise(death), upsert=True
-    )
-
-
-def _beneath_top(death: Death) -> list[UpdateOne]:
-    """Return the writes for an end that is not above the top: it replaces an equal death, or goes
-    into the history.
-    """
-    unknown = _not_yet_in_history(death)
-    equal = {"_id": death.item_id, "revision": death.revision, "kind": str(DeathKind.DEAD)}
-    return [
-        UpdateOne(equal | unknown, _raise(death)),
-        UpdateOne({"_id": death.item_id} | unknown, {"$push": _push_end(death)}),
-    ]
-
-
-def _raise(death: Death) -> Document:
-    data_bytes = len(death.data.encode())
-    top: dict[str, Any] = {
-        "queue": death.queue,
-        "source": death.source,
-        "guid": death.guid,
-        "revision": death.revision,
-        "import_id": death.import_id,
-        "content_hash": death.content_hash,
-        "kind": str(death.kind),
-        "reason": death.reason,
-        "error_type": death.error_type,
-        "cause": make_cause(death.error_type, death.reason),
-        "attempts": death.attempts,
-        "failed_at": death.failed_at,
-        "data": death.data if data_bytes <= MAX_DATA_BYTES else "",
-        "data_bytes": data_bytes,
-        "stacktrace": death.stacktrace,
-    }
-    return {"$set": top, "$push": _push_end(death)}
-
-
-def _not_yet_in_history(death: Death) -> Document:
-    end = {
-        "revision": death.revision,
-        "import_id": death.import_id,
-        "kind": str(death.kind),
-    }
-    return {"history": {"$not": {"$elemMatch": end}}}
-
-
-def _to_letter(document: Document) -> DeadLetter:
-    return DeadLetter(
-        item_id=document["_id"],
-        queue=document["queue"],
-        source=document["source"],
-        guid=document["guid"],
-        revision=document["revision"],
-        import_id=document["import_id"],
-        content_hash=document["content_hash"],
-        kind=DeathKind(document["kind"]),
-        reason=document["reason"],
-        error_type=document["error_type"],
-        cause=document["cause"],
-        attempts=document["attempts"],
-        failed_at=document["failed_at"],
-        data=document.get("data", ""),
-        stacktrace=document.get("stacktrace", ""),
-        history=document.get("history", []),
-    )

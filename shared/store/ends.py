@@ -1,0 +1,191 @@
+"""How items ended: as it is told and asked for, and as the documents that hold it. Pure."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pymongo import UpdateOne
+
+from shared.store.causes import make_cause
+from shared.store.database import Document
+
+MAX_HISTORY = 10
+# Together with the rest it has to fit into one document; nothing that large can be replayed anyway.
+MAX_DATA_BYTES = 8 * 1024 * 1024
+
+
+class DeathKind(StrEnum):
+    """Who ended an item: its own failure, or an operator."""
+
+    DEAD = "dead"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """One end of one item at one revision, to be recorded.
+
+    ``data`` is the job's data as JSON text, whether or not it can be decoded.
+    """
+
+    item_id: str
+    queue: str
+    source: str
+    guid: str
+    revision: int
+    import_id: str | None
+    content_hash: str
+    kind: DeathKind
+    reason: str
+    error_type: str
+    attempts: int
+    failed_at: datetime
+    data: str
+    stacktrace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What is on record about an item's ends: the one with the highest revision, and the history.
+
+    ``history`` holds the last 10 ends, oldest first, each ``{revision, import_id, content_hash,
+    kind, at}``, the one on top included.
+    """
+
+    item_id: str
+    queue: str
+    source: str
+    guid: str
+    revision: int
+    import_id: str | None
+    content_hash: str
+    kind: DeathKind
+    reason: str
+    error_type: str
+    cause: str
+    attempts: int
+    failed_at: datetime
+    data: str
+    stacktrace: str
+    history: list[Document] = field(default_factory=list)
+
+    def died_at(self, revision: int) -> bool:
+        """Tell whether a death (not a removal) of just this revision is on record."""
+        return any(
+            end["revision"] == revision and end["kind"] == DeathKind.DEAD for end in self._ends()
+        )
+
+    def died_in(self, import_id: str | None, revision: int) -> bool:
+        """Tell whether a death of this revision in this very import is on record."""
+        return any(
+            end["revision"] == revision
+            and end["kind"] == DeathKind.DEAD
+            and end["import_id"] == import_id
+            for end in self._ends()
+        )
+
+    def removed_since(self, revision: int) -> bool:
+        """Tell whether an operator removed the item at this revision or a higher one."""
+        return any(
+            end["revision"] >= revision and end["kind"] == DeathKind.REMOVED for end in self._ends()
+        )
+
+    def _ends(self) -> list[Document]:
+        """Return the history and the end on top, which lower ones may have pushed out of it."""
+        top = make_end(self.revision, self.import_id, self.content_hash, self.kind, self.failed_at)
+        return [*self.history, top]
+
+
+def make_end(
+    revision: int, import_id: str | None, content_hash: str, kind: DeathKind, at: datetime
+) -> Document:
+    """Return one end as the history holds it."""
+    return {
+        "revision": revision,
+        "import_id": import_id,
+        "content_hash": content_hash,
+        "kind": str(kind),
+        "at": at,
+    }
+
+
+def _push_end(death: Death) -> Document:
+    end = make_end(death.revision, death.import_id, death.content_hash, death.kind, death.failed_at)
+    return {"history": {"$each": [end], "$slice": -MAX_HISTORY}}
+
+
+def put_on_top(death: Death) -> UpdateOne:
+    """Return the write that puts an end on top of lower ones.
+
+    One there that is not lower makes it a duplicate key. Equal ones have a write of their own:
+    with an `$or` beside the id, SecantusDB 0.7 would read all dead letters.
+    """
+    return UpdateOne(
+        {"_id": death.item_id, "revision": {"$lt": death.revision}}, _raise(death), upsert=True
+    )
+
+
+def put_beneath_top(death: Death) -> list[UpdateOne]:
+    """Return the writes for an end that is not above the top: it replaces an equal death, or goes
+    into the history.
+    """
+    unknown = _not_yet_in_history(death)
+    equal = {"_id": death.item_id, "revision": death.revision, "kind": str(DeathKind.DEAD)}
+    return [
+        UpdateOne(equal | unknown, _raise(death)),
+        UpdateOne({"_id": death.item_id} | unknown, {"$push": _push_end(death)}),
+    ]
+
+
+def _raise(death: Death) -> Document:
+    data_bytes = len(death.data.encode())
+    top: dict[str, Any] = {
+        "queue": death.queue,
+        "source": death.source,
+        "guid": death.guid,
+        "revision": death.revision,
+        "import_id": death.import_id,
+        "content_hash": death.content_hash,
+        "kind": str(death.kind),
+        "reason": death.reason,
+        "error_type": death.error_type,
+        "cause": make_cause(death.error_type, death.reason),
+        "attempts": death.attempts,
+        "failed_at": death.failed_at,
+        "data": death.data if data_bytes <= MAX_DATA_BYTES else "",
+        "data_bytes": data_bytes,
+        "stacktrace": death.stacktrace,
+    }
+    return {"$set": top, "$push": _push_end(death)}
+
+
+def _not_yet_in_history(death: Death) -> Document:
+    end = {
+        "revision": death.revision,
+        "import_id": death.import_id,
+        "kind": str(death.kind),
+    }
+    return {"history": {"$not": {"$elemMatch": end}}}
+
+
+def read_letter(document: Document) -> DeadLetter:
+    """Return a document as what is on record; data and stack trace may be left out of it."""
+    return DeadLetter(
+        item_id=document["_id"],
+        queue=document["queue"],
+        source=document["source"],
+        guid=document["guid"],
+        revision=document["revision"],
+        import_id=document["import_id"],
+        content_hash=document["content_hash"],
+        kind=DeathKind(document["kind"]),
+        reason=document["reason"],
+        error_type=document["error_type"],
+        cause=document["cause"],
+        attempts=document["attempts"],
+        failed_at=document["failed_at"],
+        data=document.get("data", ""),
+        stacktrace=document.get("stacktrace", ""),
+        history=document.get("history", []),
+    )
