@@ -9,7 +9,7 @@ import orjson
 
 from server.importing.enqueueing import Enqueuer
 from shared.clock import Clock
-from shared.errors import InvalidRequestError, ItemError, QueueError
+from shared.errors import InvalidRequestError, ItemError, QueueError, StoreUnavailable
 from shared.logs import get_logger
 from shared.models import content_hash, split_item_id
 from shared.store import (
@@ -134,8 +134,8 @@ class Replayer:
         try:
             for chunk in journal.chunks(committed.import_id, REPLAY_REVISION):
                 self._enqueuer.enqueue(committed, journal.read_entries(chunk))
-        except QueueError as exc:
-            # Committed is what counts: the auditor adds the jobs when Redis is back.
+        except (QueueError, StoreUnavailable) as exc:
+            # Committed is what counts: the auditor adds the jobs when both stores are back.
             log.warning("replay_not_enqueued", import_id=committed.import_id, error=str(exc))
 
     def _entries(self, item_ids: Sequence[str]) -> Iterator[JournalEntry]:

@@ -1,6 +1,7 @@
 """Dead letters: what keeps an item away, what brings it back, and what is remembered."""
 
 from collections import Counter
+from dataclasses import replace as with_other
 from typing import Any
 
 import pytest
@@ -8,11 +9,19 @@ import pytest
 from server.importing.comparing import Candidate, compare
 from server.importing.remover import Remover
 from server.importing.replayer import Replay, Replayer
-from shared.errors import InvalidRequestError, NotFoundError
+from shared.errors import InvalidRequestError, NotFoundError, StoreUnavailable
 from shared.models import content_hash
 from shared.queue import JobState
 from shared.store import DeadLetterStore, DeathKind, Import, ImportState, dead_letters
+from shared.store.journal import Chunk, JournalEntry, JournalStore
 from tests.factories import NOON, Bench, make_data, make_death
+
+
+class UnreadableJournal(JournalStore):
+    """MongoDB goes away after the import was committed."""
+
+    def read_entries(self, chunk: Chunk) -> list[JournalEntry]:
+        raise StoreUnavailable("connection closed")
 
 
 def bad(guid: str = "1", **fields: Any) -> dict[str, Any]:
@@ -275,3 +284,13 @@ def test_a_job_whose_death_is_on_record_is_moved_with_the_reason_it_died_of(benc
     assert bench.left() == {}
     [view] = bench.dlq.list_jobs(JobState.WAITING, 0, 10)
     assert '"reason":"it was too odd"' in view.data.replace('": "', '":"')
+
+
+def test_committed_replay_is_answered_though_its_journal_cannot_be_read_now(bench: Bench) -> None:
+    bench.stores.dead_letters.record_many([make_death("1")])
+    stores = with_other(bench.stores, journal=UnreadableJournal(bench.stores.database))
+    replayer = Replayer(stores=stores, enqueuer=bench.make_enqueuer(), clock=bench.clock)
+    replayed = replayer.replay(everything=True)
+    [importing] = replayed.imports
+    assert (replayed.replayed, importing.state) == (1, ImportState.IMPORTING)
+    assert bench.queue.counts()[JobState.WAITING] == 0
