@@ -15,6 +15,8 @@ from server.dashboard.session import COOKIE, MAX_AGE_S
 from shared.queue import RedisConnection
 from shared.store import Stores
 from tests.api import Api, open_api, seed_item
+from tests.factories import make_death
+from tests.pages import Page
 
 KEY = "k" * 32
 
@@ -145,3 +147,17 @@ def test_without_a_key_there_is_no_login(api: Api) -> None:
     assert "Sign out" not in api.client.get("/").text
     answer = api.client.get(LOGIN_PATH, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
+
+
+def test_pages_lead_to_the_api_reference_only_where_a_browser_can_open_it(
+    api: Api, locked: Api
+) -> None:
+    death = make_death("1")
+    locked.stores.dead_letters.record_many([death])
+    log_in(locked)
+    letter = f"/admin/dlq/{quote(death.item_id, safe='')}"
+    for path in ("/", "/admin/dlq", letter):
+        assert [link for link in Page(api.show_page(path)).links() if link.startswith("/docs")]
+        page = Page(locked.show_page(path))
+        assert not [link for link in page.links() if link.startswith("/docs")]
+    assert locked.client.get("/docs").status_code == 401
