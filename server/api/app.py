@@ -27,7 +27,10 @@ from server.api.problems import install_problem_handlers, problem_schema
 from server.api.routes import dead_letters, feeds, imports, items, queues, system, workers
 from server.services import Services
 from shared.errors import FeedmillError
+from shared.logs import get_logger
 from shared.settings import Settings
+
+log = get_logger("server.api")
 
 SAMPLE_EVERY_S = 2.0
 # JSON may write one byte of a feed document as up to three: {"a": "б"} escaped, for one.
@@ -118,9 +121,13 @@ async def _sample_queues(
     parts: ApiParts, on_sample: Callable[[Sequence[QueueAnswer]], None]
 ) -> None:
     while True:
-        # Without Redis there is nothing to sample; whoever asks is told so.
-        with suppress(FeedmillError):
-            on_sample(await run_in_threadpool(parts.queue_status.show_all))
+        try:
+            # Without Redis there is nothing to sample; whoever asks is told so.
+            with suppress(FeedmillError):
+                on_sample(await run_in_threadpool(parts.queue_status.show_all))
+        except Exception:
+            # Nobody would start another sampler: charts and rates would stand still.
+            log.exception("queue_sample_failed")
         await asyncio.sleep(SAMPLE_EVERY_S)
 
 

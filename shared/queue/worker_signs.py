@@ -67,7 +67,10 @@ class WorkerSigns:
         )
 
     def read(self) -> list[WorkerSign]:
-        """Return the signs of the workers that live, by id; forgets those that died."""
+        """Return the signs of the workers that live, by id; forgets those that died.
+
+        Signs that cannot be read are left out.
+        """
         ids = sorted(text(each) for each in run(self._client, "SMEMBERS", self._ids))
         if not ids:
             return []
@@ -75,7 +78,8 @@ class WorkerSigns:
         dead = [each for each, written in zip(ids, found, strict=True) if written is None]
         if dead:
             run(self._client, "SREM", self._ids, *map(raw, dead))
-        return [_decode(written) for written in found if written is not None]
+        signs = [_decode(written) for written in found if written is not None]
+        return [sign for sign in signs if sign is not None]
 
     def _key(self, worker_id: str) -> str:
         return f"{self._ids}:{worker_id}"
@@ -86,8 +90,12 @@ def find_workers(signs: Sequence[WorkerSign], queue_name: str) -> list[WorkerSig
     return [sign for sign in signs if queue_name in sign.queues]
 
 
-def _decode(written: bytes) -> WorkerSign:
+def _decode(written: bytes) -> WorkerSign | None:
+    """Return a sign; None for one that cannot be read, as another version may leave."""
     # A worker of a newer version may say more.
     known = {field.name for field in fields(WorkerSign)}
-    said = {name: value for name, value in orjson.loads(written).items() if name in known}
-    return WorkerSign(**(said | {"queues": tuple(said["queues"])}))
+    try:
+        said = {name: value for name, value in orjson.loads(written).items() if name in known}
+        return WorkerSign(**(said | {"queues": tuple(said["queues"])}))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

@@ -121,5 +121,14 @@ def test_item_is_found_by_whatever_id_it_has(api: Api) -> None:
     assert "Found" in get_page(api, link).text
 
 
+def test_item_that_another_program_wrote_is_shown_as_far_as_it_goes(api: Api) -> None:
+    item_id = seed_item(
+        api, enclosures=[{"type": "audio/mpeg"}], extra=[{"value": 1}, {"name": "n"}]
+    )
+    answer = api.client.get(f"/admin/items/{quote(item_id, safe='')}")
+    assert answer.status_code == 200
+    assert "audio/mpeg" in answer.text
+
+
 def test_unknown_item_is_not_found(api: Api) -> None:
     assert "There is no item 'lwn#none'" in get_page(api, "/admin/items/lwn%23none", 404).text

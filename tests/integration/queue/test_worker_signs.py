@@ -80,6 +80,16 @@ def test_sign_of_a_newer_version_is_read(signs: WorkerSigns, redis_client: Redis
     assert signs.read() == [SIGN]
 
 
+@pytest.mark.parametrize("written", ["{}", "[]", "no JSON", '{"queues": 1}'])
+def test_sign_that_cannot_be_read_hides_no_other(
+    signs: WorkerSigns, redis_client: RedisConnection, written: str
+) -> None:
+    signs.leave(SIGN)
+    signs.leave(replace(SIGN, worker_id="odd"))
+    redis_client.set("bull:own:workers:odd", written)
+    assert signs.read() == [SIGN]
+
+
 def test_worker_says_what_it_holds_and_what_stops_it(
     redis_client: RedisConnection, signs: WorkerSigns, queue: JobQueue, clock: FakeClock
 ) -> None:
