@@ -70,6 +70,13 @@ def test_compose_works_without_an_env_file(role: str) -> None:
         assert re.match(r"\$\{[A-Z_]+:-\w+\}", variable), f"{variable} has no default"
 
 
+def test_compose_services_that_are_built_share_no_image_tag() -> None:
+    # Built side by side: of two that tag the same image the second fails.
+    tags = [each.get("image", name) for name, each in SERVICES.items() if "build" in each]
+    assert len(tags) == len(ROLES) + 1
+    assert len(set(tags)) == len(tags)
+
+
 @pytest.mark.parametrize("role", ["worker", "worker-light"])
 def test_compose_worker_can_be_scaled(role: str) -> None:
     assert not {"container_name", "ports", "hostname"} & SERVICES[role].keys()
