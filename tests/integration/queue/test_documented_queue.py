@@ -1,0 +1,52 @@
+"""The worked example of docs/queues.md, run as it is written there."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.queue import JobState, RedisConnection
+from tests.processes import wait_until
+
+PAGE = Path(__file__).parents[3] / "docs" / "queues.md"
+
+
+@pytest.fixture
+def example() -> dict[str, Any]:
+    """The names that the page's Python defines."""
+    blocks = re.findall(r"^```python\n(.+?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {"__name__": "documented_queue"}
+    exec(compile("\n".join(blocks), str(PAGE), "exec"), names)  # noqa: S102 - our own page
+    return names
+
+
+def test_the_documented_tests_hold(
+    example: dict[str, Any], redis_client: RedisConnection
+) -> None:
+    tests = [name for name in example if name.startswith("test_")]
+    assert len(tests) == 2
+    for name in tests:
+        redis_client.flushdb()
+        example["outbox"].clear()
+        example[name](redis_client)
+
+
+def test_the_documented_worker_and_upkeep_retry_until_there_is_room(
+    example: dict[str, Any], redis_client: RedisConnection
+) -> None:
+    queue = example["open_queue"](redis_client, example["NOTICES"])
+    example["outbox"].extend(["old"] * 100)
+    example["add_notice"](queue, "n1", "late")
+    worker = example["make_worker"](redis_client, example["NOTICES"])
+    upkeep = example["make_upkeep"](redis_client)
+    worker.start()
+    upkeep.start()
+    try:
+        wait_until(lambda: queue.counts()[JobState.DELAYED] == 1)
+        example["outbox"].clear()
+        wait_until(lambda: example["outbox"] == ["late"])
+    finally:
+        worker.stop(1.0)
+        upkeep.stop()
