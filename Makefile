@@ -18,8 +18,11 @@ help:
 	@echo 'make test                           all tests'
 	@echo 'make politeness                     simulate weeks of polls, and grade our manners'
 	@echo 'make chaos                          kill processes at random, and count the items'
+	@echo 'make lint                           format, lint, types and import rules alone'
 	@echo 'make format                         format the code, mend what lint can mend'
 	@echo 'make lock                           choose the versions in constraints.txt anew'
+	@echo 'make clean                          remove $(VENV) and what tools left; data stays'
+	@echo 'make help                           these lines'
 
 run: $(RUNTIME)
 	@set -f; exec $(VENV)/bin/feedmill up $$FEEDS

@@ -119,7 +119,15 @@ def test_grafana_lets_nobody_in_without_a_password() -> None:
     assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
     assert environment["GF_USERS_ALLOW_SIGN_UP"] == "false"
     assert environment["GF_SECURITY_ADMIN_PASSWORD"].startswith("${GRAFANA_PASSWORD:-")
-    assert "GRAFANA_PASSWORD" in (ROOT / ".env.example").read_text("utf-8")
+
+
+def test_env_example_documents_what_compose_alone_reads() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text("utf-8")
+    example = (ROOT / ".env.example").read_text("utf-8")
+    read = dict(re.findall(r"\$\{([A-Z_]+):-(\w+)\}", compose))
+    documented = dict(re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE))
+    assert {name: documented.get(name) for name in read} == read
+    assert "GRAFANA_PASSWORD" in read
 
 
 def test_bull_board_gets_the_queues_names_and_no_secrets() -> None:
