@@ -2,11 +2,11 @@
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 import yaml
@@ -32,6 +32,7 @@ _VARIABLE = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 _COMMAND = re.compile(r"\bfeedmill((?: (?:[a-z][a-z-]*|--?[a-z-]+|'[^'\n]*'|[A-Za-z./:#_0-9…]+))+)")
 _CALL = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE)(?:/[A-Z]+)* (/[^\s`?'\"|,]*)")
 _LOCAL_URL = re.compile(r"(?:localhost|127\.0\.0\.1):8000(/[^\s`?'\">]*)")
+_FILE = re.compile(r"\b(?:server|worker|shared|tests|monitoring|docs)/[\w./-]*\w")
 _PATH_ALONE = re.compile(r"`(/[a-z][^\s`?]*)`")
 
 
@@ -103,15 +104,12 @@ def test_variables_that_are_named_exist(name: str) -> None:
     assert set(_VARIABLE.findall(read(ROOT / name))) - known == set()
 
 
-def find_command(words: list[str]) -> tuple[click.Command, list[str]]:
+def find_command(words: list[str]) -> tuple[Any, list[str]]:
     """Return the command that words name, and the words after it; fails where there is none."""
-    command: click.Command = typer.main.get_command(command_line)
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
-        subcommands: Mapping[str, click.Command] = command.commands
-        if words[0] not in subcommands and command.invoke_without_command:
-            break
-        assert words[0] in subcommands, f"{command.name} has no {words[0]!r}"
-        command, words = subcommands[words[0]], words[1:]
+    command: Any = typer.main.get_command(command_line)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"{command.name} has no {words[0]!r}"
+        command, words = command.commands[words[0]], words[1:]
     return command, words
 
 
@@ -121,6 +119,13 @@ def test_commands_and_options_that_are_named_exist(name: str) -> None:
         command, rest = find_command(re.findall(r"'[^']*'|\S+", match))
         options = set(chain.from_iterable(param.opts for param in command.params)) | {"--help"}
         assert {word for word in rest if word.startswith("-")} <= options, match
+
+
+def test_a_command_that_is_not_there_is_found_out() -> None:
+    assert find_command(["dlq", "list", "--by-cause"])[1] == ["--by-cause"]
+    for words in (["nonsense"], ["dlq", "nonsense"]):
+        with pytest.raises(AssertionError, match="has no 'nonsense'"):
+            find_command(words)
 
 
 def served_paths() -> set[str]:
@@ -138,6 +143,12 @@ def test_http_paths_that_are_named_are_served(name: str) -> None:
     named = [*_CALL.findall(code), *_LOCAL_URL.findall(code), *_PATH_ALONE.findall(spans)]
     shapes = {re.sub(r"\{[^}]*\}|\b[A-Z]{2,}\b", "{}", path) for path in named}
     assert shapes - served_paths() == set()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_are_named_exist(name: str) -> None:
+    named = set(_FILE.findall(code_of(read(ROOT / name))))
+    assert [file for file in named if not (ROOT / file).exists()] == []
 
 
 @pytest.mark.parametrize("name", NAMES)

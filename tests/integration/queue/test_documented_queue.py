@@ -1,7 +1,6 @@
 """The worked example of docs/queues.md, run as it is written there."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,11 @@ def example() -> dict[str, Any]:
     """The names that the page's Python defines."""
     blocks = re.findall(r"^```python\n(.+?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     names: dict[str, Any] = {"__name__": "documented_queue"}
-    exec(compile("\n".join(blocks), str(PAGE), "exec"), names)  # noqa: S102 - our own page
+    exec(compile("\n".join(blocks), str(PAGE), "exec"), names)
     return names
 
 
-def test_the_documented_tests_hold(
-    example: dict[str, Any], redis_client: RedisConnection
-) -> None:
+def test_the_documented_tests_hold(example: dict[str, Any], redis_client: RedisConnection) -> None:
     tests = [name for name in example if name.startswith("test_")]
     assert len(tests) == 2
     for name in tests:
@@ -44,9 +41,9 @@ def test_the_documented_worker_and_upkeep_retry_until_there_is_room(
     worker.start()
     upkeep.start()
     try:
-        wait_until(lambda: queue.counts()[JobState.DELAYED] == 1)
+        wait_until(lambda: queue.counts()[JobState.DELAYED] == 1, "a retry waits")
         example["outbox"].clear()
-        wait_until(lambda: example["outbox"] == ["late"])
+        wait_until(lambda: example["outbox"] == ["late"], "it is sent")
     finally:
         worker.stop(1.0)
         upkeep.stop()
