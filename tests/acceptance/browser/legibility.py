@@ -1,0 +1,44 @@
+"""Whether text can be read: its contrast, as WCAG 2.2 computes it (success criterion 1.4.3)."""
+
+from playwright.sync_api import Page
+
+_FIND = """() => {
+  const context = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const read = (colour) => {
+    context.clearRect(0, 0, 1, 1);
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (colour) => {
+    const [r, g, b] = colour.map((each) => each / 255)
+      .map((each) => each <= 0.04045 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = read(getComputedStyle(at).backgroundColor);
+      if (colour[3] === 255) return colour;
+    }
+    return [255, 255, 255, 255];
+  };
+  const found = new Set();
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement, text = texts.currentNode.data.trim();
+    if (!text || !element.checkVisibility() || element.closest("svg, :disabled")) continue;
+    const style = getComputedStyle(element);
+    const [one, other] = [read(style.color), ground(element)].map(light).sort((a, b) => b - a);
+    const contrast = (one + 0.05) / (other + 0.05);
+    const size = parseFloat(style.fontSize);
+    const isLarge = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    if (contrast < (isLarge ? 3 : 4.5))
+      found.add(`contrast ${contrast.toFixed(2)} of "${text.slice(0, 40)}"`);
+  }
+  return [...found];
+}"""
+
+
+def find_illegible(page: Page) -> list[str]:
+    """Return the texts of a page that stand out too little from what is behind them."""
+    return [str(found) for found in page.evaluate(_FIND)]

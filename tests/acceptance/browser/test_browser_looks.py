@@ -1,0 +1,151 @@
+"""Every page, empty and full, on a phone and a desk, light and dark: it stands without a fault."""
+
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.acceptance.browser.conftest import Visit
+from tests.acceptance.browser.legibility import find_illegible
+from tests.chromium import DESKTOP, PHONE, Visitor
+from tests.press import POISON, render
+from tests.processes import DEAD_LETTER_QUEUE, QUEUE, Deploy, Deployment
+from tests.publisher import Publisher
+
+LOOKS = [
+    pytest.param(size, theme, id=f"{name}-{theme}")
+    for name, size in (("phone", PHONE), ("desktop", DESKTOP))
+    for theme in ("light", "dark")
+]
+PAGES = {
+    "overview": "/",
+    "imports": "/admin/imports",
+    "feeds": "/admin/feeds",
+    "feeds-add": "/admin/feeds-add",
+    "feeds-opml": "/admin/feeds-opml",
+    "queues": "/admin/queues",
+    "queue": f"/admin/queues/{QUEUE}",
+    "dead-letters": "/admin/dlq",
+    "dead-letters-latest": "/admin/dlq?view=latest",
+    "items": "/admin/items",
+    "items-none-fits": "/admin/items?q=nothing-has-this",
+}
+# Long enough to push a page wider than a phone, unless it is broken.
+LONG = "a-word-without-an-end-" * 12
+
+
+def look_at(visitor: Visitor, name: str, path: str) -> list[str]:
+    """Open a page and keep its picture; return what is wrong with it."""
+    visitor.open(path)
+    visitor.keep_picture(name)
+    wrong = find_illegible(visitor.page)
+    if sideways_px := visitor.sideways_px():
+        wrong.append(f"it can be scrolled {sideways_px} px to the side")
+    if (titles := visitor.page.locator("h1:visible").count()) != 1:
+        wrong.append(f"it has {titles} titles")
+    return [f"{name}: {each}" for each in wrong]
+
+
+def look_at_all(visitor: Visitor, prefix: str, pages: dict[str, str]) -> list[str]:
+    return [
+        wrong
+        for name, path in pages.items()
+        for wrong in look_at(visitor, f"{prefix}-{name}", path)
+    ]
+
+
+def fill(deployed: Deployment, publisher: Publisher) -> dict[str, str]:
+    """Leave something of everything there; return the paths of it."""
+    items = {"a": "Fine", "long": f"Long {LONG}", LONG: "Odd", "bad": f"{POISON} {LONG}"}
+    url = publisher.serve(f"/feed.xml?of={LONG}", render(items))
+    deployed.start_server()
+    deployed.start_worker()
+    database = deployed.mongo.get_default_database()
+    database.command("collMod", "items", validator={"title": {"$not": {"$regex": f"^{POISON}"}}})
+    deployed.api.post("/feeds", json={"url": url, "source": "well"})
+    import_id = deployed.start_import(sources=["well"])
+    deployed.wait_until_closed(import_id)
+    missing = deployed.start_import(url=publisher.url("/gone.xml"), source="gone")
+    deployed.wait_until_closed(missing)
+    dead = quote("well#bad")
+    return {
+        "feed": "/admin/feeds/well",
+        "feed-edit": "/admin/feeds/well/edit",
+        "import": f"/admin/imports/{import_id}",
+        "import-failed": f"/admin/imports/{missing}",
+        "dead-letter": f"/admin/dlq/{dead}",
+        "dead-queue": f"/admin/queues/{DEAD_LETTER_QUEUE}",
+        "job": f"/admin/queues/{DEAD_LETTER_QUEUE}/jobs/{dead}",
+        "item": f"/admin/items/{quote('well#a')}",
+        "item-long": f"/admin/items/{quote('well#' + LONG)}",
+    }
+
+
+@pytest.mark.parametrize(("size", "theme"), LOOKS)
+def test_every_page_stands_while_there_is_nothing(
+    deploy: Deploy, visit: Visit, size: tuple[int, int], theme: str
+) -> None:
+    deployed = deploy()
+    deployed.start_server()
+    visitor = visit(deployed, size, theme)
+    prefix = f"empty-{size[0]}-{theme}"
+    wrong = look_at_all(visitor, prefix, PAGES)
+    visitor.expected_statuses.add(404)
+    wrong += look_at(visitor, f"{prefix}-no-such-page", "/admin/nowhere")
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("size", "theme"), LOOKS)
+def test_every_page_stands_while_there_is_something(
+    deploy: Deploy, publisher: Publisher, visit: Visit, size: tuple[int, int], theme: str
+) -> None:
+    deployed = deploy(JOB_ATTEMPTS="1", WORKER_FLUSH_MS="50")
+    pages = fill(deployed, publisher)
+    visitor = visit(deployed, size, theme)
+    assert look_at_all(visitor, f"full-{size[0]}-{theme}", PAGES | pages) == []
+
+
+def test_the_theme_is_chosen_and_stays(deploy: Deploy, visit: Visit) -> None:
+    deployed = deploy()
+    deployed.start_server()
+    visitor = visit(deployed)
+    visitor.open("/admin/items")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = visitor.page.evaluate(ground)
+    for shown in ("light", "dark"):
+        visitor.button("Theme:", exact=False).click()
+        expect(visitor.button("Theme:", exact=False)).to_contain_text(shown)
+    dark = visitor.page.evaluate(ground)
+    assert dark != light
+    visitor.open("/admin/feeds")
+    assert visitor.page.evaluate(ground) == dark
+
+
+def test_a_keyboard_is_enough(deploy: Deploy, publisher: Publisher, visit: Visit) -> None:
+    url = publisher.serve("/feed.xml", render({"a": "Fine"}))
+    deployed = deploy()
+    deployed.start_server()
+    deployed.api.post("/feeds", json={"url": url, "source": "well"})
+    visitor = visit(deployed)
+    keyboard, page = visitor.page.keyboard, visitor.page
+    visitor.open("/admin/feeds")
+    reached = []
+    for _ in range(40):
+        keyboard.press("Tab")
+        reached.append(visitor.focus())
+    names = [name for name, _ in reached]
+    wanted = ["Skip to the content", "Overview", "Import all now", "Add", "Filter", "Import now"]
+    assert [name for name in wanted if name not in names] == []
+    assert [name for name, is_seen in reached if name and not is_seen] == []
+
+    page.locator("body").click(position={"x": 1, "y": 1})
+    keyboard.press("?")
+    expect(page.locator("#shortcuts")).to_be_visible()
+    keyboard.press("Escape")
+    expect(page.locator("#shortcuts")).to_be_hidden()
+    keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.get_by_role("searchbox").blur()
+    keyboard.press("g")
+    keyboard.press("q")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Queues")

@@ -1,0 +1,209 @@
+"""What people do at the dashboard, in a real browser, on real processes and stores."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from tests.acceptance.browser.conftest import Visit
+from tests.chromium import Visitor
+from tests.feeds.make_feed import make_feed
+from tests.press import POISON, render
+from tests.processes import Deploy, Deployment, wait_until
+from tests.publisher import Publisher
+
+PICTURE = Path(__file__).parents[3] / "docs" / "dashboard.png"
+IS_PICTURE_KEPT = bool(os.environ.get("FEEDMILL_KEEP_PICTURES"))
+# So slow that the bar is seen moving.
+SLOW = {"WORKER_RATE_LIMIT_MAX": "10", "WORKER_FLUSH_MS": "200"}
+ITEMS = 50
+
+
+def start_both(deployed: Deployment) -> None:
+    deployed.start_server()
+    deployed.start_worker()
+
+
+def read_settled(visitor: Visitor) -> int:
+    """How many items the bar's caption says are settled; 0 while it says anything else."""
+    caption = visitor.page.locator("#progress .card-header").inner_text()
+    found = re.search(r"([\d,]+) of [\d,]+ items are settled", caption)
+    return int(found[1].replace(",", "")) if found else 0
+
+
+def expect_completed(visitor: Visitor) -> None:
+    expect(visitor.page.locator("#progress .badge")).to_have_text("completed")
+
+
+def let_mongodb_refuse(deployed: Deployment, title: str | None) -> None:
+    """Let a schema of the operator's refuse titles that begin so; None: let it take all."""
+    validator = {"title": {"$not": {"$regex": f"^{title}"}}} if title is not None else {}
+    database = deployed.mongo.get_default_database()
+    database.command("collMod", "items", validator=validator)
+
+
+def test_a_feed_is_added_and_imported_while_its_bar_moves(
+    deploy: Deploy, publisher: Publisher, visit: Visit
+) -> None:
+    url = publisher.serve("/quay.xml", make_feed(ITEMS))
+    deployed = deploy(**SLOW)
+    start_both(deployed)
+    visitor = visit(deployed)
+    page = visitor.page
+
+    visitor.open("/")
+    visitor.link("Add the first one").click()
+    page.get_by_label("Add a feed").last.fill(url)
+    visitor.button("Add").click()
+    expect(visitor.message()).to_contain_text("is added and is being imported")
+    page.locator("#imports").get_by_role("link").first.click()
+
+    seen = [wait_until(lambda: read_settled(visitor), "the bar has begun to move")]
+    visitor.keep_picture("story-import-runs")
+    seen.append(wait_until(lambda: max(read_settled(visitor) - seen[0], 0), "it goes on moving"))
+    assert 0 < seen[0] < ITEMS
+    expect_completed(visitor)
+    expect(page.locator("#progress .legend")).to_contain_text(f"{ITEMS} new")
+
+    publisher.serve("/quay.xml", make_feed(ITEMS + 1))
+    visitor.link("Feeds").click()
+    visitor.button("Import now").click()
+    expect_completed(visitor)
+    expect(page.locator("#progress .legend")).to_contain_text("1 new")
+
+    page.get_by_role("main").get_by_role("link", name="Items", exact=True).click()
+    page.get_by_role("table").get_by_role("link", name=f"({ITEMS + 1})").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(f"({ITEMS + 1})")
+    text = page.frame_locator("iframe.content").first
+    expect(text.get_by_text(f"number {ITEMS + 1}")).to_be_visible()
+    visitor.keep_picture("story-item")
+
+
+def test_a_dead_letter_is_opened_replayed_and_leaves_the_list(
+    deploy: Deploy, publisher: Publisher, visit: Visit
+) -> None:
+    url = publisher.serve("/feed.xml", render({"a": "fine", "b": f"{POISON} of the well"}))
+    deployed = deploy(JOB_ATTEMPTS="1", WORKER_FLUSH_MS="50")
+    start_both(deployed)
+    let_mongodb_refuse(deployed, POISON)
+    deployed.api.post("/feeds", json={"url": url, "source": "well"})
+    deployed.wait_until_closed(deployed.start_import(sources=["well"]))
+    visitor = visit(deployed)
+    page = visitor.page
+
+    visitor.open("/")
+    visitor.keep_picture("story-dead-overview")
+    visitor.link("Dead letters").click()
+    cause = page.get_by_role("article")
+    expect(cause).to_have_count(1)
+    expect(cause).to_contain_text("1 dead")
+    visitor.keep_picture("story-dead-causes")
+    cause.get_by_role("link", name="Look at it").click()
+    page.get_by_role("table").get_by_role("link", name="well#b").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("well#b")
+    visitor.keep_picture("story-dead-letter")
+
+    let_mongodb_refuse(deployed, None)
+    visitor.button("Replay").click()
+    expect(visitor.message()).to_contain_text("1 dead letter under way")
+    visitor.link("See its import").click()
+    expect_completed(visitor)
+    visitor.link("Dead letters").click()
+    expect(page.get_by_role("main")).to_contain_text("No dead letters.")
+    visitor.open("/admin/items/well%23b")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{POISON} of the well")
+
+
+def test_a_queue_is_paused_and_resumed_and_says_what_limits_it(
+    deploy: Deploy, publisher: Publisher, visit: Visit
+) -> None:
+    url = publisher.serve("/feed.xml", make_feed(ITEMS))
+    deployed = deploy(**SLOW)
+    start_both(deployed)
+    visitor = visit(deployed)
+    visitor.open("/admin/queues")
+    queue = visitor.page.get_by_role("region", name="job_import_queue", exact=True)
+    queue.get_by_role("button", name="Pause").click()
+    main = visitor.page.get_by_role("main")
+    expect(main).to_contain_text("Paused by an operator.")
+    expect(visitor.message()).to_contain_text("is paused: what runs is finished")
+
+    deployed.start_import(url=url)
+    visitor.open("/")
+    expect(main).to_contain_text("paused by an operator")
+    visitor.keep_picture("story-paused-overview")
+    visitor.link("Queues").click()
+    expect(queue).to_contain_text(f"{ITEMS} waiting")
+    visitor.link("job_import_queue").click()
+    visitor.button("Resume").click()
+    expect(main).to_contain_text(re.compile("rate limit", re.IGNORECASE))
+    expect(main).to_contain_text("Nothing waits.")
+
+
+def test_the_key_is_asked_once_and_again_after_signing_out(deploy: Deploy, visit: Visit) -> None:
+    deployed = deploy(API_KEY="a-key-of-the-mill")
+    deployed.launch("server")
+    wait_until(deployed.is_ready, "the server is ready")
+    visitor = visit(deployed)
+    page = visitor.page
+    visitor.open("/admin/feeds?q=quay")
+    visitor.keep_picture("story-sign-in")
+    visitor.expected_statuses.add(401)
+    page.get_by_label("Key", exact=True).fill("another")
+    page.keyboard.press("Enter")
+    expect(visitor.message()).to_contain_text("This is not the key")
+    visitor.expected_statuses.clear()
+
+    page.get_by_label("Key", exact=True).fill("a-key-of-the-mill")
+    visitor.button("Sign in").click()
+    expect(page).to_have_url(re.compile(r"/admin/feeds\?q=quay$"))
+    visitor.link("Overview").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    visitor.button("Sign out").click()
+    expect(visitor.message()).to_contain_text("You are signed out.")
+    visitor.open("/")
+    expect(page.get_by_label("Key", exact=True)).to_be_focused()
+
+
+def test_the_page_says_when_the_server_is_away_and_when_it_is_back(
+    deploy: Deploy, visit: Visit
+) -> None:
+    deployed = deploy()
+    server = deployed.start_server()
+    visitor = visit(deployed)
+    visitor.open("/")
+    offline = visitor.page.get_by_text("The server does not answer.")
+    expect(offline).to_be_hidden()
+    server.kill()
+    expect(offline).to_be_visible()
+    assert visitor.faults
+    assert all("ERR_CONNECTION_REFUSED" in fault or "htmx" in fault for fault in visitor.faults)
+    deployed.start_server()
+    expect(offline).to_be_hidden()
+    visitor.faults.clear()
+
+
+def test_the_overview_shows_imports_that_run(
+    deploy: Deploy, publisher: Publisher, visit: Visit
+) -> None:
+    deployed = deploy(**SLOW)
+    start_both(deployed)
+    count = 120 if IS_PICTURE_KEPT else ITEMS
+    for seed, source in enumerate(("harbour-notices", "quay-jobs", "town-gazette")):
+        url = publisher.serve(f"/{source}.xml", make_feed(count, seed))
+        deployed.api.post("/feeds", json={"url": url, "source": source, "interval_s": 3600})
+        deployed.start_import(sources=[source])
+    visitor = visit(deployed)
+    visitor.open("/")
+    running = visitor.page.get_by_role("region", name="Running imports")
+    expect(running.get_by_role("img")).to_have_count(3)
+    expect(visitor.page.locator("#now")).to_contain_text(re.compile("rate limit", re.IGNORECASE))
+    if IS_PICTURE_KEPT:
+        wait_until(lambda: deployed.settled_jobs() > count, "there is something to see")
+    expect(running).to_contain_text(re.compile(r"\d+ new"))
+    kept = visitor.keep_picture("story-overview-runs", whole=False)
+    if IS_PICTURE_KEPT:
+        PICTURE.parent.mkdir(exist_ok=True)
+        shutil.copy(kept, PICTURE)
