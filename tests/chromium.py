@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Request, Respo
 
 SCREENSHOTS = Path(__file__).parents[1] / ".ci" / "out" / "screenshots"
 DESKTOP, PHONE = (1280, 900), (390, 844)
+PAGE = "the page itself"
 # What Chromium would do by itself: ask its maker for updates, and try what loopback has not.
 _FLAGS = (
     "--no-sandbox",
@@ -46,25 +47,20 @@ def chromium_running(executable: str) -> Iterator[Browser]:
 
 
 class Visitor:
-    """One who opens pages of one server in a window of a size and a theme.
+    """One who opens pages of one server in a window, which is on a desk and light at first.
 
     ``faults`` holds what a page may never do: errors in the console, breaches of its content
     policy among them, uncaught exceptions, requests that failed or were refused. What is refused
     on purpose is named in ``expected_statuses`` before.
     """
 
-    def __init__(
-        self,
-        browser: Browser,
-        base_url: str,
-        size: tuple[int, int] = DESKTOP,
-        theme: str = "light",
-    ) -> None:
+    def __init__(self, browser: Browser, base_url: str) -> None:
         self._context = browser.new_context(
             base_url=base_url,
-            viewport={"width": size[0], "height": size[1]},
-            color_scheme="dark" if theme == "dark" else "light",
+            viewport={"width": DESKTOP[0], "height": DESKTOP[1]},
             timezone_id="Europe/Lisbon",
+            # Else a colour is on its way for a moment after the theme has changed.
+            reduced_motion="reduce",
         )
         self._context.set_default_timeout(_LOOKS_FOR_S * 1000)
         self.page = self._context.new_page()
@@ -82,6 +78,13 @@ class Visitor:
     def open(self, path: str) -> None:
         """Go to a page and wait until it stands."""
         self.page.goto(path, wait_until="load")
+
+    def resize(self, size: tuple[int, int]) -> None:
+        self.page.set_viewport_size({"width": size[0], "height": size[1]})
+
+    def choose_theme(self, theme: str) -> None:
+        """Let the viewer's system prefer ``light`` or ``dark``."""
+        self.page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
 
     def link(self, name: str, *, exact: bool = True) -> Locator:
         return self.page.get_by_role("link", name=name, exact=exact).first
@@ -115,13 +118,14 @@ class Visitor:
         name, is_seen = self.page.evaluate(
             """() => {
                 const found = document.activeElement, style = getComputedStyle(found);
+                if (found === document.body) return [null, false];
                 const named = found.labels && found.labels[0] || found;
                 const label = found.ariaLabel || named.innerText;
                 const isSeen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
                 return [label.trim(), isSeen && found.getBoundingClientRect().height > 0];
             }"""
         )
-        return str(name), bool(is_seen)
+        return PAGE if name is None else str(name), bool(is_seen)
 
     def _note_console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not message.text.startswith(_ECHO):

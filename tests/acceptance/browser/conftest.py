@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.chromium import DESKTOP, Visitor, chromium_running, find_chromium
+from tests.chromium import Visitor, chromium_running, find_chromium
 from tests.processes import Deployment
 
-Visit = Callable[..., Visitor]
+Visit = Callable[[Deployment], Visitor]
 
 
 # For a module, not the whole run: where Playwright works, no other test can run an event loop.
@@ -27,10 +27,8 @@ def visit(chromium: Browser) -> Iterator[Visit]:
     """Call it with a deployment to get a visitor of its server."""
     visitors: list[Visitor] = []
 
-    def come(
-        deployed: Deployment, size: tuple[int, int] = DESKTOP, theme: str = "light"
-    ) -> Visitor:
-        visitor = Visitor(chromium, f"http://127.0.0.1:{deployed.port}", size, theme)
+    def come(deployed: Deployment) -> Visitor:
+        visitor = Visitor(chromium, f"http://127.0.0.1:{deployed.port}")
         visitors.append(visitor)
         return visitor
 
