@@ -1,4 +1,5 @@
-"""Whether text can be read: its contrast, as WCAG 2.2 computes it (success criterion 1.4.3)."""
+"""Whether text can be read: its contrast, as WCAG 2.2 computes it (success criterion 1.4.3); and
+whether its words are whole, where no column is so narrow that they fall apart."""
 
 from playwright.sync_api import Page
 
@@ -37,6 +38,28 @@ _FIND = """() => {
   }
   return [...found];
 }"""
+
+
+# A line holds fewer letters than most words have, and there are many of them.
+_FIND_SQUEEZED = """() => {
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement, text = texts.currentNode.data.trim();
+    if (!text || !element.checkVisibility() || element.closest("svg, .unseen")) continue;
+    const range = document.createRange();
+    range.selectNodeContents(texts.currentNode);
+    const lines = new Set([...range.getClientRects()].map((each) => Math.round(each.top))).size;
+    if (lines > 2 && text.length / lines < 7)
+      found.push(`"${text.slice(0, 40)}" is broken into ${lines} lines`);
+  }
+  return found;
+}"""
+
+
+def find_squeezed(page: Page) -> list[str]:
+    """Return the texts of a page that have so little room that their words are broken."""
+    return [str(found) for found in page.evaluate(_FIND_SQUEEZED)]
 
 
 def find_illegible(page: Page) -> list[str]:

@@ -5,7 +5,7 @@ from urllib.parse import quote
 from playwright.sync_api import expect
 
 from tests.acceptance.browser.conftest import Visit
-from tests.acceptance.browser.legibility import find_illegible
+from tests.acceptance.browser.legibility import find_illegible, find_squeezed
 from tests.chromium import DESKTOP, PAGE, PHONE, Visitor
 from tests.press import POISON, render
 from tests.processes import DEAD_LETTER_QUEUE, QUEUE, Deploy, Deployment
@@ -31,7 +31,7 @@ LONG = "a-word-without-an-end-" * 12
 
 def look_at(visitor: Visitor, name: str) -> list[str]:
     """Return what is wrong with the page as it stands in this window and theme."""
-    wrong = find_illegible(visitor.page)
+    wrong = find_illegible(visitor.page) + find_squeezed(visitor.page)
     if sideways_px := visitor.sideways_px():
         wrong.append(f"it can be scrolled {sideways_px} px to the side")
     if (titles := visitor.page.locator("h1:visible").count()) != 1:
