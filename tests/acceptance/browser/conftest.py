@@ -36,3 +36,10 @@ def visit(chromium: Browser) -> Iterator[Visit]:
     for visitor in visitors:
         visitor.close()
     assert [fault for visitor in visitors for fault in visitor.faults] == []
+
+
+def let_mongodb_refuse(deployed: Deployment, title: str | None) -> None:
+    """Let a schema of the operator's refuse titles that begin so; None: let it take all."""
+    validator = {"title": {"$not": {"$regex": f"^{title}"}}} if title is not None else {}
+    database = deployed.mongo.get_default_database()
+    database.command("collMod", "items", validator=validator)

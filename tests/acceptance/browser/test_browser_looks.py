@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import expect
 
-from tests.acceptance.browser.conftest import Visit
+from tests.acceptance.browser.conftest import Visit, let_mongodb_refuse
 from tests.acceptance.browser.legibility import find_illegible, find_squeezed
 from tests.chromium import DESKTOP, PAGE, PHONE, Visitor
 from tests.press import POISON, render
@@ -62,8 +62,7 @@ def fill(deployed: Deployment, publisher: Publisher) -> dict[str, str]:
     url = publisher.serve(f"/feed.xml?of={LONG}", render(items))
     deployed.start_server()
     deployed.start_worker()
-    database = deployed.mongo.get_default_database()
-    database.command("collMod", "items", validator={"title": {"$not": {"$regex": f"^{POISON}"}}})
+    let_mongodb_refuse(deployed, POISON)
     deployed.api.post("/feeds", json={"url": url, "source": "well"})
     import_id = deployed.start_import(sources=["well"])
     deployed.wait_until_closed(import_id)
