@@ -92,11 +92,6 @@ class Visitor:
     def button(self, name: str, *, exact: bool = True) -> Locator:
         return self.page.get_by_role("button", name=name, exact=exact).first
 
-    def confirm(self, name: str) -> None:
-        """Press a button that asks first, and say yes."""
-        self.button(name).click()
-        self.page.locator("#confirm button[value=yes]").click()
-
     def message(self) -> Locator:
         """What the last action left on top."""
         return self.page.locator("#messages")
