@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from server.parsing import ParsedFeed, parse_feed
 from server.parsing.discovery import WebPageError
@@ -94,7 +95,21 @@ def _set_soft_limit(kind: int, value: int) -> None:
 
 
 def _is_grown() -> bool:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > RETIRE_ABOVE_BYTES
+    return _peak_bytes() > RETIRE_ABOVE_BYTES
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process held.
+
+    Not from getrusage where /proc tells: there a new process begins with its parent's peak, and
+    that of a large server would let every parser retire after one document.
+    """
+    status = Path("/proc/self/status")
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 
 from server.parsing import parse_feed
 from server.parsing.isolation import ParserPool
+from server.parsing.parser_process import RETIRE_ABOVE_BYTES
 from shared.errors import ParseError
 from tests.feeds.make_feed import make_feed
 
@@ -66,6 +67,15 @@ def test_a_process_is_used_again(pool: ParserPool) -> None:
     assert caught.value.kind == "html"
     parse(pool, FEED)
     assert pid_of(pool) == pid
+
+
+def test_a_process_of_a_large_server_is_used_again(pool: ParserPool) -> None:
+    large = b"x" * (RETIRE_ABOVE_BYTES + (50 << 20))
+    parse(pool, FEED)
+    first = pid_of(pool)
+    parse(pool, FEED)
+    assert pid_of(pool) == first
+    assert large
 
 
 def test_a_process_that_died_is_replaced(pool: ParserPool) -> None:
@@ -132,6 +142,7 @@ def test_no_process_outlives_a_parent_that_is_killed(is_busy: bool) -> None:
 import sys, threading
 from datetime import datetime, UTC
 from server.parsing.isolation import ParserPool
+from server.parsing.parser_process import RETIRE_ABOVE_BYTES
 from tests.feeds.make_feed import make_feed
 now = datetime(2026, 11, 3, tzinfo=UTC)
 pool = ParserPool(1)
