@@ -7,13 +7,15 @@
     ├── EmbeddedStoreError            an embedded store cannot be had or started
     ├── QueueError
     │   ├── QueueUnavailable          Redis cannot serve now (retryable)
-    │   │   └── QueueFull             Redis is at maxmemory (retryable)
+    │   │   ├── QueueFull             Redis is at maxmemory (retryable)
+    │   │   └── QueueRefused          Redis answers, but not us: a right, or a key's node
     │   ├── InvalidJobId              an id that BullMQ's layout cannot hold
     │   ├── UnencodableJob            data that JSON cannot hold
     │   ├── DoomedJob                 a claimed job that must be failed, not run
     │   └── Postponed                 a claimed job whose time has not come
     ├── StoreError
     │   └── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
+    │       └── StoreRefused          MongoDB answers, but not us: a right is missing
     ├── FetchError                    a URL could not be fetched
     ├── ParseError                    a document is not a feed
     ├── ItemError                     one item cannot be stored, whatever is tried
@@ -58,6 +60,20 @@ class QueueFull(QueueUnavailable):
     """Redis refuses writes because it is at ``maxmemory``. Settling jobs still works."""
 
 
+class QueueRefused(QueueUnavailable):
+    """Redis answers, but refuses a command that is needed: nobody's job is at fault.
+
+    Handled as an outage, for it ends without us: when somebody grants the right. ``what`` is the
+    command, or what else is refused, in words that anybody may read. ``is_cluster``: because it is
+    a Redis Cluster whose keys are not all on the node that was asked.
+    """
+
+    def __init__(self, reason: str, *, what: str, is_cluster: bool = False) -> None:
+        super().__init__(reason)
+        self.what = what
+        self.is_cluster = is_cluster
+
+
 class InvalidJobId(QueueError):
     """A job id that BullMQ's layout reserves or that Node's BullMQ would refuse."""
 
@@ -94,6 +110,18 @@ class StoreUnavailable(StoreError):
     """MongoDB is down, has no primary, timed out or did not confirm a write. Effect unknown."""
 
     retryable = True
+
+
+class StoreRefused(StoreUnavailable):
+    """MongoDB answers, but refuses this login an operation: no document is at fault.
+
+    Handled as an outage, for it ends without us: when somebody grants the right. ``what`` is the
+    action that is refused, in words that anybody may read.
+    """
+
+    def __init__(self, reason: str, *, what: str) -> None:
+        super().__init__(reason)
+        self.what = what
 
 
 class FetchError(FeedmillError):

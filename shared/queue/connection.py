@@ -1,19 +1,31 @@
 """The connection to Redis: no hidden retries, and no driver error leaves this package."""
 
+import re
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AskError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from shared.errors import QueueError, QueueFull, QueueUnavailable
+from shared.errors import QueueError, QueueFull, QueueRefused, QueueUnavailable
 
 RedisConnection = redis.Redis
 
@@ -30,6 +42,10 @@ _TRANSIENT = (
     "MISCONF",
     "NOREPLICAS",
 )
+
+# What a script meets comes under the code ERR; only these words tell it from a fault of ours.
+_SCRIPT_REFUSALS = ("ACL failure in script", "nknown command", "nknown Redis command")
+_REFUSED_COMMAND = re.compile(r"'([^'\s]{1,40})' command|command '([^'\s]{1,40})'")
 
 _waiters: weakref.WeakKeyDictionary[RedisConnection, dict[str, RedisConnection]] = (
     weakref.WeakKeyDictionary()
@@ -60,9 +76,24 @@ def connect(
             retry=Retry(NoBackoff(), 0),
             retry_on_error=[],
             protocol=2,
+            redis_connect_func=_greet,
         )
     except ValueError as exc:
         raise QueueError(f"not a Redis URL: {exc}") from exc
+
+
+def _greet(connection: Any) -> None:
+    """Log in on a new connection; do without its name where Redis forbids CLIENT."""
+    name, connection.client_name = connection.client_name, None
+    try:
+        connection.on_connect()
+    finally:
+        connection.client_name = name
+    if name is not None:
+        connection.send_command("CLIENT", "SETNAME", name)
+        # Names are for those who list the clients: BullMQ's getWorkers, Bull Board.
+        with suppress(ResponseError):
+            connection.read_response()
 
 
 def disconnect(client: RedisConnection) -> None:
@@ -83,10 +114,34 @@ def redis_errors() -> Iterator[None]:
     except OutOfMemoryError as exc:
         raise QueueFull(f"Redis is full: {exc}") from exc
     except RedisError as exc:
-        raise _error_of_answer(str(exc)) from exc
+        raise map_error(exc) from exc
 
 
-def _error_of_answer(text: str) -> QueueError:
+def map_error(error: RedisError) -> QueueError:
+    """Return the error to raise for an answer by which Redis refuses a command."""
+    text = str(error)
+    if isinstance(error, AskError | MovedError):
+        reason = f"the keys are on another node of its Cluster: {error.host}:{error.port}"
+        return QueueRefused(reason, what="keys of another node of its Cluster", is_cluster=True)
+    if isinstance(error, ClusterCrossSlotError):
+        reason = "it is a Redis Cluster, and the keys of a script are in several of its slots"
+        return QueueRefused(reason, what="keys in several slots of its Cluster", is_cluster=True)
+    if isinstance(error, NoPermissionError) or any(word in text for word in _SCRIPT_REFUSALS):
+        return QueueRefused(f"Redis refused: {text}", what=_refused_command(text))
+    # The driver cuts these codes off the text.
+    if isinstance(error, ClusterDownError | MasterDownError | TryAgainError):
+        return QueueUnavailable(f"Redis cannot serve now: {text}")
+    return _error_of_text(text)
+
+
+def _refused_command(text: str) -> str:
+    found = _REFUSED_COMMAND.search(text)
+    if found is None:
+        return "access to a key"
+    return (found[1] or found[2]).replace("|", " ").upper()
+
+
+def _error_of_text(text: str) -> QueueError:
     # Inside a script the code may stand behind other words, and redis-py cuts it off for some.
     if "OOM " in text or "used memory > 'maxmemory'" in text:
         return QueueFull(f"Redis is full: {text}")

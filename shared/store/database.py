@@ -1,5 +1,6 @@
 """The connection to MongoDB, its guarantees, and the one place where its errors are sorted."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
@@ -13,7 +14,7 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from shared.errors import StoreError, StoreUnavailable
+from shared.errors import StoreError, StoreRefused, StoreUnavailable
 
 Document: TypeAlias = dict[str, Any]
 
@@ -34,6 +35,12 @@ SERVER_SELECTION_TIMEOUT_MS = 5_000
 _UNAVAILABLE_CODES = frozenset(
     {6, 7, 24, 50, 64, 79, 89, 91, 100, 112, 133, 189, 202, 262, 9001, 10107, 11600, 11602}
     | {13435, 13436, 14031}
+)
+# Errors of this login: not authorised, not who it says, and Atlas's own code for either.
+_REFUSED_CODES = frozenset({13, 18, 8000})
+# How MongoDB, SecantusDB and Atlas name the action that they refuse.
+_REFUSED_ACTION = re.compile(
+    r"execute command \{ (\w+):|\(action: (\w+)\)|do action \[(\w+)\]|command (\w+) requires"
 )
 
 
@@ -138,6 +145,10 @@ def mapped_errors() -> Iterator[None]:
 
 def map_error(error: mongo_errors.PyMongoError) -> StoreError:
     """Return the error to raise for a driver's error that does not concern one item alone."""
+    code = getattr(error, "code", None)
+    if isinstance(error, mongo_errors.OperationFailure) and is_refused_code(code):
+        text = _first_line(error)
+        return StoreRefused(f"MongoDB refused: {text}", what=_refused_action(text, code))
     if is_unavailable(error):
         return StoreUnavailable(f"MongoDB cannot serve: {_first_line(error)}")
     return StoreError(f"MongoDB refused: {_first_line(error)}")
@@ -162,8 +173,13 @@ def is_unavailable(error: mongo_errors.PyMongoError) -> bool:
 
 
 def is_unavailable_code(code: int | None) -> bool:
-    """Tell whether a server's error code speaks of the store's state."""
-    return code in _UNAVAILABLE_CODES
+    """Tell whether a server's error code speaks of the store's state, or of our login's rights."""
+    return code in _UNAVAILABLE_CODES or is_refused_code(code)
+
+
+def is_refused_code(code: int | None) -> bool:
+    """Tell whether a server's error code says that our login may not do it."""
+    return code in _REFUSED_CODES
 
 
 def is_duplicate_id(failure: Document) -> bool:
@@ -176,7 +192,16 @@ def is_duplicate_id(failure: Document) -> bool:
     return "_id_" in str(failure.get("errmsg", ""))
 
 
+def _refused_action(text: str, code: int | None) -> str:
+    if code == 18:
+        return "its login"
+    found = _REFUSED_ACTION.search(text)
+    return next(filter(None, found.groups()), "") if found is not None else "an operation"
+
+
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
-    # The driver adds its own settings, which are the same in every error.
-    return text.splitlines()[0].partition(" (configured timeouts:")[0][:300]
+    # The driver adds its own settings, which are the same in every error, and the whole answer.
+    for addition in (" (configured timeouts:", ", full error:"):
+        text = text.partition(addition)[0]
+    return text.splitlines()[0][:300]
