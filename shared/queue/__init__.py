@@ -61,6 +61,7 @@ from shared.queue.job import (
 )
 from shared.queue.job_queue import JobQueue
 from shared.queue.limits import CLASS_LIMITS, ClassLimits, JobClass, RateLimit
+from shared.queue.permissions import allows_client_names, check_permissions, probe_queue
 from shared.queue.registry import QueueSpec, Registry
 from shared.queue.upkeep import Upkeep
 from shared.queue.wakeup import wait_for_work
@@ -100,10 +101,13 @@ __all__ = [
     "Worker",
     "WorkerSign",
     "WorkerSigns",
+    "allows_client_names",
     "backoff_delay_ms",
+    "check_permissions",
     "connect",
     "disconnect",
     "examine_redis",
     "find_workers",
+    "probe_queue",
     "wait_for_work",
 ]

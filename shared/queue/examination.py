@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import QueueError
+from shared.errors import QueueError, QueueRefused
 from shared.queue.connection import RedisConnection, raw, run, run_all, text
 from shared.queue.inspection import QueueReader
 from shared.queue.job import JobState
@@ -26,7 +26,8 @@ class RedisReport:
     """What a Redis says of itself; None where it does not tell.
 
     ``clock_ahead_ms`` is against this machine's clock, known to half of ``round_trip_ms``.
-    ``max_bytes`` 0 is no limit.
+    ``max_bytes`` 0 is no limit. ``is_told``: INFO was answered; where it is forbidden, all that
+    comes from it is unknown, and stands here as nothing or None.
     """
 
     version: str
@@ -39,8 +40,9 @@ class RedisReport:
     is_snapshot_ok: bool
     used_bytes: int
     max_bytes: int
-    clock_ahead_ms: int
+    clock_ahead_ms: int | None
     round_trip_ms: int
+    is_told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +80,16 @@ class QueueLook:
 
 
 def examine_redis(client: RedisConnection, clock: Clock) -> RedisReport:
-    """Ask Redis about itself.
+    """Ask Redis about itself, as far as it lets us.
 
     Raises:
-        QueueError: it does not answer, or refuses.
+        QueueError: it does not answer.
     """
-    info: dict[str, Any] = run(client, "INFO")
+    info: dict[str, Any] | None = _ask_optional(client, "INFO")
+    is_told, info = info is not None, info or {}
     asked_ms = clock.now_ms()
-    seconds, microseconds = run(client, "TIME")
+    time = _ask_optional(client, "TIME")
     answered_ms = clock.now_ms()
-    redis_ms = int(seconds) * 1000 + int(microseconds) // 1000
     appends = (info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status"))
     return RedisReport(
         version=str(info.get("redis_version", "unknown")),
@@ -100,8 +102,9 @@ def examine_redis(client: RedisConnection, clock: Clock) -> RedisReport:
         is_snapshot_ok=info.get("rdb_last_bgsave_status") != "err",
         used_bytes=int(info.get("used_memory", 0)),
         max_bytes=int(info.get("maxmemory", 0)),
-        clock_ahead_ms=redis_ms - (asked_ms + answered_ms) // 2,
+        clock_ahead_ms=_to_ms(time) - (asked_ms + answered_ms) // 2 if time is not None else None,
         round_trip_ms=answered_ms - asked_ms,
+        is_told=is_told,
     )
 
 
@@ -143,11 +146,8 @@ class QueueExaminer(QueueReader):
     def count_workers(self) -> int | None:
         """Return how many connections wait here for jobs, or have; None if Redis hides them."""
         name = worker_connection_name(self.prefix, self.name)
-        try:
-            clients: list[dict[str, str]] = run(self.client, "CLIENT LIST")
-        except QueueError as exc:
-            if exc.retryable:
-                raise
+        clients: list[dict[str, str]] | None = _ask_optional(self.client, "CLIENT LIST")
+        if clients is None:
             return None
         # Node's workers may have a name of their own behind the queue's.
         return sum(each["name"] == name or each["name"].startswith(f"{name}:") for each in clients)
@@ -165,7 +165,10 @@ class QueueExaminer(QueueReader):
         cursor, pattern = 0, glob_of(self.keys.base)
         for _ in range(_MAX_SCANNED // _PAGE):
             command = ("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE, "TYPE", "hash")
-            cursor, keys = run(self.client, *command)
+            answer = _ask_optional(self.client, *command)
+            if answer is None:
+                return set(), False
+            cursor, keys = answer
             found |= {text(key).removeprefix(self.keys.base) for key in keys}
             if int(cursor) == 0:
                 break
@@ -189,10 +192,22 @@ class QueueExaminer(QueueReader):
 
 
 def _has_snapshots(client: RedisConnection) -> bool | None:
+    answer = _ask_optional(client, "CONFIG GET", "save")
+    return None if answer is None else bool(answer.get("save"))
+
+
+def _ask_optional(client: RedisConnection, *command: str | int) -> Any:
+    """Return an answer; None where Redis refuses it, as hosted ones do."""
     try:
-        return bool(run(client, "CONFIG GET", "save").get("save"))
+        return run(client, *command)
+    except QueueRefused:
+        return None
     except QueueError as exc:
         if exc.retryable:
             raise
-        # Hosted ones let nobody ask.
         return None
+
+
+def _to_ms(time: Sequence[Any]) -> int:
+    seconds, microseconds = time
+    return int(seconds) * 1000 + int(microseconds) // 1000

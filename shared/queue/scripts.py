@@ -47,10 +47,22 @@ def call(
         QueueUnavailable: Redis cannot serve now; the script may have run or not.
         QueueFull: Redis is at ``maxmemory`` and the script needs memory; nothing changed.
     """
-    encoded = [raw(a) if isinstance(a, str) else a for a in (*bases, *arguments)]
     execute: Callable[..., Any] = client.execute_command
     with redis_errors():
         try:
-            return execute("EVALSHA", _digest(name), len(bases), *encoded)
+            return execute("EVALSHA", _digest(name), len(bases), *_encode(bases, arguments))
         except NoScriptError:
-            return execute("EVAL", script_text(name), len(bases), *encoded)
+            return execute("EVAL", script_text(name), len(bases), *_encode(bases, arguments))
+
+
+def call_unloaded(
+    client: RedisConnection, name: str, bases: tuple[str, ...], arguments: list[str | int | bytes]
+) -> Any:
+    """Run a script as if Redis did not know it; it knows it afterwards. Raises as :func:`call`."""
+    execute: Callable[..., Any] = client.execute_command
+    with redis_errors():
+        return execute("EVAL", script_text(name), len(bases), *_encode(bases, arguments))
+
+
+def _encode(bases: tuple[str, ...], arguments: list[str | int | bytes]) -> list[int | bytes]:
+    return [raw(a) if isinstance(a, str) else a for a in (*bases, *arguments)]
