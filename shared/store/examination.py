@@ -1,13 +1,13 @@
 """What a MongoDB says of itself, and which of our indexes it lacks. Only reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
-
-from pymongo.collection import Collection
 
 from shared.clock import Clock
-from shared.store.database import Database, Document, mapped_errors
-from shared.store.stores import COLLECTIONS, Stores
+from shared.errors import StoreRefused
+from shared.store.database import Database
+from shared.store.indexes import IndexConflict, IndexReport, compare_indexes
+from shared.store.stores import wanted_indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class MongoReport:
 
     ``set_name``: of the replica set, None without one. ``clock_ahead_ms`` is against this
     machine's clock, known to half of ``round_trip_ms``. ``missing_indexes`` as ``items(source,
-    -modified_at)``.
+    -modified_at)``; None where the login may not list indexes.
     """
 
     version: str
@@ -25,7 +25,8 @@ class MongoReport:
     is_writable: bool
     clock_ahead_ms: int
     round_trip_ms: int
-    missing_indexes: list[str]
+    missing_indexes: Sequence[str] | None
+    index_conflicts: Sequence[IndexConflict] = ()
 
 
 def examine_mongodb(database: Database, clock: Clock) -> MongoReport:
@@ -38,6 +39,7 @@ def examine_mongodb(database: Database, clock: Clock) -> MongoReport:
     asked_ms = clock.now_ms()
     hello = database.ask("hello")
     answered_ms = clock.now_ms()
+    indexes = _compare_indexes(database)
     mongodb_ms = int(hello["localTime"].timestamp() * 1000)
     return MongoReport(
         version=version,
@@ -46,47 +48,13 @@ def examine_mongodb(database: Database, clock: Clock) -> MongoReport:
         is_writable=bool(hello.get("isWritablePrimary")),
         clock_ahead_ms=mongodb_ms - (asked_ms + answered_ms) // 2,
         round_trip_ms=answered_ms - asked_ms,
-        missing_indexes=find_missing_indexes(database),
+        missing_indexes=None if indexes is None else [str(index) for index in indexes.missing],
+        index_conflicts=() if indexes is None else indexes.conflicts,
     )
 
 
-def find_missing_indexes(database: Database) -> list[str]:
-    """Return the indexes that ``Stores.ensure_indexes`` would make, had it to make them."""
-    plan = _IndexPlan()
-    # The stores say what they need by asking for it: no second list that could differ.
-    Stores.of(cast("Database", plan)).ensure_indexes()
-    missing: list[str] = []
-    for name in COLLECTIONS:
-        with mapped_errors():
-            present = [
-                list(each["key"].items()) for each in database.collection(name).list_indexes()
-            ]
-        missing += [_name(name, keys) for keys in plan.wanted(name) if keys not in present]
-    return missing
-
-
-class _IndexPlan:
-    """A database that makes no indexes, but notes which ones were to be made."""
-
-    def __init__(self) -> None:
-        self._collections: dict[str, _PlannedCollection] = {}
-
-    def collection(self, name: str) -> Collection[Document]:
-        planned = self._collections.setdefault(name, _PlannedCollection())
-        return cast("Collection[Document]", planned)
-
-    def wanted(self, name: str) -> list[list[tuple[str, Any]]]:
-        return self._collections[name].indexes if name in self._collections else []
-
-
-class _PlannedCollection:
-    def __init__(self) -> None:
-        self.indexes: list[list[tuple[str, Any]]] = []
-
-    def create_index(self, keys: list[tuple[str, Any]], **_options: object) -> None:
-        self.indexes.append(list(keys))
-
-
-def _name(collection: str, keys: list[tuple[str, Any]]) -> str:
-    fields = (f"-{field}" if order == -1 else field for field, order in keys)
-    return f"{collection}({', '.join(fields)})"
+def _compare_indexes(database: Database) -> IndexReport | None:
+    try:
+        return compare_indexes(database, wanted_indexes())
+    except StoreRefused:
+        return None

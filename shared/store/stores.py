@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
 from shared.store.database import Database, Document, mapped_errors
 from shared.store.dead_letters import DeadLetterStore
@@ -9,6 +10,7 @@ from shared.store.documents import DocumentStore
 from shared.store.feeds import FeedStore
 from shared.store.hosts import HostStore
 from shared.store.imports import ImportStore
+from shared.store.indexes import IndexPlan, WantedIndex, make_indexes
 from shared.store.items import ItemStore
 from shared.store.journal import JournalStore
 from shared.store.sources import SourceStore
@@ -26,6 +28,7 @@ COLLECTIONS = (
 )
 _INCARNATION_ID = "redis_incarnation"
 _PROBE_ID = "write_probe"
+_NEVER_THERE_ID = "delete_probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +61,29 @@ class Stores:
         )
 
     def ensure_indexes(self) -> None:
-        """Make all indexes that are missing. Safe to repeat, and for several servers at once."""
-        for store in (
-            self.feeds,
-            self.hosts,
-            self.imports,
-            self.journal,
-            self.documents,
-            self.items,
-            self.dead_letters,
-        ):
-            store.ensure_indexes()
+        """Make all indexes that are missing. Safe to repeat, and for several servers at once.
+
+        One that is there under another name is as good. One round trip a collection when none is
+        missing.
+
+        Raises:
+            StoreError: one is there with other options, or cannot be made; the text is one line
+                that names it and says what to do.
+        """
+        make_indexes(self.database, wanted_indexes())
+
+    def check_rights(self, now: datetime) -> None:
+        """Read, write and delete something small, as all that follows does.
+
+        Raises:
+            StoreRefused: the login may not.
+            StoreUnavailable: writes do not succeed.
+        """
+        self.probe_write(now)
+        with mapped_errors():
+            meta = self.database.collection("meta")
+            meta.find_one({"_id": _PROBE_ID})
+            meta.delete_one({"_id": _NEVER_THERE_ID})
 
     def probe_write(self, now: datetime) -> None:
         """Write something small with the path's guarantees, to learn whether writes succeed.
@@ -94,3 +109,20 @@ class Stores:
             self.database.collection("meta").update_one(
                 {"_id": _INCARNATION_ID}, update, upsert=True
             )
+
+
+def wanted_indexes() -> list[WantedIndex]:
+    """Return the indexes that the stores ask for: no second list that could differ."""
+    plan = IndexPlan()
+    stores = Stores.of(cast("Database", plan))
+    for store in (
+        stores.feeds,
+        stores.hosts,
+        stores.imports,
+        stores.journal,
+        stores.documents,
+        stores.items,
+        stores.dead_letters,
+    ):
+        store.ensure_indexes()
+    return plan.wanted
