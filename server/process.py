@@ -39,7 +39,7 @@ from shared.dead_jobs import readable_data
 from shared.logs import get_logger
 from shared.queue import ClaimedJob, JobQueue, RedisConnection, Upkeep, Worker
 from shared.settings import Settings
-from shared.startup import rate_limit
+from shared.startup import ensure_indexes, rate_limit
 from shared.store import Stores
 
 log = get_logger("server")
@@ -207,8 +207,9 @@ class ServerProcess:
 
         Raises:
             StoreUnavailable, QueueUnavailable: a store is away.
+            StoreError: an index cannot be made; the text names it.
         """
-        self._stores.ensure_indexes()
+        ensure_indexes(self._stores)
         for queue in self._limited_queues:
             queue.set_rate_limit(self._rate_limit)
         self._fetch_upkeep.start()

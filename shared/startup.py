@@ -1,22 +1,77 @@
 """What both composition roots begin with: connections that are known to work, and the limit."""
 
+import re
+from contextlib import suppress
+
 from shared.clock import SystemClock
-from shared.errors import QueueError, StoreError
-from shared.queue import JobQueue, RateLimit, RedisConnection, connect
+from shared.errors import (
+    QueueError,
+    QueueRefused,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
+from shared.logs import get_logger
+from shared.queue import (
+    JobQueue,
+    RateLimit,
+    RedisConnection,
+    allows_client_names,
+    check_permissions,
+    connect,
+    disconnect,
+)
 from shared.settings import Settings
 from shared.store import Stores, open_database
 
+log = get_logger("startup")
+
+_HASH_TAG = re.compile(r"\{[^}]+\}")
+
 
 def connect_stores(settings: Settings, app_name: str) -> tuple[RedisConnection, Stores]:
-    """Connect to the stores that the settings name, and make sure that they answer.
+    """Connect to the stores that the settings name, and make sure that they can be worked with.
+
+    What is optional and refused is logged once; the rest is an error. A few round trips.
 
     Raises:
         SettingsError: one is not named.
-        QueueError, StoreError: one cannot be reached; the text names the setting.
+        QueueError, StoreError: one cannot be reached, or refuses what is needed; the text is one
+            line that names the setting and what to do.
     """
     redis_url, mongodb_url = settings.named_stores()
     redis = connect_redis(redis_url, settings)
-    return redis, connect_mongodb(mongodb_url, app_name)
+    check_redis(redis, settings)
+    stores = connect_mongodb(mongodb_url, app_name)
+    check_mongodb(stores)
+    if not allows_client_names(redis):
+        log.warning(
+            "redis_command_refused",
+            command="CLIENT SETNAME",
+            effect="BullMQ's getWorkers and Bull Board list no workers; nothing else is missing",
+        )
+    return redis, stores
+
+
+def check_named_stores(settings: Settings) -> None:
+    """Check the stores that the settings name, before children are started that need them.
+
+    Raises:
+        QueueError, StoreError: as :func:`connect_stores`, and also for indexes.
+    """
+    if settings.redis_url is not None:
+        redis = connect_redis(settings.redis_url, settings)
+        try:
+            check_redis(redis, settings)
+        finally:
+            disconnect(redis)
+    if settings.mongodb_url is not None:
+        stores = connect_mongodb(settings.mongodb_url, "feedmill-up")
+        try:
+            check_mongodb(stores)
+            ensure_indexes(stores)
+        finally:
+            stores.database.close()
 
 
 def connect_redis(url: str, settings: Settings) -> RedisConnection:
@@ -27,12 +82,39 @@ def connect_redis(url: str, settings: Settings) -> RedisConnection:
     """
     try:
         redis = connect(url)
-        JobQueue(
-            redis, settings.light_queue, prefix=settings.queue_prefix, clock=SystemClock()
-        ).is_paused()
+        # A refusal is an answer too; check_redis finds all that is refused.
+        with suppress(QueueRefused):
+            JobQueue(
+                redis, settings.light_queue, prefix=settings.queue_prefix, clock=SystemClock()
+            ).is_paused()
     except QueueError as exc:
         raise QueueError(f"REDIS_URL: {exc}") from exc
     return redis
+
+
+def check_redis(redis: RedisConnection, settings: Settings) -> None:
+    """Make sure that Redis lets its login do all that is needed.
+
+    Raises:
+        QueueRefused: it does not; the text is one line that says what is refused and what to do.
+        QueueError: it cannot serve now.
+    """
+    prefix = settings.queue_prefix
+    names = (
+        settings.light_queue,
+        settings.heavy_queue,
+        settings.dead_letter_queue,
+        settings.fetch_queue,
+    )
+    try:
+        check_permissions(redis, prefix, names)
+    except QueueRefused as exc:
+        remedy = _remedy_of(exc, prefix)
+        raise QueueRefused(
+            f"REDIS_URL: {exc}: {remedy}", what=exc.what, is_cluster=exc.is_cluster
+        ) from exc
+    except QueueError as exc:
+        raise QueueError(f"REDIS_URL: {exc}") from exc
 
 
 def connect_mongodb(url: str, app_name: str) -> Stores:
@@ -51,6 +133,52 @@ def connect_mongodb(url: str, app_name: str) -> Stores:
     except StoreError as exc:
         raise StoreError(f"MONGODB_URL: {exc}") from exc
     return Stores.of(database)
+
+
+def check_mongodb(stores: Stores) -> None:
+    """Make sure that MongoDB lets its login read and write, and acknowledges its writes.
+
+    Raises:
+        StoreRefused: the login may not; the text is one line that says what to do.
+        StoreError: writes do not succeed.
+    """
+    try:
+        stores.check_rights(SystemClock().now())
+    except StoreRefused as exc:
+        database = stores.database.name
+        raise StoreRefused(
+            f"MONGODB_URL: {exc}: grant its login the role readWrite on database {database}",
+            what=exc.what,
+        ) from exc
+    except StoreUnavailable as exc:
+        raise StoreUnavailable(
+            f"MONGODB_URL: a write with w: majority, j: true was not acknowledged ({exc}): "
+            "see to its disk and to the members of its replica set"
+        ) from exc
+    except StoreError as exc:
+        raise StoreError(f"MONGODB_URL: {exc}") from exc
+
+
+def ensure_indexes(stores: Stores) -> None:
+    """Make the indexes that are missing.
+
+    Raises:
+        StoreError: one cannot be made; the text is one line that names it and what to do.
+    """
+    try:
+        stores.ensure_indexes()
+    except StoreRefused as exc:
+        raise StoreRefused(f"MONGODB_URL: {exc}", what=exc.what) from exc
+    except StoreError as exc:
+        raise StoreError(f"MONGODB_URL: {exc}") from exc
+
+
+def _remedy_of(error: QueueRefused, prefix: str) -> str:
+    if not error.is_cluster:
+        return f"grant its login these commands, and all keys that begin with {prefix}:"
+    if _HASH_TAG.search(prefix):
+        return f"name the node that holds the keys of QUEUE_PREFIX={prefix}"
+    return f"give QUEUE_PREFIX={prefix} a hash tag, as QUEUE_PREFIX={{{prefix}}}"
 
 
 def rate_limit(settings: Settings) -> RateLimit | None:

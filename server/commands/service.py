@@ -14,6 +14,7 @@ from shared.embedded import EmbeddedStores, WatchedProcess, locked_data_dir, sta
 from shared.errors import ChildEnded, ServiceError, SettingsError
 from shared.running import Running, remove_running, write_running
 from shared.settings import Settings
+from shared.startup import check_named_stores
 
 # A role flushes and hands back what it holds within 10 s.
 ROLE_GRACE_S = 12.0
@@ -71,12 +72,15 @@ def running_service(settings: Settings, *, log: IO[bytes] | None = None) -> Iter
     Raises:
         EmbeddedStoreError: a store cannot be had, or another service works on the data folder.
         SettingsError: the port is taken.
+        QueueError, StoreError: a store that is named cannot be reached, or refuses what is needed.
         ChildEnded: a role did not start.
     """
     data_dir = settings.data_dir.absolute()
     with ExitStack() as stack:
         stack.enter_context(locked_data_dir(data_dir))
         _check_port(settings)
+        # Once and in one line, instead of by both roles.
+        check_named_stores(settings)
         stores = stack.enter_context(
             start_embedded_stores(
                 data_dir, redis=settings.redis_url is None, mongodb=settings.mongodb_url is None
