@@ -12,7 +12,7 @@ from server.api.import_reader import ImportReader
 from server.api.metrics import Metrics
 from server.api.queue_status import QueueStatus
 from server.api.rate_limit import StartLimit
-from server.api.readiness import Readiness
+from server.api.readiness import Readiness, StorePings
 from server.api.speed_limits import QueueRole
 from server.services import Services
 from shared.errors import NotFoundError
@@ -39,6 +39,7 @@ class ApiParts:
         item_queues = (services.light_queue, services.heavy_queue)
         signs = WorkerSigns(services.fetch_queue.client, prefix=settings.queue_prefix)
         imports = ImportReader(services.stores.imports, item_queues)
+        pings = StorePings(services.fetch_queue, services.stores, services.clock)
         return cls(
             services=services,
             imports=imports,
@@ -52,12 +53,7 @@ class ApiParts:
                 client=services.fetch_queue.client,
                 key_prefix=f"{settings.queue_prefix}:own:limits",
             ),
-            readiness=Readiness(
-                {
-                    "Redis": services.fetch_queue.is_paused,
-                    "MongoDB": services.stores.database.ping,
-                }
-            ),
+            readiness=Readiness({"Redis": pings.ping_redis, "MongoDB": pings.ping_mongodb}),
             metrics=Metrics.of(services),
         )
 

@@ -25,7 +25,9 @@ from shared.errors import (
     InvalidRequestError,
     NotFoundError,
     ParseError,
+    QueueRefused,
     QueueUnavailable,
+    StoreRefused,
     StoreUnavailable,
 )
 
@@ -109,6 +111,11 @@ def explain_error(error: Exception, path: str) -> Problem:
             return _problem(status, show_text(f"{error.kind}: {error}"), kind=error.kind)
         case StoreUnavailable() | QueueUnavailable():
             store = "MongoDB" if isinstance(error, StoreUnavailable) else "Redis"
+            if isinstance(error, QueueRefused | StoreRefused):
+                detail = (
+                    f"{store} refuses {error.what}: grant its login what 'feedmill doctor' names"
+                )
+                return _problem(503, detail)
             return _problem(503, f"{store} cannot serve now; the same request may be sent again")
         case _:
             status = _STATUS_OF_ERROR[type(error)]  # type: ignore[index]

@@ -1,15 +1,17 @@
 """What is wrong, why, and what to press. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
 from server.api.answers import QueueAnswer, WorkerAnswer
+from server.api.readiness import SILENT
 from server.dashboard.filters import show_count, show_duration
 from shared.queue import JobState
 
 _ADVICE = "Start it again; Feedmill goes on by itself, nothing is lost."
+_ADVICE_REFUSED = "Run 'feedmill doctor': it names what its login lacks. Nothing is lost."
 # Where each store's address is set.
 _SETTINGS = {"Redis": "REDIS_URL", "MongoDB": "MONGODB_URL"}
 
@@ -31,7 +33,7 @@ class Trouble:
 class Findings:
     """What was found out. ``queues`` and ``workers`` are empty while Redis is away."""
 
-    absent: Sequence[str]
+    absent: Mapping[str, str]
     queues: Sequence[QueueAnswer] = ()
     workers: Sequence[WorkerAnswer] = ()
     failing_feeds: int = 0
@@ -41,9 +43,7 @@ class Findings:
 def find_troubles(found: Findings) -> list[Trouble]:
     """Return all that is wrong, the worst first; an empty list when all is well."""
     stores = [
-        Trouble(f"{name} does not answer.", f"{_ADVICE} Its address is the setting {setting}.")
-        for name, setting in _SETTINGS.items()
-        if name in found.absent
+        _describe_store(name, found.absent[name]) for name in _SETTINGS if name in found.absent
     ]
     if "Redis" in found.absent:
         return stores
@@ -53,6 +53,11 @@ def find_troubles(found: Findings) -> list[Trouble]:
         *_find_pauses(found.queues),
         *_find_failures(found),
     ]
+
+
+def _describe_store(name: str, trouble: str) -> Trouble:
+    advice = _ADVICE if trouble == SILENT else _ADVICE_REFUSED
+    return Trouble(f"{name} {trouble}.", f"{advice} Its address is the setting {_SETTINGS[name]}.")
 
 
 def _find_worker_troubles(found: Findings) -> list[Trouble]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from server.api.answers import QueueAnswer, WorkerAnswer
+from server.api.readiness import SILENT
 from server.dashboard.troubles import Findings, Trouble, find_troubles
 from shared.queue import JobState
 
@@ -31,7 +32,9 @@ def queue(name: str = "items", waiting: int = 0, **fields: Any) -> QueueAnswer:
 
 def find(absent: list[str] | None = None, **found: Any) -> list[Trouble]:
     given = {"workers": [worker()], "queues": [queue()]} | found
-    return find_troubles(Findings(absent or [], dead_letter_queue="dlq", **given))
+    return find_troubles(
+        Findings(dict.fromkeys(absent or [], SILENT), dead_letter_queue="dlq", **given)
+    )
 
 
 def test_nothing_is_wrong_when_all_is_well() -> None:

@@ -32,11 +32,13 @@ async def get_health() -> Health:
     openapi_extra=_WITHOUT_KEY,
 )
 async def get_readiness(parts: Parts) -> Health | ProblemResponse:
-    """Tell whether Redis and MongoDB answer; 503 names which does not."""
+    """Tell whether Redis and MongoDB serve; 503 names which does not, and what it refuses."""
     absent = await parts.readiness.find_absent()
     if absent:
         detail = describe_absent(absent)
-        return ProblemResponse(503, detail, {"Retry-After": str(RETRY_AFTER_S)}, absent=absent)
+        return ProblemResponse(
+            503, detail, {"Retry-After": str(RETRY_AFTER_S)}, absent=list(absent)
+        )
     return Health(status="ok")
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from server.api.answers import ImportAnswer, QueueAnswer, WorkerAnswer
 from server.api.parts import ApiParts, Parts
 from server.api.presentation import show_worker
-from server.api.readiness import describe_absent
+from server.api.readiness import describe_absent, describe_trouble
 from server.api.speed_limits import SpeedLimit, find_worst_limit
 from server.dashboard.charts import Chart, Series, choose_top_s, draw_chart
 from server.dashboard.filters import show_count, show_duration, show_rate
@@ -36,7 +36,7 @@ LATEST_WINDOWS = (timedelta(hours=1), timedelta(days=1))
 class Overview:
     """All that the page shows. Each half is empty while its store is away."""
 
-    absent: list[str]
+    absent: dict[str, str]
     queues: list[QueueAnswer] = field(default_factory=list)
     workers: list[WorkerAnswer] = field(default_factory=list)
     running: list[ImportAnswer] = field(default_factory=list)
@@ -73,7 +73,7 @@ async def show_now(request: Request, parts: Parts, site: Site) -> Response:
 
 
 def _render(
-    request: Request, parts: ApiParts, site: DashboardParts, absent: list[str], template: str
+    request: Request, parts: ApiParts, site: DashboardParts, absent: dict[str, str], template: str
 ) -> Response:
     overview = read_overview(parts, absent)
     names = [queue.name for queue in (parts.services.light_queue, parts.services.heavy_queue)]
@@ -89,16 +89,16 @@ def _render(
     )
 
 
-def read_overview(parts: ApiParts, absent: list[str]) -> Overview:
+def read_overview(parts: ApiParts, absent: dict[str, str]) -> Overview:
     """Ask the stores that answer; one that stops answering meanwhile counts as absent."""
-    overview = Overview(list(absent))
+    overview = Overview(dict(absent))
     for store, read in (("Redis", _read_queues), ("MongoDB", _read_imports)):
         if store in overview.absent:
             continue
         try:
             read(parts, overview)
-        except (QueueUnavailable, StoreUnavailable):
-            overview.absent.append(store)
+        except (QueueUnavailable, StoreUnavailable) as exc:
+            overview.absent[store] = describe_trouble(exc)
     return overview
 
 
