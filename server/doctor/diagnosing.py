@@ -18,7 +18,7 @@ def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Yield every finding, grouped, in the order in which parts depend on one another."""
     stores = facts.stores
     yield from check_settings(settings)
-    yield from check_redis(stores.redis, settings.queue_prefix)
+    yield from check_redis(stores.redis, settings.queue_prefix, stores.redis_refusal)
     yield from check_mongodb(stores.mongodb, stores.write_error)
     if stores.unreadable is not None:
         text = f"queues and record could not be looked at: {stores.unreadable}"

@@ -87,12 +87,14 @@ class DiskFacts:
 class StoreFacts:
     """Both stores and what they hold; ``write_error`` is why the write probe failed.
 
+    ``redis_refusal`` says what Redis refuses of what the queues need, and what to do.
     ``unreadable`` says why queues and record could not be looked at though the stores are there.
     """
 
     redis: RedisReport | Unseen
     mongodb: MongoReport | Unseen
     write_error: str | None = None
+    redis_refusal: str | None = None
     queues: Mapping[str, QueueFacts] = field(default_factory=dict)
     record: RecordLook | None = None
     unreadable: str | None = None

@@ -10,7 +10,7 @@ from server.doctor.facts import DiskFacts, QueueFacts, RecordLook, StoreFacts, U
 from server.doctor.queue_checks import WORKER
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME
-from shared.errors import QueueError, StoreError
+from shared.errors import QueueError, QueueRefused, StoreError
 from shared.queue import (
     QueueExaminer,
     QueueLook,
@@ -21,7 +21,7 @@ from shared.queue import (
 )
 from shared.running import Running
 from shared.settings import Settings
-from shared.startup import connect_mongodb, connect_redis, rate_limit
+from shared.startup import check_redis, connect_mongodb, connect_redis, rate_limit
 from shared.store import DeathKind, MongoReport, Stores, examine_mongodb
 
 APP_NAME = "feedmill-doctor"
@@ -80,7 +80,8 @@ def _look_at(
     redis_seen = redis if isinstance(redis, Unseen) else _examine_redis(redis, clock)
     mongodb_seen = stores if isinstance(stores, Unseen) else _examine_mongodb(stores, clock)
     write_error = None if isinstance(stores, Unseen) else _probe_write(stores, clock)
-    facts = StoreFacts(redis_seen, mongodb_seen, write_error)
+    refusal = None if isinstance(redis, Unseen) else _find_refusal(redis, settings)
+    facts = StoreFacts(redis_seen, mongodb_seen, write_error, refusal)
     if isinstance(redis, Unseen):
         return facts
     try:
@@ -95,6 +96,17 @@ def _examine_redis(redis: RedisConnection, clock: Clock) -> RedisReport | Unseen
         return examine_redis(redis, clock)
     except QueueError as exc:
         return Unseen(f"it cannot be asked about itself: {exc}")
+
+
+def _find_refusal(redis: RedisConnection, settings: Settings) -> str | None:
+    try:
+        check_redis(redis, settings)
+    except QueueRefused as exc:
+        return str(exc)
+    except QueueError:
+        # It cannot serve now, as a replica: other checks say so.
+        return None
+    return None
 
 
 def _examine_mongodb(stores: Stores, clock: Clock) -> MongoReport | Unseen:

@@ -1,6 +1,6 @@
 """Whether a MongoDB is fit to be the record."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from server.doctor.facts import Unseen
 from server.doctor.findings import Finding, blame, fine, warn
@@ -19,7 +19,7 @@ def check_mongodb(seen: MongoReport | Unseen, write_error: str | None) -> Iterat
     yield _check_version(seen)
     yield _check_topology(seen)
     yield _check_writes(write_error)
-    yield _check_indexes(seen)
+    yield from _check_indexes(seen)
     yield check_clock(GROUP, seen.clock_ahead_ms, seen.round_trip_ms)
 
 
@@ -62,12 +62,27 @@ def _check_writes(write_error: str | None) -> Finding:
     )
 
 
-def _check_indexes(seen: MongoReport) -> Finding:
-    if not seen.missing_indexes:
-        return fine(GROUP, "indexes", "every index is there")
+def _check_indexes(seen: MongoReport) -> Iterator[Finding]:
+    for conflict in seen.index_conflicts:
+        advice = f"drop it with {conflict.remedy}, then start a server: it makes the right one"
+        yield blame(GROUP, "indexes", str(conflict), advice)
+    if seen.missing_indexes is None:
+        yield warn(
+            GROUP,
+            "indexes",
+            "they could not be looked at: its login may not list them",
+            "grant it listIndexes, as the role readWrite does",
+        )
+    elif seen.missing_indexes:
+        yield _warn_of_missing(seen.missing_indexes)
+    elif not seen.index_conflicts:
+        yield fine(GROUP, "indexes", "every index is there")
+
+
+def _warn_of_missing(missing: Sequence[str]) -> Finding:
     return warn(
         GROUP,
         "indexes",
-        f"missing: {', '.join(seen.missing_indexes)}",
+        f"missing: {', '.join(missing)}",
         "start a server, or restart one: it makes them; without them lists and audits are slow",
     )

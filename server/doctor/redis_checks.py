@@ -22,16 +22,22 @@ _KEPT = {
 _HASH_TAG = re.compile(r"\{[^}]+\}")
 
 
-def check_redis(seen: RedisReport | Unseen, queue_prefix: str) -> Iterator[Finding]:
+def check_redis(
+    seen: RedisReport | Unseen, queue_prefix: str, refusal: str | None = None
+) -> Iterator[Finding]:
     """Yield what is to be said of Redis."""
     if isinstance(seen, Unseen):
         yield describe_unseen(GROUP, "REDIS_URL", seen)
         return
-    yield _check_version(seen)
-    yield _check_eviction(seen)
-    yield _check_persistence(seen)
-    yield _check_memory(seen)
-    yield _check_role(seen)
+    yield _check_permissions(refusal)
+    if seen.is_told:
+        yield _check_version(seen)
+        yield _check_eviction(seen)
+        yield _check_persistence(seen)
+        yield _check_memory(seen)
+        yield _check_role(seen)
+    else:
+        yield _warn_of_silence()
     yield check_clock(GROUP, seen.clock_ahead_ms, seen.round_trip_ms)
     if seen.is_cluster:
         yield _check_cluster(queue_prefix)
@@ -46,8 +52,11 @@ def describe_unseen(group: str, variable: str, seen: Unseen) -> Finding:
     )
 
 
-def check_clock(group: str, ahead_ms: int, round_trip_ms: int) -> Finding:
+def check_clock(group: str, ahead_ms: int | None, round_trip_ms: int) -> Finding:
     """Return whether a store's clock agrees with this machine's, as far as that can be known."""
+    if ahead_ms is None:
+        text = "its clock could not be looked at: it refuses its login TIME"
+        return warn(group, "clock", text, "make sure that NTP sets it")
     off_ms = max(abs(ahead_ms) - round_trip_ms, 0)
     if off_ms <= MAX_CLOCK_MS:
         return fine(group, "clock", "its clock agrees with this machine's")
@@ -63,6 +72,28 @@ def check_clock(group: str, ahead_ms: int, round_trip_ms: int) -> Finding:
 def parse_version(text: str) -> tuple[int, ...]:
     """Return a version's numbers, for comparison."""
     return tuple(int(number) for number in re.findall(r"\d+", text.partition("-")[0]))
+
+
+def _check_permissions(refusal: str | None) -> Finding:
+    if refusal is None:
+        return fine(GROUP, "permissions", "its login may do all that the queues need")
+    return blame(
+        GROUP,
+        "permissions",
+        refusal,
+        "then start server and workers again: they do not start without",
+    )
+
+
+def _warn_of_silence() -> Finding:
+    return warn(
+        GROUP,
+        "INFO",
+        "version, eviction policy, persistence, memory and role could not be looked at: "
+        "it refuses its login INFO",
+        "make sure that it is Redis 6.2 or newer with maxmemory-policy noeviction, "
+        "or grant its login INFO",
+    )
 
 
 def _check_version(seen: RedisReport) -> Finding:

@@ -20,6 +20,7 @@ from shared.settings import Settings
 from shared.store import Feed, Import, ImportState, JournalEntry, Stores
 from tests.factories import NOON, make_death, make_letter
 from tests.failpoints import FailPoints
+from tests.logins import MANAGED, redis_login
 from tests.queue_states import lose_locks, seed_active, seed_waiting, whole_state
 from tests.servers import RunningServer, start_valkey
 
@@ -128,6 +129,32 @@ def test_configuration_that_loses_jobs_is_found(
     finally:
         patient.redis.config_set(name, healthy)
     assert (found, found_level) == (check, level)
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        (MANAGED, []),
+        ("~bull:* +@all -client -config", []),
+        ("~bull:* +@all -scan", [("sample", Level.WARNING)]),
+        ("~bull:* +@all -info", [("INFO", Level.WARNING)]),
+        ("~bull:* +@all -time", [("clock", Level.WARNING)]),
+        ("~bull:* +@all -zadd", [("permissions", Level.PROBLEM)]),
+        ("~bull:* +@all -@scripting", [("permissions", Level.PROBLEM)]),
+    ],
+)
+def test_what_a_managed_redis_forbids_is_a_warning_or_named(
+    patient: Patient,
+    redis: RedisConnection,
+    server: RunningServer,
+    rules: str,
+    found: list[tuple[str, Level]],
+) -> None:
+    with redis_login(redis, server.url, "limited", rules) as url:
+        patient.settings = patient.settings.model_copy(update={"redis_url": url})
+        findings = patient.findings()
+    assert [(finding.check, finding.level) for finding in findings] == found
+    assert not any("correct REDIS_URL" in finding.advice for finding in findings)
 
 
 def test_full_redis_is_found(patient: Patient) -> None:

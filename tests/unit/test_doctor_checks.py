@@ -22,6 +22,7 @@ from shared.errors import SettingsError
 from shared.queue import JobState, QueueLook, RateLimit, RedisReport
 from shared.settings import Settings
 from shared.store import Import, ImportState, MongoReport
+from shared.store.indexes import IndexConflict, WantedIndex
 from tests.factories import NOON
 
 MIB = 1024**2
@@ -151,6 +152,26 @@ def test_cluster_with_a_hash_tag_is_a_warning() -> None:
     assert bad(check_redis(cluster, "{bull}")) == [("cluster", Level.WARNING)]
 
 
+def test_redis_that_tells_nothing_of_itself_is_a_warning_that_says_so() -> None:
+    silent = replace(REDIS, is_told=False, version="unknown", role="unknown", eviction_policy=None)
+    found = only(check_redis(silent, "bull"))
+    assert (found.check, found.level) == ("INFO", Level.WARNING)
+    assert "could not be looked at" in found.text
+    assert "start it" not in found.advice
+    assert "REDIS_URL" not in found.advice
+
+
+def test_clock_that_redis_hides_is_a_warning() -> None:
+    hidden = replace(REDIS, clock_ahead_ms=None)
+    assert bad(check_redis(hidden, "bull")) == [("clock", Level.WARNING)]
+
+
+def test_commands_that_redis_refuses_are_a_problem() -> None:
+    found = only(check_redis(REDIS, "bull", "REDIS_URL: Redis refuses its login ZADD"))
+    assert (found.check, found.level) == ("permissions", Level.PROBLEM)
+    assert "ZADD" in found.text
+
+
 def test_clock_is_not_blamed_for_a_slow_answer() -> None:
     slow = replace(REDIS, clock_ahead_ms=2_900, round_trip_ms=1_000)
     assert bad(check_redis(slow, "bull")) == []
@@ -181,6 +202,7 @@ def test_healthy_mongodb_is_fine(fields: dict[str, Any]) -> None:
         ({"version": "4.4.29"}, "version", Level.WARNING),
         ({"is_writable": False}, "topology", Level.PROBLEM),
         ({"missing_indexes": ["feeds(urls)"]}, "indexes", Level.WARNING),
+        ({"missing_indexes": None}, "indexes", Level.WARNING),
         ({"clock_ahead_ms": 60_000}, "clock", Level.WARNING),
     ],
 )
@@ -188,6 +210,15 @@ def test_unfit_mongodb_is_told_what_is_wrong(
     fields: dict[str, Any], check: str, level: Level
 ) -> None:
     assert bad(check_mongodb(replace(MONGODB, **fields), None)) == [(check, level)]
+
+
+def test_index_with_other_options_is_a_problem_with_the_command_that_drops_it() -> None:
+    wanted = WantedIndex("feeds", (("urls", 1),), {})
+    conflict = IndexConflict(wanted, "odd", {"unique": True})
+    found = only(check_mongodb(replace(MONGODB, index_conflicts=[conflict]), None))
+    assert (found.check, found.level) == ("indexes", Level.PROBLEM)
+    assert found.text == 'index "odd" on feeds(urls) is unique, but Feedmill needs it plain'
+    assert 'db.feeds.dropIndex("odd")' in found.advice
 
 
 def test_write_that_was_not_acknowledged_is_a_problem() -> None:
