@@ -3,7 +3,9 @@
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+import threading
+import time
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, cast
 
 import orjson
@@ -19,6 +21,48 @@ _OWN_FIELDS = frozenset({"logger", "level", "timestamp", "exception"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What these say at INFO is said better by our own events, once per import instead of per request.
 _QUIET_LIBRARIES = ("apscheduler", "httpx2", "httpcore2", "pymongo", "uvicorn", "asyncio")
+# How often a warning is written that says the same as before.
+REPEAT_EVERY_S = 30.0
+_MAX_REMEMBERED = 1000
+
+
+class RepeatFilter:
+    """Drops warnings of an error that say the same as one of the last 30 s, numbers aside.
+
+    Loops try again for as long as a store is away; what they would say each second stands in the
+    log once, and then every 30 s with how often it came in between (``repeated``). A structlog
+    processor, safe for threads.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._mutex = threading.Lock()
+        # By what is said: when it was last written, and how often it was dropped since.
+        self._written: dict[tuple[object, ...], tuple[float, int]] = {}
+
+    def __call__(self, logger: Any, method: str, event: EventDict) -> EventDict:
+        """Return the event, or drop it."""
+        if method != "warning" or "error" not in event:
+            return event
+        words = sorted((name, value) for name, value in event.items() if isinstance(value, str))
+        key = (getattr(logger, "name", None), *words)
+        with self._mutex:
+            now_s = self._now_s()
+            written_s, dropped = self._written.get(key, (float("-inf"), 0))
+            if now_s - written_s < REPEAT_EVERY_S:
+                self._written[key] = (written_s, dropped + 1)
+                raise structlog.DropEvent
+            self._forget_old(now_s)
+            self._written[key] = (now_s, 0)
+        return {**event, "repeated": dropped} if dropped else event
+
+    def _forget_old(self, now_s: float) -> None:
+        if len(self._written) >= _MAX_REMEMBERED:
+            self._written = {
+                key: (written_s, dropped)
+                for key, (written_s, dropped) in self._written.items()
+                if now_s - written_s < REPEAT_EVERY_S
+            }
 
 
 def configure_logs(level: str, log_format: str) -> None:
@@ -30,6 +74,7 @@ def configure_logs(level: str, log_format: str) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            RepeatFilter(),
             *_shared_processors(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],

@@ -84,8 +84,9 @@ class Consumer:
             try:
                 seen_finished = self._parts.pool.finished
                 taken = self.step()
-                self._failures = 0
                 self._rest(taken, seen_finished, stop)
+                # Not before: what waiting for jobs meets has to back off as well.
+                self._failures = 0
             except QueueError as exc:
                 self._failures += 1
                 log.warning("queue_unavailable", error=str(exc), failures=self._failures)

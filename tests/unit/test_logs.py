@@ -4,8 +4,9 @@ import json
 import logging
 
 import pytest
+import structlog
 
-from shared.logs import configure_logs, get_logger
+from shared.logs import RepeatFilter, configure_logs, get_logger
 from shared.masking import mask_secrets
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
@@ -104,3 +105,51 @@ def test_what_json_cannot_hold_does_not_lose_the_line(capsys: pytest.CaptureFixt
 )
 def test_masking_takes_secrets_only(text: str, masked: str) -> None:
     assert mask_secrets(text) == masked
+
+
+def warn_of(repeats: RepeatFilter, **fields: object) -> dict[str, object] | None:
+    """Let a warning through the filter; None when it is dropped."""
+    try:
+        return dict(repeats(logging.getLogger("worker"), "warning", {"event": "failed", **fields}))
+    except structlog.DropEvent:
+        return None
+
+
+def test_warning_that_says_the_same_is_written_every_30_s_and_counted() -> None:
+    now_s = 0.0
+    repeats = RepeatFilter(lambda: now_s)
+    assert warn_of(repeats, error="away", failures=1) is not None
+    assert [warn_of(repeats, error="away", failures=number) for number in (2, 3)] == [None, None]
+    now_s = 30.0
+    assert warn_of(repeats, error="away") == {"event": "failed", "error": "away", "repeated": 2}
+    now_s = 60.0
+    assert warn_of(repeats, error="away") == {"event": "failed", "error": "away"}
+
+
+def test_warning_that_says_something_else_is_written() -> None:
+    repeats = RepeatFilter(lambda: 0.0)
+    fields: list[dict[str, object]] = [
+        {"error": "away"},
+        {"error": "refused"},
+        {"error": "away", "queue": "items"},
+        {"error": "away", "job": "lwn#1"},
+    ]
+    assert None not in [warn_of(repeats, **each) for each in fields]
+
+
+def test_warning_without_an_error_and_other_levels_are_never_dropped() -> None:
+    repeats = RepeatFilter(lambda: 0.0)
+    assert None not in [warn_of(repeats, jobs=3) for _ in range(3)]
+    logger = logging.getLogger("worker")
+    for _ in range(3):
+        assert repeats(logger, "info", {"event": "failed", "error": "away"})
+        assert repeats(logger, "error", {"event": "failed", "error": "away"})
+
+
+def test_memory_of_the_repeat_filter_is_bounded() -> None:
+    now_s = 0.0
+    repeats = RepeatFilter(lambda: now_s)
+    for number in range(5000):
+        now_s += 1
+        assert warn_of(repeats, error=str(number)) is not None
+    assert len(repeats._written) <= 1000
