@@ -15,12 +15,14 @@ name (``_many`` where it takes many jobs)::
         ▼                  ▼ ▼
     completed          failed  dead: waiting in the dead-letter queue
 
-    remove: any state but a locked one ──▶ absent
+    lock: any state but a locked one, as a claim of one job by its id; then remove, or release
+    remove: any state but a locked one, or what one's own token locks ──▶ absent
 
 The arrows in full; a test compares them with ``TRANSITIONS`` and with each script's first line::
 
     add: absent|waiting|prioritized|delayed|completed|failed -> waiting|prioritized
     claim: waiting|prioritized -> active
+    lock: waiting|prioritized|delayed -> active
     extend: active -> active
     assign_revision: active -> active
     complete: active -> completed
@@ -52,6 +54,7 @@ from shared.queue.job import (
     JobState,
     JobView,
     Lock,
+    Locking,
     NewJob,
     Postponement,
     ReclaimReport,
@@ -84,6 +87,7 @@ __all__ = [
     "JobState",
     "JobView",
     "Lock",
+    "Locking",
     "NewJob",
     "Postponement",
     "QueueExaminer",

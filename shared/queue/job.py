@@ -38,6 +38,7 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
         _READY,
     ),
     "claim": (_READY, _ACTIVE),
+    "lock": (_READY | {JobState.DELAYED}, _ACTIVE),
     "extend": (_ACTIVE, _ACTIVE),
     "assign_revision": (_ACTIVE, _ACTIVE),
     "complete": (_ACTIVE, frozenset({JobState.COMPLETED})),
@@ -232,6 +233,17 @@ class JobView:
     result: str | None
     delay_ms: int
     priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Locking:
+    """What locking jobs by their ids did; an id that has no such job is in neither list.
+
+    ``jobs`` are locked now, each as it lay there; ``held_ids`` are being worked on by others.
+    """
+
+    jobs: list[JobView]
+    held_ids: list[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from shared.queue.job import (
     Failure,
     JobState,
     Lock,
+    Locking,
     NewJob,
     Postponement,
     ReclaimReport,
@@ -24,7 +25,7 @@ from shared.queue.job import (
 from shared.queue.keys import check_job_id, glob_of
 from shared.queue.limits import RateLimit
 from shared.queue.scripts import call
-from shared.queue.wire import decode_claim, encode_new_job, opts_of, to_json
+from shared.queue.wire import decode_claim, decode_view, encode_new_job, opts_of, to_json
 
 Arguments = list[str | int | bytes]
 Item = TypeVar("Item")
@@ -163,8 +164,37 @@ class JobQueue(QueueReader):
 
     def remove_many(self, job_ids: Sequence[str]) -> list[RemoveOutcome]:
         """Remove jobs from any state; locked ones stay. One in a long line costs a search."""
-        outcomes = self._run_in_chunks("remove", job_ids, lambda job_id: [job_id], ("", "1"))
-        return [RemoveOutcome(text(outcome)) for outcome in outcomes]
+        return self._remove(job_ids, ("", "1", "", ""))
+
+    def lock_many(
+        self, job_ids: Sequence[str], *, token: str, lock_ms: int, state: JobState | None = None
+    ) -> Locking:
+        """Lock jobs by their ids, in any state or only in ``state``, as a claim locks its jobs.
+
+        Until :meth:`remove_locked` or :meth:`release_many` nobody else can run, replace or remove
+        them; a job whose lock runs out is put back into the line. One in a long line costs a
+        search. Called again with the token it answers the same.
+        """
+        head = (token, lock_ms, _kind_of(state))
+        answers = self._run_in_chunks("lock", job_ids, lambda job_id: [job_id], head)
+        locking = Locking([], [])
+        for job_id, answer in zip(job_ids, answers, strict=True):
+            if isinstance(answer, list):
+                fields = dict(zip(answer[::2], answer[1::2], strict=True))
+                locking.jobs.append(decode_view(job_id, state or JobState.ACTIVE, fields))
+            elif text(answer) == RemoveOutcome.LOCKED:
+                locking.held_ids.append(job_id)
+        return locking
+
+    def remove_locked(
+        self, job_ids: Sequence[str], *, token: str, tally_field: str = "", tells_each: bool = True
+    ) -> list[RemoveOutcome]:
+        """Remove jobs that ``token`` locks; raises ``tally_field`` in each job's live counters.
+
+        ``LOCKED`` stands for a job whose lock was lost. ``tells_each``: one event a job, else one
+        for all.
+        """
+        return self._remove(job_ids, ("", "1" if tells_each else "0", token, tally_field))
 
     def clean(self, state: JobState, grace_ms: int, limit: int) -> list[str]:
         """Remove what ``jobs_to_clean`` finds; return the removed ids, oldest first."""
@@ -173,10 +203,9 @@ class JobQueue(QueueReader):
 
     def clean_ids(self, state: JobState, job_ids: Sequence[str]) -> list[str]:
         """Remove those of the jobs that are still in ``state`` and unlocked; return their ids."""
-        kind = _LIST_NAMES.get(state, state.value)
-        outcomes = self._run_in_chunks("remove", job_ids, lambda job_id: [job_id], (kind, "0"))
+        outcomes = self._remove(job_ids, (_kind_of(state), "0", "", ""))
         pairs = zip(job_ids, outcomes, strict=True)
-        return [job_id for job_id, outcome in pairs if text(outcome) == RemoveOutcome.REMOVED]
+        return [job_id for job_id, outcome in pairs if outcome is RemoveOutcome.REMOVED]
 
     def pause(self) -> None:
         """Let claims find nothing until :meth:`resume`; claimed jobs are not touched."""
@@ -215,6 +244,10 @@ class JobQueue(QueueReader):
             if int(cursor) == 0:
                 return
 
+    def _remove(self, job_ids: Sequence[str], head: Sequence[str]) -> list[RemoveOutcome]:
+        outcomes = self._run_in_chunks("remove", job_ids, lambda job_id: [job_id], head)
+        return [RemoveOutcome(text(outcome)) for outcome in outcomes]
+
     def _settle(
         self, script: str, jobs: Sequence[Item], encode: Callable[[Item], Arguments]
     ) -> list[SettleOutcome]:
@@ -239,6 +272,11 @@ class JobQueue(QueueReader):
 
     def _call(self, script: str, arguments: Arguments, bases: tuple[str, ...] = ()) -> Any:
         return call(self.client, script, bases or (self.keys.base,), arguments)
+
+
+def _kind_of(state: JobState | None) -> str:
+    """Return the name of the key that holds a state's jobs, as scripts are given it."""
+    return "" if state is None else _LIST_NAMES.get(state, state.value)
 
 
 def _chunks(encoded: Sequence[Arguments]) -> Iterator[list[Arguments]]:

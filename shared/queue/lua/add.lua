@@ -39,12 +39,16 @@ local function is_orphan(id)
 end
 
 local function find_state(id)
+  -- Asked first: what has ended may be locked too, by somebody who is about to remove it.
+  if redis.call("EXISTS", queue.base .. id .. ":lock") == 1 then
+    return "active"
+  end
   for _, state in ipairs({ "completed", "failed", "delayed", "prioritized", "waiting_children" }) do
     if redis.call("ZSCORE", queue[state], id) then
       return state
     end
   end
-  if redis.call("EXISTS", queue.base .. id .. ":lock") == 1 or is_active(id) then
+  if is_active(id) then
     return "active"
   end
   return is_orphan(id) and "orphan" or "waiting"

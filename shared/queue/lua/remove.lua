@@ -1,13 +1,17 @@
 -- remove: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
--- Refused: "locked" while somebody holds its lock. Its own children stay where they are.
+-- Refused: "locked" while somebody holds its lock; with a token, unless that token holds it. Its
+--   own children stay where they are.
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] state to remove from, or "" for any; [2] "1" to say so job by job, "0" to say how many;
---   then the ids
+--   [3] token that must hold the jobs, or "" for none; [4] tally field or ""; then the ids
 -- Returns per job "removed", "locked" or "missing"
 local queue, only_state, tells_each = queue_at(KEYS[1]), ARGV[1], ARGV[2] == "1"
-local FIRST = 3
+local token, tally_field = ARGV[3], ARGV[4]
+local holder = token ~= "" and token
+local FIRST = 5
 local SETS = { "completed", "waiting-children", "delayed", "failed", "prioritized" }
-local LISTS = { "wait", "paused", "active" }
+-- What a token holds is active: the line, which may be long, is not searched for it.
+local LISTS = holder and { "active", "wait", "paused" } or { "wait", "paused", "active" }
 allow_when_full(queue)
 local meta = read_meta(queue)
 ensure_max_events(queue, meta)
@@ -30,21 +34,26 @@ end
 
 local function remove(id)
   local key = queue.base .. id
-  if redis.call("EXISTS", key .. ":lock") == 1 then
-    return "locked"
-  end
   local is_there = redis.call("EXISTS", key) == 1
+  if redis.call("GET", key .. ":lock") ~= holder then
+    return (is_there or not holder) and "locked" or "missing"
+  end
   local state = is_there and leave_state(id)
   if not is_there or (only_state ~= "" and not state) then
     return "missing"
   end
-  local parent_key, parent, dedup_id =
-    unpack(redis.call("HMGET", key, "parentKey", "parent", "deid"))
+  local parent_key, parent, dedup_id, tally =
+    unpack(redis.call("HMGET", key, "parentKey", "parent", "deid", "tally"))
   leave_parent(parent_key, parent, key)
   if dedup_id and redis.call("GET", queue.base .. "de:" .. dedup_id) == id then
     redis.call("DEL", queue.base .. "de:" .. dedup_id, queue.base .. "dn:" .. dedup_id)
   end
   delete_job(queue, id)
+  if holder then
+    redis.call("DEL", key .. ":lock")
+    redis.call("SREM", queue.stalled, id)
+  end
+  raise_tally(queue, tally, tally_field)
   if tells_each then
     emit_capped(queue, meta, "removed", "jobId", id, "prev", state or "unknown")
   end
@@ -56,6 +65,9 @@ for at = FIRST, #ARGV do
   local outcome = remove(ARGV[at])
   outcomes[#outcomes + 1] = outcome
   removed = removed + (outcome == "removed" and 1 or 0)
+end
+if holder and removed > 0 then
+  wake_for_free_slot(queue, meta)
 end
 if not tells_each then
   emit(queue, "cleaned", "count", removed)

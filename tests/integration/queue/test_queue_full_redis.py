@@ -141,3 +141,12 @@ def test_a_full_redis_lets_due_jobs_run_and_operators_act(
     queue.resume()
     queue.remove_many(["a#1"])
     assert queue.counts()[JobState.WAITING] == 0
+
+
+def test_a_full_redis_lets_jobs_be_locked_and_removed(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1")
+    queue.client.delete(queue.keys.meta)
+    fill_redis(queue)
+    assert len(queue.lock_many(["a#1"], token="t2", lock_ms=60_000).jobs) == 1
+    queue.remove_locked(["a#1"], token="t2", tally_field="removed")
+    assert sum(queue.counts().values()) == 0
