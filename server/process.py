@@ -197,7 +197,6 @@ class ServerProcess:
                 item_queues=item_queues,
                 dead_letter_queue=dead_letters,
                 clock=clock,
-                look_again=self.auditor.note_busy,
             ),
             import_metrics=metrics,
         )

@@ -148,7 +148,6 @@ def make_services(
             item_queues=[light, heavy],
             dead_letter_queue=dead,
             clock=clock,
-            look_again=lambda _import_id: None,
         ),
     )
     return services, claims, replayer

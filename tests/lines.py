@@ -74,6 +74,11 @@ class LinedRedis:
         execute: Callable[..., Any] = self._client.execute_command
         return self._line.send(lambda: execute(*command), RedisConnectionError)
 
+    @property
+    def connection_pool(self) -> Any:
+        """The pool of connections, for what goes round the line: the API's limits."""
+        return self._client.connection_pool
+
     def pipeline(self, *, transaction: bool) -> "_LinedPipeline":
         return _LinedPipeline(self._client.pipeline(transaction=transaction), self._line)
 

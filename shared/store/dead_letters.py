@@ -112,23 +112,42 @@ class DeadLetterStore:
         with mapped_errors():
             return int(self._letters.bulk_write(operations, ordered=False).deleted_count)
 
-    def mark_removed(self, item_id: str, now: datetime) -> bool:
-        """Turn a dead letter into a removal by an operator; False when there is none to turn."""
-        letter = self.get(item_id)
-        if letter is None or letter.kind is DeathKind.REMOVED:
-            return False
-        end = make_end(
-            letter.revision, letter.import_id, letter.content_hash, DeathKind.REMOVED, now
-        )
-        with mapped_errors():
-            result = self._letters.update_one(
-                {"_id": item_id, "kind": DeathKind.DEAD, "revision": letter.revision},
-                {
-                    "$set": {"kind": DeathKind.REMOVED},
-                    "$push": {"history": {"$each": [end], "$slice": -MAX_HISTORY}},
-                },
+    def mark_removed(self, item_id: str, now: datetime) -> DeadLetter | None:
+        """Turn a dead letter into a removal by an operator.
+
+        Returns the letter as it was, without data; None when there is none to turn.
+        """
+        while True:
+            letter = self.read_many([item_id]).get(item_id)
+            if letter is None or letter.kind is DeathKind.REMOVED:
+                return None
+            end = make_end(
+                letter.revision, letter.import_id, letter.content_hash, DeathKind.REMOVED, now
             )
-        return result.modified_count == 1
+            with mapped_errors():
+                result = self._letters.update_one(
+                    {"_id": item_id, "kind": DeathKind.DEAD, "revision": letter.revision},
+                    {
+                        "$set": {"kind": DeathKind.REMOVED},
+                        "$push": {"history": {"$each": [end], "$slice": -MAX_HISTORY}},
+                    },
+                )
+            # Else it ended again meanwhile, at a higher revision: that one is meant, too.
+            if result.modified_count == 1:
+                return letter
+
+    def withdraw_removal(self, letter: DeadLetter, marked_at: datetime) -> None:
+        """Undo :meth:`mark_removed`: the letter is dead again, unless something replaced it."""
+        end = {"revision": letter.revision, "kind": DeathKind.REMOVED, "at": marked_at}
+        with mapped_errors():
+            self._letters.update_one(
+                {
+                    "_id": letter.item_id,
+                    "kind": DeathKind.REMOVED,
+                    "revision": letter.revision,
+                },
+                {"$set": {"kind": DeathKind.DEAD}, "$pull": {"history": end}},
+            )
 
     def find_page(
         self,
