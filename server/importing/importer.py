@@ -31,7 +31,7 @@ from server.importing.feed_step import failed_feed_step, imported_feed_step
 from server.importing.gathering import Gathered, Gatherer
 from shared.clock import Clock
 from shared.dead_jobs import dead_job
-from shared.errors import DoomedJob, FetchError, ItemError, ParseError
+from shared.errors import DoomedJob, FetchError, ItemError, ParseError, QueueError
 from shared.host_names import hosts_of
 from shared.logs import get_logger
 from shared.models import FeedItem, content_hash, encode_json, job_data, make_guid, make_item_id
@@ -199,7 +199,8 @@ class Importer:
     def _bring_home(self, run: Run, gathered: Gathered) -> str | None:
         """Compare, journal, commit, tell the feed, enqueue; return the import's state then."""
         sifted = self._sift(run, gathered)
-        self._bury(sifted.deaths)
+        if sifted.deaths:
+            self._stores.dead_letters.record_many(sifted.deaths)
         compared = compare(self._stores, run.importing, run.revision, sifted.candidates)
         chunks = list(split_entries(compared.entries))
         for number, entries in enumerate(chunks):
@@ -212,6 +213,7 @@ class Importer:
             return self._state_of(run.importing.import_id)
         self._tell_commit(run, gathered, outcome)
         committed = self._finish_feed(run.importing.import_id)
+        self._show_dead_letters(run, sifted.deaths)
         if committed is None:
             return None
         for entries in chunks:
@@ -277,11 +279,22 @@ class Importer:
             data=json.dumps({"source": run.source, **data}, default=str),
         )
 
-    def _bury(self, deaths: Sequence[Death]) -> None:
-        """Record deaths, and show them in the dead-letter queue."""
-        if deaths:
-            self._stores.dead_letters.record_many(deaths)
+    def _show_dead_letters(self, run: Run, deaths: Sequence[Death]) -> None:
+        """Show recorded deaths in the dead-letter queue; what it refuses, the hourly sweep shows.
+
+        After the commit: that Redis has no room for them must not keep the others away.
+        """
+        if not deaths:
+            return
+        try:
             self._dead_letter_queue.add_many([_dead_job(death) for death in deaths])
+        except QueueError as exc:
+            log.warning(
+                "dead_letters_not_shown",
+                import_id=run.importing.import_id,
+                jobs=len(deaths),
+                error=str(exc),
+            )
 
     def _outcome(
         self, run: Run, gathered: Gathered, sifted: _Sifted, compared: Compared
