@@ -191,7 +191,12 @@ class ServerProcess:
                 host_slots=host_slots,
                 clock=clock,
             ),
-            replayer=Replayer(stores=stores, enqueuer=enqueuer, clock=clock),
+            replayer=Replayer(
+                stores=stores,
+                enqueuer=enqueuer,
+                note_busy=self.auditor.note_busy,
+                clock=clock,
+            ),
             remover=Remover(
                 stores=stores,
                 item_queues=item_queues,

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
+from server.importing.replayer import Replayer
 from shared.clock import Clock
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob, RateLimit, RedisConnection
 from shared.store import DeadLetter, DeathKind, StoredVersion, Stores
@@ -218,6 +219,14 @@ class Bench:
             heavy_queue=self.heavy,
             heavy_items=5000,
             options=ItemJobOptions(ATTEMPTS, BACKOFF_MS),
+        )
+
+    def make_replayer(self, stores: Stores | None = None) -> Replayer:
+        return Replayer(
+            stores=stores or self.stores,
+            enqueuer=self.make_enqueuer(),
+            note_busy=lambda _: None,
+            clock=self.clock,
         )
 
     def add(self, *items: dict[str, Any], revision: int | None = 1) -> list[AddOutcome]:

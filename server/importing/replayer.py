@@ -1,6 +1,6 @@
 """Brings dead letters back: as an import of their own, with the revisions that they had."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import Any
@@ -12,6 +12,7 @@ from shared.clock import Clock
 from shared.errors import InvalidRequestError, ItemError, QueueError, StoreUnavailable
 from shared.logs import get_logger
 from shared.models import content_hash, split_item_id
+from shared.queue import AddOutcome
 from shared.store import (
     DeadLetter,
     Import,
@@ -42,11 +43,22 @@ class Replay:
 
 
 class Replayer:
-    """Replays dead letters. A letter is cleared only when its item is stored."""
+    """Replays dead letters. A letter is cleared only when its item is stored.
 
-    def __init__(self, *, stores: Stores, enqueuer: Enqueuer, clock: Clock) -> None:
+    ``note_busy`` is called with the id of a committed import some of whose items are being run.
+    """
+
+    def __init__(
+        self,
+        *,
+        stores: Stores,
+        enqueuer: Enqueuer,
+        note_busy: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
         self._stores = stores
         self._enqueuer = enqueuer
+        self._note_busy = note_busy
         self._clock = clock
 
     def replay(
@@ -133,7 +145,9 @@ class Replayer:
         journal = self._stores.journal
         try:
             for chunk in journal.chunks(committed.import_id, REPLAY_REVISION):
-                self._enqueuer.enqueue(committed, journal.read_entries(chunk))
+                added = self._enqueuer.enqueue(committed, journal.read_entries(chunk))
+                if added[AddOutcome.BUSY]:
+                    self._note_busy(committed.import_id)
         except (QueueError, StoreUnavailable) as exc:
             # Committed is what counts: the auditor adds the jobs when both stores are back.
             log.warning("replay_not_enqueued", import_id=committed.import_id, error=str(exc))

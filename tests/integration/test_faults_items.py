@@ -9,7 +9,6 @@ from typing import Any
 import bson
 import pytest
 
-from server.importing.replayer import Replayer
 from shared.queue import AddOutcome, JobState, RedisConnection
 from shared.store import Stores
 from tests.factories import Bench, make_data, make_job
@@ -124,7 +123,7 @@ def test_poison_is_tried_with_growing_pauses_and_comes_home_when_the_cause_is_me
     assert (letter.guid, letter.attempts) == ("2", 3)
     assert bench.queue.read_totals() == {"completed": 1, "failed": 1, "retried": 2}
     refuse_titles(bench, None)
-    replayer = Replayer(stores=bench.stores, enqueuer=bench.make_enqueuer(), clock=bench.clock)
+    replayer = bench.make_replayer()
     assert replayer.replay(everything=True).replayed == 1
     bench.work()
     assert bench.titles() == {"1": "Title 1", "2": "poison"}
@@ -138,7 +137,7 @@ def test_a_replay_that_fails_again_starts_with_fresh_attempts_and_keeps_the_hist
     refuse_titles(bench, "^poison")
     bench.add(make_data("2", title="poison", import_id="i1"))
     run_to_the_end(bench)
-    replayer = Replayer(stores=bench.stores, enqueuer=bench.make_enqueuer(), clock=bench.clock)
+    replayer = bench.make_replayer()
     [replayed] = replayer.replay(everything=True).imports
     assert run_to_the_end(bench) == [1000, 2000]
     [letter] = bench.dead().values()

@@ -8,7 +8,7 @@ import pytest
 
 from server.importing.comparing import Candidate, compare
 from server.importing.remover import Remover
-from server.importing.replayer import Replay, Replayer
+from server.importing.replayer import Replay
 from shared.errors import InvalidRequestError, NotFoundError, StoreUnavailable
 from shared.models import content_hash
 from shared.queue import JobState
@@ -55,7 +55,7 @@ def make_remover(bench: Bench) -> Remover:
 
 
 def replay(bench: Bench, **choice: Any) -> Replay:
-    replayer = Replayer(stores=bench.stores, enqueuer=bench.make_enqueuer(), clock=bench.clock)
+    replayer = bench.make_replayer()
     return replayer.replay(**choice)
 
 
@@ -290,7 +290,7 @@ def test_a_job_whose_death_is_on_record_is_moved_with_the_reason_it_died_of(benc
 def test_committed_replay_is_answered_though_its_journal_cannot_be_read_now(bench: Bench) -> None:
     bench.stores.dead_letters.record_many([make_death("1")])
     stores = with_other(bench.stores, journal=UnreadableJournal(bench.stores.database))
-    replayer = Replayer(stores=stores, enqueuer=bench.make_enqueuer(), clock=bench.clock)
+    replayer = bench.make_replayer(stores)
     replayed = replayer.replay(everything=True)
     [importing] = replayed.imports
     assert (replayed.replayed, importing.state) == (1, ImportState.IMPORTING)

@@ -11,7 +11,6 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.monitoring import CommandListener
 
 from server.importing.comparing import Candidate, compare
-from server.importing.replayer import Replayer
 from shared.models import content_hash
 from shared.queue import JobState, RedisConnection
 from shared.store import Import, ImportState, JournalEntry, Stores
@@ -159,7 +158,7 @@ def test_a_replay_holds_two_chunks_in_memory_however_many_letters(
 ) -> None:
     count = 4 * MAX_CHUNK_ENTRIES
     warm.stores.dead_letters.record_many([make_death(str(number)) for number in range(count)])
-    replayer = Replayer(stores=warm.stores, enqueuer=warm.make_enqueuer(), clock=warm.clock)
+    replayer = warm.make_replayer()
     held: list[int] = []
     counting.on_update = lambda: held.append(
         # By type: `isinstance` asks the object itself, and other tests' proxies answer with errors.

@@ -8,7 +8,6 @@ from urllib.parse import quote
 import orjson
 import pytest
 
-from server.importing.replayer import Replayer
 from shared.models import content_hash
 from shared.queue import RedisConnection
 from shared.store import DeathKind, Stores
@@ -27,7 +26,7 @@ def bench(redis_client: RedisConnection, stores: Stores) -> Iterator[Bench]:
 
 def replay_for_real(api: Api, bench: Bench) -> None:
     """Let the application replay, where other tests only want to know what it was asked."""
-    replayer = Replayer(stores=bench.stores, enqueuer=bench.make_enqueuer(), clock=bench.clock)
+    replayer = bench.make_replayer()
     app: Any = api.client.app
     parts = app.state.parts
     app.state.parts = replace(parts, services=replace(parts.services, replayer=replayer))
