@@ -1,19 +1,27 @@
 """Closes imports: derives their counts from the record, and adds again what is missing."""
 
 import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
 from server.feeds.endings import Endings
+from server.importing.busy_marks import BusyMarks
 from server.importing.counts import count_settled
 from server.importing.deriving import PENDING, REPLAY, Derived, derive_chunk
 from server.importing.enqueueing import Enqueuer
 from shared.clock import Clock
 from shared.dead_jobs import clear_dead_letters
-from shared.errors import QueueError, StoreError
+from shared.errors import (
+    FeedmillError,
+    QueueError,
+    QueueFull,
+    QueueUnavailable,
+    StoreError,
+    StoreUnavailable,
+)
 from shared.logs import get_logger
 from shared.queue import AddOutcome, JobQueue
 from shared.store import Chunk, Import, Stores
@@ -25,13 +33,21 @@ LOOK_EVERY_S = 0.25
 IDLE_S = 60.0
 # Between two looks at an import that its live counters take for done.
 MIN_GAP_S = 0.5
+# After an audit that failed, doubled with each one more, up to the minute of one that stands still.
+FIRST_RETRY_S = 1.0
+# So many ids are named in one line of the log.
+NAMED_IMPORTS = 20
 
 
 class Upkeep(Protocol):
     """What has to be looked after besides the imports that are under way."""
 
     def match_redis(self) -> bool:
-        """Answer whether Redis was lost since the record was last matched with it."""
+        """Answer whether Redis was lost since the record was last matched with it.
+
+        Raises:
+            QueueFull: it was lost, and has no room for what is to be there.
+        """
 
     def remember_redis(self) -> None:
         """Note that Redis now holds all that the record asks for."""
@@ -42,11 +58,22 @@ class Upkeep(Protocol):
 
 @dataclass(slots=True)
 class _Progress:
-    """How far an import was when it last moved, and when that was."""
+    """How far an import was when it last moved, and when that was.
+
+    ``is_owed``: its last audit did not come to its end. ``failures`` of them in a row.
+    """
 
     settled: int
     moved_s: float
-    looked_s: float = field(default=float("-inf"))
+    looked_s: float = float("-inf")
+    is_owed: bool = False
+    failures: int = 0
+
+    def may_retry(self, now_s: float) -> bool:
+        """Tell whether the pause after its last failure, if any, is over."""
+        if not self.failures:
+            return True
+        return now_s - self.looked_s >= min(IDLE_S, FIRST_RETRY_S * 2.0 ** (self.failures - 1))
 
 
 class Auditor:
@@ -77,14 +104,15 @@ class Auditor:
         self._heal_every_s = heal_every_s
         self._idle_s = idle_s
         self._progress: dict[str, _Progress] = {}
-        self._busy: set[str] = set()
+        self._busy = BusyMarks()
         self._healed_s = float("-inf")
 
     def run(self, stop: threading.Event) -> None:
         """Look again and again until ``stop`` is set; no error ends it."""
         while not self._clock.wait(stop, LOOK_EVERY_S):
             try:
-                self.look()
+                if not self.look():
+                    self._clock.wait(stop, 1.0)
             except (StoreError, QueueError) as exc:
                 log.warning("audit_failed", error=str(exc))
                 self._clock.wait(stop, 1.0)
@@ -93,22 +121,37 @@ class Auditor:
                 self._clock.wait(stop, 1.0)
 
     def note_busy(self, import_id: str) -> None:
-        """Look at an import again soon: some of its items were active when they were added."""
-        self._busy.add(import_id)
+        """Look at an import again soon: some of its items were active when they were added.
 
-    def look(self) -> None:
-        """Look once at everything that may be due."""
-        was_lost = self._upkeep.match_redis()
+        It has to be committed. Any thread may call this at any moment.
+        """
+        self._busy.note(import_id)
+
+    def look(self) -> bool:
+        """Look once at everything that may be due; answers whether all of it could be done.
+
+        An import that cannot be audited is logged with its id, tried again with growing pauses,
+        and holds up no other.
+
+        Raises:
+            StoreUnavailable, QueueUnavailable: a store is away, so for all of them.
+        """
+        was_lost, is_full = self._match_redis()
         now_s = self._clock.monotonic_s()
         if was_lost or now_s - self._healed_s >= self._heal_every_s:
             self._upkeep.heal()
             self._healed_s = now_s
+        # Read before the imports: a mark that is set later may be of one that is not among them.
+        marked = self._busy.read()
         committed = self._stores.imports.find_importing()
-        self._forget_closed(committed)
+        self._forget_closed(committed, marked)
+        failed: dict[str, FeedmillError] = {}
         for importing, settled in zip(committed, self._read_settled(committed), strict=True):
-            self._look_at(importing, settled, was_lost=was_lost)
-        if was_lost:
+            self._look_at_one(importing, settled, failed, was_lost=was_lost)
+        _report_failed(failed)
+        if was_lost and not failed:
             self._upkeep.remember_redis()
+        return not (failed or is_full)
 
     def audit(self, importing: Import, *, add_missing: bool) -> bool:
         """Derive an import's counts; close it when nothing is pending. Answers whether it closed.
@@ -118,20 +161,48 @@ class Auditor:
         self._stores.feeds.finish(importing)
         counts = Counter(importing.counts)
         derived_count = 0
-        is_any_busy = False
         for chunk, derived in self._derive(importing):
             derived_count += len(derived)
             counts.update(one.ended_as for one in derived)
             pending = {one.item_id for one in derived if one.ended_as == PENDING}
             if pending and add_missing:
-                is_any_busy |= self._add_again(importing, chunk, pending)
-        self._note_busy_again(importing.import_id, is_any_busy)
+                self._add_again(importing, chunk, pending)
         if derived_count < importing.journaled:
             # Its chunks are gone: another server closed it just now, or the journal was damaged.
             return self._report_incomplete(importing, derived_count)
         if counts[PENDING]:
             return False
         return self._close(importing, dict(counts))
+
+    def _match_redis(self) -> tuple[bool, bool]:
+        """Return whether Redis was lost, and whether it has no room for what that asks for."""
+        try:
+            return self._upkeep.match_redis(), False
+        except QueueFull as exc:
+            # Imports can be closed all the same, and make room.
+            log.warning("redis_not_matched", error=str(exc))
+            return False, True
+
+    def _look_at_one(
+        self,
+        importing: Import,
+        settled: int,
+        failed: dict[str, FeedmillError],
+        *,
+        was_lost: bool,
+    ) -> None:
+        """Look at one import; what fails in it alone is kept in ``failed``, or logged here."""
+        try:
+            self._look_at(importing, settled, was_lost=was_lost)
+        except (QueueError, StoreError) as exc:
+            is_for_all = isinstance(exc, QueueUnavailable | StoreUnavailable)
+            if is_for_all and not isinstance(exc, QueueFull):
+                raise
+            failed[importing.import_id] = exc
+            self._progress[importing.import_id].failures += 1
+        except Exception:
+            log.exception("audit_error", import_id=importing.import_id, source=importing.source)
+            self._progress[importing.import_id].failures += 1
 
     def _look_at(self, importing: Import, settled: int, *, was_lost: bool) -> None:
         now_s = self._clock.monotonic_s()
@@ -140,14 +211,21 @@ class Auditor:
             progress.settled, progress.moved_s = settled, now_s
         is_idle = now_s - max(progress.moved_s, progress.looked_s) >= self._idle_s
         may_be_done = settled >= importing.journaled
-        is_busy = importing.import_id in self._busy
-        is_due = may_be_done or is_busy
+        is_busy = importing.import_id in self._busy.read()
+        is_due = may_be_done or is_busy or progress.is_owed
+        if not progress.may_retry(now_s):
+            return
         if not (was_lost or is_idle or (is_due and now_s - progress.looked_s >= MIN_GAP_S)):
             return
         progress.looked_s = now_s
         gap = timedelta(0) if was_lost else timedelta(seconds=MIN_GAP_S / 2)
+        progress.is_owed = True
         if self._stores.imports.claim_audit(importing, self._clock.now(), gap):
+            # Before the audit: a mark that is set during it asks for another one.
+            self._busy.take(importing.import_id)
             self.audit(importing, add_missing=was_lost or is_idle or is_due)
+        progress.is_owed = False
+        progress.failures = 0
 
     def _derive(self, importing: Import) -> Iterator[tuple[Chunk, list[Derived]]]:
         """Derive chunk by chunk; dead letters of what turns out to be stored are cleared."""
@@ -171,7 +249,7 @@ class Auditor:
                 ),
             )
 
-    def _add_again(self, importing: Import, chunk: Chunk, pending: set[str]) -> bool:
+    def _add_again(self, importing: Import, chunk: Chunk, pending: set[str]) -> None:
         entries = self._stores.journal.read_entries(chunk)
         outcomes = self._enqueuer.enqueue(
             importing, [entry for entry in entries if entry.item_id in pending]
@@ -179,13 +257,8 @@ class Auditor:
         added = outcomes[AddOutcome.ADDED] + outcomes[AddOutcome.REPLACED]
         if added:
             log.info("jobs_added_again", import_id=importing.import_id, jobs=added)
-        return outcomes[AddOutcome.BUSY] > 0
-
-    def _note_busy_again(self, import_id: str, is_any_busy: bool) -> None:
-        if is_any_busy:
-            self._busy.add(import_id)
-        else:
-            self._busy.discard(import_id)
+        if outcomes[AddOutcome.BUSY]:
+            self._busy.note(importing.import_id)
 
     def _report_incomplete(self, importing: Import, derived_count: int) -> bool:
         current = self._stores.imports.get(importing.import_id)
@@ -223,11 +296,26 @@ class Auditor:
             settled |= dict(zip(import_ids, map(count_settled, tallies), strict=True))
         return [settled[importing.import_id] for importing in committed]
 
-    def _forget_closed(self, committed: Sequence[Import]) -> None:
+    def _forget_closed(self, committed: Sequence[Import], marked: frozenset[str]) -> None:
+        """Forget closed imports; the ``marked`` ones were committed before the others were read."""
         open_ids = {importing.import_id for importing in committed}
         self._progress = {
             import_id: progress
             for import_id, progress in self._progress.items()
             if import_id in open_ids
         }
-        self._busy &= open_ids
+        self._busy.forget(marked - open_ids)
+
+
+def _report_failed(failed: Mapping[str, FeedmillError]) -> None:
+    """Log which imports could not be audited: one line for each kind of error, however many."""
+    by_kind: dict[str, list[str]] = defaultdict(list)
+    for import_id, error in failed.items():
+        by_kind[type(error).__name__].append(import_id)
+    for import_ids in by_kind.values():
+        log.warning(
+            "audits_failed",
+            imports=len(import_ids),
+            import_ids=import_ids[:NAMED_IMPORTS],
+            error=str(failed[import_ids[0]]),
+        )

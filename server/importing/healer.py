@@ -1,7 +1,7 @@
 """Finishes what crashes left behind, and brings a lost Redis up to the record again."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -10,7 +10,7 @@ from server.feeds.endings import Endings
 from server.feeds.fetch_jobs import fetch_job_id
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job_of
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, NotFoundError, QueueFull
 from shared.logs import get_logger
 from shared.queue import JobQueue, JobState, RateLimit
 from shared.store import Feed, Import, Stores
@@ -99,8 +99,10 @@ class Healer:
         opened = {found.import_id: found for found in self._stores.imports.find_open()}
         named = {name: opened[name] for name in names & opened.keys()}
         named |= self._stores.imports.read_many(names - opened.keys())
-        self._heal_feeds(running, named)
-        self._heal_fetch_jobs(list(named.values()))
+        with _going_on_when_full("fetch jobs"):
+            self._heal_feeds(running, named)
+        with _going_on_when_full("fetch jobs"):
+            self._heal_fetch_jobs(list(named.values()))
         self._fail_orphans([found for name, found in opened.items() if name not in names])
         self._collect_garbage()
         now_s = self._clock.monotonic_s()
@@ -119,9 +121,8 @@ class Healer:
                 if item_id in stored and stored[item_id].revision >= letter.revision
             }
             clear_dead_letters(self._stores.dead_letters, self._dead_letter_queue, overtaken)
-            views = self._dead_letter_queue.get_jobs(item_ids)
-            seen = zip(item_ids, views, strict=True)
-            self._show_dead_letters([item_id for item_id, view in seen if view is None])
+        with _going_on_when_full("dead letters"):
+            self._show_missing_dead_letters()
         self._hide_what_is_not_dead()
         self._forget_old()
 
@@ -212,12 +213,22 @@ class Healer:
             queue.set_rate_limit(self._rate_limit)
 
     def _restore_dead_letters(self) -> None:
-        """Show all dead letters in the dead-letter queue again."""
+        """Show all dead letters in their queue again; what it refuses, the sweep shows."""
+        batches = self._stores.dead_letters.iterate_ids(
+            batch_size=RESTORE_BATCH, kind=DeathKind.DEAD
+        )
+        with _going_on_when_full("dead letters"):
+            for item_ids in batches:
+                self._show_dead_letters(item_ids)
+
+    def _show_missing_dead_letters(self) -> None:
+        """Show the dead letters that have no job in the dead-letter queue."""
         batches = self._stores.dead_letters.iterate_ids(
             batch_size=RESTORE_BATCH, kind=DeathKind.DEAD
         )
         for item_ids in batches:
-            self._show_dead_letters(item_ids)
+            seen = zip(item_ids, self._dead_letter_queue.get_jobs(item_ids), strict=True)
+            self._show_dead_letters([item_id for item_id, view in seen if view is None])
 
     def _show_dead_letters(self, item_ids: Sequence[str]) -> None:
         letters = self._stores.dead_letters.read_whole(item_ids) if item_ids else []
@@ -247,3 +258,12 @@ class Healer:
                 found.import_id for found in self._stores.imports.find_open()
             )
             self._stores.dead_letters.delete_dead_before(now - self._keep_dead, needed)
+
+
+@contextmanager
+def _going_on_when_full(what: str) -> Iterator[None]:
+    """Let what a full Redis refuses wait for the next time: the rest needs no room."""
+    try:
+        yield
+    except QueueFull as exc:
+        log.warning("not_added", what=what, error=str(exc))
