@@ -44,7 +44,10 @@ class Removes(Protocol):
     """What the API needs of the remover: all that leaves a ``removed`` record behind."""
 
     def remove_dead_letter(self, item_id: str) -> None:
-        """Mark a dead letter removed; :class:`NotFoundError` when there is none."""
+        """Mark a dead letter removed.
+
+        NotFoundError when there is none, ConflictError while a replay of it is being run.
+        """
 
     def remove_job(self, queue: JobQueue, job_id: str) -> None:
         """Remove a job; NotFoundError when there is none, ConflictError while it is locked."""

@@ -64,7 +64,10 @@ def get_dead_letter(parts: Parts, item_id: str) -> DeadLetterAnswer:
     return show_dead_letter(found)
 
 
-@router.delete("/{item_id:path}", status_code=204, responses=describe_problems(404))
+@router.delete("/{item_id:path}", status_code=204, responses=describe_problems(404, 409))
 def remove_dead_letter(parts: Parts, item_id: str) -> None:
-    """Mark a dead letter removed: kept so that the same content stays away, but not listed."""
+    """Mark a dead letter removed: kept so that the same content stays away, but not listed.
+
+    A replay of it that waits ends as removed; one that is being run is not interrupted (409).
+    """
     parts.services.remover.remove_dead_letter(item_id)

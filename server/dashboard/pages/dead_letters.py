@@ -15,7 +15,7 @@ from server.dashboard.filters import quote_segment
 from server.dashboard.messages import is_own_path
 from server.dashboard.page_route import page_router
 from server.dashboard.rendering import redirect, render
-from shared.errors import NotFoundError
+from shared.errors import ConflictError, NotFoundError
 from shared.store import DeathKind
 from shared.store.causes import MAX_CAUSES
 
@@ -82,13 +82,18 @@ def remove_dead_letters(
     """Remove the chosen ones for good."""
     if not ids:
         return _ask_to_select(request, back)
-    removed = 0
+    removed = refused = 0
     for item_id in ids:
         # Replayed or removed by somebody else meanwhile: it is gone as wanted.
         with suppress(NotFoundError):
-            api.remove_dead_letter(parts, item_id)
-            removed += 1
+            try:
+                api.remove_dead_letter(parts, item_id)
+                removed += 1
+            except ConflictError:
+                refused += 1
     text = f"{_letters(removed)} removed; the same content stays away."
+    if refused:
+        text += f" {_letters(refused)} not removed, being replayed now: look again in a moment."
     return redirect(request, _own(back), text)
 
 

@@ -226,3 +226,18 @@ def test_data_of_any_kind_is_shown(page: Api, data: str, shown: str) -> None:
     item_id = seed(page, "1", data=data)
     assert shown in page.show_page(path_of(item_id))
     assert "lwn#1" in page.show_page("/admin/dlq?view=latest")
+
+
+def test_one_whose_replay_is_being_run_is_not_removed_and_the_page_says_so(
+    page: Api, bench: Bench
+) -> None:
+    seed(page, "1")
+    seed(page, "2")
+    bench.add(make_data("1", import_id="replay"))
+    bench.take()
+    text = page.send_form("/admin/dlq/remove", ids=["lwn#1", "lwn#2"])
+    assert "1 dead letter removed" in text
+    assert "1 dead letter not removed, being replayed now" in text
+    answer = page.client.delete(f"/dlq/{quote('lwn#1', safe='')}")
+    assert answer.status_code == 409
+    assert "try again when that has ended" in answer.json()["detail"]
