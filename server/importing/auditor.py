@@ -211,7 +211,7 @@ class Auditor:
             progress.settled, progress.moved_s = settled, now_s
         is_idle = now_s - max(progress.moved_s, progress.looked_s) >= self._idle_s
         may_be_done = settled >= importing.journaled
-        is_busy = importing.import_id in self._busy.read()
+        is_busy = self._busy.has(importing.import_id)
         is_due = may_be_done or is_busy or progress.is_owed
         if not progress.may_retry(now_s):
             return

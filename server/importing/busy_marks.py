@@ -30,6 +30,11 @@ class BusyMarks:
         with self._lock:
             self._import_ids.difference_update(import_ids)
 
+    def has(self, import_id: str) -> bool:
+        """Tell whether an import is marked at this moment."""
+        with self._lock:
+            return import_id in self._import_ids
+
     def read(self) -> frozenset[str]:
         """Return the imports that are marked at this moment."""
         with self._lock:
