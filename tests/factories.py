@@ -28,6 +28,7 @@ from worker.flusher import Flusher
 from worker.heartbeat import Heartbeat
 from worker.holdings import Holdings
 from worker.intake import Intake, Taken
+from worker.settler import SettlementRunner, Settler
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 JOB_MAX_BYTES = 1_048_576
@@ -169,25 +170,24 @@ class Bench:
             max_item_bytes=self.max_item_bytes,
             rate_limit=self.rate_limit,
         )
-        self.flusher = Flusher(
-            stores=self.stores,
-            dead_letterer=dead_letterer,
-            dead_letter_queue=self.dlq,
+        self.flusher = Flusher(stores=self.stores, clock=self.clock)
+        self.settler = Settler(
+            stores=self.stores, dead_letterer=dead_letterer, dead_letter_queue=self.dlq
+        )
+        self.settlements = SettlementRunner(
+            settler=self.settler,
+            holdings=self.holdings,
+            breaker=self.breaker,
             clock=self.clock,
         )
         self.batches = BatchRunner(
             flusher=self.flusher,
+            settlements=self.settlements,
             stores=self.stores,
-            holdings=self.holdings,
             breaker=self.breaker,
             clock=self.clock,
         )
-        self.burials = BurialRunner(
-            dead_letterer=dead_letterer,
-            holdings=self.holdings,
-            breaker=self.breaker,
-            clock=self.clock,
-        )
+        self.burials = BurialRunner(self.settlements)
         self.consumer = Consumer(
             queues=[self.queue, self.heavy],
             wake_connection=self.redis,

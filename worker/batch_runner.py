@@ -1,45 +1,44 @@
-"""Runs a flush to its end: tries again while a store is away, finds the item that is at fault."""
+"""Runs a batch to its end: stores it however long MongoDB is away, then has it settled."""
 
-import random
 import threading
 from collections.abc import Sequence
 
 from shared.clock import Clock
-from shared.errors import QueueError, StoreError, StoreUnavailable
+from shared.errors import StoreError
 from shared.logs import get_logger
 from shared.store import Stores
 from worker.breaker import Breaker
 from worker.decoding import HeldItem
-from worker.flusher import Flusher, FlushReport
-from worker.holdings import Holdings
+from worker.failures import Owner, is_outage, owner_of, pause_s
+from worker.flusher import Flusher
 from worker.observing import Observer, Unobserved
+from worker.settlement import FlushReport, Release, Settlement
+from worker.settler import GIVE_UP_AFTER_S, SettlementRunner
 
 log = get_logger("worker.flush")
 
-FIRST_PAUSE_S = 0.1
-MAX_PAUSE_S = 5.0
 # After as many failures in a row while the store takes other writes, a batch is bisected.
 FAILURES_BEFORE_BISECTING = 3
-# An outage that lasts longer hands the jobs back, for a worker that may reach the store.
-RELEASE_AFTER_S = 300.0
+# An item that fails alone as often in a row, the store taking other writes in between, is at fault.
+FAILURES_BEFORE_REJECTING = 3
 
 
 class BatchRunner:
-    """Brings batches of items to their end, whatever happens. Safe for threads."""
+    """Stores batches of items and has their jobs settled, whatever happens. Safe for threads."""
 
     def __init__(
         self,
         *,
         flusher: Flusher,
+        settlements: SettlementRunner,
         stores: Stores,
-        holdings: Holdings,
         breaker: Breaker,
         clock: Clock,
         observer: Observer | None = None,
     ) -> None:
         self._flusher = flusher
+        self._settlements = settlements
         self._stores = stores
-        self._holdings = holdings
         self._breaker = breaker
         self._clock = clock
         self._observer = observer or Unobserved()
@@ -51,45 +50,47 @@ class BatchRunner:
         """
         failures = 0
         while not stop.is_set():
-            reason = self._try(batch)
-            if reason is None:
+            if self._try(batch, stop) is None:
                 return
             failures += 1
             if failures >= FAILURES_BEFORE_BISECTING and self._takes_writes():
-                self._bisect(batch, reason, stop)
+                self._bisect(batch, stop)
                 return
-            if self._breaker.open_for_s() > RELEASE_AFTER_S:
-                self._release(batch)
+            if self._breaker.open_for_s() > GIVE_UP_AFTER_S:
+                # For a worker that may reach the store.
+                released = Settlement(batch[0].queue, [Release(item.job) for item in batch])
+                self._settlements.run(released, stop)
                 return
             self._clock.wait(stop, pause_s(failures))
 
-    def _try(self, batch: Sequence[HeldItem]) -> str | None:
-        """Flush once; return None when the batch is settled, else why it is not."""
+    def _try(self, batch: Sequence[HeldItem], stop: threading.Event) -> Exception | None:
+        """Store a batch and have it settled; return why it could not be stored, if so."""
         started_s = self._clock.monotonic_s()
         try:
-            report = self._flusher.flush(batch)
-        except StoreUnavailable as exc:
-            self._breaker.trip(str(exc))
-            return str(exc)
-        except StoreError as exc:
-            log.warning("batch_refused", jobs=len(batch), error=str(exc))
-            return str(exc)
-        except QueueError as exc:
-            log.warning("settle_failed", jobs=len(batch), error=str(exc))
-            return str(exc)
-        except Exception as exc:
-            log.exception("flush_failed", jobs=len(batch))
-            return f"{type(exc).__name__}: {exc}"
-        self._breaker.close()
-        self._finish(batch, report, self._clock.monotonic_s() - started_s)
+            settlement = self._flusher.store(batch)
+        except Exception as exc:  # noqa: BLE001 - sorted and logged in _note; it must not be lost
+            self._note(batch, exc)
+            return exc
+        stored_s = self._clock.monotonic_s()
+        is_done = self._settlements.run(settlement, stop)
+        settled_s = self._clock.monotonic_s()
+        if is_done:
+            self._log_flushed(batch, settlement.report, settled_s - started_s, settled_s - stored_s)
         return None
 
-    def _finish(self, batch: Sequence[HeldItem], report: FlushReport, duration_s: float) -> None:
+    def _note(self, batch: Sequence[HeldItem], error: Exception) -> None:
+        if is_outage(error):
+            self._breaker.trip(str(error))
+        elif owner_of(error) is Owner.OURSELVES:
+            log.exception("flush_failed", jobs=len(batch))
+        else:
+            log.warning("batch_refused", jobs=len(batch), error=str(error))
+
+    def _log_flushed(
+        self, batch: Sequence[HeldItem], report: FlushReport, duration_s: float, settle_s: float
+    ) -> None:
         queue = batch[0].queue
-        self._holdings.remove(queue, [item.lock for item in batch])
-        self._observer.note_flush(
-            queue.name, len(batch), duration_s=duration_s, settle_s=report.settle_s
-        )
+        self._observer.note_flush(queue.name, len(batch), duration_s=duration_s, settle_s=settle_s)
         log.info(
             "batch_flushed",
             queue=queue.name,
@@ -99,47 +100,40 @@ class BatchRunner:
             released=report.released,
             lock_lost=report.lock_lost,
             duration_ms=round(duration_s * 1000),
-            settle_ms=round(report.settle_s * 1000),
+            settle_ms=round(settle_s * 1000),
         )
 
-    def _bisect(self, batch: Sequence[HeldItem], reason: str, stop: threading.Event) -> None:
+    def _bisect(self, batch: Sequence[HeldItem], stop: threading.Event) -> None:
         """Find the items for whose sake a batch fails while the store takes other writes."""
         if len(batch) == 1:
-            self._reject(batch[0], reason, stop)
+            self._run_alone(batch[0], stop)
             return
         middle = len(batch) // 2
         for half in (batch[:middle], batch[middle:]):
-            half_reason = self._try(half)
-            if half_reason is None:
+            if stop.is_set() or self._try(half, stop) is None:
                 continue
             if self._takes_writes():
-                self._bisect(half, half_reason, stop)
+                self._bisect(half, stop)
             else:
                 self.run(half, stop)
 
-    def _reject(self, item: HeldItem, reason: str, stop: threading.Event) -> None:
-        """Charge a failure to the item itself: a retry, or its death."""
-        failures = 0
-        while not stop.is_set():
-            try:
-                self._flusher.reject(item, reason)
-            except (StoreError, QueueError) as exc:
-                failures += 1
-                log.warning("reject_failed", job=item.job.id, error=str(exc))
-                self._clock.wait(stop, pause_s(failures))
-            else:
-                self._holdings.remove(item.queue, [item.lock])
-                self._breaker.close()
-                return
+    def _run_alone(self, item: HeldItem, stop: threading.Event) -> None:
+        """Try one item until it is stored, or found at fault: then it is charged with it.
 
-    def _release(self, batch: Sequence[HeldItem]) -> None:
-        queue = batch[0].queue
-        locks = [item.lock for item in batch]
-        try:
-            queue.release_many(locks)
-        except QueueError as exc:
-            log.warning("release_failed", jobs=len(batch), error=str(exc))
-        self._holdings.remove(queue, locks)
+        It is at fault only if MongoDB takes other writes before and after each of its failures: an
+        outage, also one that comes and goes, is nobody's.
+        """
+        for failures in range(1, FAILURES_BEFORE_REJECTING + 1):
+            error = None if stop.is_set() else self._try([item], stop)
+            if error is None:
+                return
+            if not self._takes_writes():
+                self.run([item], stop)
+                return
+            if failures == FAILURES_BEFORE_REJECTING:
+                self._settlements.run(self._flusher.reject(item, error), stop)
+            else:
+                self._clock.wait(stop, pause_s(failures))
 
     def _takes_writes(self) -> bool:
         try:
@@ -149,9 +143,3 @@ class BatchRunner:
             self._breaker.trip(str(exc))
             return False
         return True
-
-
-def pause_s(failures: int) -> float:
-    """Return how long to wait before the next try: doubling to 5 s, half of it by chance."""
-    longest = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
-    return longest * random.uniform(0.5, 1.0)

@@ -33,7 +33,7 @@ class Buffer:
 
     @property
     def held_bytes(self) -> int:
-        """How much data the jobs carry that wait here."""
+        """How many bytes of data the jobs carry that wait here."""
         return self._bytes
 
     def add(self, item: HeldItem) -> None:
@@ -44,7 +44,7 @@ class Buffer:
             buffer = self._buffers[key] = _SourceBuffer(self._clock.monotonic_s())
         buffer.items.append(item)
         self._jobs += 1
-        self._bytes += len(item.job.raw_data)
+        self._bytes += item.size_bytes
 
     def drain_due(self, *, everything: bool = False) -> list[HeldItem]:
         """Take the next batch out: all of one queue, at most ``max_items``; empty when none is due.
@@ -97,4 +97,4 @@ class Buffer:
 
     def _count_out(self, item: HeldItem) -> None:
         self._jobs -= 1
-        self._bytes -= len(item.job.raw_data)
+        self._bytes -= item.size_bytes

@@ -10,10 +10,11 @@ from shared.errors import QueueError, StoreError
 from shared.logs import get_logger
 from shared.queue import BlockedBy, JobQueue, RedisConnection, wait_for_work
 from shared.store import Stores
-from worker.batch_runner import BatchRunner, pause_s
+from worker.batch_runner import BatchRunner
 from worker.breaker import Breaker
 from worker.buffer import Buffer
 from worker.burial import BurialRunner
+from worker.failures import pause_s
 from worker.flush_pool import FlushPool
 from worker.holdings import Holdings
 from worker.intake import Intake, Taken
@@ -101,6 +102,7 @@ class Consumer:
         lost = parts.holdings.take_lost()
         if lost:
             parts.buffer.discard(lost)
+        parts.intake.release_unread()
         taken = self._take_all()
         self._submit_due(everything=self._nothing_else_waits(taken))
         return taken

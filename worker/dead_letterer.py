@@ -74,21 +74,22 @@ class DeadLetterer:
         self._dead_letter_queue = dead_letter_queue
         self._clock = clock
 
-    def bury(self, queue: JobQueue, dying: Sequence[DyingJob]) -> list[SettleOutcome]:
-        """Record deaths, then move the jobs: one round trip to each store.
+    def record(self, dying: Sequence[DyingJob]) -> None:
+        """Put dead letters on record; their jobs may be moved after it.
 
         Raises:
-            StoreUnavailable, QueueUnavailable: not all are moved; call again.
+            StoreUnavailable: nothing is known of any; call again.
         """
-        if not dying:
-            return []
         # Of two jobs of one item the higher revision goes on top, whichever comes first.
         by_item = {entry.item_id: entry for entry in sorted(dying, key=lambda one: one.revision)}
         self._letters.record_many([self._death(entry) for entry in by_item.values()])
-        return self.move(queue, dying)
 
     def move(self, queue: JobQueue, dying: Sequence[DyingJob]) -> list[SettleOutcome]:
-        """Move jobs whose deaths are on record: the second half of :meth:`bury`."""
+        """Move jobs whose dead letters are on record.
+
+        Raises:
+            QueueUnavailable: some may not be moved; call again.
+        """
         outcomes = queue.dead_letter_many(
             [self._job_death(entry) for entry in dying], self._dead_letter_queue
         )

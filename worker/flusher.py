@@ -1,34 +1,25 @@
-"""Writes a batch to MongoDB, and settles its jobs only after that is durable."""
+"""Writes a batch to MongoDB, and decides how its jobs are to end. Settling is another stage."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.clock import Clock
-from shared.dead_jobs import clear_dead_letters
 from shared.errors import ItemError
-from shared.queue import Completion, JobQueue, Retry, SettleOutcome, backoff_delay_ms
 from shared.store import DeadLetter, ItemWrite, StoredVersion, Stores, WriteReport
-from worker.dead_letterer import DeadLetterer, DyingJob
+from worker.dead_letterer import DyingJob
 from worker.decisions import Decision, Outcome, decide_all, newest_by_id
 from worker.decoding import HeldItem
-from worker.job_log import log_settled
+from worker.settlement import (
+    Complete,
+    JobEnd,
+    MoveDead,
+    RecordDeath,
+    Release,
+    RetryLater,
+    Settlement,
+)
 
 REJECTED = "rejected_by_store"
-
-
-@dataclass(slots=True)
-class FlushReport:
-    """How the jobs of a batch ended: counts by outcome, and those that were not ended here.
-
-    ``settle_s``: from the acknowledged write to the last settled job.
-    """
-
-    outcomes: Counter[Outcome] = field(default_factory=Counter)
-    retried: int = 0
-    released: int = 0
-    lock_lost: int = 0
-    settle_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -36,56 +27,40 @@ class _Verdicts:
     """What became of each item id of a batch, before its jobs are settled."""
 
     ended: dict[str, Outcome] = field(default_factory=dict)
-    rejected: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, ItemError] = field(default_factory=dict)
     stored_revisions: dict[str, int] = field(default_factory=dict)
     letters: Mapping[str, DeadLetter] = field(default_factory=dict)
 
 
 class Flusher:
-    """Brings batches home. Safe for threads; every step is safe to repeat, so is the whole.
+    """Stores batches; touches MongoDB only. Safe for threads, and safe to repeat.
 
-    Per batch two reads a hundred items, one bulk write and one settling call; more only for items
-    that lose a race, fail, or had a dead letter.
+    Per batch two reads a hundred items and one bulk write; more only for items that lose a race.
     """
 
-    def __init__(
-        self,
-        *,
-        stores: Stores,
-        dead_letterer: DeadLetterer,
-        dead_letter_queue: JobQueue,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, *, stores: Stores, clock: Clock) -> None:
         self._items = stores.items
         self._letters = stores.dead_letters
-        self._dead_letterer = dead_letterer
-        self._dead_letter_queue = dead_letter_queue
         self._clock = clock
 
-    def flush(self, batch: Sequence[HeldItem]) -> FlushReport:
-        """Store a batch of one queue and settle its jobs.
+    def store(self, batch: Sequence[HeldItem]) -> Settlement:
+        """Store a batch of one queue; return how its jobs are to end, now that it is durable.
 
         Raises:
-            StoreUnavailable, QueueUnavailable: call again with the same batch; no attempt is used.
+            StoreUnavailable: call again with the same batch; no attempt is used.
             StoreError: MongoDB refuses the batch as a whole.
         """
         newest = newest_by_id(list(batch))
         letters = self._letters.read_many(newest)
         verdicts = self._store(newest, letters)
-        stored_s = self._clock.monotonic_s()
-        self._clear_letters(letters, verdicts)
-        report = self._settle(batch, newest, verdicts)
-        report.settle_s = self._clock.monotonic_s() - stored_s
-        return report
+        return Settlement(batch[0].queue, [self._end_of(item, newest, verdicts) for item in batch])
 
-    def reject(self, item: HeldItem, reason: str) -> None:
-        """Charge a failure to one item: a retry with backoff, or its death.
-
-        Raises:
-            StoreUnavailable, QueueUnavailable: call again.
-        """
-        report = FlushReport()
-        self._settle_failed(item.queue, [item], {item.item_id: reason}, report)
+    def reject(self, item: HeldItem, cause: Exception) -> Settlement:
+        """Return the end of an item at whose fault ``cause`` is: its retry, or its dead letter."""
+        reason = str(cause) or type(cause).__name__
+        error = ItemError(REJECTED, reason)
+        error.__cause__ = cause
+        return Settlement(item.queue, [_failed(item, error)])
 
     def _store(self, items: Mapping[str, HeldItem], letters: Mapping[str, DeadLetter]) -> _Verdicts:
         """Decide and write; what lost a race is read and decided once more."""
@@ -105,7 +80,9 @@ class Flusher:
         stored = self._items.read_versions(items)
         decisions = decide_all(items, stored, letters)
         report = self._items.write_many(self._writes(items, decisions))
-        verdicts.rejected |= report.rejected
+        verdicts.rejected |= {
+            item_id: ItemError(REJECTED, reason) for item_id, reason in report.rejected.items()
+        }
         for item_id, decision in decisions.items():
             if item_id not in report.lost and item_id not in report.rejected:
                 verdicts.ended[item_id] = decision.outcome
@@ -129,54 +106,19 @@ class Flusher:
             if decision.write is not None
         ]
 
-    def _clear_letters(self, letters: Mapping[str, DeadLetter], verdicts: _Verdicts) -> None:
-        """Take back the dead letters of what is stored now, in the record and in the queue."""
-        cleared = {
-            item_id: revision
-            for item_id, revision in verdicts.stored_revisions.items()
-            if item_id in letters and letters[item_id].revision <= revision
-        }
-        clear_dead_letters(self._letters, self._dead_letter_queue, cleared)
-
-    def _settle(
-        self, batch: Sequence[HeldItem], newest: Mapping[str, HeldItem], verdicts: _Verdicts
-    ) -> FlushReport:
-        """Settle each job by its item's verdict; one call for each kind of end that occurs."""
-        report = FlushReport()
-        queue = batch[0].queue
-        done: list[tuple[HeldItem, Outcome]] = []
-        rejected: list[HeldItem] = []
-        dead: list[HeldItem] = []
-        released: list[HeldItem] = []
-        for item in batch:
-            outcome = self._outcome_of(item, newest, verdicts)
-            if outcome is Outcome.DEAD:
-                dead.append(item)
-            elif outcome is not None:
-                done.append((item, outcome))
-            elif newest[item.item_id] is item and item.item_id in verdicts.rejected:
-                rejected.append(item)
-            else:
-                released.append(item)
-        self._complete(queue, done, report)
-        self._settle_failed(queue, rejected, verdicts.rejected, report)
-        if dead:
-            dying = [_dying(item, _known_error(verdicts.letters[item.item_id])) for item in dead]
-            self._count_dead(self._dead_letterer.move(queue, dying), report)
-        if released:
-            queue.release_many([item.lock for item in released])
-            report.released = len(released)
-        return report
-
-    def _complete(
-        self, queue: JobQueue, done: Sequence[tuple[HeldItem, Outcome]], report: FlushReport
-    ) -> None:
-        report.outcomes.update(outcome for _, outcome in done)
-        outcomes = queue.complete_many(
-            [Completion(*_lock(item), str(outcome), outcome) for item, outcome in done]
-        )
-        report.lock_lost += _count_lost(outcomes)
-        log_settled("job_succeeded", queue, ((item.job, end) for item, end in done), outcomes)
+    def _end_of(
+        self, item: HeldItem, newest: Mapping[str, HeldItem], verdicts: _Verdicts
+    ) -> JobEnd:
+        outcome = self._outcome_of(item, newest, verdicts)
+        if outcome is Outcome.DEAD:
+            known = verdicts.letters[item.item_id]
+            return MoveDead(_dying(item, ItemError(known.error_type, known.reason)))
+        is_newest = newest[item.item_id] is item
+        if outcome is not None:
+            return Complete(item.job, outcome, _clears(item, verdicts) if is_newest else None)
+        if is_newest and item.item_id in verdicts.rejected:
+            return _failed(item, verdicts.rejected[item.item_id])
+        return Release(item.job)
 
     def _outcome_of(
         self, item: HeldItem, newest: Mapping[str, HeldItem], verdicts: _Verdicts
@@ -189,27 +131,6 @@ class Flusher:
         # A job of the same item with newer content went ahead in this batch.
         is_same = winner.content_hash == item.content_hash
         return Outcome.UNCHANGED if is_same else Outcome.SUPERSEDED
-
-    def _settle_failed(
-        self,
-        queue: JobQueue,
-        rejected: Sequence[HeldItem],
-        reasons: Mapping[str, str],
-        report: FlushReport,
-    ) -> None:
-        final = [item for item in rejected if _is_last_attempt(item)]
-        again = [item for item in rejected if not _is_last_attempt(item)]
-        outcomes = queue.retry_many([_retry(item, reasons[item.item_id]) for item in again])
-        report.lock_lost += _count_lost(outcomes)
-        report.retried = len(again)
-        ends = ((item.job, reasons[item.item_id]) for item in again)
-        log_settled("job_failed", queue, ends, outcomes)
-        dying = [_dying(item, ItemError(REJECTED, reasons[item.item_id])) for item in final]
-        self._count_dead(self._dead_letterer.bury(queue, dying), report)
-
-    def _count_dead(self, outcomes: Sequence[SettleOutcome], report: FlushReport) -> None:
-        report.lock_lost += _count_lost(outcomes)
-        report.outcomes[Outcome.DEAD] += len(outcomes)
 
 
 def _stored_revisions(
@@ -228,27 +149,20 @@ def _stored_revisions(
     return revisions
 
 
-def _lock(item: HeldItem) -> tuple[str, str]:
-    return item.job.id, item.job.token
+def _clears(item: HeldItem, verdicts: _Verdicts) -> tuple[str, int] | None:
+    """Return up to which revision the item's dead letters are outdated, if it has any."""
+    letter = verdicts.letters.get(item.item_id)
+    revision = verdicts.stored_revisions.get(item.item_id)
+    if letter is None or revision is None or letter.revision > revision:
+        return None
+    return item.item_id, revision
 
 
-def _is_last_attempt(item: HeldItem) -> bool:
-    return item.job.attempts_made + 1 >= item.job.max_attempts
-
-
-def _retry(item: HeldItem, reason: str) -> Retry:
-    return Retry(
-        job_id=item.job.id,
-        token=item.job.token,
-        reason=reason,
-        stacktrace="",
-        delay_ms=backoff_delay_ms(item.job.backoff, item.job.attempts_made + 1),
-    )
-
-
-def _known_error(letter: DeadLetter) -> ItemError:
-    """Return what a death that is on record already was recorded with."""
-    return ItemError(letter.error_type, letter.reason)
+def _failed(item: HeldItem, error: ItemError) -> JobEnd:
+    """Charge an item's own failure to it."""
+    if item.job.attempts_made + 1 >= item.job.max_attempts:
+        return RecordDeath(_dying(item, error))
+    return RetryLater(item.job, error)
 
 
 def _dying(item: HeldItem, error: ItemError) -> DyingJob:
@@ -262,7 +176,3 @@ def _dying(item: HeldItem, error: ItemError) -> DyingJob:
         content_hash=item.content_hash,
         error=error,
     )
-
-
-def _count_lost(outcomes: Sequence[SettleOutcome]) -> int:
-    return sum(outcome is SettleOutcome.LOCK_LOST for outcome in outcomes)

@@ -22,15 +22,20 @@ class Holdings:
 
     @property
     def held_bytes(self) -> int:
-        """How much data the jobs in hand carry."""
+        """How many bytes of data the jobs in hand carry."""
         with self._mutex:
             return sum(self._bytes.values())
 
     def add(self, queue: JobQueue, sizes_bytes: Mapping[Lock, int]) -> None:
-        """Note claimed jobs and how much data each carries."""
+        """Note claimed jobs and how many bytes of data each carries."""
         with self._mutex:
             self._locks[queue.name].update({lock.job_id: lock for lock in sizes_bytes})
             self._bytes.update(sizes_bytes)
+
+    def holds(self, queue: JobQueue, lock: Lock) -> bool:
+        """Tell whether a job is in hand under this very lock."""
+        with self._mutex:
+            return self._locks[queue.name].get(lock.job_id) == lock
 
     def remove(self, queue: JobQueue, locks: Iterable[Lock]) -> None:
         """Forget jobs that were settled or released, each under the token it was claimed with."""

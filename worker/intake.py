@@ -1,16 +1,16 @@
 """From a queue into the hand: claim, decode, give foreign jobs a revision."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from shared.errors import ItemError
+from shared.errors import ItemError, QueueError
 from shared.queue import BlockedBy, Claim, ClaimedJob, JobQueue, Lock, RateLimit
 from shared.store import SourceStore
 from worker.dead_letterer import DyingJob, dying_unread
-from worker.decoding import HeldItem, decode_data, hold_item
+from worker.decoding import HeldItem, decode_data, hold_item, size_bytes
 from worker.holdings import Holdings
 from worker.job_log import log_started
 from worker.observing import Observer, Unobserved
@@ -58,6 +58,8 @@ class Intake:
         self._observer = observer or Unobserved()
         # By queue: the token of a claim whose answer did not come.
         self._unanswered: dict[str, str] = {}
+        # Claimed, not taken because of an error, and not handed back yet.
+        self._unread: deque[tuple[JobQueue, list[Lock]]] = deque()
 
     def is_answered(self, queue: JobQueue) -> bool:
         """Tell whether the last claim on a queue was answered: else it is repeated by the next."""
@@ -68,23 +70,40 @@ class Intake:
 
         Raises:
             QueueUnavailable: whatever was claimed, the next call on this queue brings it.
-            StoreUnavailable: no revision could be drawn for foreign jobs; what was claimed was
-                released.
+            StoreUnavailable: no revision could be drawn for foreign jobs.
+
+        After any error what was claimed is handed back, at the latest by :meth:`release_unread`;
+        until then it stays in the holdings, so that its locks do not run out.
         """
         claim = self._claim(queue, min(limit, MAX_CLAIM_JOBS), accept_solo=accept_solo)
         locks = [Lock(job.id, job.token) for job in claim.jobs]
-        sizes_bytes = [len(job.raw_data) for job in claim.jobs]
+        sizes_bytes = [size_bytes(job) for job in claim.jobs]
         self._holdings.add(queue, dict(zip(locks, sizes_bytes, strict=True)))
         taken = Taken(blocked_by=claim.blocked_by, retry_in_ms=claim.retry_in_ms)
         taken.has_solo = any(job.is_solo for job in claim.jobs)
         try:
             self._tell(queue, claim.jobs)
             self._hold(queue, claim.jobs, taken)
+        except QueueError:
+            self._unread.append((queue, locks))
+            raise
         except Exception:
-            self._holdings.remove(queue, locks)
-            queue.release_many(locks)
+            self._unread.append((queue, locks))
+            self.release_unread()
             raise
         return taken
+
+    def release_unread(self) -> None:
+        """Hand back what was claimed and then could not be taken, no attempt used.
+
+        Raises:
+            QueueUnavailable: call again.
+        """
+        while self._unread:
+            queue, locks = self._unread[0]
+            queue.release_many(locks)
+            self._holdings.remove(queue, locks)
+            self._unread.popleft()
 
     def _claim(self, queue: JobQueue, limit: int, *, accept_solo: bool) -> Claim:
         token = self._unanswered.setdefault(queue.name, uuid4().hex)

@@ -21,6 +21,7 @@ from worker.heartbeat import Heartbeat
 from worker.holdings import Holdings
 from worker.intake import Intake
 from worker.metrics import WorkerMetrics
+from worker.settler import SettlementRunner, Settler
 from worker.signalling import Signaller
 
 log = get_logger("worker")
@@ -100,7 +101,18 @@ class WorkerProcess:
     def _consumer_parts(self) -> ConsumerParts:
         settings = self._settings
         dead_letter_queue = self._queue(settings.dead_letter_queue)
-        dead_letterer = DeadLetterer(self._stores.dead_letters, dead_letter_queue, self._clock)
+        settlements = SettlementRunner(
+            settler=Settler(
+                stores=self._stores,
+                dead_letterer=DeadLetterer(
+                    self._stores.dead_letters, dead_letter_queue, self._clock
+                ),
+                dead_letter_queue=dead_letter_queue,
+            ),
+            holdings=self._holdings,
+            breaker=self._breaker,
+            clock=self._clock,
+        )
         return ConsumerParts(
             intake=Intake(
                 holdings=self._holdings,
@@ -113,24 +125,14 @@ class WorkerProcess:
             buffer=self._buffer,
             pool=self._pool,
             batches=BatchRunner(
-                flusher=Flusher(
-                    stores=self._stores,
-                    dead_letterer=dead_letterer,
-                    dead_letter_queue=dead_letter_queue,
-                    clock=self._clock,
-                ),
+                flusher=Flusher(stores=self._stores, clock=self._clock),
+                settlements=settlements,
                 stores=self._stores,
-                holdings=self._holdings,
                 breaker=self._breaker,
                 clock=self._clock,
                 observer=self.metrics,
             ),
-            burials=BurialRunner(
-                dead_letterer=dead_letterer,
-                holdings=self._holdings,
-                breaker=self._breaker,
-                clock=self._clock,
-            ),
+            burials=BurialRunner(settlements),
             holdings=self._holdings,
             breaker=self._breaker,
             stores=self._stores,

@@ -203,7 +203,7 @@ def test_a_worker_that_was_frozen_changes_nothing_of_what_another_one_holds(
     zombie.heartbeat.beat()
     assert len(zombie.holdings) == 0
     zombie.finish(stale)
-    zombie.flusher.reject(stale.items[0], "boom")
+    zombie.settler.settle(zombie.flusher.reject(stale.items[0], ValueError("boom")))
     zombie.consumer.hand_over()
     assert bench.left() == {"active": 2}
     assert not any(bench.queue.read_totals().values())

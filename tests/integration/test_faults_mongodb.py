@@ -97,7 +97,7 @@ def test_what_no_majority_confirmed_is_not_settled_before_a_clean_retry(
     unconfirmed = {"code": WRITE_CONCERN, "errmsg": "waiting for replication timed out"}
     failing.fail("update", times=None, writeConcernError=unconfirmed)
     with pytest.raises(StoreUnavailable):
-        bench.flusher.flush(taken.items)
+        bench.flusher.store(taken.items)
     assert len(bench.documents()) == 5
     assert bench.left() == {"active": 5}
     failing.off()
@@ -140,7 +140,7 @@ def test_a_call_whose_answer_comes_too_late_is_repeated(
     # Twice, because the driver itself repeats a write once.
     failing.fail("update", times=2, blockConnection=True, blockTimeMS=1200)
     with pytest.raises(StoreUnavailable):
-        impatient.flusher.flush(taken.items)
+        impatient.flusher.store(taken.items)
     assert impatient.left() == {"active": 5}
     impatient.finish(taken)
     assert_all_home(impatient)
