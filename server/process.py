@@ -156,6 +156,7 @@ class ServerProcess:
             [fetches],
             every_ms=settings.worker_stalled_ms,
             max_stalled=settings.worker_max_stalled,
+            lock_ms=settings.worker_lock_ms,
             clock=clock,
             log_event=log.info,
         )

@@ -12,6 +12,8 @@ log = get_logger("worker.heartbeat")
 
 # Three chances within one lock time: two beats may fail before a lock runs out.
 BEATS_PER_LOCK = 3
+# After a failed beat: the locks may be about to run out when Redis is back.
+RETRY_S = 1.0
 
 
 class Heartbeat:
@@ -48,10 +50,13 @@ class Heartbeat:
 
     def _run(self) -> None:
         pause_s = self._lock_ms / 1000 / BEATS_PER_LOCK
-        while not self._clock.wait(self._stopped, pause_s):
+        rest_s = pause_s
+        while not self._clock.wait(self._stopped, rest_s):
+            rest_s = pause_s
             try:
                 self.beat()
             except QueueError as exc:
                 log.warning("heartbeat_failed", error=str(exc))
+                rest_s = min(pause_s, RETRY_S)
             except Exception:
                 log.exception("heartbeat_error")

@@ -63,6 +63,7 @@ class WorkerProcess:
             self._queues,
             every_ms=settings.worker_stalled_ms,
             max_stalled=settings.worker_max_stalled,
+            lock_ms=settings.worker_lock_ms,
             clock=clock,
             log_event=log.info,
         )

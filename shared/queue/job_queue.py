@@ -150,13 +150,15 @@ class JobQueue(QueueReader):
             outcomes = [SettleOutcome(text(answer)) for answer in answers] + outcomes
         return outcomes
 
-    def reclaim_stalled(self, *, max_stalled: int) -> ReclaimReport:
+    def reclaim_stalled(self, *, max_stalled: int, is_counted: bool = True) -> ReclaimReport:
         """Put claimed jobs whose lock is gone back to the front of the line; one pass.
 
         A job that stalled more than ``max_stalled`` times is to run alone; one that stalls alone
         is doomed: whoever claims it must fail it. Jobs with a living lock are not touched.
+        Without ``is_counted`` the stall is nobody's fault: the jobs come back as they were.
         """
-        return ReclaimReport(*self._call("reclaim_stalled", [max_stalled]))
+        arguments: Arguments = [max_stalled, "1" if is_counted else "0"]
+        return ReclaimReport(*self._call("reclaim_stalled", arguments))
 
     def promote_due(self, limit: int = 1000) -> int:
         """Move due delayed jobs into the line, 1000 at most; return how many."""

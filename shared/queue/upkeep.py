@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from shared.clock import Clock
-from shared.errors import QueueError
+from shared.errors import QueueError, QueueUnavailable
 from shared.queue.job_queue import JobQueue
 
 LogEvent = Callable[..., None]
@@ -15,7 +15,9 @@ _PAUSE_AFTER_ERROR = 5
 class Upkeep:
     """A thread that looks after queues each ``every_ms``: stalled jobs back, due ones into line.
 
-    Any number of processes may do so for the same queues. ``log_event`` is called with a constant
+    Any number of processes may do so for the same queues. Locks that run out while Redis is away, or
+    within ``lock_ms`` of its return, count as nobody's stall: no heartbeat could extend them.
+    ``log_event`` is called with a constant
     event and fields: ``jobs_reclaimed`` when some were, ``upkeep_failed`` when Redis refuses.
     """
 
@@ -27,12 +29,16 @@ class Upkeep:
         max_stalled: int,
         clock: Clock,
         log_event: LogEvent,
+        lock_ms: int = 30_000,
     ) -> None:
         self._queues = tuple(queues)
         self._every_s = every_ms / 1000
         self._max_stalled = max_stalled
         self._clock = clock
         self._log_event = log_event
+        self._lock_s = lock_ms / 1000
+        self._was_away = False
+        self._excused_until_s = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -59,11 +65,17 @@ class Upkeep:
 
     def _look_after(self, queue: JobQueue) -> bool:
         try:
-            report = queue.reclaim_stalled(max_stalled=self._max_stalled)
+            report = queue.reclaim_stalled(
+                max_stalled=self._max_stalled, is_counted=not self._is_excused()
+            )
             queue.promote_due()
         except QueueError as exc:
+            self._was_away = self._was_away or isinstance(exc, QueueUnavailable)
             self._log_event("upkeep_failed", queue=queue.name, error=str(exc))
             return False
+        if self._was_away:
+            self._was_away = False
+            self._excused_until_s = self._clock.monotonic_s() + self._lock_s
         if report.requeued:
             self._log_event(
                 "jobs_reclaimed",
@@ -73,3 +85,6 @@ class Upkeep:
                 doomed=report.doomed,
             )
         return True
+
+    def _is_excused(self) -> bool:
+        return self._was_away or self._clock.monotonic_s() < self._excused_until_s

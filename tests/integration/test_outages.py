@@ -211,7 +211,7 @@ def line(
             directConnection=True,
             socketTimeoutMS=timeout_ms * 5,
             connectTimeoutMS=timeout_ms,
-            serverSelectionTimeoutMS=timeout_ms,
+            serverSelectionTimeoutMS=50,
             heartbeatFrequencyMS=500,
         )
         worker_stores = Stores.of(Database(client, mongo_database.name))
@@ -278,5 +278,17 @@ def test_an_outage_of_any_length_costs_nobody_an_attempt(
 ) -> None:
     ids = add_good(line)
     line.break_at(STEPS[step], store, Mode.REFUSE, lasts_s, after=False)
+    line.run()
+    assert_all_stored_and_none_charged(line, ids)
+
+
+@pytest.mark.parametrize("step", ["claim", "write", "settle"])
+@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.SILENT])
+def test_locks_that_run_out_in_an_outage_are_no_fault_of_their_jobs(
+    line: Line, mode: Mode, step: str
+) -> None:
+    ids = add_good(line)
+    line.loses_locks = True
+    line.break_at(STEPS[step], "redis", mode, 120, after=step == "claim")
     line.run()
     assert_all_stored_and_none_charged(line, ids)

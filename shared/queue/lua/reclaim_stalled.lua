@@ -2,9 +2,9 @@
 -- Refused: the lock lives. A job that stalled more than max_stalled times is to run alone (solo);
 --   one that stalls alone is doomed (defa): its next claimer fails it without running it.
 -- KEYS[1] base of the queue's keys
--- ARGV[1] how often a job may stall before it runs alone
+-- ARGV[1] how often a job may stall before it runs alone, [2] "1" when this stall counts
 -- Returns {requeued, of these made solo, of these doomed}
-local queue, max_stalled = queue_at(KEYS[1]), tonumber(ARGV[1])
+local queue, max_stalled, is_counted = queue_at(KEYS[1]), tonumber(ARGV[1]), ARGV[2] == "1"
 local CHUNK = 200
 local DOOM = "job stalled more than allowable limit"
 
@@ -60,7 +60,9 @@ for _, id in ipairs(stalled) do
   redis.call("SREM", queue.stalled, id)
   redis.call("LREM", queue.active, 1, id)
   if redis.call("EXISTS", queue.base .. id) == 1 then
-    mark(queue.base .. id)
+    if is_counted then
+      mark(queue.base .. id)
+    end
     redis.call("RPUSH", queue.wait, id)
     emit(queue, "waiting", "jobId", id, "prev", "active")
     emit(queue, "stalled", "jobId", id)
