@@ -43,6 +43,7 @@ class TcpProxy:
         self._is_closed = False
         self._sockets: set[socket.socket] = set()
         self._trap: tuple[bytes, Callable[[], None], bool] | None = None
+        self._on_reply: dict[socket.socket, Callable[[], None]] = {}
         self._listener: socket.socket | None = _bound(0)
         self.port = int(self._listener.getsockname()[1])
         self._listen()
@@ -80,7 +81,7 @@ class TcpProxy:
     def when_sent(self, words: bytes, act: Callable[[], None], *, after: bool = False) -> None:
         """Call ``act`` once when a client sends ``words``, before they are forwarded or after.
 
-        After: the store executes what was sent, and its answer comes only if the mode still allows.
+        After: the store has executed what was sent; its answer comes only if the mode still allows.
         """
         with self._changed:
             self._trap = (words, act, after)
@@ -143,12 +144,12 @@ class TcpProxy:
         try:
             while data := source.recv(_CHUNK_BYTES):
                 if is_from_client:
-                    self._spring(data, after=False)
+                    self._look_at(data, target)
+                else:
+                    self._on_reply.pop(source, _nothing)()
                 if not self._wait_until_passing():
                     break
                 target.sendall(data)
-                if is_from_client:
-                    self._spring(data, after=True)
         except OSError:
             pass  # one side is gone, and so is the other in a moment
         for one in (source, target):
@@ -156,13 +157,16 @@ class TcpProxy:
                 self._sockets.discard(one)
             _reset(one)
 
-    def _spring(self, data: bytes, *, after: bool) -> None:
-        """Act if these are the words that are waited for."""
+    def _look_at(self, data: bytes, store: socket.socket) -> None:
+        """Act if these are the words that are waited for, or see to it that their answer does."""
         with self._changed:
-            if self._trap is None or self._trap[0] not in data or self._trap[2] is not after:
+            if self._trap is None or self._trap[0] not in data:
                 return
-            act, self._trap = self._trap[1], None
-        act()
+            (_, act, after), self._trap = self._trap, None
+            if after:
+                self._on_reply[store] = act
+        if not after:
+            act()
 
     def _wait_until_passing(self) -> bool:
         """Wait while the proxy is silent; False when nothing may be forwarded any more."""
@@ -175,6 +179,10 @@ class TcpProxy:
             sockets, self._sockets = self._sockets, set()
         for one in sockets:
             _reset(one)
+
+
+def _nothing() -> None:
+    """Nobody waits for this answer."""
 
 
 def _bound(port: int) -> socket.socket:

@@ -20,7 +20,7 @@ log = get_logger("worker.flush")
 # After as many failures in a row while the store takes other writes, a batch is bisected.
 FAILURES_BEFORE_BISECTING = 3
 # An item that fails alone as often in a row, the store taking other writes in between, is at fault.
-FAILURES_BEFORE_REJECTING = 3
+FAILURES_BEFORE_REJECTING = 6
 
 
 class BatchRunner:

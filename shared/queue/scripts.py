@@ -32,7 +32,8 @@ def script_names() -> list[str]:
 
 
 @cache
-def _digest(name: str) -> str:
+def script_digest(name: str) -> str:
+    """Return what Redis knows a script by."""
     return hashlib.sha1(script_text(name).encode(), usedforsecurity=False).hexdigest()
 
 
@@ -50,7 +51,7 @@ def call(
     execute: Callable[..., Any] = client.execute_command
     with redis_errors():
         try:
-            return execute("EVALSHA", _digest(name), len(bases), *_encode(bases, arguments))
+            return execute("EVALSHA", script_digest(name), len(bases), *_encode(bases, arguments))
         except NoScriptError:
             return execute("EVAL", script_text(name), len(bases), *_encode(bases, arguments))
 

@@ -5,20 +5,23 @@ from collections.abc import Callable, Sequence
 
 from shared.clock import Clock
 from shared.errors import QueueError, QueueUnavailable
+from shared.queue.connection import run
 from shared.queue.job_queue import JobQueue
 
 LogEvent = Callable[..., None]
 # A refused script is no passing outage: asking each second would only fill the log.
 _PAUSE_AFTER_ERROR = 5
+# A Redis that answers later than this part of a lock time was away: heartbeats came too late too.
+_LATE_PART_OF_LOCK = 1 / 6
 
 
 class Upkeep:
     """A thread that looks after queues each ``every_ms``: stalled jobs back, due ones into line.
 
-    Any number of processes may do so for the same queues. Locks that run out while Redis is away, or
-    within ``lock_ms`` of its return, count as nobody's stall: no heartbeat could extend them.
-    ``log_event`` is called with a constant
-    event and fields: ``jobs_reclaimed`` when some were, ``upkeep_failed`` when Redis refuses.
+    Any number of processes may do so for the same queues. Locks that run out while Redis is away,
+    or within ``lock_ms`` of its return, count as nobody's stall: no heartbeat could extend them.
+    ``log_event`` is called with a constant event and fields: ``jobs_reclaimed`` when some were,
+    ``upkeep_failed`` when Redis refuses.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Upkeep:
 
     def _look_after(self, queue: JobQueue) -> bool:
         try:
+            self._note_lateness(queue)
             report = queue.reclaim_stalled(
                 max_stalled=self._max_stalled, is_counted=not self._is_excused()
             )
@@ -85,6 +89,13 @@ class Upkeep:
                 doomed=report.doomed,
             )
         return True
+
+    def _note_lateness(self, queue: JobQueue) -> None:
+        """Ask for a sign of life first: a reclaim that Redis runs late would count the stalls."""
+        asked_s = self._clock.monotonic_s()
+        run(queue.client, "PING")
+        if self._clock.monotonic_s() - asked_s > self._lock_s * _LATE_PART_OF_LOCK:
+            self._was_away = True
 
     def _is_excused(self) -> bool:
         return self._was_away or self._clock.monotonic_s() < self._excused_until_s

@@ -17,12 +17,12 @@ from pymongo.database import Database as MongoDatabase
 
 from shared.errors import QueueError
 from shared.queue import JobQueue, JobState, RedisConnection, connect, disconnect
-from shared.queue.scripts import _digest as digest_of
+from shared.queue.scripts import script_digest, script_names, script_text
 from shared.settings import Settings
 from shared.store import Stores
 from shared.store.database import Database
 from tests.actors import InlinePool
-from tests.factories import make_data, make_job
+from tests.factories import make_data, make_death, make_job
 from tests.fakes import FakeClock
 from tests.tcp_proxy import Mode, TcpProxy
 from worker.process import WorkerProcess
@@ -36,7 +36,7 @@ GIVE_UP_S = 1200.0
 
 
 def redis_call(script: str) -> tuple[str, bytes]:
-    return "redis", digest_of(script).encode()
+    return "redis", script_digest(script).encode()
 
 
 def mongodb_call(command: str, collection: str) -> tuple[str, bytes]:
@@ -54,6 +54,13 @@ STEPS = {
     "read documents": mongodb_call("find", "items"),
     "write": mongodb_call("update", "items"),
     "settle": redis_call("complete"),
+}
+STEPS_OF_FAILURES = {
+    "retry": redis_call("retry"),
+    "record a dead letter": mongodb_call("update", "dead_letters"),
+    "move a dead letter": redis_call("dead_letter"),
+    "take a dead letter out of the queue": redis_call("remove"),
+    "take a dead letter off the record": mongodb_call("delete", "dead_letters"),
 }
 
 
@@ -101,7 +108,8 @@ class Line:
     worker_stores: Stores
     clock: OutageClock = field(default_factory=OutageClock)
     stop: threading.Event = field(default_factory=threading.Event)
-    back_at_s: float | None = None
+    outages: list[tuple[TcpProxy, float]] = field(default_factory=list)
+    watched: list[TcpProxy] = field(default_factory=list)
     charges: list[str] = field(default_factory=list)
     may_die: frozenset[str] = frozenset()
     loses_locks: bool = False
@@ -132,12 +140,13 @@ class Line:
         """Let a store go away when the worker comes to a step, for so many seconds."""
 
         def begin() -> None:
-            self.back_at_s = self.clock.monotonic_s() + lasts_s
-            self.broken = self.proxy_of(store)
-            self.broken.set_mode(mode)
+            broken = self.proxy_of(store)
+            self.outages.append((broken, self.clock.monotonic_s() + lasts_s))
+            broken.set_mode(mode)
 
-        self.watched = self.proxy_of(step[0])
-        self.watched.when_sent(step[1], begin, after=after)
+        watched = self.proxy_of(step[0])
+        watched.when_sent(step[1], begin, after=after)
+        self.watched.append(watched)
 
     def run(self) -> None:
         """Let the worker work until its queues are empty and the outage is over."""
@@ -152,15 +161,14 @@ class Line:
 
         with mock.patch("worker.consumer.wait_for_work", wait_for_work):
             self.process._consumer.run(self.stop)
-        assert not self.watched.is_armed, "the worker never came to that step"
+        assert not any(one.is_armed for one in self.watched), "it never came to that step"
 
     def documents(self) -> list[str]:
         found = self.stores.database.collection("items").find({}, {"_id": 1})
         return sorted(one["_id"] for one in found)
 
     def _is_done(self) -> bool:
-        is_over = self.back_at_s is None or self.clock.monotonic_s() >= self.back_at_s
-        return is_over and not self.left()
+        return not self.outages and not self.left()
 
     def left(self) -> dict[str, int]:
         """Return how many jobs are not done, by state. Done ones of Node's are kept."""
@@ -170,11 +178,12 @@ class Line:
     def _look(self) -> None:
         """What happens while somebody waits: the outage's end, heartbeat, upkeep, and a look."""
         now_s = self.clock.monotonic_s()
-        if self.back_at_s is not None and now_s >= self.back_at_s:
-            if self.broken.mode is not Mode.PASS and self.loses_locks:
+        for outage in [one for one in self.outages if now_s >= one[1]]:
+            if self.loses_locks:
                 for key in self.redis.scan_iter(f"bull:{LIGHT}:*:lock"):
                     self.redis.delete(key)
-            self.broken.set_mode(Mode.PASS)
+            self.outages.remove(outage)
+            outage[0].set_mode(Mode.PASS)
         if now_s >= self._next_beat_s:
             self._next_beat_s = now_s + 10.0
             with suppress(QueueError):
@@ -188,7 +197,8 @@ class Line:
             if letter["guid"] not in self.may_die:
                 self.charges.append(f"dead letter: {letter['_id']}: {letter['reason']}")
         for key in self.redis.scan_iter(f"bull:{LIGHT}:lwn#*"):
-            if not key.endswith(b":lock"):
+            guid = key.partition(b"#")[2].decode()
+            if guid not in self.may_die and not guid.endswith(":lock"):
                 done, *charged = self.redis.hmget(key, "finishedOn", "atm", "stc", "solo", "defa")
                 if not done and any(charged):
                     self.charges.append(f"{key!r}: {charged}")
@@ -228,8 +238,6 @@ def line(
 
 def warm_up(line: Line) -> None:
     """Have all scripts loaded, so that a call names them by their digests alone."""
-    from shared.queue.scripts import script_names, script_text
-
     for name in script_names():
         line.redis.script_load(script_text(name))
     line.stores.ensure_indexes()
@@ -246,13 +254,51 @@ def add_good(line: Line) -> list[str]:
     return sorted(job.id for job in [*ours, *foreign])
 
 
+def add_some_bad(line: Line) -> list[str]:
+    """Add items that fail by their own fault beside good ones; return the ids of the good ones.
+
+    ``bad`` cannot be read; MongoDB refuses ``poison``; ``healed`` has died before and is good now.
+    """
+    database = line.stores.database.collection("items").database
+    database.command("collMod", "items", validator={"title": {"$not": {"$regex": "^poison"}}})
+    line.stores.dead_letters.record_many([make_death("healed")])
+    line.dead_letters.add_many([make_job(make_data("healed"))])
+    line.may_die = frozenset({"bad", "poison1", "poison2", "healed"})
+    line.queue.add_many(
+        [
+            make_job(make_data("bad", title=5), attempts=3),
+            make_job(make_data("poison1", title="poison"), attempts=1),
+            make_job(make_data("poison2", title="poison"), attempts=2),
+            make_job(make_data("healed"), revision=2),
+        ]
+    )
+    return sorted([*add_good(line), "lwn#healed"])
+
+
+def assert_each_died_once(line: Line) -> None:
+    """Those that fail by their own fault were tried as often as they may be, and died once."""
+    letters = list(line.stores.database.collection("dead_letters").find())
+    assert {letter["guid"]: letter["attempts"] for letter in letters} == {
+        "bad": 1,
+        "poison1": 1,
+        "poison2": 2,
+    }
+    assert [len(letter["history"]) for letter in letters] == [1, 1, 1]
+    shown = {view.id for view in line.dead_letters.list_jobs(JobState.WAITING, 0, 10)}
+    assert shown == {"lwn#bad", "lwn#poison1", "lwn#poison2"}
+    totals = line.queue.read_totals()
+    assert (totals["failed"], totals["retried"]) == (3, 1)
+
+
 def assert_all_stored_and_none_charged(line: Line, ids: list[str]) -> None:
     assert line.charges == []
     assert line.documents() == ids
     assert line.left() == {}
-    assert not any(line.dead_letters.counts().values())
-    totals = {name: count for name, count in line.queue.read_totals().items() if count}
-    assert totals == {"completed": len(ids)}
+    totals = line.queue.read_totals()
+    assert totals["completed"] == len(ids)
+    if not line.may_die:
+        assert not any(line.dead_letters.counts().values())
+        assert not totals.get("retried")
     assert len(line.process._holdings) == 0
     assert not line.process._breaker.is_open
 
@@ -290,5 +336,41 @@ def test_locks_that_run_out_in_an_outage_are_no_fault_of_their_jobs(
     ids = add_good(line)
     line.loses_locks = True
     line.break_at(STEPS[step], "redis", mode, 120, after=step == "claim")
+    line.run()
+    assert_all_stored_and_none_charged(line, ids)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.SILENT, Mode.CUT])
+@pytest.mark.parametrize("step", STEPS_OF_FAILURES)
+@pytest.mark.parametrize("store", ["redis", "mongodb"])
+def test_an_outage_while_failures_are_settled_charges_each_just_once(
+    line: Line, store: str, step: str, mode: Mode, after: bool
+) -> None:
+    ids = add_some_bad(line)
+    line.break_at(STEPS_OF_FAILURES[step], store, mode, 5, after=after)
+    line.run()
+    assert_all_stored_and_none_charged(line, ids)
+    assert_each_died_once(line)
+
+
+@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.SILENT, Mode.CUT])
+def test_an_outage_of_redis_at_a_heartbeat_within_one_of_mongodb_costs_nobody_an_attempt(
+    line: Line, mode: Mode
+) -> None:
+    ids = add_good(line)
+    line.break_at(STEPS["write"], "mongodb", mode, 40, after=False)
+    line.break_at(redis_call("extend"), "redis", mode, 15, after=False)
+    line.run()
+    assert_all_stored_and_none_charged(line, ids)
+
+
+def test_an_outage_of_redis_at_the_release_of_what_mongodb_kept_waiting_costs_nobody_an_attempt(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.batch_runner.GIVE_UP_AFTER_S", 20.0)
+    ids = add_good(line)
+    line.break_at(STEPS["write"], "mongodb", Mode.REFUSE, 40, after=False)
+    line.break_at(redis_call("release"), "redis", Mode.REFUSE, 15, after=False)
     line.run()
     assert_all_stored_and_none_charged(line, ids)
