@@ -1,4 +1,4 @@
-"""Stops the claims while MongoDB cannot store anything."""
+"""Stops the claims while MongoDB cannot store anything, or Redis cannot settle it."""
 
 import threading
 
@@ -9,7 +9,7 @@ log = get_logger("worker.breaker")
 
 
 class Breaker:
-    """Open while the store is away. Safe for threads."""
+    """Open while a store is away. Safe for threads."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

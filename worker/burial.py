@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from shared.logs import get_logger
 from worker.dead_letterer import DyingJob
-from worker.settlement import RecordDeath, Settlement
+from worker.settlement import RecordDeadLetter, Settlement
 from worker.settler import SettlementRunner
 
 log = get_logger("worker.burial")
@@ -20,5 +20,5 @@ class BurialRunner:
     def run(self, dying: Sequence[DyingJob], stop: threading.Event) -> None:
         """Record and move all of them; stopped midway, the jobs stay in the holdings."""
         queue = dying[0].queue
-        if self._settlements.run(Settlement(queue, [RecordDeath(one) for one in dying]), stop):
+        if self._settlements.run(Settlement(queue, [RecordDeadLetter(one) for one in dying]), stop):
             log.warning("jobs_died", queue=queue.name, jobs=len(dying))

@@ -12,8 +12,8 @@ from worker.decoding import HeldItem
 from worker.settlement import (
     Complete,
     JobEnd,
-    MoveDead,
-    RecordDeath,
+    MoveDeadLetter,
+    RecordDeadLetter,
     Release,
     RetryLater,
     Settlement,
@@ -112,7 +112,7 @@ class Flusher:
         outcome = self._outcome_of(item, newest, verdicts)
         if outcome is Outcome.DEAD:
             known = verdicts.letters[item.item_id]
-            return MoveDead(_dying(item, ItemError(known.error_type, known.reason)))
+            return MoveDeadLetter(_dying(item, ItemError(known.error_type, known.reason)))
         is_newest = newest[item.item_id] is item
         if outcome is not None:
             return Complete(item.job, outcome, _clears(item, verdicts) if is_newest else None)
@@ -161,7 +161,7 @@ def _clears(item: HeldItem, verdicts: _Verdicts) -> tuple[str, int] | None:
 def _failed(item: HeldItem, error: ItemError) -> JobEnd:
     """Charge an item's own failure to it."""
     if item.job.attempts_made + 1 >= item.job.max_attempts:
-        return RecordDeath(_dying(item, error))
+        return RecordDeadLetter(_dying(item, error))
     return RetryLater(item.job, error)
 
 

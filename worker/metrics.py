@@ -50,9 +50,7 @@ class WorkerMetrics:
         self._gauge("feedmill_held_bytes", "Data of the jobs in hand.", lambda: holdings.held_bytes)
         self._gauge("feedmill_buffered_jobs", "Of these, not given to a flush.", buffer.__len__)
         self._gauge("feedmill_buffered_bytes", "Data of these.", lambda: buffer.held_bytes)
-        self._gauge(
-            "feedmill_breaker_open", "1 while MongoDB cannot store.", lambda: breaker.is_open
-        )
+        self._gauge("feedmill_breaker_open", "1 while a store is away.", lambda: breaker.is_open)
         self._gauge(
             "feedmill_breaker_open_seconds",
             "Since when it cannot; 0 while it can.",

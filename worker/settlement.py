@@ -32,7 +32,7 @@ class RetryLater:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordDeath:
+class RecordDeadLetter:
     """The item cannot be stored: to be recorded in MongoDB, then moved."""
 
     dying: DyingJob
@@ -44,7 +44,7 @@ class RecordDeath:
 
 
 @dataclass(frozen=True, slots=True)
-class MoveDead:
+class MoveDeadLetter:
     """The dead letter is on record: only the move to the dead-letter queue is left."""
 
     dying: DyingJob
@@ -62,7 +62,7 @@ class Release:
     job: ClaimedJob
 
 
-JobEnd: TypeAlias = Complete | RetryLater | RecordDeath | MoveDead | Release
+JobEnd: TypeAlias = Complete | RetryLater | RecordDeadLetter | MoveDeadLetter | Release
 
 
 @dataclass(slots=True)

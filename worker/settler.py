@@ -18,8 +18,8 @@ from worker.job_log import log_settled
 from worker.settlement import (
     Complete,
     JobEnd,
-    MoveDead,
-    RecordDeath,
+    MoveDeadLetter,
+    RecordDeadLetter,
     Release,
     RetryLater,
     Settlement,
@@ -32,7 +32,7 @@ log = get_logger("worker.settle")
 # refused for as long is left to the stalled jobs.
 GIVE_UP_AFTER_S = 300.0
 
-End = TypeVar("End", Complete, RetryLater, RecordDeath, MoveDead, Release)
+End = TypeVar("End", Complete, RetryLater, RecordDeadLetter, MoveDeadLetter, Release)
 
 
 class Settler:
@@ -87,13 +87,13 @@ class Settler:
         log_settled("job_failed", settlement.queue, ends, outcomes)
 
     def _record(self, settlement: Settlement) -> None:
-        deaths = _of_kind(settlement, RecordDeath)
+        deaths = _of_kind(settlement, RecordDeadLetter)
         if deaths:
             self._dead_letterer.record([end.dying for end in deaths])
-            settlement.replace(deaths, [MoveDead(end.dying) for end in deaths])
+            settlement.replace(deaths, [MoveDeadLetter(end.dying) for end in deaths])
 
     def _move(self, settlement: Settlement) -> None:
-        dead = _of_kind(settlement, MoveDead)
+        dead = _of_kind(settlement, MoveDeadLetter)
         if dead:
             outcomes = self._dead_letterer.move(settlement.queue, [end.dying for end in dead])
             settlement.report.outcomes[Outcome.DEAD] += len(dead)

@@ -31,10 +31,10 @@ HEARTBEAT_MS = 2_000
 SERVER_SELECTION_TIMEOUT_MS = 5_000
 
 # Errors of the store's state, not of the operation: shutting down, no primary, interrupted,
-# out of disk, out of time, write concern not met.
+# out of disk, out of time, write concern not met, a cursor that a failover took along.
 _UNAVAILABLE_CODES = frozenset(
-    {6, 7, 24, 50, 64, 79, 89, 91, 100, 112, 133, 189, 202, 262, 9001, 10107, 11600, 11602}
-    | {13435, 13436, 14031}
+    {6, 7, 24, 43, 46, 50, 64, 79, 89, 91, 100, 112, 133, 134, 175, 189, 202, 262, 365, 384}
+    | {9001, 10107, 11600, 11602, 13435, 13436, 14031}
 )
 # Errors of this login: not authorised, not who it says, and Atlas's own code for either.
 _REFUSED_CODES = frozenset({13, 18, 8000})

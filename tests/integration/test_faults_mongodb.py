@@ -23,6 +23,7 @@ from tests.failpoints import FailPoints
 from tests.servers import RunningServer, start_mongodb
 
 NOT_PRIMARY, SHUTTING_DOWN, WRITE_CONCERN, NO_DISK, UNAUTHORIZED = 10107, 11600, 64, 14031, 13
+CURSOR_NOT_FOUND, NO_MAJORITY_YET, TEMPORARILY_UNAVAILABLE = 43, 134, 365
 
 
 def some_data(count: int = 5) -> list[dict[str, Any]]:
@@ -47,6 +48,9 @@ def assert_all_home(bench: Bench, count: int = 5) -> None:
         ("update", 1, {"errorCode": SHUTTING_DOWN}),
         ("update", 12, {"errorCode": UNAUTHORIZED}),
         ("update", 12, {"errorCode": NO_DISK}),
+        ("find", 3, {"errorCode": CURSOR_NOT_FOUND}),
+        ("find", 3, {"errorCode": NO_MAJORITY_YET}),
+        ("update", 3, {"errorCode": TEMPORARILY_UNAVAILABLE}),
         ("update", 1, {"closeConnection": True}),
         ("update", 3, {"closeConnection": True}),
         ("find", 3, {"closeConnection": True}),

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from server.feeds.endings import Endings
 from server.importing.auditor import Auditor
@@ -149,6 +150,26 @@ def test_a_settlement_whose_answer_was_lost_counts_once(bench: Bench, which: int
     assert bench.queue.read_tallies(["i1"]) == [{"new": 10, "dead": 3}]
     assert bench.dlq.counts()[JobState.WAITING] == 4
     assert [len(letter.history) for letter in bench.dead().values()] == [1, 1, 1, 1]
+
+
+def test_a_job_that_redis_refuses_to_settle_holds_up_no_other_and_is_left_to_stall(
+    bench: Bench,
+) -> None:
+    bench.add(*[make_data(str(number)) for number in range(9)])
+    taken = bench.take()
+    lock = bench.queue.keys.job("lwn#4") + ":lock"
+    bench.redis.delete(lock)
+    bench.redis.rpush(lock, "a list of somebody's")
+    started_s = bench.clock.monotonic_s()
+    with capture_logs() as logs:
+        bench.finish(taken)
+    assert 300 < bench.clock.monotonic_s() - started_s < 310
+    assert len(bench.documents()) == 9
+    assert bench.left() == {"active": 1}
+    assert len(bench.holdings) == 0
+    assert bench.dead() == {}
+    assert logs[-2]["event"] == "job_not_settled"
+    assert logs[-2]["jobs"] == ["lwn#4"]
 
 
 def test_an_add_whose_answer_was_lost_and_is_repeated_adds_once(bench: Bench) -> None:

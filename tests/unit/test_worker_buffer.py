@@ -110,3 +110,14 @@ def test_its_fill_follows_what_comes_and_goes(buffer: Buffer) -> None:
     assert (len(buffer), buffer.held_bytes) == (1, size_bytes)
     buffer.drain_due(everything=True)
     assert (len(buffer), buffer.held_bytes) == (0, 0)
+
+
+def test_its_fill_is_counted_in_bytes_not_in_characters(buffer: Buffer) -> None:
+    queue = JobQueue(CLIENT, "light", clock=FakeClock())
+    data = make_data("1", title="\u4f60\u597d \N{GRINNING FACE}" * 100)
+    held = make_held(queue, data)
+    buffer.add(held)
+    assert buffer.held_bytes == len(held.job.raw_data.encode())
+    assert buffer.held_bytes > len(held.job.raw_data)
+    buffer.drain_due(everything=True)
+    assert buffer.held_bytes == 0

@@ -1,6 +1,6 @@
 """Jobs of dead workers come back; what kills its worker is run alone, then doomed."""
 
-from shared.queue import JobQueue, JobState, ReclaimReport
+from shared.queue import JobQueue, JobState, ReclaimReport, Upkeep, connect, disconnect
 from tests.fakes import FakeClock
 from tests.queue_states import (
     active,
@@ -14,6 +14,7 @@ from tests.queue_states import (
     seed_waiting,
     whole_state,
 )
+from tests.tcp_proxy import Mode, TcpProxy
 
 
 def test_stalled_jobs_stand_first_in_line_in_their_order(queue: JobQueue) -> None:
@@ -56,6 +57,47 @@ def test_a_job_that_stalls_too_often_is_run_alone_and_then_doomed(queue: JobQueu
     assert [(r.made_solo, r.doomed) for r in reports] == [(0, 0), (1, 0), (0, 1), (0, 1)]
     assert [job.is_solo for job in claimed] == [False, True, False]
     assert claimed[2].deferred_failure == "job stalled more than allowable limit"
+
+
+def test_a_stall_that_is_nobodys_fault_is_not_counted(queue: JobQueue) -> None:
+    seed_stalled(queue, "a#1", "a#2")
+    for token in ("t2", "t3", "t4"):
+        report = queue.reclaim_stalled(max_stalled=0, is_counted=False)
+        assert report == ReclaimReport(2, 0, 0)
+        assert line(queue) == ["a#1", "a#2"]
+        jobs = claim(queue, token).jobs
+        assert [(job.stalled_count, job.is_solo) for job in jobs] == [(0, False), (0, False)]
+        lose_locks(queue, "a#1", "a#2")
+
+
+def test_the_upkeep_excuses_stalls_for_one_lock_time_after_an_outage(
+    queue: JobQueue, clock: FakeClock, valkey_url: str
+) -> None:
+    with TcpProxy(valkey_url) as proxy:
+        client = connect(proxy.url)
+        upkeep = Upkeep(
+            [JobQueue(client, queue.name, clock=clock)],
+            every_ms=1000,
+            max_stalled=2,
+            clock=clock,
+            log_event=lambda *_, **__: None,
+            lock_ms=30_000,
+        )
+        seed_stalled(queue, "a#1")
+        assert upkeep.run_once()
+        assert job_fields(queue, "a#1")["stc"] == "1"
+        proxy.set_mode(Mode.REFUSE)
+        assert not upkeep.run_once()
+        proxy.set_mode(Mode.PASS)
+        counted = []
+        for seconds in (0, 29, 2):
+            clock.advance(seconds=seconds)
+            claim(queue, f"t{seconds}")
+            lose_locks(queue, "a#1")
+            assert upkeep.run_once()
+            counted.append(job_fields(queue, "a#1")["stc"])
+        assert counted == ["1", "1", "2"]
+        disconnect(client)
 
 
 def test_claimed_ids_without_a_job_are_dropped(queue: JobQueue) -> None:
