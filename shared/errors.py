@@ -27,7 +27,7 @@
     └── BusyError                     too much of it at once (HTTP 503, retryable)
 
 A driver's exceptions are mapped where the driver is used (``shared/queue``, ``shared/store``,
-``server/fetcher``) and do not leave it; the original is chained with ``raise … from``.
+``server/fetching``) and do not leave it; the original is chained with ``raise … from``.
 ``retryable`` says whether the same call may succeed later without anybody changing anything.
 """
 
@@ -159,7 +159,8 @@ class ParseError(FeedmillError):
 
     ``kind``: ``html``, ``waf_challenge``, ``json_error`` (an error in JSON, or no JSON),
     ``empty``, ``not_a_feed``, ``damaged`` (no whole item in it), ``refused`` (entity bombs, depth),
-    ``limits`` (too many items or parts, or too much time or memory), ``internal`` (an
+    ``limits`` (too many items or parts, or too much time or memory), ``timeout`` (no parser was
+    free in time), ``stalled`` (its runs ended again and again without a result), ``internal`` (an
     error of our own).
     """
 

@@ -7,6 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,6 +32,9 @@ class ParserPool:
     Each document gets ``cpu_s`` seconds of processor time, ``wall_s`` of real time and
     ``memory_bytes`` of address space; a process that exceeds one is killed and replaced. The
     processes end when this one does, however it ends. May be used by many threads at once.
+
+    Nothing here waits without a limit: a place is waited for ``wait_s`` at most, and writing to a
+    process and reading its answer share ``wall_s``, whatever becomes of the process.
     """
 
     def __init__(
@@ -40,10 +44,12 @@ class ParserPool:
         cpu_s: int = 60,
         memory_bytes: int = 1 << 30,
         wall_s: float = 60.0,
+        wait_s: float = 240.0,
     ) -> None:
         self._cpu_s = cpu_s
         self._memory_bytes = memory_bytes
         self._wall_s = wall_s
+        self._wait_s = wait_s
         # Last in, first out: a busy hour's processes are reused, the others never started.
         self._places: queue.LifoQueue[_Place] = queue.LifoQueue()
         for _ in range(max_workers):
@@ -53,16 +59,28 @@ class ParserPool:
         self._is_closed = False
 
     def parse(
-        self, body: bytes, *, content_type: str | None, url: str | None, now: datetime
+        self,
+        body: bytes,
+        *,
+        content_type: str | None,
+        url: str | None,
+        now: datetime,
+        timeout_s: float | None = None,
     ) -> ParsedFeed:
         """Parse one document as ``parse_feed`` does; waits while all processes are busy.
 
+        ``timeout_s`` limits the wait and the parsing together, beside the pool's own limits.
+
         Raises:
-            ParseError: as ``parse_feed``, and ``limits``.
+            ParseError: as ``parse_feed``; ``limits``; ``timeout`` when no process was free in time,
+                or the time left was too short (retryable: the document is not to blame).
         """
         request = pickle.dumps((body, content_type, url, now), pickle.HIGHEST_PROTOCOL)
-        with self._leased_place() as place:
-            outcome, is_retiring = self._ask(place, request)
+        ends_at = time.monotonic() + (
+            self._wait_s + self._wall_s if timeout_s is None else timeout_s
+        )
+        with self._leased_place(ends_at) as place:
+            outcome, is_retiring = self._ask(place, request, ends_at)
             if is_retiring:
                 self._empty(place)
         if isinstance(outcome, ParsedFeed):
@@ -72,9 +90,9 @@ class ParserPool:
         raise ParseError(outcome.kind, outcome.reason)
 
     @contextlib.contextmanager
-    def _leased_place(self) -> "Iterator[_Place]":
+    def _leased_place(self, ends_at: float) -> "Iterator[_Place]":
         """Lend a place for one document; whatever goes wrong, its process is not used again."""
-        place = self._places.get()
+        place = self._wait_for_place(min(self._wait_s, ends_at - time.monotonic()))
         try:
             yield place
         except BaseException:
@@ -85,15 +103,30 @@ class ParserPool:
                 self._empty(place)
             self._places.put(place)
 
-    def _ask(self, place: "_Place", request: bytes) -> Answer:
+    def _wait_for_place(self, wait_s: float) -> "_Place":
+        try:
+            return self._places.get(timeout=max(wait_s, 0.0))
+        except queue.Empty:
+            raise _retryable("timeout", f"no parser was free within {wait_s:.0f} s") from None
+
+    def _ask(self, place: "_Place", request: bytes, ends_at: float) -> Answer:
         if place.process is not None:
             try:
-                return place.process.ask(request, timeout_s=self._wall_s)
+                return self._ask_in_time(place.process, request, ends_at)
             except _ParserDied:
                 # It may have died before, of something else: only a fresh one's death counts.
                 self._empty(place)
         place.process = self._start()
-        return place.process.ask(request, timeout_s=self._wall_s)
+        return self._ask_in_time(place.process, request, ends_at)
+
+    def _ask_in_time(self, process: "_ParserProcess", request: bytes, ends_at: float) -> Answer:
+        left_s = max(ends_at - time.monotonic(), 0.0)
+        try:
+            return process.ask(request, timeout_s=min(left_s, self._wall_s))
+        except TimeoutError as exc:
+            if left_s < self._wall_s:
+                raise _retryable("timeout", f"not parsed in the {left_s:.0f} s left") from exc
+            raise ParseError("limits", "the document takes too long to parse") from exc
 
     def close(self) -> None:
         """End all processes. Documents being parsed fail with ``limits``; idempotent."""
@@ -120,11 +153,12 @@ class ParserPool:
     def _start(self) -> "_ParserProcess":
         with self._lock:
             if self._is_closed:
-                error = ParseError("limits", "the parser is shut down")
                 # Nothing is wrong with the document: the next server may parse it.
-                error.retryable = True
-                raise error
-            process = _ParserProcess(self._cpu_s, self._memory_bytes)
+                raise _retryable("limits", "the parser is shut down")
+            try:
+                process = _ParserProcess(self._cpu_s, self._memory_bytes)
+            except OSError as exc:
+                raise _retryable("internal", f"no parser process can be started: {exc}") from exc
             self._running.add(process)
         return process
 
@@ -142,6 +176,12 @@ class _Place:
     """Room for one process; None until it is needed."""
 
     process: "_ParserProcess | None" = None
+
+
+def _retryable(kind: str, reason: str) -> ParseError:
+    error = ParseError(kind, reason)
+    error.retryable = True
+    return error
 
 
 class _ParserDied(ParseError):
@@ -167,18 +207,23 @@ class _ParserProcess:
             # Away from the terminal's Ctrl-C: this process decides when it ends.
             start_new_session=True,
         )
+        # A process that no longer reads must not hold up who writes to it.
+        os.set_blocking(self._descriptor("stdin"), False)
 
     def ask(self, request: bytes, *, timeout_s: float) -> Answer:
         """Return the answer to one request.
 
         Raises:
-            ParseError: ``limits``, when none came in time or the process died over it.
+            TimeoutError: the process did not take the request and answer it in ``timeout_s``.
+            ParseError: ``limits``, when the process died over it.
         """
+        ends_at = time.monotonic() + timeout_s
         try:
-            write_frame(self._descriptor("stdin"), request)
-            answer = read_frame(self._descriptor("stdout"), timeout_s=timeout_s)
-        except TimeoutError as exc:
-            raise ParseError("limits", "the document takes too long to parse") from exc
+            write_frame(self._descriptor("stdin"), request, timeout_s=timeout_s)
+            left_s = max(ends_at - time.monotonic(), 0.0)
+            answer = read_frame(self._descriptor("stdout"), timeout_s=left_s)
+        except TimeoutError:
+            raise
         except (OSError, ValueError) as exc:
             raise _ParserDied from exc
         if answer is None:
@@ -192,9 +237,13 @@ class _ParserProcess:
             self._process.kill()
 
     def stop(self) -> None:
-        """Kill the process, wait for its end and close the pipes to it."""
+        """Kill the process, wait for its end and close the pipes to it.
+
+        One that the system does not let go of in time is left to end on its own.
+        """
         self.kill()
-        self._process.wait(_STOP_S)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_STOP_S)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()

@@ -53,9 +53,18 @@ def _take_output() -> int:
 
 
 def _read_requests(requests: "queue.SimpleQueue[bytes]") -> None:
-    while (request := read_frame(0)) is not None:
-        requests.put(request)
-    os._exit(0)
+    """Read until the input closes, then end the process.
+
+    Any error ends it too, a request too large for its memory above all. Else the server would wait
+    for a process that no longer reads, and that would outlive it.
+    """
+    exit_code = 1
+    try:
+        while (request := read_frame(0)) is not None:
+            requests.put(request)
+        exit_code = 0
+    finally:
+        os._exit(exit_code)
 
 
 def _parse(request: bytes) -> ParsedFeed | Refusal:

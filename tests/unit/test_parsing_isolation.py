@@ -111,6 +111,79 @@ def test_memory_is_limited() -> None:
         assert len(parse(pool, FEED)) == 3
 
 
+@pytest.mark.timeout(60)
+def test_a_request_too_large_for_the_parser_s_memory_is_refused_and_the_next_one_is_not() -> None:
+    with ParserPool(1, memory_bytes=200 << 20, wall_s=20.0) as pool:
+        with pytest.raises(ParseError) as caught:
+            parse(pool, b"<rss>" + b"x" * (220 << 20))
+        assert caught.value.kind == "limits"
+        assert len(parse(pool, FEED)) == 3
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("size", [10, 4 << 20])
+def test_a_parser_that_stands_still_holds_nobody_up_for_longer_than_allowed(size: int) -> None:
+    """Ten bytes fit into the pipe and wait for an answer; the rest waits to be written."""
+    with ParserPool(1, wall_s=20.0) as pool:
+        parse(pool, FEED)
+        os.kill(pid_of(pool), signal.SIGSTOP)
+        pool._wall_s = 0.3
+        with pytest.raises(ParseError) as caught:
+            parse(pool, b"<" * size)
+        assert caught.value.kind == "limits"
+        pool._wall_s = 20.0
+        assert len(parse(pool, FEED)) == 3
+
+
+@pytest.mark.timeout(60)
+def test_a_parser_that_dies_in_the_middle_of_a_request_is_replaced() -> None:
+    with ParserPool(1, wall_s=20.0) as pool:
+        parse(pool, FEED)
+        os.kill(pid_of(pool), signal.SIGSTOP)
+        killer = threading.Timer(0.3, os.kill, (pid_of(pool), signal.SIGKILL))
+        killer.start()
+        assert len(parse(pool, make_feed(20_000).encode())) == 20_000
+        killer.join()
+
+
+def test_the_wait_for_a_parser_ends_in_time_and_blames_no_document() -> None:
+    with ParserPool(1, wall_s=20.0) as pool:
+        parse(pool, FEED)
+        os.kill(pid_of(pool), signal.SIGSTOP)
+        busy = threading.Thread(target=lambda: pytest.raises(ParseError, parse, pool, FEED))
+        busy.start()
+        while pool._places.qsize():
+            threading.Event().wait(0.01)
+        for timeout_s, kind in ((0.2, "timeout"), (0.0, "timeout")):
+            with pytest.raises(ParseError) as caught:
+                pool.parse(FEED, content_type=None, url=None, now=NOW, timeout_s=timeout_s)
+            assert (caught.value.kind, caught.value.retryable) == (kind, True)
+        pool.close()
+        busy.join(10)
+        assert not busy.is_alive()
+
+
+def test_time_left_that_is_too_short_is_not_the_document_s_fault(pool: ParserPool) -> None:
+    parse(pool, FEED)
+    with pytest.raises(ParseError) as caught:
+        pool.parse(make_feed(20_000).encode(), content_type=None, url=None, now=NOW, timeout_s=0.1)
+    assert (caught.value.kind, caught.value.retryable) == ("timeout", True)
+
+
+def test_a_parser_that_cannot_be_started_is_our_own_trouble_and_tried_again(
+    pool: ParserPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", refuse)
+        with pytest.raises(ParseError) as caught:
+            parse(pool, FEED)
+    assert (caught.value.kind, caught.value.retryable) == ("internal", True)
+    assert len(parse(pool, FEED)) == 3
+
+
 def test_closing_ends_all_processes_even_busy_ones() -> None:
     pool = ParserPool(2, wall_s=30.0)
     kinds: list[str] = []
