@@ -12,7 +12,8 @@
     │   ├── InvalidJobId              an id that BullMQ's layout cannot hold
     │   ├── UnencodableJob            data that JSON cannot hold
     │   ├── DoomedJob                 a claimed job that must be failed, not run
-    │   └── Postponed                 a claimed job whose time has not come
+    │   ├── Postponed                 a claimed job whose time has not come
+    │   └── RunOverdue                a claimed job whose run takes longer than allowed (retryable)
     ├── StoreError
     │   └── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
     │       └── StoreRefused          MongoDB answers, but not us: a right is missing
@@ -100,6 +101,12 @@ class Postponed(QueueError):
     def __init__(self, delay_ms: int, reason: str) -> None:
         super().__init__(reason)
         self.delay_ms = delay_ms
+
+
+class RunOverdue(QueueError):
+    """A run that takes longer than its queue allows; its job is charged with an attempt."""
+
+    retryable = True
 
 
 class StoreError(FeedmillError):

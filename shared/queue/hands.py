@@ -9,12 +9,17 @@ _LOOK_EVERY_S = 0.5
 
 
 class Hands:
-    """Claimed jobs under way, with the time each was taken. Safe for any number of threads."""
+    """Claimed jobs under way, with the time each was taken. Safe for any number of threads.
+
+    A run past its limit is given up: it takes no place any more, and only counts as
+    ``abandoned_count`` until its thread ends.
+    """
 
     def __init__(self, clock: Clock, *, run_limit_s: float) -> None:
         self._clock = clock
         self._run_limit_s = run_limit_s
         self._taken_s: dict[tuple[str, str], tuple[ClaimedJob, float]] = {}
+        self._abandoned: set[tuple[str, str]] = set()
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -30,6 +35,7 @@ class Hands:
         """No longer hold a job; one that is not held is no error."""
         with self._changed:
             self._taken_s.pop((job.id, job.token), None)
+            self._abandoned.discard((job.id, job.token))
             self._changed.notify_all()
 
     def drop_all(self) -> list[ClaimedJob]:
@@ -40,11 +46,31 @@ class Hands:
             self._changed.notify_all()
             return jobs
 
-    def within_run_limit(self) -> list[ClaimedJob]:
-        """Return the jobs whose lock deserves to be extended."""
-        oldest_s = self._clock.monotonic_s() - self._run_limit_s
+    @property
+    def abandoned_count(self) -> int:
+        """Return how many runs were given up whose threads have not ended."""
         with self._changed:
-            return [job for job, taken_s in self._taken_s.values() if taken_s >= oldest_s]
+            return len(self._abandoned)
+
+    def abandon_overdue(self) -> list[tuple[ClaimedJob, float]]:
+        """Give up all runs past their limit; return them, and how many seconds each took so far."""
+        now_s = self._clock.monotonic_s()
+        with self._changed:
+            overdue = [
+                (job, now_s - taken_s)
+                for job, taken_s in self._taken_s.values()
+                if now_s - taken_s > self._run_limit_s
+            ]
+            for job, _ in overdue:
+                del self._taken_s[job.id, job.token]
+                self._abandoned.add((job.id, job.token))
+            self._changed.notify_all()
+        return overdue
+
+    def held(self) -> list[ClaimedJob]:
+        """Return the jobs that are held."""
+        with self._changed:
+            return [job for job, _ in self._taken_s.values()]
 
     def wait_for_room(self, room_for: int, stopping: threading.Event) -> None:
         """Wait until fewer than ``room_for`` jobs are held, or ``stopping`` is set."""

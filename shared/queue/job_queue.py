@@ -150,14 +150,17 @@ class JobQueue(QueueReader):
             outcomes = [SettleOutcome(text(answer)) for answer in answers] + outcomes
         return outcomes
 
-    def reclaim_stalled(self, *, max_stalled: int, is_counted: bool = True) -> ReclaimReport:
+    def reclaim_stalled(
+        self, *, max_stalled: int, is_counted: bool = True, solo_first: bool = True
+    ) -> ReclaimReport:
         """Put claimed jobs whose lock is gone back to the front of the line; one pass.
 
         A job that stalled more than ``max_stalled`` times is to run alone; one that stalls alone
-        is doomed: whoever claims it must fail it. Jobs with a living lock are not touched.
+        is doomed: whoever claims it must fail it. Without ``solo_first`` it is doomed at once.
+        Jobs with a living lock are not touched.
         Without ``is_counted`` the stall is nobody's fault: the jobs come back as they were.
         """
-        arguments: Arguments = [max_stalled, "1" if is_counted else "0"]
+        arguments: Arguments = [max_stalled, "1" if is_counted else "0", "1" if solo_first else "0"]
         return ReclaimReport(*self._call("reclaim_stalled", arguments))
 
     def promote_due(self, limit: int = 1000) -> int:

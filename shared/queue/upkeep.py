@@ -22,6 +22,9 @@ class Upkeep:
     or within ``lock_ms`` of its return, count as nobody's stall: no heartbeat could extend them.
     ``log_event`` is called with a constant event and fields: ``jobs_reclaimed`` when some were,
     ``upkeep_failed`` when Redis refuses.
+
+    A job that stalled more than ``max_stalled`` times is run alone, and failed if it stalls again;
+    without ``solo_first`` it is failed at once, as ``Worker`` with ``isolates_solo=False`` wants.
     """
 
     def __init__(
@@ -33,10 +36,12 @@ class Upkeep:
         clock: Clock,
         log_event: LogEvent,
         lock_ms: int = 30_000,
+        solo_first: bool = True,
     ) -> None:
         self._queues = tuple(queues)
         self._every_s = every_ms / 1000
         self._max_stalled = max_stalled
+        self._solo_first = solo_first
         self._clock = clock
         self._log_event = log_event
         self._lock_s = lock_ms / 1000
@@ -70,7 +75,9 @@ class Upkeep:
         try:
             self._note_lateness(queue)
             report = queue.reclaim_stalled(
-                max_stalled=self._max_stalled, is_counted=not self._is_excused()
+                max_stalled=self._max_stalled,
+                is_counted=not self._is_excused(),
+                solo_first=self._solo_first,
             )
             queue.promote_due()
         except QueueError as exc:

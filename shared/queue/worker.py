@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from shared.clock import Clock
-from shared.errors import DoomedJob, Postponed, QueueError, QueueUnavailable
+from shared.errors import DoomedJob, Postponed, QueueError, QueueUnavailable, RunOverdue
 from shared.queue.backoff import backoff_delay_ms
 from shared.queue.hands import Hands
 from shared.queue.job import (
@@ -45,9 +45,15 @@ class Worker:
 
     What the handler returns is the job's result. An exception with a true ``retryable`` is tried
     again while attempts remain, after the job's backoff; ``Postponed`` puts the job back for its
-    ``delay_ms`` and uses no attempt; any other error fails the job. Locks are extended while a
-    handler runs, for ``run_limit_s`` at most; then the job is reclaimed and what the handler still
-    does is refused. No error of a job, a hook or Redis ends the loop.
+    ``delay_ms`` and uses no attempt; any other error fails the job. No error of a job, a hook or
+    Redis ends the loop.
+
+    Locks are extended while a handler runs, for ``run_limit_s`` at most. A run that takes longer is
+    given up: its place is free for other jobs, its job fails with ``RunOverdue`` (which uses an
+    attempt), and what the handler still does is refused. Its thread cannot be ended and may go on.
+
+    A solo job has the worker for itself, unless ``isolates_solo`` is False: right where a job that
+    stalls cannot harm its neighbours, and must not hold them up.
 
     ``after_settle(job)`` is called after a job was completed or failed, not when its lock was lost.
     ``on_final_failure(job, error)`` is called before a job is failed for good; should it raise, the
@@ -55,7 +61,8 @@ class Worker:
     ``around_job(job)`` is entered, in the job's thread, for all that is done about it.
 
     ``log_event`` is called with a constant event and fields. Of each job: ``job_started``, then
-    ``job_succeeded``, ``job_failed``, ``job_postponed`` or ``lock_lost``. All others are trouble.
+    ``job_succeeded``, ``job_failed``, ``job_postponed`` or ``lock_lost``. All others are trouble;
+    ``run_abandoned`` says after how many seconds, and how many such runs have not ended.
     """
 
     def __init__(
@@ -71,6 +78,7 @@ class Worker:
         around_job: Callable[[ClaimedJob], AbstractContextManager[object]] = nullcontext,
         rate_limit: RateLimit | None = None,
         run_limit_s: float = 300.0,
+        isolates_solo: bool = True,
         log_event: LogEvent = _no_log,
     ) -> None:
         self._queue = queue
@@ -82,6 +90,8 @@ class Worker:
         self._on_final_failure = on_final_failure
         self._around_job = around_job
         self._rate_limit = rate_limit
+        self._run_limit_s = run_limit_s
+        self._isolates_solo = isolates_solo
         self._log_event = log_event
         self._stopping = threading.Event()
         self._abandoned = threading.Event()
@@ -156,7 +166,7 @@ class Worker:
             lock_ms=self._lock_ms,
             token=token,
             rate_limit=self._rate_limit,
-            accept_solo=len(self._hands) == 0,
+            accept_solo=not self._isolates_solo or len(self._hands) == 0,
         )
 
     def _begin_all(self, jobs: list[ClaimedJob]) -> None:
@@ -176,7 +186,8 @@ class Worker:
 
     def _rest_after(self, claim: Claim) -> None:
         if any(job.is_solo for job in claim.jobs) or claim.blocked_by is BlockedBy.SOLO:
-            self._hands.wait_until_empty_or(self._stopping)
+            if self._isolates_solo:
+                self._hands.wait_until_empty_or(self._stopping)
         elif claim.blocked_by is BlockedBy.EMPTY:
             # The next delayed job may be due before anything is added.
             wait_for_work(self._queue.client, [self._queue], _rest_s(claim))
@@ -213,11 +224,14 @@ class Worker:
         except Postponed as exc:
             return Postponement(job.id, job.token, exc.delay_ms)
         except Exception as exc:  # noqa: BLE001 - the loop outlives whatever a handler raises
-            may_retry = getattr(exc, "retryable", False)
-            if may_retry and job.attempts_made + 1 < job.max_attempts:
-                delay_ms = backoff_delay_ms(job.backoff, job.attempts_made + 1)
-                return _retry(job, exc, delay_ms)
-            return self._fail(job, exc)
+            return self._end_after(job, exc)
+
+    def _end_after(self, job: ClaimedJob, error: BaseException) -> Retry | Failure:
+        may_retry = getattr(error, "retryable", False)
+        if may_retry and job.attempts_made + 1 < job.max_attempts:
+            delay_ms = backoff_delay_ms(job.backoff, job.attempts_made + 1)
+            return _retry(job, error, delay_ms)
+        return self._fail(job, error)
 
     def _fail(self, job: ClaimedJob, error: BaseException) -> Retry | Failure:
         try:
@@ -271,9 +285,36 @@ class Worker:
         except Exception as exc:  # noqa: BLE001 - the job is settled; its hook cannot undo that
             self._tell("after_settle_failed", job, error=repr(exc))
 
+    def _give_up_overdue(self) -> None:
+        """Take back the places of runs past their limit, and charge their jobs."""
+        for job, held_s in self._hands.abandon_overdue():
+            self._tell(
+                "run_abandoned",
+                job,
+                attempt=job.attempts_made + 1,
+                after_s=round(held_s, 1),
+                limit_s=self._run_limit_s,
+                not_ended=self._hands.abandoned_count,
+            )
+            # On a thread of its own: a hook may take its time, and locks have to be kept meanwhile.
+            name = f"{self._queue.name}-overdue"
+            threading.Thread(target=self._charge, args=(job,), name=name, daemon=True).start()
+
+    def _charge(self, job: ClaimedJob) -> None:
+        """Settle the job of a run that was given up; its own thread can settle nothing then."""
+        error = RunOverdue(f"the run took longer than {self._run_limit_s:g} s and was given up")
+        with self._around_job(job):
+            try:
+                if self._settle(job, self._end_after(job, error)):
+                    self._call_after_settle(job)
+            except QueueError as exc:
+                # Its lock runs out by itself; then it is reclaimed, and charged with that.
+                self._tell("settle_failed", job, error=str(exc))
+
     def _keep_locks(self) -> None:
         while not self._abandoned.is_set():
-            locks = [_lock_of(job) for job in self._hands.within_run_limit()]
+            self._give_up_overdue()
+            locks = [_lock_of(job) for job in self._hands.held()]
             try:
                 if locks:
                     self._queue.extend_many(locks, lock_ms=self._lock_ms)

@@ -1,10 +1,13 @@
 -- reclaim_stalled: active -> waiting
 -- Refused: the lock lives. A job that stalled more than max_stalled times is to run alone (solo);
---   one that stalls alone is doomed (defa): its next claimer fails it without running it.
+--   one that stalls alone, or had no right to that, is doomed (defa): its next claimer fails it
+--   without running it.
 -- KEYS[1] base of the queue's keys
--- ARGV[1] how often a job may stall before it runs alone, [2] "1" when this stall counts
+-- ARGV[1] how often a job may stall before it runs alone, [2] "1" when this stall counts,
+--   [3] "1" when it may run alone at all
 -- Returns {requeued, of these made solo, of these doomed}
-local queue, max_stalled, is_counted = queue_at(KEYS[1]), tonumber(ARGV[1]), ARGV[2] == "1"
+local queue, max_stalled = queue_at(KEYS[1]), tonumber(ARGV[1])
+local is_counted, may_run_alone = ARGV[2] == "1", ARGV[3] == "1"
 local CHUNK = 200
 local DOOM = "job stalled more than allowable limit"
 
@@ -46,7 +49,7 @@ local function mark(key)
   if count_up(key, "stc") <= max_stalled or scheduler then
     return
   end
-  if is_solo then
+  if is_solo or not may_run_alone then
     redis.call("HSET", key, "defa", DOOM)
     doomed = doomed + 1
   else

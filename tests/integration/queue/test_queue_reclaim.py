@@ -100,6 +100,19 @@ def test_the_upkeep_excuses_stalls_for_one_lock_time_after_an_outage(
         disconnect(client)
 
 
+def test_where_nothing_runs_alone_a_job_that_stalls_too_often_is_doomed_at_once(
+    queue: JobQueue,
+) -> None:
+    seed_stalled(queue, "a#1")
+    reports = [queue.reclaim_stalled(max_stalled=1, solo_first=False)]
+    claim(queue, "t2")
+    lose_locks(queue, "a#1")
+    reports.append(queue.reclaim_stalled(max_stalled=1, solo_first=False))
+    assert [(r.made_solo, r.doomed) for r in reports] == [(0, 0), (0, 1)]
+    assert claim(queue, "t3").jobs[0].deferred_failure == "job stalled more than allowable limit"
+    assert "solo" not in job_fields(queue, "a#1")
+
+
 def test_claimed_ids_without_a_job_are_dropped(queue: JobQueue) -> None:
     seed_active(queue, "a#1")
     queue.client.delete(queue.keys.job("a#1"), "bull:items:a#1:lock")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.clock import SystemClock
-from shared.errors import DoomedJob, Postponed, QueueUnavailable
+from shared.errors import DoomedJob, Postponed, QueueUnavailable, RunOverdue
 from shared.queue import (
     ClaimedJob,
     JobQueue,
@@ -260,13 +260,58 @@ def test_a_long_run_keeps_its_lock(queue: JobQueue, workshop: Workshop) -> None:
     wait_for(lambda: is_idle(queue))
 
 
-def test_a_run_beyond_its_limit_loses_its_lock(queue: JobQueue, workshop: Workshop) -> None:
+def test_a_run_beyond_its_limit_gives_its_place_back_and_is_charged(
+    queue: JobQueue, workshop: Workshop
+) -> None:
     gate = threading.Event()
-    seed_waiting(queue, "a#1")
-    workshop.start(queue, lambda job: gate.wait(WAIT_S), lock_ms=200, run_limit_s=0.2)
-    wait_for(lambda: queue.counts()[JobState.ACTIVE] == 1)
-    wait_for(lambda: queue.reclaim_stalled(max_stalled=9).requeued == 1)
-    gate.set()
+    ran: list[tuple[str, int]] = []
+    failed: list[tuple[str, BaseException]] = []
+
+    def handler(job: ClaimedJob) -> None:
+        ran.append((job.id, job.attempts_made))
+        if job.id == "a#hangs":
+            gate.wait(WAIT_S)
+
+    seed_waiting(queue, "a#hangs", "a#1", attempts=2, backoff_ms=1)
+    try:
+        workshop.start(
+            queue,
+            handler,
+            concurrency=1,
+            lock_ms=600,
+            run_limit_s=0.3,
+            on_final_failure=lambda job, error: failed.append((job.id, error)),
+        )
+        wait_for(lambda: queue.counts()[JobState.FAILED] == 1)
+        wait_for(lambda: is_idle(queue))
+    finally:
+        gate.set()
+    assert sorted(ran) == [("a#1", 0), ("a#hangs", 0), ("a#hangs", 1)]
+    assert [(job_id, type(error)) for job_id, error in failed] == [("a#hangs", RunOverdue)]
+    wait_for(lambda: workshop.log.count("lock_lost") == 2)
+    assert workshop.log.count("run_abandoned") == 2
+    assert queue.read_totals() == {"completed": 1, "failed": 1, "retried": 1}
+    assert queue.reclaim_stalled(max_stalled=0).requeued == 0
+
+
+def test_a_solo_job_holds_nobody_up_where_the_worker_does_not_isolate_it(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    gate = threading.Event()
+    seed_waiting(queue, *[f"a#{n}" for n in range(9)])
+    queue.client.hset(queue.keys.job("a#4"), "solo", "1")
+    try:
+        workshop.start(
+            queue,
+            lambda job: gate.wait(WAIT_S) if job.is_solo or job.id == "a#0" else None,
+            concurrency=3,
+            isolates_solo=False,
+        )
+        wait_for(lambda: queue.read_totals()["completed"] == 7)
+        assert queue.counts()[JobState.ACTIVE] == 2
+    finally:
+        gate.set()
+    wait_for(lambda: is_idle(queue))
 
 
 def test_a_worker_whose_lock_was_lost_settles_nothing(queue: JobQueue, workshop: Workshop) -> None:
