@@ -37,7 +37,15 @@ from server.services import Services
 from shared.clock import Clock
 from shared.dead_jobs import readable_data
 from shared.logs import get_logger
-from shared.queue import ClaimedJob, JobQueue, RedisConnection, Upkeep, Worker
+from shared.queue import (
+    CLASS_LIMITS,
+    ClaimedJob,
+    JobClass,
+    JobQueue,
+    RedisConnection,
+    Upkeep,
+    Worker,
+)
 from shared.settings import Settings
 from shared.startup import ensure_indexes, rate_limit
 from shared.store import Stores
@@ -47,6 +55,12 @@ log = get_logger("server")
 # More than the machine has cores for gains nothing; a slow document must not stop the others.
 PARSER_PROCESSES = 2
 FETCH_STOP_S = 3.0
+# When a run of the fetch queue is given up.
+RUN_LIMIT_S = CLASS_LIMITS[JobClass.MEDIUM].run_limit_s
+# How much of that it may use to fetch and parse; the rest is for storing what was read.
+DEADLINE_SHARE = 0.8
+# A fetch job whose run vanishes (its server died or froze) more often fails its import.
+FETCH_MAX_STALLED = 2
 _JOB_EVENTS = frozenset({"job_started", "job_succeeded", "job_failed", "job_postponed"})
 
 
@@ -55,6 +69,9 @@ class ServerProcess:
 
     Or leave it unstarted and drive its parts on one's own thread: ``scheduler.tick``,
     ``fetch_one``, ``auditor.look``; then ``close`` it.
+
+    A run of an import is given up after ``run_limit_s``; it fetches and parses for the first four
+    fifths of that.
     """
 
     def __init__(
@@ -66,6 +83,7 @@ class ServerProcess:
         random: Random = draw_random,
         *,
         resolver: Resolver = resolve,
+        run_limit_s: float = RUN_LIMIT_S,
     ) -> None:
         self._stop = threading.Event()
         self._stores = stores
@@ -119,7 +137,7 @@ class ServerProcess:
             resolver=resolver,
         )
         self._parser = ParserPool(PARSER_PROCESSES)
-        host_slots = HostSlots(settings.fetch_per_host, clock)
+        host_slots = HostSlots(settings.fetch_per_host, clock, lease_s=run_limit_s)
         retry_after = RetryAfter(stores.hosts, clock)
         importer = Importer(
             stores=stores,
@@ -140,6 +158,7 @@ class ServerProcess:
             clock=clock,
             random=random,
             max_item_bytes=settings.job_max_bytes,
+            deadline_s=run_limit_s * DEADLINE_SHARE,
         )
         self._fetch_worker = Worker(
             fetches,
@@ -150,16 +169,11 @@ class ServerProcess:
             after_settle=self._start_next_import,
             on_final_failure=importer.give_up,
             around_job=bind_import,
+            run_limit_s=run_limit_s,
+            isolates_solo=False,
             log_event=log_fetch_event,
         )
-        self._fetch_upkeep = Upkeep(
-            [fetches],
-            every_ms=settings.worker_stalled_ms,
-            max_stalled=settings.worker_max_stalled,
-            lock_ms=settings.worker_lock_ms,
-            clock=clock,
-            log_event=log.info,
-        )
+        self._fetch_upkeep = fetch_upkeep(fetches, settings, clock)
         self.scheduler = Scheduler(
             stores=stores,
             claims=self.claims,
@@ -251,6 +265,23 @@ class ServerProcess:
         named = self._stores.imports.get(feed.running_import or "")
         if named is not None:
             self.claims.add_fetch_jobs([named])
+
+
+def fetch_upkeep(fetches: JobQueue, settings: Settings, clock: Clock) -> Upkeep:
+    """Return what looks after the fetch queue: nothing there waits to run alone.
+
+    Documents are parsed in processes apart, so a run cannot harm the runs beside it. One that
+    vanishes again and again fails its import, and its feed backs off.
+    """
+    return Upkeep(
+        [fetches],
+        every_ms=settings.worker_stalled_ms,
+        max_stalled=FETCH_MAX_STALLED,
+        lock_ms=settings.worker_lock_ms,
+        solo_first=False,
+        clock=clock,
+        log_event=log.info,
+    )
 
 
 def bind_import(job: ClaimedJob) -> AbstractContextManager[object]:

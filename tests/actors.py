@@ -145,7 +145,7 @@ class InlinePool:
 class InlineParser:
     """The parser without its process."""
 
-    def parse(self, body: bytes, **arguments: Any) -> ParsedFeed:
+    def parse(self, body: bytes, *, timeout_s: float | None = None, **arguments: Any) -> ParsedFeed:
         return parse_feed(body, **arguments)
 
 

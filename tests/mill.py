@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from server.api.metrics import Metrics
+from server.process import fetch_upkeep
 from shared.queue import JobQueue, JobState, RedisConnection
 from shared.settings import Settings
 from shared.store import Database, Import, Stores
@@ -111,9 +112,10 @@ class Mill:
 
     def reclaim(self) -> None:
         """Do what each process does each second for its queues."""
-        for queue in (*self.item_queues, self.fetch_queue):
+        for queue in self.item_queues:
             queue.reclaim_stalled(max_stalled=self.settings.worker_max_stalled)
             queue.promote_due()
+        assert fetch_upkeep(self.fetch_queue, self.settings, self.clock).run_once()
 
     def lose_redis(self) -> None:
         """Lose all of Redis."""

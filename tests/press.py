@@ -72,6 +72,7 @@ class Press:
         *,
         validators: Validators | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> FetchedFeed:
         self.requests += 1
         if self._is_down:

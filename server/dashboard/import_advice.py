@@ -11,7 +11,7 @@ _ADVICE = {
     "tls": "The host's certificate is not in order. Check the address; only the publisher can "
     "mend the rest.",
     "timeout": "The host did not answer in time. It is tried again by itself; for a slow "
-    "publisher raise FETCH_TIMEOUT_S.",
+    "publisher raise FETCH_TIMEOUT_S. A feed of many slow URLs is better split into several.",
     "http_status": "The host answered with an error. Open the address in a browser: at 401 or 403 "
     "the feed may need a header (its form has a field for that), at 404 it has moved, at 5xx only "
     "waiting helps.",
@@ -40,6 +40,8 @@ _ADVICE = {
     "mend it.",
     "refused": "The document does what no feed needs (entities, depth) and is refused.",
     "limits": "Reading the document took more time or memory than is allowed.",
+    "stalled": "The server that ran this import stopped or hung, each time it was begun. It is "
+    "fetched again by itself; look into the log of the servers for why they end.",
     "internal": "This is an error of Feedmill itself; the server's log says more. Please report "
     "it with the feed.",
     "feed_deleted": "The feed was deleted while the import ran. Nothing is to be done.",

@@ -17,6 +17,8 @@ from shared.host_names import hosts_of
 
 # Each holds one of the threads that serve requests, for as long as a fetch may take.
 MAX_DISCOVERIES = 4
+# To wait for a parser and to parse; the command line waits that long beside the fetch.
+PARSE_WITHIN_S = 60.0
 
 _MEDIA_TYPES = {
     "rss": "application/rss+xml",
@@ -101,9 +103,15 @@ class FeedDiscoverer:
             raise
 
     def _parse(self, fetched: FetchedFeed) -> ParsedFeed:
-        return self._parser.parse(
-            fetched.body,
-            content_type=fetched.content_type,
-            url=fetched.final_url,
-            now=self._clock.now(),
-        )
+        try:
+            return self._parser.parse(
+                fetched.body,
+                content_type=fetched.content_type,
+                url=fetched.final_url,
+                now=self._clock.now(),
+                timeout_s=PARSE_WITHIN_S,
+            )
+        except ParseError as exc:
+            if exc.retryable:
+                raise BusyError(f"{exc}; try again") from exc
+            raise

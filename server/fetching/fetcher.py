@@ -60,7 +60,7 @@ class _Visit:
 class Fetcher:
     """Fetches URLs; may be used by many threads at once, and keeps connections for a while.
 
-    ``timeout_s`` limits a whole fetch with all redirects, ``max_bytes`` the body, both as it comes
+    ``timeout_s`` limits any fetch with all its redirects, ``max_bytes`` the body, both as it comes
     over the wire and decoded. Without ``allow_private`` only public addresses, or such of
     ``extra_networks``, on ports 80, 443 and ``extra_ports`` are connected to.
     """
@@ -98,16 +98,18 @@ class Fetcher:
         *,
         validators: Validators | None = None,
         headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
     ) -> FetchedFeed:
         """Fetch ``url`` once, conditionally if ``validators`` are given.
 
         ``headers`` are the feed's own; beyond the first origin only harmless ones go along.
+        ``timeout_s`` can only shorten the fetcher's own limit.
 
         Raises:
             FetchError: anything but a 200 or 304; ``retryable`` for what may pass by itself.
         """
         started_s = self._clock.monotonic_s()
-        self._deadline.start(self._timeout_s)
+        self._deadline.start(min(self._timeout_s, timeout_s or self._timeout_s))
         visit: _Visit | None = None
         try:
             with mapped_errors():

@@ -11,6 +11,7 @@ from server.feeds.retry_after import RetryAfter
 from server.fetching.addresses import mask_url
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
+from server.importing.deadline import RunDeadline
 from server.importing.identity import identify
 from server.importing.observing import Observer, Unobserved
 from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
@@ -86,26 +87,34 @@ class Gatherer:
         self._clock = clock
         self._observer = observer or Unobserved()
 
-    def gather(self, importing: Import, feed: Feed) -> Gathered:
+    def gather(self, importing: Import, feed: Feed, deadline: RunDeadline) -> Gathered:
         """Fetch an import's URLs in order, each with its own validators, or read its document.
 
-        A URL that fails is a warning while another one answers; when all fail, the result's
-        ``error`` is one that may not come again, if there is such a one.
+        What is left until the deadline limits each request and each parse; URLs that it does not
+        reach fail with ``timeout``. A URL that fails is a warning while another one answers; when
+        all fail, the result's ``error`` is one that may not come again, if there is such a one,
+        and one that is not to be tried again when the deadline has passed.
         """
         gathered = Gathered()
         answers = _Answers()
         if importing.has_document:
-            self._read_document(importing, feed, gathered, answers)
+            self._read_document(importing, feed, gathered, answers, deadline)
         else:
             for url in importing.urls:
-                self._ask(url, importing, feed, gathered, answers)
-        self._judge(answers, gathered)
+                self._ask(url, importing, feed, gathered, answers, deadline)
+        self._judge(answers, gathered, deadline)
         if gathered.error is None:
             self._merge(importing.source, answers, gathered)
         return gathered
 
     def _ask(
-        self, url: str, importing: Import, feed: Feed, gathered: Gathered, answers: _Answers
+        self,
+        url: str,
+        importing: Import,
+        feed: Feed,
+        gathered: Gathered,
+        answers: _Answers,
+        deadline: RunDeadline,
     ) -> None:
         shown: dict[str, Any] = {
             "url": mask_url(url),
@@ -115,13 +124,14 @@ class Gatherer:
         }
         gathered.fetches.append(shown)
         try:
+            _check_time(url, deadline)
             self._retry_after.check(url)
-            fetched = self._fetch(url, importing, feed)
+            fetched = self._fetch(url, importing, feed, deadline)
             shown |= {"http_status": fetched.http_status, "not_modified": fetched.not_modified}
             gathered.max_age_s = _longest(gathered.max_age_s, fetched.cache_max_age_s)
             gathered.learnt[url] = _recall(feed, url)
             if not fetched.not_modified:
-                self._parse(url, fetched, gathered, answers)
+                self._parse(url, fetched, gathered, answers, deadline)
             elif fetched.http_status != HTTPStatus.NOT_MODIFIED:
                 # The same body under other validators: send the latest ones from now on.
                 gathered.validators[url] = _to_store(fetched.validators)
@@ -134,11 +144,13 @@ class Gatherer:
             shown["error"] = f"{exc.kind}: {exc}"
             answers.errors.append(exc)
 
-    def _fetch(self, url: str, importing: Import, feed: Feed) -> FetchedFeed:
+    def _fetch(self, url: str, importing: Import, feed: Feed, deadline: RunDeadline) -> FetchedFeed:
         validators = None if importing.force else _to_send(feed.validators.get(url))
         started_s = self._clock.monotonic_s()
         try:
-            fetched = self._fetcher.fetch(url, validators=validators, headers=feed.headers)
+            fetched = self._fetcher.fetch(
+                url, validators=validators, headers=feed.headers, timeout_s=deadline.left_s
+            )
         except FetchError as exc:
             self._egress.note_end(url, exc)
             self._observer.note_fetch(exc.kind, self._clock.monotonic_s() - started_s, 0)
@@ -148,10 +160,17 @@ class Gatherer:
         self._observer.note_fetch(outcome, fetched.duration_s, len(fetched.body))
         return fetched
 
-    def _parse(self, url: str, fetched: FetchedFeed, gathered: Gathered, answers: _Answers) -> None:
+    def _parse(
+        self,
+        url: str,
+        fetched: FetchedFeed,
+        gathered: Gathered,
+        answers: _Answers,
+        deadline: RunDeadline,
+    ) -> None:
         # Items with a relative link take over what they are resolved against.
         base_url = mask_url(fetched.final_url)
-        parsed = self._parse_body(fetched.body, fetched.content_type, base_url)
+        parsed = self._parse_body(fetched.body, fetched.content_type, base_url, deadline)
         answers.parsed.append((url, parsed))
         gathered.learnt[url] = UrlHistory(
             parsed.ttl_s,
@@ -162,17 +181,28 @@ class Gatherer:
         if parsed.is_whole:
             gathered.validators[url] = _to_store(fetched.validators)
 
-    def _parse_body(self, body: bytes, content_type: str | None, url: str | None) -> ParsedFeed:
+    def _parse_body(
+        self, body: bytes, content_type: str | None, url: str | None, deadline: RunDeadline
+    ) -> ParsedFeed:
         started_s = self._clock.monotonic_s()
         try:
             return self._parser.parse(
-                body, content_type=content_type, url=url, now=self._clock.now()
+                body,
+                content_type=content_type,
+                url=url,
+                now=self._clock.now(),
+                timeout_s=deadline.left_s,
             )
         finally:
             self._observer.note_parse(self._clock.monotonic_s() - started_s)
 
     def _read_document(
-        self, importing: Import, feed: Feed, gathered: Gathered, answers: _Answers
+        self,
+        importing: Import,
+        feed: Feed,
+        gathered: Gathered,
+        answers: _Answers,
+        deadline: RunDeadline,
     ) -> None:
         body = self._stores.documents.read(importing.import_id)
         shown: dict[str, Any] = {
@@ -190,7 +220,7 @@ class Gatherer:
             if known is not None and known.body_hash == body_hash and not importing.force:
                 shown["not_modified"] = True
                 return
-            parsed = self._parse_body(body, DOCUMENT_TYPE, None)
+            parsed = self._parse_body(body, DOCUMENT_TYPE, None, deadline)
         except ParseError as exc:
             shown["error"] = f"{exc.kind}: {exc}"
             answers.errors.append(exc)
@@ -201,7 +231,7 @@ class Gatherer:
         if parsed.is_whole:
             gathered.validators[DOCUMENT_URL] = StoredValidators(body_hash=body_hash)
 
-    def _judge(self, answers: _Answers, gathered: Gathered) -> None:
+    def _judge(self, answers: _Answers, gathered: Gathered, deadline: RunDeadline) -> None:
         """Fail when nothing answered; else the failures are warnings."""
         if len(answers.errors) < len(gathered.fetches):
             gathered.warnings += [
@@ -212,6 +242,9 @@ class Gatherer:
             return
         errors = answers.errors or [ParseError("no_url", "the feed has no URL to fetch")]
         gathered.error = next((error for error in errors if error.retryable), errors[0])
+        if deadline.is_over:
+            # Tried again at once, it would only take the same time once more.
+            gathered.error = _out_of_time(errors, deadline)
         gathered.error_kinds = frozenset(error.kind for error in errors)
         gathered.is_outage = gathered.error_kinds <= UNREACHABLE and self._egress.is_out()
         gathered.was_held = all(_is_unasked(error) for error in errors)
@@ -232,6 +265,19 @@ class Gatherer:
                 what = mask_url(url) if url != DOCUMENT_URL else "the document"
                 gathered.warnings.append(f"{what}: listed items before and now lists none")
                 gathered.validators.pop(url, None)
+
+
+def _check_time(url: str, deadline: RunDeadline) -> None:
+    if deadline.is_over:
+        reason = f"not asked, for the {deadline.limit_s:g} s of this run were used up before"
+        raise FetchError(url, "timeout", reason)
+
+
+def _out_of_time(errors: Sequence[FetchError | ParseError], deadline: RunDeadline) -> FetchError:
+    reason = f"nothing could be read in the {deadline.limit_s:g} s that a run may take"
+    if len(errors) > 1:
+        reason += f" for all its {len(errors)} URLs together"
+    return FetchError("", "timeout", f"{reason}; first: {errors[0]}")
 
 
 def _recall(feed: Feed, url: str) -> UrlHistory:

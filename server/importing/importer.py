@@ -26,12 +26,13 @@ from server.feeds.endings import Endings
 from server.feeds.moments import Random
 from server.fetching.host_slots import HostSlots
 from server.importing.comparing import Candidate, Compared, compare
+from server.importing.deadline import RunDeadline
 from server.importing.enqueueing import Enqueuer
 from server.importing.feed_step import failed_feed_step, imported_feed_step
 from server.importing.gathering import Gathered, Gatherer
 from shared.clock import Clock
 from shared.dead_jobs import dead_job
-from shared.errors import DoomedJob, FetchError, ItemError, ParseError, QueueError
+from shared.errors import DoomedJob, FetchError, ItemError, ParseError, QueueError, RunOverdue
 from shared.host_names import hosts_of
 from shared.logs import get_logger
 from shared.models import FeedItem, content_hash, encode_json, job_data, make_guid, make_item_id
@@ -85,6 +86,7 @@ class Importer:
         clock: Clock,
         random: Random,
         max_item_bytes: int,
+        deadline_s: float,
     ) -> None:
         self._stores = stores
         self._gatherer = gatherer
@@ -96,6 +98,7 @@ class Importer:
         self._clock = clock
         self._random = random
         self._max_item_bytes = max_item_bytes
+        self._deadline_s = deadline_s
 
     def run_job(self, job: ClaimedJob) -> dict[str, Any]:
         """Run the import that a fetch job names; the handler of the fetch queue.
@@ -112,14 +115,18 @@ class Importer:
         return {"import_id": import_id, "state": state}
 
     def import_feed(self, import_id: str, *, is_last_attempt: bool = True) -> str | None:
-        """Run one import from wherever it stands; return its state then, None if there is none."""
+        """Run one import from wherever it stands; return its state then, None if there is none.
+
+        All URLs are asked and parsed within the importer's ``deadline_s``.
+        """
+        deadline = RunDeadline(self._clock, self._deadline_s)
         importing = self._stores.imports.get(import_id)
         if importing is None:
             return None
         # Before anything is written: what is postponed must stay as it is.
         with self._host_slots.hold(_hosts_to_ask(importing)):
             run = self._begin(importing)
-            gathered = self._gatherer.gather(importing, run.feed) if run is not None else None
+            gathered = self._gatherer.gather(importing, run.feed, deadline) if run else None
         if run is None or gathered is None:
             return self._resume(import_id)
         if gathered.error is not None:
@@ -154,20 +161,18 @@ class Importer:
         self._finish_feed(importing.import_id)
 
     def give_up(self, job: ClaimedJob, error: BaseException) -> None:
-        """Fail the import of a job that failed by an error of ours, so that its feed goes on.
+        """Fail the import of a job that failed for good, so that its feed goes on.
 
-        Else the import would stay ``fetching``, and its publisher be asked again and again. Errors
-        of stores pass, and a job that died with its servers is not to blame: those begin anew.
+        Else the import would stay ``fetching``, and its publisher be asked again and again. Only
+        errors of stores pass: what they interrupted begins anew.
         """
-        if isinstance(error, DoomedJob) or getattr(error, "retryable", False):
+        reason = _reason_to_give_up(error)
+        importing = self._stores.imports.get(_find_import(job) or "")
+        if reason is None or importing is None or importing.state not in BEFORE_COMMIT:
             return
-        importing = self._stores.imports.get(_named_import(job))
-        if importing is None or importing.state not in BEFORE_COMMIT:
-            return
-        ours = ParseError("internal", f"an error of Feedmill's own, please report it: {error!r}")
         feed = self._stores.feeds.get(importing.source)
-        gathered = Gathered(error=ours, error_kinds=frozenset({ours.kind}))
-        self.fail(importing, importing.revision, ours, feed, gathered)
+        gathered = Gathered(error=reason, error_kinds=frozenset({reason.kind}))
+        self.fail(importing, importing.revision, reason, feed, gathered)
 
     def _begin(self, importing: Import) -> Run | None:
         """Mark the import, draw its revision and store it; None when this run is out."""
@@ -365,10 +370,29 @@ def _hosts_to_ask(importing: Import) -> set[str]:
 
 
 def _named_import(job: ClaimedJob) -> str:
+    import_id = _find_import(job)
+    if import_id is None:
+        raise DoomedJob("the job's data names no import")
+    return import_id
+
+
+def _find_import(job: ClaimedJob) -> str | None:
     try:
         return str(orjson.loads(job.raw_data)["import_id"])
-    except (ValueError, KeyError, TypeError) as exc:
-        raise DoomedJob("the job's data names no import") from exc
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _reason_to_give_up(error: BaseException) -> FetchError | ParseError | None:
+    """Return why a job's import is to fail; None when a store was to blame."""
+    if isinstance(error, RunOverdue):
+        return FetchError("", "timeout", str(error))
+    if isinstance(error, DoomedJob):
+        reason = "its server stopped, or lost its lock, in each of its runs; see the servers' logs"
+        return ParseError("stalled", reason)
+    if getattr(error, "retryable", False):
+        return None
+    return ParseError("internal", f"an error of Feedmill's own, please report it: {error!r}")
 
 
 def _dead_job(death: Death) -> NewJob:

@@ -73,10 +73,59 @@ def test_the_line_of_a_slow_host_moves_at_its_own_pace(slots: HostSlots, clock: 
 
 
 def test_the_line_starts_anew_when_its_time_has_passed(slots: HostSlots, clock: FakeClock) -> None:
-    with slots.hold(["a"]), slots.hold(["a"]):
-        first = delay_s(slots, "a")
+    with slots.hold(["a"]):
+        with slots.hold(["a"]):
+            first = delay_s(slots, "a")
+            clock.advance(seconds=FIRST_GUESS_S)
         clock.advance(seconds=60)
-        assert delay_s(slots, "a") == first
+        with slots.hold(["a"]):
+            assert delay_s(slots, "a") == first
+
+
+@pytest.mark.parametrize("waiting", [1, 20])
+def test_while_no_fetch_of_a_host_ends_nobody_comes_in_vain_again_and_again(
+    slots: HostSlots, clock: FakeClock, waiting: int
+) -> None:
+    with slots.hold(["a"]), slots.hold(["a"]):
+        due_s = [clock.monotonic_s()] * waiting
+        ends_s = clock.monotonic_s() + 240
+        asked = 0
+        while min(due_s) < ends_s:
+            clock.advance(seconds=max(min(due_s) - clock.monotonic_s(), 0))
+            due_s[due_s.index(min(due_s))] = clock.monotonic_s() + delay_s(slots, "a")
+            asked += 1
+    # Without a pace that slows down it is 1,920, eight a second.
+    assert asked <= 20 * waiting
+    assert max(due_s) - ends_s < MAX_DELAY_S
+
+
+def test_a_quick_place_beside_a_stuck_one_keeps_the_line_moving(
+    slots: HostSlots, clock: FakeClock
+) -> None:
+    with slots.hold(["a"]):
+        clock.advance(seconds=200)
+        fetch(slots, clock, "a", 0.2)
+        with slots.hold(["a"]):
+            assert delay_s(slots, "a") < 1
+
+
+def test_one_slow_fetch_does_not_send_all_others_far_away(
+    slots: HostSlots, clock: FakeClock
+) -> None:
+    fetch(slots, clock, "a", 240.0)
+    with slots.hold(["a"]), slots.hold(["a"]):
+        assert delay_s(slots, "a") < 1
+
+
+def test_a_place_that_is_never_given_back_is_free_again_after_its_lease(clock: FakeClock) -> None:
+    slots = HostSlots(1, clock, lease_s=300)
+    with slots.hold(["a"]):
+        clock.advance(seconds=301)
+        with slots.hold(["a"]):
+            delay_s(slots, "a")
+    # What ended late gave back nothing of anybody else's.
+    with slots.hold(["a"]):
+        delay_s(slots, "a")
 
 
 def test_the_end_of_a_very_long_line_is_sent_away_for_a_while_only(clock: FakeClock) -> None:
