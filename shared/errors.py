@@ -167,7 +167,7 @@ class ParseError(FeedmillError):
     ``kind``: ``html``, ``waf_challenge``, ``json_error`` (an error in JSON, or no JSON),
     ``empty``, ``not_a_feed``, ``damaged`` (no whole item in it), ``refused`` (entity bombs, depth),
     ``limits`` (too many items or parts, or too much time or memory), ``timeout`` (no parser was
-    free in time), ``stalled`` (its runs ended again and again without a result), ``internal`` (an
+    free in time), ``run_lost`` (its runs ended again and again without a result), ``internal`` (an
     error of our own).
     """
 

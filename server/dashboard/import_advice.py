@@ -40,7 +40,7 @@ _ADVICE = {
     "mend it.",
     "refused": "The document does what no feed needs (entities, depth) and is refused.",
     "limits": "Reading the document took more time or memory than is allowed.",
-    "stalled": "The server that ran this import stopped or hung, each time it was begun. It is "
+    "run_lost": "The server that ran this import stopped or hung, each time it was begun. It is "
     "fetched again by itself; look into the log of the servers for why they end.",
     "internal": "This is an error of Feedmill itself; the server's log says more. Please report "
     "it with the feed.",

@@ -389,7 +389,7 @@ def _reason_to_give_up(error: BaseException) -> FetchError | ParseError | None:
         return FetchError("", "timeout", str(error))
     if isinstance(error, DoomedJob):
         reason = "its server stopped, or lost its lock, in each of its runs; see the servers' logs"
-        return ParseError("stalled", reason)
+        return ParseError("run_lost", reason)
     if getattr(error, "retryable", False):
         return None
     return ParseError("internal", f"an error of Feedmill's own, please report it: {error!r}")

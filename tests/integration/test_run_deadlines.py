@@ -114,7 +114,7 @@ def test_a_job_whose_runs_vanish_again_and_again_fails_its_import_and_is_not_add
         mill.lose_locks()
     assert mill.server.fetch()
     imported = latest_import(mill)
-    assert (imported.state, imported.error_kind) == (ImportState.FAILED, "stalled")
+    assert (imported.state, imported.error_kind) == (ImportState.FAILED, "run_lost")
     assert mill.press.requests == 0
     mill.clock.advance(minutes=5)
     mill.server.look()
