@@ -5,7 +5,8 @@ It is a plain document, the feed's field ``history``; empty parts are left out::
     retry_after_until  until when a host of the feed asked not to be asked
     gone_since         when the first of an unbroken row of 410s came
     urls               of each URL that has any: ``url``, ``ttl_s``, ``skip_hours`` (UTC),
-                       ``skip_days``, ``moved_to`` (target of a permanent redirect), ``had_items``
+                       ``skip_days``, ``moved_to`` (target of a permanent redirect), ``had_items``,
+                       ``was_slow`` (it failed late; it is asked after the others)
                        (true once it listed items: none at all is suspicious from then on)
 
 ``urls`` is there for the answers without a body: a 304 goes on meaning what the last document
@@ -33,6 +34,7 @@ class UrlHistory:
     skip_days: frozenset[str] = frozenset()
     moved_to: str | None = None
     had_items: bool = False
+    was_slow: bool = False
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
@@ -43,6 +45,7 @@ class UrlHistory:
             skip_days=frozenset(document.get("skip_days", ())),
             moved_to=document.get("moved_to"),
             had_items=document.get("had_items", False),
+            was_slow=document.get("was_slow", False),
         )
 
     def write(self) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class UrlHistory:
                 "skip_days": sorted(self.skip_days),
                 "moved_to": self.moved_to,
                 "had_items": self.had_items,
+                "was_slow": self.was_slow,
             }
         )
 

@@ -25,6 +25,8 @@ from shared.store import Feed, Import, StoredValidators, Stores
 DOCUMENT_URL = ""
 # It came as text in JSON: UTF-8 now, whatever its XML declaration says of the file it once was.
 DOCUMENT_TYPE = "application/xml; charset=utf-8"
+# A URL that fails later than this is asked after the others the next time.
+SLOW_FROM_S = 3.0
 
 
 @dataclass(slots=True)
@@ -88,24 +90,42 @@ class Gatherer:
         self._observer = observer or Unobserved()
 
     def gather(self, importing: Import, feed: Feed, deadline: RunDeadline) -> Gathered:
-        """Fetch an import's URLs in order, each with its own validators, or read its document.
+        """Fetch an import's URLs, each with its own validators, or read its document.
 
-        What is left until the deadline limits each request and each parse; URLs that it does not
-        reach fail with ``timeout``. A URL that fails is a warning while another one answers; when
-        all fail, the result's ``error`` is one that may not come again, if there is such a one,
-        and one that is not to be tried again when the deadline has passed.
+        URLs are asked in their order, those that were slow to fail the last time at the end, so
+        that a run reaches what the run before did not. What is left until the deadline limits each
+        request and each parse; URLs that it does not reach fail with ``timeout``. A URL that fails
+        is a warning while another one answers; when all fail, the result's ``error`` is one that
+        may not come again, if there is such a one, and one that is not to be tried again when the
+        deadline has passed.
         """
         gathered = Gathered()
         answers = _Answers()
         if importing.has_document:
             self._read_document(importing, feed, gathered, answers, deadline)
         else:
-            for url in importing.urls:
-                self._ask(url, importing, feed, gathered, answers, deadline)
+            self._ask_all(importing, feed, gathered, answers, deadline)
         self._judge(answers, gathered, deadline)
         if gathered.error is None:
             self._merge(importing.source, answers, gathered)
         return gathered
+
+    def _ask_all(
+        self,
+        importing: Import,
+        feed: Feed,
+        gathered: Gathered,
+        answers: _Answers,
+        deadline: RunDeadline,
+    ) -> None:
+        urls = list(importing.urls)
+        order = sorted(urls, key=lambda url: _recall(feed, url).was_slow)
+        for url in order:
+            self._ask(url, importing, feed, gathered, answers, deadline)
+        # Shown and merged in the feed's own order, however they were asked.
+        shown = dict(zip(order, gathered.fetches, strict=True))
+        gathered.fetches = [shown[url] for url in urls]
+        answers.parsed.sort(key=lambda answer: urls.index(answer[0]))
 
     def _ask(
         self,
@@ -123,13 +143,14 @@ class Gatherer:
             "error": None,
         }
         gathered.fetches.append(shown)
+        started_s = self._clock.monotonic_s()
         try:
             _check_time(url, deadline)
             self._retry_after.check(url)
             fetched = self._fetch(url, importing, feed, deadline)
             shown |= {"http_status": fetched.http_status, "not_modified": fetched.not_modified}
             gathered.max_age_s = _longest(gathered.max_age_s, fetched.cache_max_age_s)
-            gathered.learnt[url] = _recall(feed, url)
+            gathered.learnt[url] = replace(_recall(feed, url), was_slow=False)
             if not fetched.not_modified:
                 self._parse(url, fetched, gathered, answers, deadline)
             elif fetched.http_status != HTTPStatus.NOT_MODIFIED:
@@ -141,6 +162,8 @@ class Gatherer:
                 shown["http_status"] = exc.http_status
                 gathered.retry_after_s = _longest(gathered.retry_after_s, exc.retry_after_s)
                 self._retry_after.note(exc)
+                if self._clock.monotonic_s() - started_s >= SLOW_FROM_S:
+                    gathered.learnt[url] = replace(_recall(feed, url), was_slow=True)
             shown["error"] = f"{exc.kind}: {exc}"
             answers.errors.append(exc)
 

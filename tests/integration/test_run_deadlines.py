@@ -100,6 +100,26 @@ def test_urls_that_were_not_reached_are_a_warning_of_what_was_read(
     mill.come_to_rest()
 
 
+def test_a_url_behind_slow_ones_is_reached_by_a_later_run_and_then_always(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = [f"slow{number}" for number in range(5)]
+    press = SlowPress(mill, slow, monkeypatch)
+    mill.press.show("quick", {"1": "A"})
+    subscribe(mill, *slow, "quick")
+    assert import_when_due(mill).state is ImportState.FAILED
+    assert len(press.asked) == 3
+    for _ in range(2):
+        mill.clock.advance(hours=4)
+        imported = import_when_due(mill)
+        assert imported.state in (ImportState.IMPORTING, ImportState.COMPLETED)
+        assert [fetch["url"] for fetch in imported.fetches] == [
+            feed_url(source) for source in (*slow, "quick")
+        ]
+        assert imported.fetches[-1]["http_status"] in (200, 304)
+        mill.come_to_rest()
+
+
 def test_a_job_whose_runs_vanish_again_and_again_fails_its_import_and_is_not_added_anew(
     mill: Mill,
 ) -> None:
