@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -28,17 +29,37 @@ class PortInUse(FeedmillError):
 
 
 class HttpServer(uvicorn.Server):
-    """A uvicorn server that lets event streams end cleanly when it is told to stop."""
+    """A uvicorn server that lets event streams end cleanly when it is told to stop.
+
+    It stops by itself when ``must_end`` says that the process cannot do its work any more.
+    """
+
+    def __init__(self, config: uvicorn.Config, must_end: Callable[[], bool]) -> None:
+        super().__init__(config)
+        self._must_end = must_end
+
+    async def on_tick(self, counter: int) -> bool:
+        """Answer, ten times a second, whether to stop."""
+        if self._must_end() and not self.should_exit:
+            self._stop_watchers()
+            self.should_exit = True
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Tell the watchers first: the server waits for their connections."""
+        self._stop_watchers()
+        super().handle_exit(sig, frame)
+
+    def _stop_watchers(self) -> None:
         app: FastAPI = self.config.app  # type: ignore[assignment]
         app.state.parts.events.stop_soon()
-        super().handle_exit(sig, frame)
 
 
 def main() -> int:
-    """Run a server until SIGTERM or SIGINT. Exit code 1: a store or the port; 2: a setting."""
+    """Run a server until SIGTERM or SIGINT.
+
+    Exit code 1: a store or the port at the start, or a thread that was given up; 2: a setting.
+    """
     try:
         settings = load_settings()
         configure_logs(settings.log_level, settings.log_format)
@@ -56,9 +77,12 @@ def main() -> int:
     try:
         serve(settings, process, listener)
     finally:
-        end_at_worst_after()
+        end_at_worst_after(exit_code=1 if process.must_end else 0)
         process.stop()
-        log.info("server_stopped")
+    if process.must_end:
+        log.error("server_failed", thread=process.supervisor.given_up)
+        return 1
+    log.info("server_stopped")
     return 0
 
 
@@ -74,7 +98,7 @@ def serve(settings: Settings, process: ServerProcess, listener: socket.socket) -
     # uvicorn raises the signal that ended it once more; it must not end us before the rest has.
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: None)
-    HttpServer(config).run(sockets=[listener])
+    HttpServer(config, lambda: process.must_end).run(sockets=[listener])
 
 
 def listen(host: str, port: int) -> socket.socket:

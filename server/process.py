@@ -49,6 +49,7 @@ from shared.queue import (
 from shared.settings import Settings
 from shared.startup import ensure_indexes, rate_limit
 from shared.store import Stores
+from shared.supervision import Supervisor
 
 log = get_logger("server")
 
@@ -86,6 +87,8 @@ class ServerProcess:
         run_limit_s: float = RUN_LIMIT_S,
     ) -> None:
         self._stop = threading.Event()
+        self._given_up = threading.Event()
+        self.supervisor = Supervisor(clock, log.error, give_up=lambda _thread: self._given_up.set())
         self._stores = stores
 
         def queue(name: str) -> JobQueue:
@@ -172,16 +175,14 @@ class ServerProcess:
             run_limit_s=run_limit_s,
             isolates_solo=False,
             log_event=log_fetch_event,
+            supervisor=self.supervisor,
         )
-        self._fetch_upkeep = fetch_upkeep(fetches, settings, clock)
+        self._fetch_upkeep = fetch_upkeep(fetches, settings, clock, self.supervisor)
         self.scheduler = Scheduler(
             stores=stores,
             claims=self.claims,
             clock=clock,
             max_per_host=settings.fetch_per_host,
-        )
-        self._auditor_thread = threading.Thread(
-            target=self.auditor.run, args=(self._stop,), name="auditor", daemon=True
         )
         item_queues = [light, heavy]
         check = partial(check_url, allow_private=settings.fetch_allow_private)
@@ -219,6 +220,7 @@ class ServerProcess:
                 clock=clock,
             ),
             import_metrics=metrics,
+            supervisor=self.supervisor,
         )
 
     def start(self) -> None:
@@ -233,16 +235,20 @@ class ServerProcess:
             queue.set_rate_limit(self._rate_limit)
         self._fetch_upkeep.start()
         self._fetch_worker.start()
-        self._auditor_thread.start()
-        self.scheduler.start()
+        self.auditor.start(self.supervisor, self._stop)
+        self.scheduler.start(self.supervisor, self._stop)
 
     def stop(self) -> None:
         """End in the order in which work flows; fetches under way get 3 s, then are handed back."""
-        self.scheduler.stop()
         self._stop.set()
         self._fetch_worker.stop(FETCH_STOP_S)
         self._fetch_upkeep.stop(timeout_s=0.5)
         self.close()
+
+    @property
+    def must_end(self) -> bool:
+        """Whether a thread was given up: the process is to stop, with exit code 1."""
+        return self._given_up.is_set()
 
     def fetch_one(self) -> bool:
         """Work one fetch job to its settlement on this thread; False when none is ready."""
@@ -267,7 +273,9 @@ class ServerProcess:
             self.claims.add_fetch_jobs([named])
 
 
-def fetch_upkeep(fetches: JobQueue, settings: Settings, clock: Clock) -> Upkeep:
+def fetch_upkeep(
+    fetches: JobQueue, settings: Settings, clock: Clock, supervisor: Supervisor
+) -> Upkeep:
     """Return what looks after the fetch queue: nothing there waits to run alone.
 
     Documents are parsed in processes apart, so a run cannot harm the runs beside it. One that
@@ -281,6 +289,7 @@ def fetch_upkeep(fetches: JobQueue, settings: Settings, clock: Clock) -> Upkeep:
         solo_first=False,
         clock=clock,
         log_event=log.info,
+        supervisor=supervisor,
     )
 
 

@@ -12,6 +12,7 @@ from shared.clock import Clock
 from shared.queue import JobQueue, JobState
 from shared.settings import Settings
 from shared.store import Import, Stores
+from shared.supervision import Supervisor
 
 
 class Replayed(Protocol):
@@ -72,6 +73,7 @@ class Services:
     discoverer: FeedDiscoverer
     replayer: ReplaysDeadLetters
     remover: Removes
+    supervisor: Supervisor
     import_metrics: ImportMetrics = field(default_factory=ImportMetrics)
 
     @property

@@ -12,18 +12,18 @@ log = get_logger("stopping")
 STOP_AT_WORST_S = 8.0
 
 
-def end_at_worst_after(seconds: float = STOP_AT_WORST_S) -> None:
-    """End this process with code 0 after ``seconds``, whatever still hangs then.
+def end_at_worst_after(seconds: float = STOP_AT_WORST_S, *, exit_code: int = 0) -> None:
+    """End this process with ``exit_code`` after ``seconds``, whatever still hangs then.
 
     Nothing is lost by it: jobs in hand run again when their locks run out. Safe to call twice;
     the first call counts.
     """
-    last_resort = threading.Timer(seconds, _end)
+    last_resort = threading.Timer(seconds, _end, [exit_code])
     last_resort.daemon = True
     last_resort.start()
 
 
-def _end() -> None:
+def _end(exit_code: int) -> None:
     log.warning("stop_cut_short")
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(exit_code)

@@ -28,6 +28,7 @@ from server.services import Services
 from shared.queue import JobQueue, RedisConnection
 from shared.settings import Settings
 from shared.store import Import, ItemWrite, Stores, WriteKind
+from shared.supervision import Supervisor
 from tests.fakes import FakeClock
 from tests.servers import find_free_port
 
@@ -149,6 +150,7 @@ def make_services(
             dead_letter_queue=dead,
             clock=clock,
         ),
+        supervisor=Supervisor(clock, lambda *_, **__: None),
     )
     return services, claims, replayer
 

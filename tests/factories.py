@@ -15,6 +15,7 @@ from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob, RateLimit, Re
 from shared.store import DeadLetter, DeathKind, StoredVersion, Stores
 from shared.store.causes import make_cause
 from shared.store.ends import Death
+from shared.supervision import Supervisor
 from tests.fakes import FakeClock
 from worker.batch_runner import BatchRunner
 from worker.breaker import Breaker
@@ -157,8 +158,11 @@ class Bench:
         self.holdings = Holdings([self.queue, self.heavy])
         self.breaker = Breaker(self.clock)
         self.buffer = Buffer(max_items=self.batch_size, max_age_s=self.max_age_s, clock=self.clock)
-        self.pool = FlushPool(self.concurrency)
-        self.heartbeat = Heartbeat(self.holdings, lock_ms=self.lock_ms, clock=self.clock)
+        self.supervisor = Supervisor(self.clock, lambda *_, **__: None)
+        self.pool = FlushPool(self.concurrency, self.supervisor)
+        self.heartbeat = Heartbeat(
+            self.holdings, lock_ms=self.lock_ms, clock=self.clock, supervisor=self.supervisor
+        )
         self._make_worker()
 
     def _make_worker(self) -> None:
@@ -203,6 +207,7 @@ class Bench:
             ),
             limits=ConsumerLimits(self.batch_size, self.concurrency),
             clock=self.clock,
+            supervisor=self.supervisor,
         )
 
     def close(self) -> None:

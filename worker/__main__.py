@@ -19,7 +19,10 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 def main() -> int:
-    """Run a worker until SIGTERM or SIGINT. Exit code 1: a store or a port; 2: a setting."""
+    """Run a worker until SIGTERM or SIGINT.
+
+    Exit code 1: a store or a port at the start, or a thread that was given up; 2: a setting.
+    """
     # In every thread that comes after: the main thread waits for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
@@ -36,29 +39,41 @@ def main() -> int:
         print(exc, file=sys.stderr)  # noqa: T201 - one line is what a start that fails owes
         return 1
     log.info("worker_started", queues=settings.worker_type)
-    run_until_signalled(process)
+    is_signalled = run_until_signalled(process)
+    if not is_signalled:
+        log.error("worker_failed", thread=process.supervisor.given_up or "consumer")
+        return 1
     log.info("worker_stopped")
     return 0
 
 
-def run_until_signalled(process: WorkerProcess) -> None:
+def run_until_signalled(process: WorkerProcess) -> bool:
     """Run a worker on a thread of its own until a signal comes, then let it hand over.
+
+    False: it ended by itself, which it never should, after the hand-over.
 
     The signal is waited for, not handled: a handler runs in the middle of whatever the main thread
     does, and would wait for ever for a lock that this thread itself holds.
     """
-    running = threading.Thread(target=_run_and_wake, args=(process,), name="consumer")
+    ended = threading.Event()
+    running = threading.Thread(target=_run_and_wake, args=(process, ended), name="consumer")
     running.start()
     signal.sigwait(STOP_SIGNALS)
-    end_at_worst_after()
+    # Set before the signal that it sends itself; a true one that comes as late changes nothing.
+    is_signalled = not ended.is_set() and process.supervisor.given_up is None
+    end_at_worst_after(exit_code=0 if is_signalled else 1)
     process.stop()
     running.join()
+    return is_signalled
 
 
-def _run_and_wake(process: WorkerProcess) -> None:
+def _run_and_wake(process: WorkerProcess, ended: threading.Event) -> None:
     try:
         process.run()
+    except Exception:
+        log.exception("worker_error")
     finally:
+        ended.set()
         # Should it ever end by itself, the process must end too, and be started anew.
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,19 +1,29 @@
 """The worker's loop: claim what there is room for, buffer it, flush what is due."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from shared.clock import Clock
 from shared.errors import QueueError, StoreError
 from shared.logs import get_logger
-from shared.queue import BlockedBy, JobQueue, RedisConnection, wait_for_work
+from shared.queue import (
+    BlockedBy,
+    JobQueue,
+    Lock,
+    Postponement,
+    RedisConnection,
+    wait_for_work,
+)
 from shared.store import Stores
+from shared.supervision import Supervisor
 from worker.batch_runner import BatchRunner
 from worker.breaker import Breaker
 from worker.buffer import Buffer
 from worker.burial import BurialRunner
+from worker.dead_letterer import DyingJob
+from worker.decoding import HeldItem
 from worker.failures import pause_s
 from worker.flush_pool import FlushPool
 from worker.holdings import Holdings
@@ -26,6 +36,8 @@ MAX_REST_S = 1.0
 # While a flush is under way its end may make room, and new jobs may come: look often.
 BUSY_REST_S = 0.05
 STOP_FLUSH_S = 3.0
+# How long a job rests whose flush failed by an error of ours.
+PUT_OFF_MS = 60_000
 # Together with MAX_CLAIM_BYTES in the intake this bounds a worker's memory.
 MAX_HELD_BYTES = 32 * 1024 * 1024
 
@@ -68,33 +80,42 @@ class Consumer:
         parts: ConsumerParts,
         limits: ConsumerLimits,
         clock: Clock,
+        supervisor: Supervisor,
     ) -> None:
         self._queues = list(queues)
         self._wake_connection = wake_connection
         self._parts = parts
         self._limits = limits
         self._clock = clock
+        self._supervisor = supervisor
         self._abandon = threading.Event()
         self._is_draining = False
         self._solo_queue: JobQueue | None = None
         self._failures = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Work until ``stop`` is set, then hand over; returns within about 4 s of it."""
-        while not stop.is_set():
-            try:
-                seen_finished = self._parts.pool.finished
-                taken = self.step()
-                self._rest(taken, seen_finished, stop)
-                # Not before: what waiting for jobs meets has to back off as well.
-                self._failures = 0
-            except QueueError as exc:
-                self._failures += 1
-                log.warning("queue_unavailable", error=str(exc), failures=self._failures)
-                self._clock.wait(stop, pause_s(self._failures))
-            except StoreError as exc:
-                self._parts.breaker.trip(str(exc))
+        """Work until ``stop`` is set, then hand over; returns within about 4 s of it.
+
+        Returns also when the supervisor gave the loop up, after the same hand-over.
+        """
+        self._supervisor.loop("consumer", partial(self._turn, stop), stop).run()
         self.hand_over()
+
+    def _turn(self, stop: threading.Event) -> float:
+        """Do one step and rest until there may be work; an outage of a store is waited for."""
+        try:
+            seen_finished = self._parts.pool.finished
+            taken = self.step()
+            self._rest(taken, seen_finished, stop)
+            # Not before: what waiting for jobs meets has to back off as well.
+            self._failures = 0
+        except QueueError as exc:
+            self._failures += 1
+            log.warning("queue_unavailable", error=str(exc), failures=self._failures)
+            return pause_s(self._failures)
+        except StoreError as exc:
+            self._parts.breaker.trip(str(exc))
+        return 0.0
 
     def step(self) -> list[Taken]:
         """Claim once from each queue, buffer, and give what is due to the pool."""
@@ -136,7 +157,7 @@ class Consumer:
             if room < min(self._limits.batch_size, self._limits.max_held):
                 break
             one = self._take(queue, room)
-            self._keep(one)
+            self._keep_or_release(queue, one)
             taken.append(one)
             # A job that stalled too often runs alone: nothing else may be in hand with it.
             if one.has_solo or one.blocked_by is BlockedBy.SOLO:
@@ -154,13 +175,67 @@ class Consumer:
         is_answered = self._parts.intake.is_answered
         return sorted(self._queues, key=lambda q: (is_answered(q), q is not self._solo_queue))
 
+    def _keep_or_release(self, queue: JobQueue, taken: Taken) -> None:
+        try:
+            self._keep(taken)
+        except Exception:
+            # Nobody would flush what is neither buffered nor submitted, and its lock would live on.
+            jobs = [item.job for item in taken.items] + [one.job for one in taken.dying]
+            locks = [Lock(job.id, job.token) for job in jobs]
+            self._parts.buffer.discard(set(locks))
+            self._parts.holdings.remove(queue, locks)
+            queue.release_many(locks)
+            raise
+
     def _keep(self, taken: Taken) -> None:
         # At once: the claim on the next queue may fail, and these would be in nobody's hand.
         parts = self._parts
         for item in taken.items:
             parts.buffer.add(item)
         if taken.dying:
-            parts.pool.submit(partial(parts.burials.run, taken.dying, self._abandon))
+            self._submit_burial(taken.dying)
+
+    def _submit_burial(self, dying: Sequence[DyingJob]) -> None:
+        queue = dying[0].queue
+        locks = [Lock(one.job.id, one.job.token) for one in dying]
+        act = partial(self._parts.burials.run, dying, self._abandon)
+        alone = [partial(self._submit_burial, [one]) for one in dying]
+        self._parts.pool.submit(partial(self._run_act, act, queue, locks, alone))
+
+    def _submit_batch(self, batch: Sequence[HeldItem]) -> None:
+        act = partial(self._parts.batches.run, batch, self._abandon)
+        locks = [item.lock for item in batch]
+        alone = [partial(self._submit_batch, [item]) for item in batch]
+        self._parts.pool.submit(partial(self._run_act, act, batch[0].queue, locks, alone))
+
+    def _run_act(
+        self,
+        act: Callable[[], None],
+        queue: JobQueue,
+        locks: Sequence[Lock],
+        alone: Sequence[Callable[[], None]],
+    ) -> None:
+        """Run a flush; should it raise what nobody foresaw, find the job that is at fault.
+
+        Each of several jobs is tried once more, alone. The one that fails alone is put off, no
+        attempt counted: its cause is ours, and it must neither be lost nor tried without a pause.
+        """
+        try:
+            act()
+        except Exception:
+            left = self._parts.holdings.still_held(queue, locks)
+            if len(locks) == 1:
+                self._put_off(queue, left)
+            else:
+                for lock, again in zip(locks, alone, strict=True):
+                    if lock in left:
+                        again()
+            raise
+
+    def _put_off(self, queue: JobQueue, locks: Collection[Lock]) -> None:
+        queue.postpone_many([Postponement(one.job_id, one.token, PUT_OFF_MS) for one in locks])
+        self._parts.holdings.remove(queue, locks)
+        log.error("jobs_put_off", queue=queue.name, jobs=[one.job_id for one in locks])
 
     def _take(self, queue: JobQueue, room: int) -> Taken:
         is_alone = len(self._parts.holdings) == 0
@@ -183,7 +258,7 @@ class Consumer:
 
     def _submit_due(self, *, everything: bool) -> None:
         while batch := self._parts.buffer.drain_due(everything=everything):
-            self._parts.pool.submit(partial(self._parts.batches.run, batch, self._abandon))
+            self._submit_batch(batch)
 
     def _rest(self, taken: Sequence[Taken], seen_finished: int, stop: threading.Event) -> None:
         """Wait for what can bring work: a finished flush, an item's age, a new job, the time."""

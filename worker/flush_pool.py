@@ -4,29 +4,28 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from shared.logs import get_logger
+from shared.supervision import Supervisor
 
-log = get_logger("worker.flush_pool")
+# How late the end of the pool may be noticed by a thread that nothing wakes.
+_IDLE_WAIT_S = 60.0
 
 
 class FlushPool:
     """Runs acts, first come first served, on a fixed number of threads."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, supervisor: Supervisor) -> None:
         self._changed = threading.Condition()
         self._waiting: deque[Callable[[], None]] = deque()
         self._running = 0
         self._finished = 0
-        self._closed = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"flush-{number}", daemon=True)
-            for number in range(threads)
-        ]
+        self._closed = threading.Event()
+        self._size = threads
+        self._supervisor = supervisor
 
     def start(self) -> None:
         """Start the threads."""
-        for thread in self._threads:
-            thread.start()
+        for number in range(self._size):
+            self._supervisor.start(f"flush-{number}", self._step, self._closed)
 
     @property
     def is_idle(self) -> bool:
@@ -60,24 +59,23 @@ class FlushPool:
     def close(self) -> None:
         """Let the threads end; what has not begun is forgotten."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._waiting.clear()
             self._changed.notify_all()
 
-    def _work(self) -> None:
-        while True:
+    def _step(self) -> float:
+        """Run the next act; what it raises is the supervisor's."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed.is_set(), _IDLE_WAIT_S)
+            if self._closed.is_set() or not self._waiting:
+                return 0.0
+            act = self._waiting.popleft()
+            self._running += 1
+        try:
+            act()
+        finally:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if self._closed:
-                    return
-                act = self._waiting.popleft()
-                self._running += 1
-            try:
-                act()
-            except Exception:
-                log.exception("flush_thread_error")
-            finally:
-                with self._changed:
-                    self._running -= 1
-                    self._finished += 1
-                    self._changed.notify_all()
+                self._running -= 1
+                self._finished += 1
+                self._changed.notify_all()
+        return 0.0

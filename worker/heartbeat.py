@@ -6,6 +6,7 @@ from shared.clock import Clock
 from shared.errors import QueueError
 from shared.logs import get_logger
 from shared.queue import Lock
+from shared.supervision import Supervisor
 from worker.holdings import Holdings
 
 log = get_logger("worker.heartbeat")
@@ -17,23 +18,27 @@ RETRY_S = 1.0
 
 
 class Heartbeat:
-    """A thread that beats three times a lock time. It never dies of an error."""
+    """A supervised thread that beats three times a lock time."""
 
-    def __init__(self, holdings: Holdings, *, lock_ms: int, clock: Clock) -> None:
+    def __init__(
+        self, holdings: Holdings, *, lock_ms: int, clock: Clock, supervisor: Supervisor
+    ) -> None:
         self._holdings = holdings
         self._lock_ms = lock_ms
         self._clock = clock
+        self._supervisor = supervisor
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to beat."""
-        self._thread.start()
+        self._thread = self._supervisor.start("heartbeat", self._step, self._stopped)
 
     def stop(self) -> None:
         """End; at most one beat under way is waited for."""
         self._stopped.set()
-        self._thread.join(timeout=1.0)
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
 
     def beat(self) -> None:
         """Extend all locks once, one call a queue; those that are lost leave the holdings.
@@ -48,15 +53,11 @@ class Heartbeat:
                 self._holdings.mark_lost(queue, lost)
                 log.warning("locks_lost", queue=queue.name, jobs=len(lost))
 
-    def _run(self) -> None:
+    def _step(self) -> float:
         pause_s = self._lock_ms / 1000 / BEATS_PER_LOCK
-        rest_s = pause_s
-        while not self._clock.wait(self._stopped, rest_s):
-            rest_s = pause_s
-            try:
-                self.beat()
-            except QueueError as exc:
-                log.warning("heartbeat_failed", error=str(exc))
-                rest_s = min(pause_s, RETRY_S)
-            except Exception:
-                log.exception("heartbeat_error")
+        try:
+            self.beat()
+        except QueueError as exc:
+            log.warning("heartbeat_failed", error=str(exc))
+            return min(pause_s, RETRY_S)
+        return pause_s

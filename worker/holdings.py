@@ -46,6 +46,12 @@ class Holdings:
                 if held.get(lock.job_id) == lock:
                     del held[lock.job_id]
 
+    def still_held(self, queue: JobQueue, locks: Iterable[Lock]) -> set[Lock]:
+        """Return those of the locks that were neither settled, released nor lost."""
+        with self._mutex:
+            held = self._locks[queue.name]
+            return {lock for lock in locks if held.get(lock.job_id) == lock}
+
     def mark_lost(self, queue: JobQueue, lost: Iterable[Lock]) -> None:
         """Forget jobs whose lock ran out, and remember the locks for :meth:`take_lost`."""
         lost = list(lost)

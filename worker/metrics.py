@@ -11,6 +11,8 @@ from prometheus_client import (
 )
 
 from shared.errors import FeedmillError
+from shared.supervision import Supervisor
+from shared.thread_metrics import ThreadMetrics
 from worker.breaker import Breaker
 from worker.buffer import Buffer
 from worker.holdings import Holdings
@@ -29,9 +31,12 @@ class MetricsPortInUse(FeedmillError):
 class WorkerMetrics:
     """What one worker does and holds. Safe for threads."""
 
-    def __init__(self, holdings: Holdings, buffer: Buffer, breaker: Breaker) -> None:
+    def __init__(
+        self, holdings: Holdings, buffer: Buffer, breaker: Breaker, supervisor: Supervisor
+    ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.registry.register(ThreadMetrics(supervisor))
         self._waits_s = self._histogram(
             "feedmill_queue_wait_seconds", "From a job's making to its first claim.", _WAIT_S
         )

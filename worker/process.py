@@ -8,7 +8,9 @@ from shared.logs import get_logger
 from shared.queue import JobQueue, RedisConnection, Upkeep, WorkerSigns
 from shared.settings import Settings
 from shared.startup import rate_limit
+from shared.stopping import end_at_worst_after
 from shared.store import Stores
+from shared.supervision import Supervisor
 from worker.batch_runner import BatchRunner
 from worker.breaker import Breaker
 from worker.buffer import Buffer
@@ -41,6 +43,7 @@ class WorkerProcess:
         self._stores = stores
         self._clock = clock
         self._stop = threading.Event()
+        self.supervisor = Supervisor(clock, log.error, give_up=self._give_up)
         self._queues = self._item_queues()
         self._holdings = Holdings(self._queues)
         self._breaker = Breaker(clock)
@@ -49,15 +52,21 @@ class WorkerProcess:
             max_age_s=settings.worker_flush_ms / 1000,
             clock=clock,
         )
-        self.metrics = WorkerMetrics(self._holdings, self._buffer, self._breaker)
-        self._pool = FlushPool(min(settings.worker_concurrency, MAX_FLUSH_THREADS))
-        self._heartbeat = Heartbeat(self._holdings, lock_ms=settings.worker_lock_ms, clock=clock)
+        self.metrics = WorkerMetrics(self._holdings, self._buffer, self._breaker, self.supervisor)
+        self._pool = FlushPool(min(settings.worker_concurrency, MAX_FLUSH_THREADS), self.supervisor)
+        self._heartbeat = Heartbeat(
+            self._holdings,
+            lock_ms=settings.worker_lock_ms,
+            clock=clock,
+            supervisor=self.supervisor,
+        )
         self._signaller = Signaller(
             WorkerSigns(redis, prefix=settings.queue_prefix),
             [queue.name for queue in self._queues],
             self._holdings,
             self._breaker,
             clock,
+            self.supervisor,
         )
         self._upkeep = Upkeep(
             self._queues,
@@ -66,6 +75,7 @@ class WorkerProcess:
             lock_ms=settings.worker_lock_ms,
             clock=clock,
             log_event=log.info,
+            supervisor=self.supervisor,
         )
         self._consumer = Consumer(
             queues=self._queues,
@@ -73,10 +83,14 @@ class WorkerProcess:
             parts=self._consumer_parts(),
             limits=ConsumerLimits(settings.worker_batch_size, settings.worker_concurrency),
             clock=clock,
+            supervisor=self.supervisor,
         )
 
     def run(self) -> None:
-        """Work until :meth:`stop`; returns within about 4 s of it."""
+        """Work until :meth:`stop`; returns within about 4 s of it.
+
+        Returns also when a thread was given up (``supervisor.given_up``), handed over as in a stop.
+        """
         self._pool.start()
         self._heartbeat.start()
         self._upkeep.start()
@@ -88,6 +102,10 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Begin to hand over. Safe to call again, and in a signal handler."""
+        self._stop.set()
+
+    def _give_up(self, _thread: str) -> None:
+        end_at_worst_after(exit_code=1)
         self._stop.set()
 
     def _queue(self, name: str) -> JobQueue:

@@ -4,13 +4,14 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from shared.clock import Clock
 from shared.errors import QueueError
 from shared.logs import get_logger
 from shared.queue import WorkerSign, WorkerSigns
 from shared.queue.worker_signs import SIGN_EVERY_S
+from shared.supervision import Supervisor
 from worker.breaker import Breaker
 from worker.holdings import Holdings
 
@@ -18,7 +19,7 @@ log = get_logger("worker.signalling")
 
 
 class Signaller:
-    """A thread that leaves a sign every 2 s. It never dies of an error."""
+    """A supervised thread that leaves a sign every 2 s; the worker works without it, too."""
 
     def __init__(
         self,
@@ -27,26 +28,31 @@ class Signaller:
         holdings: Holdings,
         breaker: Breaker,
         clock: Clock,
+        supervisor: Supervisor,
     ) -> None:
         self._signs = signs
         self._queue_names = tuple(queue_names)
         self._holdings = holdings
         self._breaker = breaker
         self._clock = clock
+        self._supervisor = supervisor
         self._started_s = clock.monotonic_s()
         # Containers share a process id, and one machine's workers its name.
         self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="signaller", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin; the first sign comes at once."""
-        self._thread.start()
+        self._thread = self._supervisor.start(
+            "signaller", self._step, self._stopped, is_essential=False
+        )
 
     def stop(self) -> None:
         """End, and take the sign away; a sign under way is waited for, 0.5 s at most."""
         self._stopped.set()
-        self._thread.join(timeout=0.5)
+        if self._thread is not None:
+            self._thread.join(timeout=0.5)
 
     def signal(self) -> None:
         """Leave a sign.
@@ -62,20 +68,19 @@ class Signaller:
             up_s=round(self._clock.monotonic_s() - self._started_s, 1),
             breaker_reason=reason,
             breaker_open_s=round(self._breaker.open_for_s(), 1) if reason is not None else 0.0,
+            failing_threads=tuple(map(str, self._supervisor.failing())),
         )
         self._signs.leave(sign)
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._try(self.signal)
-            self._clock.wait(self._stopped, SIGN_EVERY_S)
-        self._try(lambda: self._signs.take_away(self.worker_id))
-
-    def _try(self, act: Callable[[], None]) -> None:
+    def _step(self) -> float:
         try:
-            act()
+            self.signal()
+            self._clock.wait(self._stopped, SIGN_EVERY_S)
+            if self._stopped.is_set():
+                # Here, not in stop(): a Redis that hangs must not hold up the exit.
+                self._signs.take_away(self.worker_id)
         except QueueError as exc:
             # The consumer says that Redis is away; one warning for that is enough.
             log.debug("sign_failed", error=str(exc))
-        except Exception:
-            log.exception("sign_error")
+            return SIGN_EVERY_S
+        return 0.0

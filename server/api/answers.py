@@ -214,6 +214,9 @@ class WorkerAnswer(BaseModel):
         description="why it claims nothing: MongoDB cannot store; null when it can"
     )
     breaker_open_s: float
+    failing_threads: list[str] = Field(
+        description="which of its long-lived threads fail, how often in a row and of what"
+    )
 
 
 class JobAnswer(BaseModel):
@@ -306,3 +309,11 @@ class Health(BaseModel):
     """A sign of life."""
 
     status: Literal["ok"]
+
+
+class ReadinessAnswer(Health):
+    """Both stores answer. What fails within the server is told all the same."""
+
+    failing_threads: list[str] = Field(
+        default=[], description="long-lived threads whose last round failed; left out while none"
+    )

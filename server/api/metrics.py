@@ -10,6 +10,7 @@ from server.api.record_metrics import RecordMetrics
 from server.services import Services
 from shared.errors import QueueError
 from shared.queue import JobQueue
+from shared.thread_metrics import ThreadMetrics
 
 
 class QueueMetrics(Collector):
@@ -66,6 +67,7 @@ class Metrics:
             QueueMetrics(services.queues),
             RecordMetrics(services.stores, services.clock),
             services.import_metrics,
+            ThreadMetrics(services.supervisor),
         )
 
     def render(self) -> bytes:

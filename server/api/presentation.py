@@ -186,6 +186,7 @@ def show_worker(sign: WorkerSign) -> WorkerAnswer:
         up_s=sign.up_s,
         breaker_reason=show_text(reason) if reason is not None else None,
         breaker_open_s=sign.breaker_open_s,
+        failing_threads=[show_text(thread) for thread in sign.failing_threads],
     )
 
 

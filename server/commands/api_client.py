@@ -50,6 +50,14 @@ class ApiClient:
         """Tell whether the service and both its stores answer."""
         return self._check("/readyz") == 200
 
+    def failing_threads(self) -> list[str]:
+        """Return the service's long-lived threads that fail just now.
+
+        Raises:
+            ServiceError: it is not ready.
+        """
+        return list(self.get("/readyz").get("failing_threads", ()))
+
     def get(self, path: str, **parameters: str | int | None) -> Json:
         """Return the answer to GET; parameters that are None are left out."""
         given = {name: value for name, value in parameters.items() if value is not None}

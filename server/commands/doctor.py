@@ -70,11 +70,20 @@ def _ask_service(settings: Settings, *, is_named: bool) -> ServiceFacts:
             version = client.get("/openapi.json")["info"]["version"]
         except ServiceError as exc:
             error = str(exc)
+        is_ready = client.is_ready()
         return ServiceFacts(
             url,
             is_alive=True,
-            is_ready=client.is_ready(),
+            is_ready=is_ready,
+            failing_threads=_failing_threads(client) if is_ready else (),
             version=version,
             error=error,
             is_named=is_named,
         )
+
+
+def _failing_threads(client: ApiClient) -> tuple[str, ...]:
+    try:
+        return tuple(client.failing_threads())
+    except ServiceError:
+        return ()  # it was ready a moment ago: that it is not any more is no thread's fault

@@ -78,6 +78,14 @@ def _find_worker_troubles(found: Findings) -> list[Trouble]:
         troubles.append(Trouble(text, "Workers go on by themselves when MongoDB stores again."))
     troubles += [
         Trouble(
+            f"A thread of worker {worker.id} fails: {'; '.join(worker.failing_threads)}.",
+            "Its log has the stack under 'thread_failed'; should it go on, the worker ends.",
+        )
+        for worker in found.workers
+        if worker.failing_threads
+    ]
+    troubles += [
+        Trouble(
             f"No worker takes the jobs of {queue.name}.",
             "Start one whose WORKER_TYPE includes it.",
             link="/admin/queues",

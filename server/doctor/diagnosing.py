@@ -6,7 +6,7 @@ from server.doctor.facts import Facts
 from server.doctor.findings import Finding, blame
 from server.doctor.mongodb_checks import check_mongodb
 from server.doctor.queue_checks import GROUP as QUEUES
-from server.doctor.queue_checks import check_queues, is_work_left
+from server.doctor.queue_checks import check_queues, check_worker_threads, is_work_left
 from server.doctor.record_checks import check_record
 from server.doctor.redis_checks import check_redis
 from server.doctor.service_checks import check_disk, check_service
@@ -25,6 +25,7 @@ def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
         yield blame(QUEUES, "readable", text, "see to the stores, then run the doctor again")
     if stores.queues:
         yield from check_queues(stores.queues)
+    yield from check_worker_threads(stores.workers)
     if stores.record is not None:
         is_left = is_work_left(stores.queues)
         yield from check_record(stores.record, facts.now, is_work_left=is_left)

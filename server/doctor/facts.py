@@ -1,10 +1,10 @@
 """What the doctor knows of a deployment. Plain data: checks need nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from shared.queue import QueueLook, RateLimit, RedisReport
+from shared.queue import QueueLook, RateLimit, RedisReport, WorkerSign
 from shared.store import Import, MongoReport
 
 
@@ -72,6 +72,7 @@ class ServiceFacts:
     version: str | None = None
     error: str | None = None
     is_named: bool = False
+    failing_threads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class StoreFacts:
     queues: Mapping[str, QueueFacts] = field(default_factory=dict)
     record: RecordLook | None = None
     unreadable: str | None = None
+    workers: Sequence[WorkerSign] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from shared.queue import (
     QueueLook,
     RedisConnection,
     RedisReport,
+    WorkerSigns,
     disconnect,
     examine_redis,
 )
@@ -85,10 +86,11 @@ def _look_at(
     if isinstance(redis, Unseen):
         return facts
     try:
+        workers = WorkerSigns(redis, prefix=settings.queue_prefix).read()
         queues, record = _Examination(settings, redis, stores, clock).look_twice()
     except (QueueError, StoreError) as exc:
         return replace(facts, unreadable=str(exc))
-    return replace(facts, queues=queues, record=record)
+    return replace(facts, queues=queues, record=record, workers=workers)
 
 
 def _examine_redis(redis: RedisConnection, clock: Clock) -> RedisReport | Unseen:

@@ -1,10 +1,10 @@
 """Whether the queues' parts fit together, and somebody works them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from server.doctor.facts import QueueFacts
 from server.doctor.findings import Finding, blame, fine, name_some, warn
-from shared.queue import JobState, RateLimit
+from shared.queue import JobState, RateLimit, WorkerSign
 
 GROUP = "queues"
 # Whose queues have the limit of the settings.
@@ -46,6 +46,19 @@ def check_queues(queues: Queues) -> Iterator[Finding]:
             f"{name_some(partly)}: too many jobs to look at all of them",
             "what was found is true; run the doctor again when fewer jobs wait",
         )
+
+
+def check_worker_threads(workers: Sequence[WorkerSign]) -> Iterator[Finding]:
+    """Yield a finding for each worker that has a thread which fails."""
+    for worker in workers:
+        if worker.failing_threads:
+            yield blame(
+                GROUP,
+                "worker threads",
+                f"worker {worker.worker_id}: {'; '.join(worker.failing_threads)}",
+                "look for 'thread_failed' in its log, it has the stack; "
+                "a thread that goes on failing ends the worker with exit code 1",
+            )
 
 
 def _check_hashes(name: str, facts: QueueFacts) -> Finding | None:

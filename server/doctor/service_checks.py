@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from server.doctor.facts import DiskFacts, ServiceFacts
-from server.doctor.findings import Finding, blame, describe_mib, fine, warn
+from server.doctor.findings import Finding, blame, describe_mib, fine, name_some, warn
 
 GROUP = "service"
 FULL_BYTES = 200 * 1024**2
@@ -24,6 +24,8 @@ def check_service(seen: ServiceFacts, own_version: str) -> Iterator[Finding]:
             f"it answers at {seen.url}, but not all of its stores answer it",
             "compare its REDIS_URL and MONGODB_URL with those checked here",
         )
+    if seen.failing_threads:
+        yield _blame_threads(seen)
     yield _check_version(seen, own_version)
 
 
@@ -49,6 +51,16 @@ def _describe_silence(seen: ServiceFacts) -> Finding:
             "start it, or correct FEEDMILL_URL",
         )
     return warn(GROUP, "answers", text, "start 'feedmill up', or 'feedmill server' and a worker")
+
+
+def _blame_threads(seen: ServiceFacts) -> Finding:
+    return blame(
+        GROUP,
+        "threads",
+        f"its {name_some(seen.failing_threads)} fails again and again",
+        "look for 'thread_failed' in the server's log, it has the stack; "
+        "a thread that goes on failing ends the server with exit code 1",
+    )
 
 
 def _check_version(seen: ServiceFacts, own_version: str) -> Finding:

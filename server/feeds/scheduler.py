@@ -1,9 +1,8 @@
 """The tick: each second, due feeds become imports and fetch jobs."""
 
+import threading
 from collections.abc import Sequence
 from datetime import datetime
-
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from server.feeds.claims import FeedClaims
 from server.feeds.host_places import HostPlaces
@@ -12,6 +11,7 @@ from shared.errors import FeedmillError
 from shared.host_names import hosts_of
 from shared.logs import get_logger
 from shared.store import Feed, Import, Stores
+from shared.supervision import Supervisor
 
 log = get_logger("server.feeds.scheduler")
 
@@ -37,23 +37,13 @@ class Scheduler:
         self._clock = clock
         self._max_per_host = max_per_host
         self._skipped: set[str] = set()
-        self._scheduler = BackgroundScheduler(timezone="UTC")
 
-    def start(self) -> None:
-        """Begin to tick, on a thread of its own."""
-        self._scheduler.add_job(
-            self._tick_safely,
-            "interval",
-            seconds=TICK_S,
-            max_instances=1,
-            coalesce=True,
-            misfire_grace_time=None,
-        )
-        self._scheduler.start()
+    def start(self, supervisor: Supervisor, stop: threading.Event) -> None:
+        """Tick each second until ``stop`` is set, on a supervised thread.
 
-    def stop(self) -> None:
-        """End; a tick under way is not waited for, what it leaves half done is healed."""
-        self._scheduler.shutdown(wait=False)
+        A tick under way then is not waited for; what it leaves half done is healed.
+        """
+        supervisor.start("scheduler", self._step, stop)
 
     def tick(self) -> int:
         """Start imports of the feeds that are due; returns how many.
@@ -107,10 +97,9 @@ class Scheduler:
             log.info("feeds_deferred", feeds=len(choice.to_defer))
         return len(choice.to_claim)
 
-    def _tick_safely(self) -> None:
+    def _step(self) -> float:
         try:
             self.tick()
         except FeedmillError as exc:
             log.warning("tick_failed", error=str(exc))
-        except Exception:
-            log.exception("tick_error")
+        return TICK_S

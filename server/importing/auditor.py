@@ -25,10 +25,12 @@ from shared.errors import (
 from shared.logs import get_logger
 from shared.queue import AddOutcome, JobQueue
 from shared.store import Chunk, Import, Stores
+from shared.supervision import Supervisor
 
 log = get_logger("server.importing.auditor")
 
 LOOK_EVERY_S = 0.25
+OUTAGE_WAIT_S = 1.0
 # An import that does not move is looked at as often, and what it lacks is added again.
 IDLE_S = 60.0
 # Between two looks at an import that its live counters take for done.
@@ -107,18 +109,17 @@ class Auditor:
         self._busy = BusyMarks()
         self._healed_s = float("-inf")
 
-    def run(self, stop: threading.Event) -> None:
-        """Look again and again until ``stop`` is set; no error ends it."""
-        while not self._clock.wait(stop, LOOK_EVERY_S):
-            try:
-                if not self.look():
-                    self._clock.wait(stop, 1.0)
-            except (StoreError, QueueError) as exc:
-                log.warning("audit_failed", error=str(exc))
-                self._clock.wait(stop, 1.0)
-            except Exception:
-                log.exception("audit_error")
-                self._clock.wait(stop, 1.0)
+    def start(self, supervisor: Supervisor, stop: threading.Event) -> None:
+        """Look again and again until ``stop`` is set, on a supervised thread."""
+        supervisor.start("auditor", self._step, stop)
+
+    def _step(self) -> float:
+        try:
+            went_well = self.look()
+        except (StoreError, QueueError) as exc:
+            log.warning("audit_failed", error=str(exc))
+            return OUTAGE_WAIT_S
+        return LOOK_EVERY_S if went_well else OUTAGE_WAIT_S
 
     def note_busy(self, import_id: str) -> None:
         """Look at an import again soon: some of its items were active when they were added.

@@ -7,6 +7,7 @@ from shared.clock import Clock
 from shared.errors import QueueError, QueueUnavailable
 from shared.queue.connection import run
 from shared.queue.job_queue import JobQueue
+from shared.supervision import Supervisor
 
 LogEvent = Callable[..., None]
 # A refused script is no passing outage: asking each second would only fill the log.
@@ -21,7 +22,8 @@ class Upkeep:
     Any number of processes may do so for the same queues. Locks that run out while Redis is away,
     or within ``lock_ms`` of its return, count as nobody's stall: no heartbeat could extend them.
     ``log_event`` is called with a constant event and fields: ``jobs_reclaimed`` when some were,
-    ``upkeep_failed`` when Redis refuses.
+    ``upkeep_failed`` when Redis refuses. ``supervisor`` runs the thread; without one it is repeated
+    for ever, whatever it raises.
 
     A job that stalled more than ``max_stalled`` times is run alone, and failed if it stalls again;
     without ``solo_first`` it is failed at once, as ``Worker`` with ``isolates_solo=False`` wants.
@@ -37,6 +39,7 @@ class Upkeep:
         log_event: LogEvent,
         lock_ms: int = 30_000,
         solo_first: bool = True,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self._queues = tuple(queues)
         self._every_s = every_ms / 1000
@@ -47,13 +50,13 @@ class Upkeep:
         self._lock_s = lock_ms / 1000
         self._was_away = False
         self._excused_until_s = 0.0
+        self._supervisor = supervisor or Supervisor(clock, log_event)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin; the first round comes at once."""
-        self._thread = threading.Thread(target=self._run, name="queue-upkeep", daemon=True)
-        self._thread.start()
+        self._thread = self._supervisor.start("queue-upkeep", self._step, self._stop)
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """End after the round under way. Safe to call twice, and before :meth:`start`."""
@@ -66,10 +69,9 @@ class Upkeep:
         went_well = [self._look_after(queue) for queue in self._queues]
         return all(went_well)
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            rounds = 1 if self.run_once() else _PAUSE_AFTER_ERROR
-            self._clock.wait(self._stop, self._every_s * rounds)
+    def _step(self) -> float:
+        rounds = 1 if self.run_once() else _PAUSE_AFTER_ERROR
+        return self._every_s * rounds
 
     def _look_after(self, queue: JobQueue) -> bool:
         try:

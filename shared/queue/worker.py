@@ -26,6 +26,7 @@ from shared.queue.job_queue import JobQueue
 from shared.queue.limits import RateLimit
 from shared.queue.wakeup import wait_for_work
 from shared.queue.wire import to_json
+from shared.supervision import Supervisor
 
 Handler = Callable[[ClaimedJob], object]
 LogEvent = Callable[..., None]
@@ -46,7 +47,9 @@ class Worker:
     What the handler returns is the job's result. An exception with a true ``retryable`` is tried
     again while attempts remain, after the job's backoff; ``Postponed`` puts the job back for its
     ``delay_ms`` and uses no attempt; any other error fails the job. No error of a job, a hook or
-    Redis ends the loop.
+    Redis ends the loop, nor does a machine that refuses another thread: the jobs that were claimed
+    are handed back. ``supervisor`` runs the threads; without one they go on for ever, whatever they
+    meet.
 
     Locks are extended while a handler runs, for ``run_limit_s`` at most. A run that takes longer is
     given up: its place is free for other jobs, its job fails with ``RunOverdue`` (which uses an
@@ -80,6 +83,7 @@ class Worker:
         run_limit_s: float = 300.0,
         isolates_solo: bool = True,
         log_event: LogEvent = _no_log,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self._queue = queue
         self._handler = handler
@@ -93,6 +97,8 @@ class Worker:
         self._run_limit_s = run_limit_s
         self._isolates_solo = isolates_solo
         self._log_event = log_event
+        self._supervisor = supervisor or Supervisor(clock, log_event)
+        self._claim_token = uuid.uuid4().hex
         self._stopping = threading.Event()
         self._abandoned = threading.Event()
         self._hands = Hands(clock, run_limit_s=run_limit_s)
@@ -100,10 +106,13 @@ class Worker:
 
     def start(self) -> None:
         """Begin to claim, on threads of its own."""
-        for target, name in ((self._dispatch, "dispatch"), (self._keep_locks, "heartbeat")):
-            thread = threading.Thread(target=target, name=f"{self._queue.name}-{name}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        loops = (
+            ("dispatch", self._dispatch, self._stopping),
+            ("heartbeat", self._keep_locks, self._abandoned),
+        )
+        for name, step, stop in loops:
+            name = f"{self._queue.name}-{name}"
+            self._threads.append(self._supervisor.start(name, step, stop))
 
     def step(self) -> bool:
         """Claim one job and work it on the calling thread; False when none can be claimed now.
@@ -143,18 +152,17 @@ class Worker:
             # Their locks run out by themselves.
             self._log_event("release_failed", queue=self._queue.name, error=str(exc))
 
-    def _dispatch(self) -> None:
-        token = uuid.uuid4().hex
-        while not self._stopping.is_set():
-            try:
-                claim = self._claim(token, limit=self._concurrency)
-                token = uuid.uuid4().hex
-                self._begin_all(claim.jobs)
-                self._rest_after(claim)
-            except QueueError as exc:
-                # The token stays: a claim whose answer was lost is answered again.
-                self._log_event("claim_failed", queue=self._queue.name, error=str(exc))
-                self._clock.wait(self._stopping, _jittered(_OUTAGE_WAIT_S))
+    def _dispatch(self) -> float:
+        try:
+            claim = self._claim(self._claim_token, limit=self._concurrency)
+            self._claim_token = uuid.uuid4().hex
+            self._begin_all(claim.jobs)
+            self._rest_after(claim)
+        except QueueError as exc:
+            # The token stays: a claim whose answer was lost is answered again.
+            self._log_event("claim_failed", queue=self._queue.name, error=str(exc))
+            return _jittered(_OUTAGE_WAIT_S)
+        return 0.0
 
     def _claim(self, token: str, *, limit: int) -> Claim:
         self._hands.wait_for_room(self._concurrency, self._stopping)
@@ -174,15 +182,25 @@ class Worker:
         if self._stopping.is_set() and jobs:
             self._release(jobs)
             return
-        for job in jobs:
-            self._begin(job)
+        begun = 0
+        try:
+            for job in jobs:
+                self._begin(job)
+                begun += 1
+        finally:
+            if begun < len(jobs):
+                self._release(jobs[begun:])
 
     def _begin(self, job: ClaimedJob) -> None:
         self._hands.take(job)
-        thread = threading.Thread(
-            target=self._work, args=(job,), name=f"{self._queue.name}-job", daemon=True
-        )
-        thread.start()
+        try:
+            threading.Thread(
+                target=self._work, args=(job,), name=f"{self._queue.name}-job", daemon=True
+            ).start()
+        except BaseException:
+            # "can't start new thread": nobody would ever drop it.
+            self._hands.drop(job)
+            raise
 
     def _rest_after(self, claim: Claim) -> None:
         if any(job.is_solo for job in claim.jobs) or claim.blocked_by is BlockedBy.SOLO:
@@ -311,16 +329,15 @@ class Worker:
                 # Its lock runs out by itself; then it is reclaimed, and charged with that.
                 self._tell("settle_failed", job, error=str(exc))
 
-    def _keep_locks(self) -> None:
-        while not self._abandoned.is_set():
-            self._give_up_overdue()
-            locks = [_lock_of(job) for job in self._hands.held()]
-            try:
-                if locks:
-                    self._queue.extend_many(locks, lock_ms=self._lock_ms)
-            except QueueError as exc:
-                self._log_event("heartbeat_failed", queue=self._queue.name, error=str(exc))
-            self._clock.wait(self._abandoned, self._lock_ms / 3000)
+    def _keep_locks(self) -> float:
+        self._give_up_overdue()
+        locks = [_lock_of(job) for job in self._hands.held()]
+        try:
+            if locks:
+                self._queue.extend_many(locks, lock_ms=self._lock_ms)
+        except QueueError as exc:
+            self._log_event("heartbeat_failed", queue=self._queue.name, error=str(exc))
+        return self._lock_ms / 3000
 
 
 def _lock_of(job: ClaimedJob) -> Lock:

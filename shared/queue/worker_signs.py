@@ -6,6 +6,7 @@ for ``SIGN_TTL_MS``. Times are ages, so that the clocks of two machines need not
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from math import isfinite
 
 import orjson
 
@@ -21,7 +22,8 @@ class WorkerSign:
     """What a worker says: whose jobs it takes, what it holds, and whether MongoDB stops it.
 
     ``breaker_reason`` is None while the breaker is closed; ``breaker_open_s`` tells for how long
-    it had been open, ``up_s`` how long the worker had run.
+    it had been open, ``up_s`` how long the worker had run. ``failing_threads`` are in words: which
+    loop fails, how often in a row and of what.
     """
 
     worker_id: str
@@ -30,6 +32,7 @@ class WorkerSign:
     up_s: float
     breaker_reason: str | None = None
     breaker_open_s: float = 0.0
+    failing_threads: tuple[str, ...] = ()
 
     @property
     def is_breaker_open(self) -> bool:
@@ -96,6 +99,20 @@ def _decode(written: bytes) -> WorkerSign | None:
     known = {field.name for field in fields(WorkerSign)}
     try:
         said = {name: value for name, value in orjson.loads(written).items() if name in known}
-        return WorkerSign(**(said | {"queues": tuple(said["queues"])}))
+        said["queues"] = tuple(said["queues"])
+        said["failing_threads"] = tuple(said.get("failing_threads", ()))
+        sign = WorkerSign(**said)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+    return sign if _is_sound(sign) else None
+
+
+def _is_sound(sign: WorkerSign) -> bool:
+    """Tell whether each field holds what it should: anybody may write there."""
+    texts = (sign.worker_id, *sign.queues, *sign.failing_threads, sign.breaker_reason or "")
+    numbers = (sign.up_s, sign.breaker_open_s, sign.held_jobs)
+    return (
+        all(isinstance(each, str) for each in texts)
+        and all(isinstance(each, int | float) and isfinite(each) for each in numbers)
+        and isinstance(sign.held_jobs, int)
+    )

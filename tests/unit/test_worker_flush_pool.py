@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from shared.supervision import Supervisor
+from tests.fakes import FakeClock
 from worker.flush_pool import FlushPool
 
 
 @pytest.fixture
 def pool() -> Iterator[FlushPool]:
-    pool = FlushPool(1)
+    pool = FlushPool(1, Supervisor(FakeClock(), lambda *_, **__: None))
     pool.start()
     yield pool
     pool.close()

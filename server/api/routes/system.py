@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
-from server.api.answers import Health
+from server.api.answers import Health, ReadinessAnswer
 from server.api.docs_page import DOCS_HEADERS, DOCS_PAGE, DOCS_SCRIPT, read_asset
 from server.api.parts import Parts
 from server.api.problems import RETRY_AFTER_S, ProblemResponse, describe_problems
@@ -27,19 +27,26 @@ async def get_health() -> Health:
 
 @router.get(
     "/readyz",
-    response_model=Health,
+    response_model=ReadinessAnswer,
+    response_model_exclude_defaults=True,
     responses=describe_problems(),
     openapi_extra=_WITHOUT_KEY,
 )
-async def get_readiness(parts: Parts) -> Health | ProblemResponse:
-    """Tell whether Redis and MongoDB serve; 503 names which does not, and what it refuses."""
+async def get_readiness(parts: Parts) -> ReadinessAnswer | ProblemResponse:
+    """Tell whether Redis and MongoDB serve; 503 names which does not, and what it refuses.
+
+    200 also names the server's threads that fail just now. One that goes on failing ends the
+    process, so that whoever watches it starts another one.
+    """
     absent = await parts.readiness.find_absent()
     if absent:
         detail = describe_absent(absent)
         return ProblemResponse(
             503, detail, {"Retry-After": str(RETRY_AFTER_S)}, absent=list(absent)
         )
-    return Health(status="ok")
+    failing = parts.services.supervisor.failing()
+    # Names only: this is answered without a key, and an error's text may hold anything.
+    return ReadinessAnswer(status="ok", failing_threads=[loop.name for loop in failing])
 
 
 @router.get(

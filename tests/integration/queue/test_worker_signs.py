@@ -10,6 +10,7 @@ import pytest
 from shared.errors import QueueUnavailable
 from shared.queue import JobQueue, RedisConnection, WorkerSign, WorkerSigns, connect, find_workers
 from shared.queue.worker_signs import SIGN_TTL_MS
+from shared.supervision import Supervisor
 from tests.fakes import FakeClock
 from worker.breaker import Breaker
 from worker.holdings import Holdings
@@ -94,7 +95,7 @@ def test_worker_says_what_it_holds_and_what_stops_it(
     redis_client: RedisConnection, signs: WorkerSigns, queue: JobQueue, clock: FakeClock
 ) -> None:
     breaker, holdings = Breaker(clock), Holdings([queue])
-    signaller = Signaller(signs, ["items"], holdings, breaker, clock)
+    signaller = Signaller(signs, ["items"], holdings, breaker, clock, quiet_supervisor(clock))
     clock.advance(seconds=5)
     signaller.signal()
     expected = WorkerSign(signaller.worker_id, ("items",), 0, 5.0)
@@ -110,6 +111,19 @@ def test_worker_says_what_it_holds_and_what_stops_it(
     assert signs.read() == [replace(expected, up_s=12.0)]
 
 
+def quiet_supervisor(clock: FakeClock) -> Supervisor:
+    return Supervisor(clock, lambda *_, **__: None)
+
+
+def run_until_stopped(signs: WorkerSigns, queue: JobQueue, clock: FakeClock) -> None:
+    supervisor = quiet_supervisor(clock)
+    signaller = Signaller(signs, ["items"], Holdings([queue]), Breaker(clock), clock, supervisor)
+    signaller.start()
+    assert signaller._thread is not None
+    signaller._thread.join(10.0)
+    assert supervisor.failures() == {"signaller": 0}
+
+
 def test_signaller_outlives_an_outage_and_leaves_nothing_behind(
     signs: WorkerSigns, queue: JobQueue
 ) -> None:
@@ -117,12 +131,11 @@ def test_signaller_outlives_an_outage_and_leaves_nothing_behind(
     away = WorkerSigns(connect("redis://127.0.0.1:1", socket_timeout_s=0.1))
     with pytest.raises(QueueUnavailable):
         away.read()
-    lost = Signaller(away, ["items"], Holdings([queue]), Breaker(clock), clock)
-    lost._run()
+    run_until_stopped(away, queue, clock)
     assert clock.waits == 3
 
     seen: list[int] = []
     clock = SteppedClock(rounds=2, look=lambda: seen.append(len(signs.read())))
-    Signaller(signs, ["items"], Holdings([queue]), Breaker(clock), clock)._run()
+    run_until_stopped(signs, queue, clock)
     assert seen == [1, 1]
     assert signs.read() == []
