@@ -274,7 +274,7 @@ class ServerProcess:
 
 
 def fetch_upkeep(
-    fetches: JobQueue, settings: Settings, clock: Clock, supervisor: Supervisor
+    fetches: JobQueue, settings: Settings, clock: Clock, supervisor: Supervisor | None = None
 ) -> Upkeep:
     """Return what looks after the fetch queue: nothing there waits to run alone.
 
