@@ -3,6 +3,7 @@
 Each ``check_…`` returns the value, tidied, or raises ValueError with what is accepted.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from types import NoneType, UnionType
@@ -15,6 +16,7 @@ from pydantic_core import ErrorDetails
 from shared.masking import MASK, mask_secrets
 
 MAX_SHOWN_CHARACTERS = 120
+ANY_HOST = "*"
 
 _SECRETS = {"REDIS_PASSWORD", "API_KEY"}
 _UNITS = {"ms": "milliseconds", "s": "seconds", "bytes": "bytes", "days": "days"}
@@ -22,6 +24,7 @@ _KEY_PART = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
 _QUEUE_NAME = re.compile(r"[^\s:\x00-\x1f\x7f]{1,100}")
 _HEADER_TOKEN = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+_DOMAIN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 _RATE_LIMIT = re.compile(r"[1-9][0-9]*/([1-9][0-9]*)?(second|minute|hour|day)s?")
 _MONGODB_URL = re.compile(r"mongodb(\+srv)?://([^/?\s]*@)?[^@/?\s]+(/[^/?\s]*)?(\?\S*)?")
 
@@ -76,6 +79,21 @@ def check_host(host: str) -> str:
     bare = host.removeprefix("[").removesuffix("]")
     _demand(_HOST.fullmatch(bare) is not None, "an IP address or a host name")
     return bare
+
+
+def check_allowed_host(name: str) -> str:
+    """Return a host in lower case, an IPv6 address in brackets."""
+    lowered = name.lower()
+    if lowered == ANY_HOST or _DOMAIN.fullmatch(lowered):
+        return lowered
+    is_in_brackets = lowered.startswith("[") and lowered.endswith("]")
+    try:
+        return f"[{ipaddress.IPv6Address(lowered[1:-1] if is_in_brackets else lowered)}]"
+    except ValueError as exc:
+        raise ValueError(
+            "a host name or IP address without scheme and port, or *.example.com "
+            "for all names under example.com"
+        ) from exc
 
 
 def describe_error(error: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:

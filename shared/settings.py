@@ -18,10 +18,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import SettingsError
 from shared.setting_values import (
+    ANY_HOST,
+    check_allowed_host,
     check_api_key,
     check_host,
     check_mongodb_url,
@@ -41,6 +43,11 @@ Count = Annotated[int, Field(ge=0, le=10_000_000)]
 Days = Annotated[int, Field(ge=0, le=36_500)]
 Threads = Annotated[int, Field(ge=1, le=1000)]
 Host = Annotated[str, AfterValidator(check_host)]
+Split = BeforeValidator(
+    lambda value: value.replace(",", " ").split() if isinstance(value, str) else value
+)
+# NoDecode: it is written with commas, not as JSON.
+Hosts = Annotated[tuple[Annotated[str, AfterValidator(check_allowed_host)], ...], NoDecode, Split]
 Lowered = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 Uppered = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 
@@ -98,6 +105,7 @@ class Settings(BaseSettings):
     api_key: Annotated[str, AfterValidator(check_api_key)] | None = Field(None, repr=False)
     allow_unauthenticated: bool = False
     api_rate_limit: Annotated[str, AfterValidator(check_rate_limit)] = "60/minute"
+    allowed_hosts: Hosts = ()
     host: Host = "127.0.0.1"
     port: Port = 8000
     metrics_port: int = Field(0, ge=0, le=65_535)
@@ -172,6 +180,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"HOST={self.host} with API_KEY not set: set API_KEY, a loopback HOST (127.0.0.1), "
                 "or ALLOW_UNAUTHENTICATED=true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_any_host_without_key(self) -> Self:
+        if ANY_HOST in self.allowed_hosts and self.api_key is None:
+            raise ValueError(
+                "ALLOWED_HOSTS=* with API_KEY not set: set API_KEY, or name the hosts; "
+                "a page of any site could read and change everything"
             )
         return self
 

@@ -85,7 +85,12 @@ class Api:
 
 def make_settings(**values: Any) -> Settings:
     """Return settings that nothing outside the test has a say in."""
-    defaults = {"api_rate_limit": "1000/minute", "fetch_max_bytes": 1_000_000}
+    defaults = {
+        "api_rate_limit": "1000/minute",
+        "fetch_max_bytes": 1_000_000,
+        # As Starlette's test client calls it.
+        "allowed_hosts": "testserver",
+    }
     return Settings(_env_file=None, **(defaults | values))  # type: ignore[call-arg]
 
 
@@ -201,7 +206,8 @@ def serve_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterat
 def _serve(services: Services, clock: FakeClock) -> Iterator[ServedApi]:
     app = create_site(services)
     port = find_free_port()
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning")
+    host = services.settings.host
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning")
     server = _Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
+from server.api.allowed_hosts import AllowedHosts, allowed_hosts
 from server.api.answers import QueueAnswer
 from server.api.auth import BearerAuth
 from server.api.middleware import (
@@ -87,12 +88,13 @@ def _middleware(
     guards = [
         Middleware(SafeHeaders, is_page=is_page),
         Middleware(UnexpectedErrors),
+        Middleware(AllowedHosts, hosts=allowed_hosts(settings.host, settings.allowed_hosts)),
         Middleware(SameOrigin),
         Middleware(JsonOnly, is_exempt=lambda path: path == "/feeds/opml" or is_page(path)),
         Middleware(BodyLimit, limits={**limits, **body_limits}),
     ]
     if settings.api_key is not None:
-        guards.insert(2, Middleware(BearerAuth, key=settings.api_key, is_open=is_page))
+        guards.insert(3, Middleware(BearerAuth, key=settings.api_key, is_open=is_page))
     return guards
 
 

@@ -67,7 +67,7 @@ def test_compose_role_waits_for_healthy_stores_and_has_time_to_stop(role: str) -
 def test_compose_works_without_an_env_file(role: str) -> None:
     assert SERVICES[role]["env_file"] == [{"path": ".env", "required": False}]
     for variable in re.findall(r"\$.*", (ROOT / "docker-compose.yml").read_text("utf-8")):
-        assert re.match(r"\$\{[A-Z_]+:-\w+\}", variable), f"{variable} has no default"
+        assert re.match(r"\$\{[A-Z_]+:-\w*\}", variable), f"{variable} has no default"
 
 
 def test_compose_services_that_are_built_share_no_image_tag() -> None:
@@ -86,6 +86,11 @@ def test_compose_server_is_open_inside_its_container_only() -> None:
     environment = SERVICES["server"]["environment"]
     assert environment["HOST"] == "0.0.0.0"
     assert environment["ALLOW_UNAUTHENTICATED"] == "true"
+
+
+def test_compose_server_answers_to_its_name_there_and_those_that_are_set() -> None:
+    hosts = SERVICES["server"]["environment"]["ALLOWED_HOSTS"]
+    assert hosts.split(",") == ["server", "${ALLOWED_HOSTS:-}"]
 
 
 def test_compose_has_item_classes_under_a_profile() -> None:
@@ -124,7 +129,7 @@ def test_grafana_lets_nobody_in_without_a_password() -> None:
 def test_env_example_documents_what_compose_alone_reads() -> None:
     compose = (ROOT / "docker-compose.yml").read_text("utf-8")
     example = (ROOT / ".env.example").read_text("utf-8")
-    read = dict(re.findall(r"\$\{([A-Z_]+):-(\w+)\}", compose))
+    read = dict(re.findall(r"\$\{([A-Z_]+):-(\w*)\}", compose))
     documented = dict(re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE))
     assert {name: documented.get(name) for name in read} == read
     assert "GRAFANA_PASSWORD" in read

@@ -100,6 +100,14 @@ def test_wrong_value_is_told_in_one_line(
     assert load_error(monkeypatch, {name: value}) == line
 
 
+@pytest.mark.parametrize("host", ["http://a.example", "a.example:80", "a.*.example", "*a", "[::"])
+def test_wrong_host_among_right_ones_is_named(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    assert load_error(monkeypatch, {"ALLOWED_HOSTS": f"ok.example,{host}"}) == (
+        f"ALLOWED_HOSTS={host}: must be a host name or IP address without scheme and port, "
+        "or *.example.com for all names under example.com"
+    )
+
+
 def test_each_of_several_wrong_values_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = load_error(monkeypatch, {"PORT": "0", "WORKER_TYPE": "x"}).splitlines()
     assert sorted(line.split("=")[0] for line in lines) == ["PORT", "WORKER_TYPE"]
@@ -255,3 +263,17 @@ def test_secrets_stay_out_of_the_representation(monkeypatch: pytest.MonkeyPatch)
         "MONGODB_URL": "mongodb://u:hunter2@m",
     }
     assert "hunter2" not in repr(load(monkeypatch, values))
+
+
+def test_allowed_hosts_are_a_list_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = "Feeds.example.com, *.intern,,10.0.0.1 ,FD00:0::1,[::1],server,"
+    assert load(monkeypatch, {"ALLOWED_HOSTS": hosts}).allowed_hosts == (
+        "feeds.example.com", "*.intern", "10.0.0.1", "[fd00::1]", "[::1]", "server",
+    )  # fmt: skip
+
+
+def test_any_host_is_accepted_with_a_key_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_error(monkeypatch, {"ALLOWED_HOSTS": "*"}).startswith(
+        "ALLOWED_HOSTS=* with API_KEY not set: set API_KEY, or name the hosts; "
+    )
+    assert load(monkeypatch, {"ALLOWED_HOSTS": "*", "API_KEY": "k"}).allowed_hosts == ("*",)

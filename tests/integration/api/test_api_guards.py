@@ -7,6 +7,7 @@ import pytest
 from starlette.routing import Route
 
 from server.dashboard.mounting import is_page
+from server.dashboard.pages import ROUTERS
 from shared.errors import StoreUnavailable
 from shared.queue import RedisConnection, connect
 from shared.store import Stores, open_database
@@ -209,3 +210,97 @@ def test_store_outage_is_503_with_retry_after(api: Api, monkeypatch: pytest.Monk
     answer = api.post("/dlq/replay", {"all": True})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert "s3cr3t" not in answer.text
+
+
+FOREIGN_HOSTS = (
+    "evil.example",
+    "evil.example:8000",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "evil-localhost",
+    "192.0.2.1",
+    "0.0.0.0",
+    "[2001:db8::1]:8000",
+    "[::1",
+    "user@127.0.0.1",
+    "127.0.0.1:port",
+    "127.0.0.1, evil.example",
+    "",
+)
+OWN_HOSTS = ("localhost", "LocalHost:8000", "127.0.0.1", "127.0.0.1:1234", "[::1]", "[::1]:8000")
+
+
+def test_every_route_but_health_refuses_a_foreign_host(api: Api) -> None:
+    app: Any = api.client.app
+    paths = {route.path for route in app.routes if isinstance(route, Route)}
+    paths |= {page.path for router in ROUTERS for page in router.routes if isinstance(page, Route)}
+    paths |= {*app.openapi()["paths"], "/nothing", "/docs", "/admin/static/app.css"}
+    assert {"/", "/metrics", "/imports/{import_id}/events", "/admin/queues"} <= paths
+    # What a rebound page's browser sends: to it, that is its own site.
+    rebound = {"host": "evil.example", "origin": "http://evil.example"}
+    for path in paths - {"/healthz", "/readyz"}:
+        for method in ("GET", "POST", "DELETE"):
+            answer = api.client.request(method, path.replace("{", ""), headers=rebound)
+            assert answer.status_code == 400, (method, path)
+            assert answer.headers["content-type"] == "application/problem+json"
+    for path in ("/healthz", "/readyz"):
+        assert api.client.get(path, headers=rebound).status_code == 200
+
+
+@pytest.mark.parametrize("host", FOREIGN_HOSTS)
+def test_foreign_host_is_refused_by_name_and_remedy(api: Api, host: str) -> None:
+    answer = api.post("/imports/start", headers={"host": host})
+    assert answer.status_code == 400
+    assert f"host {host!r}" in answer.json()["detail"]
+    assert "ALLOWED_HOSTS" in answer.json()["detail"]
+
+
+def test_shown_host_is_short_and_without_secrets(api: Api) -> None:
+    answer = api.client.get("/feeds", headers={"host": "x" * 5000})
+    assert (answer.status_code, len(answer.text) < 400) == (400, True)
+
+
+@pytest.mark.parametrize("host", OWN_HOSTS)
+def test_loopback_is_called_by_any_of_its_names(api: Api, host: str) -> None:
+    assert api.client.get("/feeds", headers={"host": host}).status_code == 200
+
+
+def test_named_hosts_are_answered(redis_client: RedisConnection, stores: Stores) -> None:
+    settings = {
+        "host": "box.example",
+        "allow_unauthenticated": True,
+        "allowed_hosts": "Feeds.example.com, *.intern.example,fd00::1",
+    }
+    with open_api(redis_client, stores, **settings) as api:
+
+        def status(host: str) -> int:
+            return api.client.get("/feeds", headers={"host": host}).status_code
+
+        for own in ("feeds.example.com", "a.intern.example:80", "BOX.example", "[fd00::1]:8000"):
+            assert status(own) == 200, own
+        for foreign in ("example.com", "intern.example", "testserver", "www.feeds.example.com"):
+            assert status(foreign) == 400, foreign
+
+
+def test_host_that_stands_for_every_address_names_none(
+    redis_client: RedisConnection, stores: Stores
+) -> None:
+    for host in ("0.0.0.0", "::"):
+        settings = {"host": host, "allow_unauthenticated": True}
+        with open_api(redis_client, stores, **settings) as api:
+            for foreign in ("0.0.0.0:8000", "[::]:8000", "evil.example"):
+                headers = {"host": foreign}
+                assert api.client.get("/feeds", headers=headers).status_code == 400, foreign
+
+
+def test_host_is_checked_with_a_key_too(locked_api: Api) -> None:
+    headers = {"host": "evil.example", "authorization": f"Bearer {KEY}"}
+    assert locked_api.client.get("/feeds", headers=headers).status_code == 400
+
+
+def test_any_host_may_be_let_in_where_a_key_is_asked_for(
+    redis_client: RedisConnection, stores: Stores
+) -> None:
+    headers = {"host": "evil.example", "authorization": f"Bearer {KEY}"}
+    with open_api(redis_client, stores, api_key=KEY, allowed_hosts="*") as api:
+        assert api.client.get("/feeds", headers=headers).status_code == 200

@@ -1,6 +1,7 @@
 """What only a real web server shows: ids as they arrive, streams, bodies that are cut off."""
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -87,3 +88,47 @@ def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         if line.startswith("data: "):
             yield json.loads(line.removeprefix("data: "))
+
+
+def ask(served: ServedApi, request: bytes, host: str = "127.0.0.1") -> bytes:
+    """Send a request byte for byte; return the line of the answer that has its status."""
+    port = httpx2.URL(served.url).port
+    assert port is not None
+    with socket.create_connection((host, port), timeout=20) as connection:
+        connection.sendall(request)
+        return connection.makefile("rb").readline()
+
+
+@pytest.mark.parametrize(
+    "request_line_and_host",
+    [
+        b"GET /feeds HTTP/1.1\r\nHost: evil.example\r\n",
+        b"GET /imports/x/events HTTP/1.1\r\nHost: evil.example\r\n",
+        b"GET / HTTP/1.1\r\nHost: evil.example\r\n",
+        b"GET /feeds HTTP/1.1\r\n",
+        b"GET /feeds HTTP/1.0\r\n",
+        b"GET /feeds HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n",
+        b"GET http://127.0.0.1/feeds HTTP/1.1\r\nHost: evil.example\r\n",
+        b"GET /feeds HTTP/1.1\r\nHost: 127.0.0.2\r\n",
+    ],
+)
+def test_foreign_hosts_are_refused_on_the_wire(
+    served: ServedApi, request_line_and_host: bytes
+) -> None:
+    status = ask(served, request_line_and_host + b"Connection: close\r\n\r\n")
+    assert status.startswith(b"HTTP/1.1 400 ")
+
+
+def test_target_that_names_a_foreign_host_leads_nowhere(served: ServedApi) -> None:
+    request = b"GET http://evil.example/feeds HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    assert ask(served, request).startswith(b"HTTP/1.1 404 ")
+
+
+def test_address_that_a_connection_came_in_at_may_be_named(
+    redis_client: RedisConnection, stores: Stores
+) -> None:
+    settings = {"host": "0.0.0.0", "allow_unauthenticated": True}
+    with serve_api(redis_client, stores, **settings) as served:
+        request = b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.2:8000\r\nConnection: close\r\n\r\n"
+        assert ask(served, request, "127.0.0.2").startswith(b"HTTP/1.1 200 ")
+        assert ask(served, request, "127.0.0.3").startswith(b"HTTP/1.1 400 ")
