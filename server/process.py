@@ -233,6 +233,7 @@ class ServerProcess:
         ensure_indexes(self._stores)
         for queue in self._limited_queues:
             queue.set_rate_limit(self._rate_limit)
+        self._repair_url_keys()
         self._fetch_upkeep.start()
         self._fetch_worker.start()
         self.auditor.start(self.supervisor, self._stop)
@@ -258,6 +259,12 @@ class ServerProcess:
         """Close the connections to publishers and end the parser's processes."""
         self._parser.close()
         self._fetcher.close()
+
+    def _repair_url_keys(self) -> None:
+        twice = self._stores.feeds.repair_url_keys()
+        if twice:
+            # Made before URLs were unique. Their items are stored twice until one is removed.
+            log.warning("feeds_with_urls_of_others", feeds=len(twice), sources=twice[:20])
 
     def _start_next_import(self, settled: ClaimedJob) -> None:
         """Add the job of the import that the feed names by now.

@@ -79,13 +79,13 @@ class FeedService:
 
         Raises:
             InvalidRequestError: a URL that may not be fetched, no crontab line, not a slug.
-            ConflictError: the source is taken; without ``source``, a feed has just this URL.
+            ConflictError: the source is taken, or a feed has just these URLs.
         """
         checked = self._check_urls(urls)
         if cron is not None:
             check_cron(cron, self._clock.now())
         if source is None:
-            self._refuse_known_url(checked)
+            self._refuse_known_urls(checked)
         new = {
             "urls": checked,
             "enabled": enabled,
@@ -96,21 +96,35 @@ class FeedService:
         }
         is_scheduled = interval_s is not None or cron is not None
         new |= self._due(NEW_FEED, enabled=enabled, is_scheduled=is_scheduled)
-        return self._insert(source, checked[0], new)
+        return self._insert(source, checked, new)
 
     def find_or_add_unscheduled(self, url: str, source: str | None) -> Feed:
         """Return the feed whose only URL this is, or a new one that is not scheduled.
 
+        Of any number of callers at the same moment one adds it and the others are given it.
+
         Raises:
             InvalidRequestError: the URL may not be fetched.
-            ConflictError: the source is taken by a feed with another URL.
+            ConflictError: the source is taken by a feed with another URL, or is not that of the
+                feed with this URL.
         """
         checked = self._check_urls([url])
-        feeds = self._stores.feeds
-        found = feeds.get(source) if source is not None else feeds.find_by_url(checked[0])
-        if found is None:
+        found = self._find_for_start(checked, source)
+        if found is not None:
+            return found
+        try:
             return self.add(checked, source=source)
-        if found.urls != checked:
+        except ConflictError:
+            found = self._find_for_start(checked, source)
+            if found is None:
+                raise
+            return found
+
+    def _find_for_start(self, urls: Sequence[str], source: str | None) -> Feed | None:
+        if source is None:
+            return self._stores.feeds.find_by_urls(urls)
+        found = self._stores.feeds.get(source)
+        if found is not None and found.urls != urls:
             raise ConflictError(f"source {found.source!r} is taken by a feed with another URL")
         return found
 
@@ -136,6 +150,7 @@ class FeedService:
         Raises:
             NotFoundError: there is no such feed.
             InvalidRequestError: as for :meth:`add`.
+            ConflictError: another feed has these URLs.
         """
         feed = self.get(source)
         wanted = dict(changes)
@@ -149,6 +164,7 @@ class FeedService:
             wanted["interval_s"] = None
         update = {name: value for name, value in wanted.items() if value != getattr(feed, name)}
         if "urls" in update:
+            self._refuse_known_urls(update["urls"])
             update |= {"validators": {}, "history": {}, "consecutive_failures": 0, "error": None}
         update |= self._reschedule(feed, update)
         if update and not self._stores.feeds.update(source, update):
@@ -201,25 +217,33 @@ class FeedService:
             return {"next_fetch_at": None, "next_fetch_reason": NOT_SCHEDULED}
         return {"next_fetch_at": self._clock.now(), "next_fetch_reason": reason}
 
-    def _insert(self, source: str | None, url: str, fields: Mapping[str, Any]) -> Feed:
+    def _insert(self, source: str | None, urls: Sequence[str], fields: Mapping[str, Any]) -> Feed:
         if source is not None:
             return self._insert_as(source, fields)
         try:
-            return self._insert_as(make_source(url), fields)
+            return self._insert_as(make_source(urls[0]), fields)
         except ConflictError:
-            return self._insert_as(make_hashed_source(url), fields)
+            # Whoever was faster with these URLs may have taken that name.
+            self._refuse_known_urls(urls)
+            return self._insert_as(make_hashed_source(urls[0]), fields)
 
     def _insert_as(self, source: str, fields: Mapping[str, Any]) -> Feed:
         if not is_source(source):
             raise InvalidRequestError(f"source {source[:80]!r} must be 1 to 64 of a-z 0-9 - _ .")
         new = Feed(source=source, created_at=self._clock.now(), **fields)
-        self._stores.feeds.insert(new)
+        try:
+            self._stores.feeds.insert(new)
+        except ConflictError:
+            if not self.exists(source):
+                self._refuse_known_urls(new.urls)
+            raise
         return new
 
-    def _refuse_known_url(self, urls: Sequence[str]) -> None:
-        known = self._stores.feeds.find_by_url(urls[0]) if len(urls) == 1 else None
+    def _refuse_known_urls(self, urls: Sequence[str]) -> None:
+        known = self._stores.feeds.find_by_urls(urls) if urls else None
         if known is not None:
-            raise ConflictError(f"feed {known.source!r} has this URL already")
+            what = "this URL" if len(urls) == 1 else "these URLs"
+            raise ConflictError(f"feed {known.source!r} has {what} already")
 
     def _check_urls(self, urls: Sequence[str]) -> list[str]:
         if len(urls) > MAX_URLS:

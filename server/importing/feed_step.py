@@ -14,7 +14,7 @@ from server.feeds.next_fetch import NextFetch, next_fetch, schedule_of
 from server.feeds.response import Response, remember
 from server.importing.gathering import DOCUMENT_URL, Gathered
 from shared.store import Feed, Import, StoredValidators
-from shared.store.feeds import validators_document
+from shared.store.feed_documents import validators_document
 
 SCHEDULED = "schedule"
 COMPUTED_FROM = ("enabled", "interval_s", "cron", "next_fetch_at")

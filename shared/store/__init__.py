@@ -11,7 +11,8 @@ from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
 from shared.store.ends import DeadLetter, Death, DeathKind
 from shared.store.examination import MongoReport, examine_mongodb
-from shared.store.feeds import Deferral, Feed, FeedCounts, FeedStore, StoredValidators
+from shared.store.feed_documents import Feed, StoredValidators
+from shared.store.feeds import Deferral, FeedCounts, FeedStore
 from shared.store.hosts import HostStore
 from shared.store.imports import Import, ImportState, ImportStore, new_import_id
 from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +10,22 @@ from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo import errors as mongo_errors
 
 from shared.errors import ConflictError
-from shared.host_names import host_of
-from shared.store.database import Database, Document, find_by_ids, map_error, mapped_errors
+from shared.store.database import (
+    Database,
+    Document,
+    find_by_ids,
+    map_error,
+    mapped_errors,
+)
+from shared.store.feed_documents import (
+    Feed,
+    headers_document,
+    key_of_urls,
+    to_document,
+    to_feed,
+    urls_fields,
+    validators_document,
+)
 from shared.store.imports import Import
 from shared.store.pages import Page, find_page
 
@@ -19,61 +33,6 @@ from shared.store.pages import Page, find_page
 SCHEDULE_FIELDS = frozenset({"next_fetch_at", "next_fetch_reason", "enabled"})
 _SCHEDULED: Document = {"enabled": True, "next_fetch_at": {"$ne": None}}
 _FAILING: Document = {"enabled": True, "error": {"$gt": ""}}
-
-
-@dataclass(frozen=True, slots=True)
-class StoredValidators:
-    """What the last whole answer of one URL said about its version, byte for byte.
-
-    ``final_url`` is the address behind all redirects that said so, the only one they mean
-    anything to.
-    """
-
-    etag: str | None = None
-    last_modified: str | None = None
-    body_hash: str | None = None
-    final_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Feed:
-    """One feed as stored.
-
-    ``running_import`` names the import that is queued or fetching; a feed can be claimed only
-    while it is empty. ``validators`` has one entry a URL that has any. ``history`` is what the
-    schedule needs to know of earlier fetches, see ``server/feeds/history.py``.
-    """
-
-    source: str
-    urls: list[str]
-    created_at: datetime
-    enabled: bool = True
-    interval_s: int | None = None
-    cron: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    weight: str | None = None
-    window: Document | None = None
-    next_fetch_at: datetime | None = None
-    next_fetch_reason: str = "not scheduled"
-    running_import: str | None = None
-    last_import: str | None = None
-    consecutive_failures: int = 0
-    error: str | None = None
-    validators: dict[str, StoredValidators] = field(default_factory=dict)
-    history: Document = field(default_factory=dict)
-
-    @property
-    def host(self) -> str | None:
-        """The host of its first URL, by which it is scheduled; None without a URL.
-
-        Stored too, wherever ``urls`` is, so that feeds can be looked for by it.
-        """
-        return _host_of_first(self.urls)
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether it is fetched by itself."""
-        return self.interval_s is not None or self.cron is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +57,7 @@ class Deferral:
 
 
 class FeedStore:
-    """Collection ``feeds``, ``_id`` = source."""
+    """Collection ``feeds``, ``_id`` = source; no two feeds have the same URLs, as a whole list."""
 
     def __init__(self, database: Database) -> None:
         self._feeds = database.collection("feeds")
@@ -117,6 +76,8 @@ class FeedStore:
             )
             self._feeds.create_index([("running_import", ASCENDING), ("host", ASCENDING)])
             self._feeds.create_index([("urls", ASCENDING)])
+            # Sparse: feeds without URLs have no key, and duplicates of earlier versions keep none.
+            self._feeds.create_index([("urls_key", ASCENDING)], unique=True, sparse=True)
             self._feeds.create_index([("created_at", DESCENDING), ("_id", DESCENDING)])
             self._feeds.create_index([("enabled", ASCENDING), ("new_item_at", ASCENDING)])
 
@@ -124,12 +85,12 @@ class FeedStore:
         """Add a feed.
 
         Raises:
-            ConflictError: its source is taken.
+            ConflictError: its source is taken, or another feed has its URLs.
         """
         try:
-            self._feeds.insert_one(_to_document(feed))
+            self._feeds.insert_one(to_document(feed))
         except mongo_errors.DuplicateKeyError as exc:
-            raise ConflictError(f"source {feed.source!r} is taken by another feed") from exc
+            raise _conflict(exc, feed.source) from exc
         except mongo_errors.PyMongoError as exc:
             raise map_error(exc) from exc
 
@@ -137,18 +98,36 @@ class FeedStore:
         """Return one feed."""
         with mapped_errors():
             found = self._feeds.find_one({"_id": source})
-        return _to_feed(found) if found is not None else None
+        return to_feed(found) if found is not None else None
 
     def read_many(self, sources: Iterable[str]) -> dict[str, Feed]:
         """Return those of these feeds that exist."""
         found = find_by_ids(self._feeds, sources)
-        return {document["_id"]: _to_feed(document) for document in found}
+        return {document["_id"]: to_feed(document) for document in found}
 
-    def find_by_url(self, url: str) -> Feed | None:
-        """Return a feed whose only URL this is."""
+    def find_by_urls(self, urls: Sequence[str]) -> Feed | None:
+        """Return the feed that has just these URLs, in this order."""
         with mapped_errors():
-            found = self._feeds.find_one({"urls": [url]})
-        return _to_feed(found) if found is not None else None
+            found = self._feeds.find_one({"urls_key": key_of_urls(urls), "urls": list(urls)})
+            if found is None:
+                # Without a key: a duplicate of an earlier version, whose twin is gone since.
+                found = self._feeds.find_one({"urls": list(urls)})
+        return to_feed(found) if found is not None else None
+
+    def repair_url_keys(self) -> list[str]:
+        """Give every feed its URLs' key, as earlier versions did not; safe for several servers.
+
+        Returns the sources of those that have none because an older feed has the same URLs: they
+        work as before.
+        """
+        fields = {"urls": True, "urls_key": True}
+        with mapped_errors():
+            found = self._feeds.find({"urls": {"$ne": []}}, fields).sort("created_at", ASCENDING)
+            wrong = [each for each in found if each.get("urls_key") != key_of_urls(each["urls"])]
+        for _ in range(2):
+            # Once more for those whose key another one had, which has been given its own since.
+            wrong = [each for each in wrong if not self._set_url_key(each["_id"], each["urls"])]
+        return [each["_id"] for each in wrong]
 
     def find_page(
         self,
@@ -172,13 +151,13 @@ class FeedStore:
         if failing is not None:
             query["error"] = {"$gt": ""} if failing else None
         page = find_page(self._feeds, query, time_field="created_at", limit=limit, cursor=cursor)
-        return Page([_to_feed(document) for document in page.items], page.next_cursor)
+        return Page([to_feed(document) for document in page.items], page.next_cursor)
 
     def find_enabled(self) -> list[Feed]:
         """Return all enabled feeds that have a URL."""
         with mapped_errors():
             found = self._feeds.find({"enabled": True, "urls": {"$ne": []}}).sort("_id", ASCENDING)
-            return [_to_feed(document) for document in found]
+            return [to_feed(document) for document in found]
 
     def find_due(
         self, now: datetime, limit: int, *, skip_hosts: Collection[str] = ()
@@ -192,7 +171,7 @@ class FeedStore:
             query["host"] = {"$nin": list(skip_hosts)}
         with mapped_errors():
             found = self._feeds.find(query).sort("next_fetch_at", ASCENDING).limit(limit)
-            return [_to_feed(document) for document in found]
+            return [to_feed(document) for document in found]
 
     def count(self) -> FeedCounts:
         """Return how many feeds there are, and how many of them are in which condition."""
@@ -221,7 +200,7 @@ class FeedStore:
         """Return the feeds that name an import."""
         with mapped_errors():
             found = self._feeds.find({"running_import": {"$gt": ""}})
-            return [_to_feed(document) for document in found]
+            return [to_feed(document) for document in found]
 
     def count_running_by_host(self) -> dict[str, int]:
         """Return how many feeds of each host name an import."""
@@ -305,20 +284,43 @@ class FeedStore:
         )
 
     def update(self, source: str, changes: Mapping[str, Any]) -> bool:
-        """Set fields, named as in :class:`Feed`; False when there is no such feed."""
+        """Set fields, named as in :class:`Feed`; False when there is no such feed.
+
+        Raises:
+            ConflictError: another feed has these URLs.
+        """
         stored = dict(changes)
         if "urls" in stored:
-            stored["host"] = _host_of_first(stored["urls"])
+            stored |= urls_fields(stored["urls"])
         if "headers" in stored:
-            stored["headers"] = _headers_document(stored["headers"])
+            stored["headers"] = headers_document(stored["headers"])
         if "validators" in stored:
             stored["validators"] = validators_document(stored["validators"])
-        return self._update({"_id": source}, {"$set": stored})
+        change: Document = {"$set": stored}
+        if "urls" in stored and "urls_key" not in stored:
+            change["$unset"] = {"urls_key": True}
+        try:
+            return self._feeds.update_one({"_id": source}, change).matched_count == 1
+        except mongo_errors.DuplicateKeyError as exc:
+            raise _conflict(exc, source) from exc
+        except mongo_errors.PyMongoError as exc:
+            raise map_error(exc) from exc
 
     def delete(self, source: str) -> bool:
         """Delete a feed; its items and its revision counter stay."""
         with mapped_errors():
             return self._feeds.delete_one({"_id": source}).deleted_count == 1
+
+    def _set_url_key(self, source: str, urls: Sequence[str]) -> bool:
+        """Store a feed's key unless its URLs changed meanwhile; False: another feed has it."""
+        unchanged = {"_id": source, "urls": urls}
+        try:
+            self._feeds.update_one(unchanged, {"$set": {"urls_key": key_of_urls(urls)}})
+        except mongo_errors.DuplicateKeyError:
+            return False
+        except mongo_errors.PyMongoError as exc:
+            raise map_error(exc) from exc
+        return True
 
     def _is_there(self, query: Document) -> bool:
         with mapped_errors():
@@ -336,75 +338,7 @@ def _claimable(seen: Feed, scheduled: bool) -> Document:
     return query
 
 
-def validators_document(validators: Mapping[str, StoredValidators]) -> list[Document]:
-    """Return validators as stored: a list, for a URL can be no field name."""
-    return [
-        {
-            "url": url,
-            "etag": entry.etag,
-            "last_modified": entry.last_modified,
-            "body_hash": entry.body_hash,
-            "final_url": entry.final_url,
-        }
-        for url, entry in validators.items()
-    ]
-
-
-def _to_document(feed: Feed) -> Document:
-    return {
-        "_id": feed.source,
-        "urls": feed.urls,
-        "host": feed.host,
-        "created_at": feed.created_at,
-        # Not of the feed's own: see note_new_items. Until then it has been silent since it began.
-        "new_item_at": feed.created_at,
-        "enabled": feed.enabled,
-        "interval_s": feed.interval_s,
-        "cron": feed.cron,
-        "headers": _headers_document(feed.headers),
-        "weight": feed.weight,
-        "window": feed.window,
-        "next_fetch_at": feed.next_fetch_at,
-        "next_fetch_reason": feed.next_fetch_reason,
-        "running_import": feed.running_import,
-        "last_import": feed.last_import,
-        "consecutive_failures": feed.consecutive_failures,
-        "error": feed.error,
-        "validators": validators_document(feed.validators),
-        "history": feed.history,
-    }
-
-
-def _host_of_first(urls: Sequence[str]) -> str | None:
-    return host_of(urls[0]) if urls else None
-
-
-def _headers_document(headers: Mapping[str, str]) -> list[Document]:
-    return [{"name": name, "value": value} for name, value in headers.items()]
-
-
-def _to_feed(document: Document) -> Feed:
-    return Feed(
-        source=document["_id"],
-        urls=document["urls"],
-        created_at=document["created_at"],
-        enabled=document["enabled"],
-        interval_s=document.get("interval_s"),
-        cron=document.get("cron"),
-        headers={entry["name"]: entry["value"] for entry in document.get("headers", ())},
-        weight=document.get("weight"),
-        window=document.get("window"),
-        next_fetch_at=document.get("next_fetch_at"),
-        next_fetch_reason=document.get("next_fetch_reason") or "not scheduled",
-        running_import=document.get("running_import"),
-        last_import=document.get("last_import"),
-        consecutive_failures=document.get("consecutive_failures", 0),
-        error=document.get("error"),
-        validators={
-            entry["url"]: StoredValidators(
-                entry["etag"], entry["last_modified"], entry["body_hash"], entry["final_url"]
-            )
-            for entry in document.get("validators", ())
-        },
-        history=document.get("history", {}),
-    )
+def _conflict(error: mongo_errors.DuplicateKeyError, source: str) -> ConflictError:
+    if "urls_key" in str(error):
+        return ConflictError(f"another feed has the URLs that {source!r} was to have")
+    return ConflictError(f"source {source!r} is taken by another feed")

@@ -106,7 +106,7 @@ def get_feed(parts: Parts, source: str) -> FeedAnswer:
 
 @router.patch(
     "/feeds/{source}",
-    responses=describe_problems(404, 413, 415),
+    responses=describe_problems(404, 409, 413, 415),
     response_model_exclude_unset=True,
 )
 def change_feed(parts: Parts, source: str, wanted: FeedChangeRequest) -> FeedAnswer:

@@ -1,0 +1,159 @@
+"""A feed, and the document it is stored as."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.host_names import host_of
+from shared.store.database import Document
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValidators:
+    """What the last whole answer of one URL said about its version, byte for byte.
+
+    ``final_url`` is the address behind all redirects that said so, the only one they mean
+    anything to.
+    """
+
+    etag: str | None = None
+    last_modified: str | None = None
+    body_hash: str | None = None
+    final_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One feed as stored.
+
+    ``running_import`` names the import that is queued or fetching; a feed can be claimed only
+    while it is empty. ``validators`` has one entry a URL that has any. ``history`` is what the
+    schedule needs to know of earlier fetches, see ``server/feeds/history.py``.
+    """
+
+    source: str
+    urls: list[str]
+    created_at: datetime
+    enabled: bool = True
+    interval_s: int | None = None
+    cron: str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    weight: str | None = None
+    window: Document | None = None
+    next_fetch_at: datetime | None = None
+    next_fetch_reason: str = "not scheduled"
+    running_import: str | None = None
+    last_import: str | None = None
+    consecutive_failures: int = 0
+    error: str | None = None
+    validators: dict[str, StoredValidators] = field(default_factory=dict)
+    history: Document = field(default_factory=dict)
+
+    @property
+    def host(self) -> str | None:
+        """The host of its first URL, by which it is scheduled; None without a URL.
+
+        Stored too, wherever ``urls`` is, so that feeds can be looked for by it.
+        """
+        return host_of_first(self.urls)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it is fetched by itself."""
+        return self.interval_s is not None or self.cron is not None
+
+
+def key_of_urls(urls: Sequence[str]) -> str | None:
+    """Return what stands for a feed's URLs as a whole in the unique index; None without any.
+
+    A hash, for some stores limit the length of what they index.
+    """
+    return hashlib.sha256("\n".join(urls).encode()).hexdigest() if urls else None
+
+
+def urls_fields(urls: Sequence[str]) -> Document:
+    """Return all that is stored of a feed's URLs; ``urls_key`` is left out where there are none.
+
+    Stored together or not at all: feeds are looked for by each of them.
+    """
+    key = key_of_urls(urls)
+    fields: Document = {"urls": list(urls), "host": host_of_first(urls)}
+    return fields if key is None else {**fields, "urls_key": key}
+
+
+def validators_document(validators: Mapping[str, StoredValidators]) -> list[Document]:
+    """Return validators as stored: a list, for a URL can be no field name."""
+    return [
+        {
+            "url": url,
+            "etag": entry.etag,
+            "last_modified": entry.last_modified,
+            "body_hash": entry.body_hash,
+            "final_url": entry.final_url,
+        }
+        for url, entry in validators.items()
+    ]
+
+
+def to_document(feed: Feed) -> Document:
+    """Return a new feed as stored."""
+    return {
+        "_id": feed.source,
+        **urls_fields(feed.urls),
+        "created_at": feed.created_at,
+        # Not of the feed's own: see note_new_items. Until then it has been silent since it began.
+        "new_item_at": feed.created_at,
+        "enabled": feed.enabled,
+        "interval_s": feed.interval_s,
+        "cron": feed.cron,
+        "headers": headers_document(feed.headers),
+        "weight": feed.weight,
+        "window": feed.window,
+        "next_fetch_at": feed.next_fetch_at,
+        "next_fetch_reason": feed.next_fetch_reason,
+        "running_import": feed.running_import,
+        "last_import": feed.last_import,
+        "consecutive_failures": feed.consecutive_failures,
+        "error": feed.error,
+        "validators": validators_document(feed.validators),
+        "history": feed.history,
+    }
+
+
+def host_of_first(urls: Sequence[str]) -> str | None:
+    """Return the host by which a feed with these URLs is scheduled."""
+    return host_of(urls[0]) if urls else None
+
+
+def headers_document(headers: Mapping[str, str]) -> list[Document]:
+    """Return headers as stored: a list, for a name may hold what a field name cannot."""
+    return [{"name": name, "value": value} for name, value in headers.items()]
+
+
+def to_feed(document: Document) -> Feed:
+    """Return a feed from its document, also one that an earlier version stored."""
+    return Feed(
+        source=document["_id"],
+        urls=document["urls"],
+        created_at=document["created_at"],
+        enabled=document["enabled"],
+        interval_s=document.get("interval_s"),
+        cron=document.get("cron"),
+        headers={entry["name"]: entry["value"] for entry in document.get("headers", ())},
+        weight=document.get("weight"),
+        window=document.get("window"),
+        next_fetch_at=document.get("next_fetch_at"),
+        next_fetch_reason=document.get("next_fetch_reason") or "not scheduled",
+        running_import=document.get("running_import"),
+        last_import=document.get("last_import"),
+        consecutive_failures=document.get("consecutive_failures", 0),
+        error=document.get("error"),
+        validators={
+            entry["url"]: StoredValidators(
+                entry["etag"], entry["last_modified"], entry["body_hash"], entry["final_url"]
+            )
+            for entry in document.get("validators", ())
+        },
+        history=document.get("history", {}),
+    )
