@@ -21,13 +21,14 @@ _OWN_FIELDS = frozenset({"logger", "level", "timestamp", "exception"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # What these say at INFO is said better by our own events, once per import instead of per request.
 _QUIET_LIBRARIES = ("apscheduler", "httpx2", "httpcore2", "pymongo", "uvicorn", "asyncio")
-# How often a warning is written that says the same as before.
+# How often a line about an error is written that says the same as before.
 REPEAT_EVERY_S = 30.0
 _MAX_REMEMBERED = 1000
+_REPEATABLE = frozenset({"info", "warning"})
 
 
 class RepeatFilter:
-    """Drops warnings of an error that say the same as one of the last 30 s, numbers aside.
+    """Drops lines about an error that say the same as one of the last 30 s, numbers aside.
 
     Loops try again for as long as a store is away; what they would say each second stands in the
     log once, and then every 30 s with how often it came in between (``repeated``). A structlog
@@ -42,7 +43,7 @@ class RepeatFilter:
 
     def __call__(self, logger: Any, method: str, event: EventDict) -> EventDict:
         """Return the event, or drop it."""
-        if method != "warning" or "error" not in event:
+        if method not in _REPEATABLE or not isinstance(event.get("error"), str):
             return event
         words = sorted((name, value) for name, value in event.items() if isinstance(value, str))
         key = (getattr(logger, "name", None), *words)

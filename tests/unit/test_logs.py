@@ -137,12 +137,12 @@ def test_warning_that_says_something_else_is_written() -> None:
     assert None not in [warn_of(repeats, **each) for each in fields]
 
 
-def test_warning_without_an_error_and_other_levels_are_never_dropped() -> None:
+def test_line_without_an_error_and_what_is_logged_as_an_error_are_never_dropped() -> None:
     repeats = RepeatFilter(lambda: 0.0)
     assert None not in [warn_of(repeats, jobs=3) for _ in range(3)]
+    assert None not in [warn_of(repeats, error=None) for _ in range(3)]
     logger = logging.getLogger("worker")
     for _ in range(3):
-        assert repeats(logger, "info", {"event": "failed", "error": "away"})
         assert repeats(logger, "error", {"event": "failed", "error": "away"})
 
 
