@@ -11,7 +11,7 @@ from shared.queue import JobState
 def worker(breaker_reason: str | None = None, open_s: float = 0.0) -> WorkerAnswer:
     return WorkerAnswer(
         id="w", queues=["items"], held_jobs=0, up_s=1.0,
-        breaker_reason=breaker_reason, breaker_open_s=open_s,
+        breaker_reason=breaker_reason, breaker_open_s=open_s, failing_threads=[],
     )  # fmt: skip
 
 
