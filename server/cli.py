@@ -165,7 +165,3 @@ def _exit_code(error: FeedmillError) -> int:
         # The service refused a value that it was handed on.
         return WRONG_USAGE
     return WRONG_USAGE if isinstance(error, SettingsError | InvalidRequestError) else FAILED
-
-
-if __name__ == "__main__":
-    main()

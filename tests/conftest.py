@@ -17,7 +17,10 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from shared.queue import RedisConnection, connect
+from tests.processes import give_children_default_signals
 from tests.servers import start_mongodb, start_valkey
+
+give_children_default_signals()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -55,6 +55,21 @@ def wait_until(
         never.wait(every_s)
 
 
+def give_children_default_signals() -> None:
+    """Let every process that is started from here on begin with SIGINT as a terminal's does.
+
+    A shell lets its background jobs ignore it, and their children inherit that; what this process
+    handles itself is as by default in a new program. Main thread only.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def ignoring(name: str) -> list[str]:
+    """Return the beginning of a command that is to start with a signal ignored: INT, HUP."""
+    return ["sh", "-c", f"trap '' {name}; exec \"$@\"", "sh"]
+
+
 def pause(seconds: float) -> None:
     """Let time pass where the moment is the point: a kill that is to come at a random one."""
     threading.Event().wait(seconds)

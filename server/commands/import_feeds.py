@@ -13,11 +13,10 @@ from server.commands.importing import run_imports
 from server.commands.locate import find_service
 from server.commands.output import say, say_json
 from server.commands.service import running_service
-from server.commands.stopping import Stopped, stopping_on_signals
+from server.commands.stopping import Stopped
 from shared.running import make_data_dir
 from shared.settings import Settings
 
-INTERRUPTED = 128
 _LOG_FILE = "service.log"
 
 
@@ -41,14 +40,13 @@ def run_import(
     feeds = read_feed_arguments(texts, source)
     try:
         with (
-            stopping_on_signals(),
             _service(settings, messages) as (client, check),
             choose_progress(messages) as progress,
         ):
             run = run_imports(client, feeds, force=force, progress=progress, check=check)
     except Stopped as stopped:
         say(messages, "interrupted; the service goes on with what it has accepted")
-        return INTERRUPTED + stopped.signal_number
+        return stopped.exit_code
     if as_json:
         say_json(output, show_run(run))
     else:

@@ -7,10 +7,9 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 
 from server.commands.exit_codes import FAILED
-from server.commands.import_feeds import INTERRUPTED
 from server.commands.output import say, say_json
 from server.commands.service import role_environment, running_role
-from server.commands.stopping import Stopped, stopping_on_signals
+from server.commands.stopping import Stopped
 from server.politeness.criteria import grade
 from server.politeness.report import report_document, report_lines
 from server.politeness.simulation import Simulated, Simulation
@@ -36,11 +35,10 @@ def run_politeness(
     configure_logs("CRITICAL", settings.log_format)
     say(messages, f"simulating weeks of polls: {weeks}")
     try:
-        with stopping_on_signals():
-            simulated = _simulate(settings, weeks)
+        simulated = _simulate(settings, weeks)
     except Stopped as stopped:
         say(messages, "interrupted; nothing is graded")
-        return INTERRUPTED + stopped.signal_number
+        return stopped.exit_code
     result = grade(simulated.log)
     if as_json:
         say_json(output, report_document(simulated, result))

@@ -11,7 +11,7 @@ from server.commands.import_report import LineProgress, print_summary
 from server.commands.importing import run_imports
 from server.commands.output import say
 from server.commands.service import Service, running_service
-from server.commands.stopping import Stopped, stopping_on_signals
+from server.commands.stopping import Stopped
 from shared.settings import Settings
 
 _POLL_S = 0.2
@@ -25,7 +25,7 @@ def run_up(settings: Settings, texts: Sequence[str], console: Console) -> int:
     """
     feeds = read_feed_arguments(texts, None)
     try:
-        with stopping_on_signals(), running_service(settings) as service:
+        with running_service(settings) as service:
             if feeds:
                 _import_first(service, settings, feeds, console)
             say(console, f"Feedmill runs: {service.url} - Ctrl-C stops it")
