@@ -15,8 +15,9 @@
     │   ├── Postponed                 a claimed job whose time has not come
     │   └── RunOverdue                a claimed job whose run takes longer than allowed (retryable)
     ├── StoreError
-    │   └── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
-    │       └── StoreRefused          MongoDB answers, but not us: a right is missing
+    │   ├── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
+    │   │   └── StoreRefused          MongoDB answers, but not us: a right is missing
+    │   └── UnreadableDocument        a document that somebody else has written, or spoilt
     ├── FetchError                    a URL could not be fetched
     ├── ParseError                    a document is not a feed
     ├── ItemError                     one item cannot be stored, whatever is tried
@@ -129,6 +130,18 @@ class StoreRefused(StoreUnavailable):
     def __init__(self, reason: str, *, what: str) -> None:
         super().__init__(reason)
         self.what = what
+
+
+class UnreadableDocument(StoreError):
+    """A document of MongoDB does not hold what it should: somebody else has changed it."""
+
+    def __init__(self, collection: str, document_id: object, reason: str) -> None:
+        super().__init__(
+            f"{collection}: document {str(document_id)[:80]!r} cannot be read: {reason}; "
+            "correct it in MongoDB, or delete it"
+        )
+        self.collection = collection
+        self.document_id = document_id
 
 
 class FetchError(FeedmillError):

@@ -103,8 +103,8 @@ class _LinedPipeline:
     def execute_command(self, *command: Any) -> Any:
         return self._pipeline.execute_command(*command)
 
-    def execute(self) -> Any:
-        return self._line.send(self._pipeline.execute, RedisConnectionError)
+    def execute(self, raise_on_error: bool = True) -> Any:
+        return self._line.send(lambda: self._pipeline.execute(raise_on_error), RedisConnectionError)
 
 
 class LinedDatabase:

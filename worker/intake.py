@@ -1,12 +1,14 @@
 """From a queue into the hand: claim, decode, give foreign jobs a revision."""
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from shared.errors import ItemError, QueueError
+from shared.errors import ItemError, QueueError, UnreadableDocument
+from shared.logs import get_logger
 from shared.queue import BlockedBy, Claim, ClaimedJob, JobQueue, Lock, RateLimit
 from shared.store import SourceStore
 from worker.dead_letterer import DyingJob, dying_unread
@@ -14,6 +16,8 @@ from worker.decoding import HeldItem, decode_data, hold_item, size_bytes
 from worker.holdings import Holdings
 from worker.job_log import log_started
 from worker.observing import Observer, Unobserved
+
+log = get_logger("worker.intake")
 
 # One script call stays within a few milliseconds.
 MAX_CLAIM_JOBS = 500
@@ -133,13 +137,17 @@ class Intake:
 
     def _hold(self, queue: JobQueue, jobs: Sequence[ClaimedJob], taken: Taken) -> None:
         read = self._read(queue, jobs, taken)
-        drawn = self._draw_revisions(queue, read)
+        drawn = self._draw_revisions(queue, read, taken)
         for entry in read:
             revision = entry.job.revision or drawn.get(entry.job.id)
             if revision is None:
-                continue  # its lock was lost before it had a revision: another worker's now
+                # Nobody would settle it: no heartbeat is to keep it either.
+                if not any(one.job is entry.job for one in taken.dying):
+                    self._holdings.remove(queue, [Lock(entry.job.id, entry.job.token)])
+                continue  # its lock was lost before it had a revision, or it is dying by now
             try:
-                taken.items.append(hold_item(queue, entry.job, entry.data, revision))
+                with _charged_to(entry.job):
+                    taken.items.append(hold_item(queue, entry.job, entry.data, revision))
             except ItemError as exc:
                 taken.dying.append(_dying(queue, entry, revision, exc))
 
@@ -147,21 +155,32 @@ class Intake:
         read: list[_Read] = []
         for job in jobs:
             try:
-                read.append(_Read(job, decode_data(job, self._max_item_bytes)))
+                with _charged_to(job):
+                    read.append(_Read(job, decode_data(job, self._max_item_bytes)))
             except ItemError as exc:
                 taken.dying.append(dying_unread(queue, job, exc))
         return read
 
-    def _draw_revisions(self, queue: JobQueue, read: Sequence[_Read]) -> Mapping[str, int]:
+    def _draw_revisions(
+        self, queue: JobQueue, read: Sequence[_Read], taken: Taken
+    ) -> Mapping[str, int]:
         """Give each job that has none a revision, once for its life; answers them by job id."""
         foreign = [entry for entry in read if not entry.job.revision]
         if not foreign:
             return {}
         wanted = Counter(str(entry.data["source"]) for entry in foreign)
-        fresh = {
-            source: iter(self._sources.draw_revisions(source, count))
-            for source, count in wanted.items()
-        }
+        fresh: dict[str, Iterator[int]] = {}
+        for source, count in wanted.items():
+            try:
+                fresh[source] = iter(self._sources.draw_revisions(source, count))
+            except UnreadableDocument as exc:
+                # Of this source none can be stored; the others are not to wait for it.
+                hopeless = [entry for entry in foreign if entry.data["source"] == source]
+                foreign = [entry for entry in foreign if entry.data["source"] != source]
+                taken.dying += [
+                    dying_unread(queue, entry.job, ItemError("invalid", str(exc)))
+                    for entry in hopeless
+                ]
         proposed = [
             (Lock(entry.job.id, entry.job.token), next(fresh[str(entry.data["source"])]))
             for entry in foreign
@@ -172,6 +191,22 @@ class Intake:
             for entry, revision in zip(foreign, stored, strict=True)
             if revision is not None
         }
+
+
+@contextmanager
+def _charged_to(job: ClaimedJob) -> Iterator[None]:
+    """Turn an error that nobody foresaw into that of the one job whose data raised it.
+
+    Reading is pure: the same data would raise it again, for every worker that claims the job.
+    """
+    try:
+        yield
+    except ItemError:
+        raise
+    except Exception as exc:
+        log.exception("job_unreadable", job=job.id)
+        reason = f"the job's data cannot be read: {type(exc).__name__}: {exc}"
+        raise ItemError("invalid", reason) from exc
 
 
 def _dying(queue: JobQueue, entry: _Read, revision: int, error: ItemError) -> DyingJob:

@@ -168,6 +168,29 @@ def run_all(client: RedisConnection, commands: Sequence[Sequence[Any]]) -> list[
         return list(pipeline.execute())
 
 
+def run_on_any_type(client: RedisConnection, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    """Send reading commands as :func:`run_all`; one whose key is of another type answers None.
+
+    For keys of single jobs and counters, which anybody may have written: one of them must not
+    hide the others.
+    """
+    if not commands:
+        return []
+    with redis_errors(), client.pipeline(transaction=False) as pipeline:
+        queue_up: Callable[..., Any] = pipeline.execute_command
+        for command in commands:
+            queue_up(*command)
+        return [_unless_of_another_type(answer) for answer in pipeline.execute(False)]
+
+
+def _unless_of_another_type(answer: Any) -> Any:
+    if isinstance(answer, RedisError):
+        if "WRONGTYPE" in str(answer):
+            return None
+        raise answer
+    return answer
+
+
 def connection_named(client: RedisConnection, name: str) -> RedisConnection:
     """Return a client like ``client`` whose connections carry ``name`` and may block.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.clock import Clock
 from shared.errors import QueueError, QueueRefused
-from shared.queue.connection import RedisConnection, raw, run, run_all, text
+from shared.queue.connection import RedisConnection, raw, run, run_all, run_on_any_type, text
 from shared.queue.inspection import QueueReader
 from shared.queue.job import JobState
 from shared.queue.keys import glob_of, may_be_job, worker_connection_name
@@ -138,7 +138,9 @@ class QueueExaminer(QueueReader):
     def read_waiting(self, max_jobs: int) -> dict[str, str]:
         """Return names of up to ``max_jobs`` waiting jobs by id, of those that have one."""
         ids = list(self._ids(JobState.WAITING, max_jobs))
-        names = run_all(self.client, [("HGET", raw(self.keys.job(one)), "name") for one in ids])
+        names = run_on_any_type(
+            self.client, [("HGET", raw(self.keys.job(one)), "name") for one in ids]
+        )
         return {
             job_id: text(name) for job_id, name in zip(ids, names, strict=True) if name is not None
         }
@@ -186,8 +188,8 @@ class QueueExaminer(QueueReader):
                     yield start + place
 
     def _read_rate_limit(self) -> RateLimit | None:
-        stored = run(self.client, "HMGET", self.keys.meta, "max", "duration")
-        max_jobs, duration_ms = map(whole_number, stored)
+        [stored] = run_on_any_type(self.client, [("HMGET", self.keys.meta, "max", "duration")])
+        max_jobs, duration_ms = map(whole_number, stored or (None, None))
         return RateLimit(max_jobs, duration_ms or 0) if max_jobs else None
 
 

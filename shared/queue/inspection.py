@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shared.clock import Clock
-from shared.queue.connection import RedisConnection, raw, run, run_all, text
+from shared.queue.connection import RedisConnection, raw, run, run_all, run_on_any_type, text
 from shared.queue.job import JobState, JobView
 from shared.queue.keys import QueueKeys
 from shared.queue.wire import decode_view, readable, whole_number
@@ -54,7 +54,8 @@ class QueueReader:
 
     def is_paused(self) -> bool:
         """Tell whether claims find nothing because somebody paused the queue."""
-        return bool(run(self.client, "HEXISTS", self.keys.meta, "paused"))
+        [is_paused] = run_on_any_type(self.client, [("HEXISTS", self.keys.meta, "paused")])
+        return bool(is_paused)
 
     def oldest_waiting_ms(self) -> int | None:
         """Return the age in ms of the job that is next to run; None when none waits."""
@@ -65,7 +66,9 @@ class QueueReader:
         job_id = next_waiting if next_waiting is not None else next(iter(next_prioritized), None)
         if job_id is None:
             return None
-        timestamp = run(self.client, "HGET", raw(self.keys.job(text(job_id))), "timestamp")
+        [timestamp] = run_on_any_type(
+            self.client, [("HGET", raw(self.keys.job(text(job_id))), "timestamp")]
+        )
         created_ms = whole_number(timestamp)
         return None if created_ms is None else max(self.clock.now_ms() - created_ms, 0)
 
@@ -74,7 +77,7 @@ class QueueReader:
 
         Judged by the limit in ``meta``; see ``set_rate_limit``.
         """
-        used, ttl_ms, max_jobs = run_all(
+        used, ttl_ms, max_jobs = run_on_any_type(
             self.client,
             [
                 ("GET", self.keys.limiter),
@@ -97,7 +100,9 @@ class QueueReader:
         very long, is not searched.
         """
         per_job = [self._job_commands(job_id) for job_id in job_ids]
-        answers = run_all(self.client, [command for commands in per_job for command in commands])
+        answers = run_on_any_type(
+            self.client, [command for commands in per_job for command in commands]
+        )
         views: list[JobView | None] = []
         for position, job_id in enumerate(job_ids):
             width = len(_SETS) + 2
@@ -111,8 +116,10 @@ class QueueReader:
 
         Ours log none: these are from Node's ``job.log``.
         """
-        lines = run(self.client, "LRANGE", raw(self.keys.logs(job_id)), -limit, -1)
-        return [readable(line) or "" for line in lines]
+        [lines] = run_on_any_type(
+            self.client, [("LRANGE", raw(self.keys.logs(job_id)), -limit, -1)]
+        )
+        return [readable(line) or "" for line in lines or ()]
 
     def _job_commands(self, job_id: str) -> list[tuple[str | bytes, ...]]:
         encoded = raw(job_id)
@@ -162,23 +169,24 @@ class QueueReader:
 
     def _views(self, state: JobState, job_ids: Sequence[str]) -> list[JobView]:
         commands = [("HGETALL", raw(self.keys.job(job_id))) for job_id in job_ids]
-        hashes = run_all(self.client, commands)
+        hashes = run_on_any_type(self.client, commands)
         pairs = zip(job_ids, hashes, strict=True)
         return [decode_view(job_id, state, fields) for job_id, fields in pairs if fields]
 
     def read_tallies(self, names: Sequence[str]) -> list[dict[str, int]]:
         """Return the live counters of each name; an empty dict where none were raised."""
         commands = [("HGETALL", raw(self.keys.tally(name))) for name in names]
-        return [_counters(fields) for fields in run_all(self.client, commands)]
+        return [_counters(fields or {}) for fields in run_on_any_type(self.client, commands)]
 
     def read_totals(self) -> dict[str, int]:
         """Return ``completed``, ``failed`` and ``retried`` since this Redis began."""
-        stored = _counters(run(self.client, "HGETALL", self.keys.totals))
+        [fields] = run_on_any_type(self.client, [("HGETALL", self.keys.totals)])
+        stored = _counters(fields or {})
         return {field: stored.get(field, 0) for field in ("completed", "failed", "retried")}
 
     def read_incarnation(self) -> str | None:
         """Return the mark of this Redis' content; None when it has none, as after a loss."""
-        value = run(self.client, "GET", self.keys.incarnation)
+        [value] = run_on_any_type(self.client, [("GET", self.keys.incarnation)])
         return None if value is None else text(value)
 
 

@@ -25,7 +25,14 @@ from shared.queue.job import (
 from shared.queue.keys import check_job_id, glob_of
 from shared.queue.limits import RateLimit
 from shared.queue.scripts import call
-from shared.queue.wire import decode_claim, decode_view, encode_new_job, opts_of, to_json
+from shared.queue.wire import (
+    decode_claim,
+    decode_view,
+    encode_new_job,
+    opts_of,
+    to_json,
+    whole_number,
+)
 
 Arguments = list[str | int | bytes]
 Item = TypeVar("Item")
@@ -101,12 +108,13 @@ class JobQueue(QueueReader):
     def assign_revisions(self, drawn: Sequence[tuple[Lock, int]]) -> list[int | None]:
         """Store a revision in each claimed job that has none; return the stored ones.
 
-        None stands for a lock that is lost. A repeated call finds what the first one stored.
+        None stands for a lock that is lost. A repeated call finds what the first one stored. A
+        stored one that makes no sense counts as none.
         """
         stored = self._run_in_chunks(
             "assign_revision", drawn, lambda pair: [*_encode_lock(pair[0]), pair[1]]
         )
-        return [None if text(value) == "lock_lost" else int(value) for value in stored]
+        return [None if text(value) == "lock_lost" else whole_number(value) for value in stored]
 
     def complete_many(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
         """Mark jobs done: call only after their effect is durable. Raises live counters."""
@@ -236,7 +244,11 @@ class JobQueue(QueueReader):
     def create_incarnation(self, value: str) -> str:
         """Mark this Redis' content with ``value`` unless it is marked; return the mark."""
         run(self.client, "SET", self.keys.incarnation, raw(value), "NX")
-        return self.read_incarnation() or value
+        marked = self.read_incarnation()
+        if marked is None:
+            # A key of another type stands there, which is no mark.
+            run(self.client, "SET", self.keys.incarnation, raw(value))
+        return marked or value
 
     def drain_all(self) -> None:
         """Delete every key of the queue: jobs, settings, counters. Searches all of Redis."""

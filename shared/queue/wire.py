@@ -10,6 +10,9 @@ from shared.queue.connection import text
 from shared.queue.job import BlockedBy, Claim, ClaimedJob, JobState, JobView, NewJob
 from shared.queue.keys import check_job_id
 
+# What Lua's numbers hold exactly; MongoDB's hold more.
+MAX_WHOLE = 2**53 - 1
+
 
 def encode_new_job(job: NewJob) -> list[str | int | bytes]:
     """Return id, name, data, opts, revision and tally as ``add.lua`` reads them.
@@ -72,7 +75,7 @@ def _decode_claimed(job_id: str, fields: list[Any], token: str) -> ClaimedJob:
         id=job_id,
         name=readable(name) or "",
         raw_data=readable(data) or "",
-        revision=whole_number(revision),
+        revision=read_revision(revision),
         tally=readable(tally),
         attempts_made=whole_number(made) or 0,
         attempts_started=whole_number(started) or 0,
@@ -101,7 +104,7 @@ def decode_view(job_id: str, state: JobState, fields: Mapping[bytes, bytes]) -> 
         state=state,
         data=readable(fields.get(b"data")) or "",
         opts=read_object(fields.get(b"opts")),
-        revision=whole_number(fields.get(b"revision")),
+        revision=read_revision(fields.get(b"revision")),
         tally=readable(fields.get(b"tally")),
         timestamp_ms=whole_number(fields.get(b"timestamp")) or 0,
         processed_ms=whole_number(fields.get(b"processedOn")),
@@ -125,13 +128,20 @@ def readable(value: bytes | None) -> str | None:
 
 
 def whole_number(value: object) -> int | None:
-    """Read a whole number; anything else is None."""
+    """Read a whole number that Lua and MongoDB can hold too; anything else is None."""
     if isinstance(value, bool) or not isinstance(value, bytes | str | int | float):
         return None
     try:
-        return int(value)
+        number = int(value)
     except (ValueError, OverflowError):
         return None
+    return number if abs(number) <= MAX_WHOLE else None
+
+
+def read_revision(value: bytes | None) -> int | None:
+    """Read a revision, which is at least 1; anything else is none at all."""
+    number = whole_number(value)
+    return number if number is not None and number >= 1 else None
 
 
 def read_object(value: bytes | None) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ local RUN_FIELDS = { "atm", "ats", "stc", "solo", "defa", "failedReason", "stack
   "processedOn", "tally" }
 
 -- The first write is one that a full Redis refuses: nothing has changed then.
-redis.call("INCRBY", queue.id, (#ARGV - FIRST + 1) / STRIDE)
+increase(queue.id, (#ARGV - FIRST + 1) / STRIDE)
 local meta = read_meta(queue)
 ensure_max_events(queue, meta)
 
@@ -83,7 +83,7 @@ local function store(job)
 end
 
 local function is_newer(job)
-  local stored = tonumber(redis.call("HGET", queue.base .. job.id, "revision"))
+  local stored = whole(redis.call("HGET", queue.base .. job.id, "revision"), 1, MAX_WHOLE)
   return job.revision ~= "" and (not stored or stored < tonumber(job.revision))
 end
 
@@ -126,8 +126,21 @@ local function bring_back(job)
   return add_anew(job, "orphan")
 end
 
+-- What stands under the job's key is no job: it gives way, and its id leaves the lines.
+local function clear_away(id)
+  delete_job(queue, id)
+  redis.call("LREM", queue.wait, 0, id)
+  for _, state in ipairs({ "completed", "failed", "delayed", "prioritized" }) do
+    redis.call("ZREM", queue[state], id)
+  end
+end
+
 local function add(job)
-  if redis.call("EXISTS", queue.base .. job.id) == 0 then
+  local key = queue.base .. job.id
+  if redis.call("EXISTS", key) == 1 and not is_job(key) then
+    clear_away(job.id)
+  end
+  if redis.call("EXISTS", key) == 0 then
     return store(job)
   end
   local state = find_state(job.id)

@@ -1,5 +1,6 @@
 -- assign_revision: active -> active
--- Refused: the lock is gone or another token holds it. A revision once stored stays.
+-- Refused: the lock is gone or another token holds it. A revision once stored stays,
+--   nonsense in its place does not.
 -- KEYS[1] base of the queue's keys
 -- ARGV per job: id, token, revision
 -- Returns per job the stored revision, or "lock_lost"
@@ -9,10 +10,12 @@ allow_when_full(queue)
 
 local function assign(id, token, revision)
   local key = queue.base .. id
-  if redis.call("GET", key .. ":lock") ~= token or redis.call("EXISTS", key) == 0 then
+  if redis.pcall("GET", key .. ":lock") ~= token or not is_job(key) then
     return "lock_lost"
   end
-  redis.call("HSETNX", key, "revision", revision)
+  if not whole(redis.call("HGET", key, "revision"), 1, MAX_WHOLE) then
+    redis.call("HSET", key, "revision", revision)
+  end
   return redis.call("HGET", key, "revision")
 end
 

@@ -53,7 +53,18 @@ promote(queue, meta, now_ms, PROMOTE_LIMIT)
 
 local max_jobs = meta.max_jobs > 0 and meta.max_jobs or limiter_max
 local slots = meta.concurrency and meta.concurrency - redis.call("LLEN", queue.active)
-local rate_budget = max_jobs and max_jobs - (tonumber(redis.call("GET", queue.limiter)) or 0)
+
+-- How many jobs the rate limit's window has let start; a window that makes no sense begins anew.
+local function started_in_window()
+  local started = redis.pcall("GET", queue.limiter)
+  local count = started and whole(started, 0, MAX_WHOLE)
+  if started and not count then
+    redis.call("DEL", queue.limiter)
+  end
+  return count or 0
+end
+
+local rate_budget = max_jobs and max_jobs - started_in_window()
 if rate_budget and rate_budget <= 0 and redis.call("PTTL", queue.limiter) <= 0 then
   redis.call("DEL", queue.limiter)
   rate_budget = max_jobs
@@ -156,7 +167,7 @@ local function register()
     started = started + (job.is_doomed and 0 or 1)
   end
   redis.call("PEXPIRE", claim_key, lock_ms)
-  redis.call("ZADD", queue.marker, 0, "0")
+  mark_work(queue, 0, "0")
   if rate_budget and started > 0 and redis.call("INCRBY", queue.limiter, started) == started then
     redis.call("PEXPIRE", queue.limiter, math.floor(math.abs(limiter_ms or meta.duration_ms or 1000)))
   end
@@ -167,7 +178,9 @@ local function retry_in_ms(reason)
     return math.max(redis.call("PTTL", queue.limiter), 0)
   elseif reason == "empty" then
     local earliest = redis.call("ZRANGE", queue.delayed, 0, 0, "WITHSCORES")
-    return #earliest > 0 and math.max(tonumber(earliest[2]) / 4096 - now_ms, 0) or -1
+    -- Nonsense that is never due makes no sense to wait for.
+    local due_in_ms = #earliest > 0 and tonumber(earliest[2]) / 4096 - now_ms
+    return due_in_ms and whole(math.floor(math.max(due_in_ms, 0)), 0, MAX_WHOLE) or -1
   end
   return -1
 end

@@ -29,8 +29,8 @@ local function complete(id, token, result, tally_field)
   local key = queue.base .. id
   local opts, parent_key, parent, dedup_id, tally =
     unpack(redis.call("HMGET", key, "opts", "parentKey", "parent", "deid", "tally"))
-  end_deduplication(queue, meta, id, dedup_id, now_ms)
-  tell_parent_of_success(parent_key, parent, key, result, now_ms)
+  try(end_deduplication, queue, meta, id, dedup_id, now_ms)
+  try(tell_parent_of_success, parent_key, parent, key, result, now_ms)
   keep_or_delete(id, decode(opts), result)
   emit(queue, "completed", "jobId", id, "returnvalue", result, "prev", "active")
   raise_tally(queue, tally, tally_field)

@@ -19,9 +19,13 @@ end
 
 local function bury(dead)
   local key = dead_letters.base .. dead.id
-  redis.call("INCR", dead_letters.id)
+  increase(dead_letters.id, 1)
   ensure_max_events(dead_letters, dead_meta)
-  local is_there = redis.call("EXISTS", key) == 1 and not is_finished(dead.id)
+  if redis.call("EXISTS", key) == 1 and not is_job(key) then
+    delete_job(dead_letters, dead.id)
+    redis.call("LREM", dead_letters.wait, 0, dead.id)
+  end
+  local is_there = is_job(key) and not is_finished(dead.id)
   redis.call("HSET", key, "name", dead.name, "data", dead.data, "opts", dead.opts,
     "timestamp", now, "delay", "0", "priority", "0")
   write_failure(key, { stackTraceLimit = 1 }, dead.reason, dead.stacktrace)
@@ -42,10 +46,10 @@ local function dead_letter(id, token, dead, tally_field)
   local key = queue.base .. id
   local opts, parent_key, parent, dedup_id, tally, attempts_made =
     unpack(redis.call("HMGET", key, "opts", "parentKey", "parent", "deid", "tally", "atm"))
-  end_deduplication(queue, meta, id, dedup_id, now_ms)
-  tell_parent_of_failure(parent_key, parent, key, dead.reason, now_ms)
+  try(end_deduplication, queue, meta, id, dedup_id, now_ms)
+  try(tell_parent_of_failure, parent_key, parent, key, dead.reason, now_ms)
   delete_job(queue, id)
-  leave_parent(parent_key, parent, key)
+  try(leave_parent, parent_key, parent, key)
   emit(queue, "failed", "jobId", id, "failedReason", dead.reason, "prev", "active")
   emit_exhausted(queue, id, decode(opts), (tonumber(attempts_made) or 0) + 1)
   raise_tally(queue, tally, tally_field)

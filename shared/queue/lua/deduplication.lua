@@ -8,9 +8,10 @@ local function start_successor(queue, meta, dedup_id, now_ms)
     return
   end
   local opts, key = decode(opts_json), queue.base .. id
-  local delay_ms, priority = tonumber(opts.delay) or 0, tonumber(opts.priority) or 0
+  local delay_ms = whole(opts.delay, 0, MAX_WHOLE) or 0
+  local priority = whole(opts.priority, 0, MAX_WHOLE) or 0
   redis.call("DEL", stored)
-  redis.call("INCR", queue.id)
+  increase(queue.id, 1)
   redis.call("SET", queue.base .. "de:" .. dedup_id, id)
   redis.call("HSET", key, "name", name, "data", data or "{}", "opts", opts_json or "{}",
     "timestamp", string.format("%.0f", now_ms), "delay", string.format("%.0f", delay_ms),

@@ -9,7 +9,7 @@ allow_when_full(queue)
 
 local function extend(id, token)
   local lock = queue.base .. id .. ":lock"
-  if redis.call("GET", lock) ~= token then
+  if redis.pcall("GET", lock) ~= token then
     return false
   end
   redis.call("SET", lock, token, "PX", lock_ms)

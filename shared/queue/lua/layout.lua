@@ -16,20 +16,71 @@ local function queue_at(base)
   return queue
 end
 
+-- Anybody may write to Redis. What makes no sense there is read as if it were absent: it must cost
+-- its own job only, and never stop a script half-way.
+local MAX_WHOLE = 9007199254740991
+
+-- A whole number within these bounds, else nil; NaN is within none.
+local function whole(value, lowest, highest)
+  local number = tonumber(value)
+  if number and number >= lowest and number <= highest and number == math.floor(number) then
+    return number
+  end
+end
+
+-- Whether a key holds a job; one of another type is nobody's.
+local function is_job(key)
+  return redis.call("TYPE", key).ok == "hash"
+end
+
+-- For what concerns another queue or key than the job's own, as its fields name it: whatever stands
+-- there, the job itself goes on.
+local function try(act, ...)
+  pcall(act, ...)
+end
+
+-- A counter that somebody spoilt begins anew. A full Redis refuses it as ever.
+local function increase(key, by)
+  local count = redis.pcall("INCRBY", key, by)
+  if type(count) == "table" then
+    if count.err:find("OOM", 1, true) then
+      redis.call("INCRBY", key, by)
+    end
+    redis.call("SET", key, by)
+    return by
+  end
+  return count
+end
+
+-- The same for a counter in a hash that is our own, or that is to be a hash.
+local function increase_field(key, field, by)
+  if type(redis.pcall("HINCRBY", key, field, by)) == "table" then
+    if not is_job(key) then
+      redis.call("DEL", key)
+    end
+    redis.call("HSET", key, field, by)
+  end
+end
+
 -- Redis at maxmemory lets a script go on that has written already, and never refuses a DEL.
 local function allow_when_full(queue)
   redis.call("DEL", queue.own .. "none")
 end
 
 local function read_meta(queue)
-  local fields = redis.call("HMGET", queue.meta, "paused", "concurrency", "max", "duration",
+  local fields = redis.pcall("HMGET", queue.meta, "paused", "concurrency", "max", "duration",
     "opts.maxLenEvents")
+  if fields.err then
+    redis.call("DEL", queue.meta)
+    fields = { false, false, false, false, false }
+  end
+  local max_events = whole(fields[5], 0, MAX_WHOLE)
   return {
     is_paused = fields[1] ~= false,
-    concurrency = tonumber(fields[2]),
-    max_jobs = tonumber(fields[3]) or 0,
-    duration_ms = tonumber(fields[4]),
-    max_events = fields[5],
+    concurrency = whole(fields[2], 1, MAX_WHOLE),
+    max_jobs = whole(fields[3], 0, MAX_WHOLE) or 0,
+    duration_ms = whole(fields[4], 1, MAX_WHOLE),
+    max_events = max_events and string.format("%.0f", max_events),
   }
 end
 
@@ -40,31 +91,42 @@ local function ensure_max_events(queue, meta)
   end
 end
 
+-- Events are news: a stream that cannot be written to holds up no job.
 local function emit(queue, ...)
-  redis.call("XADD", queue.events, "*", "event", ...)
+  redis.pcall("XADD", queue.events, "*", "event", ...)
 end
 
 local function emit_capped(queue, meta, ...)
-  redis.call("XADD", queue.events, "MAXLEN", "~", meta.max_events or "10000", "*", "event", ...)
+  redis.pcall("XADD", queue.events, "MAXLEN", "~", meta.max_events or "10000", "*", "event", ...)
 end
 
 local function trim_events(queue, meta)
   ensure_max_events(queue, meta)
-  redis.call("XTRIM", queue.events, "MAXLEN", "~", meta.max_events)
+  if type(redis.pcall("XTRIM", queue.events, "MAXLEN", "~", meta.max_events)) == "table" then
+    redis.call("DEL", queue.events)
+  end
+end
+
+local function mark_work(queue, score, member)
+  local is_marked = redis.pcall("ZADD", queue.marker, score, member)
+  if type(is_marked) == "table" then
+    redis.call("DEL", queue.marker)
+    redis.call("ZADD", queue.marker, score, member)
+  end
 end
 
 -- Waking: member "0" says that there may be work, "1" carries when the next delayed job is due.
 local function wake(queue, meta)
   local is_maxed = meta.concurrency and redis.call("LLEN", queue.active) >= meta.concurrency
   if not meta.is_paused and not is_maxed then
-    redis.call("ZADD", queue.marker, 0, "0")
+    mark_work(queue, 0, "0")
   end
 end
 
 local function wake_later(queue)
   local earliest = redis.call("ZRANGE", queue.delayed, 0, 0, "WITHSCORES")
   if #earliest > 0 then
-    redis.call("ZADD", queue.marker, tonumber(earliest[2]) / 4096, "1")
+    mark_work(queue, tonumber(earliest[2]) / 4096, "1")
   end
 end
 
@@ -79,7 +141,7 @@ end
 -- Right is the front of the line; priority 0 runs before all others.
 local function push(queue, id, priority, to_front)
   if priority > 0 then
-    local counter = redis.call("INCR", queue.pc) % 4294967296
+    local counter = increase(queue.pc, 1) % 4294967296
     redis.call("ZADD", queue.prioritized, priority * 4294967296 + counter, id)
   else
     redis.call(to_front and "RPUSH" or "LPUSH", queue.wait, id)
@@ -122,18 +184,18 @@ local function count_up(job_key, field)
 end
 
 local function number_field(job_key, field)
-  return tonumber(redis.call("HGET", job_key, field)) or 0
+  return whole(redis.pcall("HGET", job_key, field), 0, MAX_WHOLE) or 0
 end
 
 -- Due delayed jobs move behind what waits already; ids whose hash is gone are dropped.
 local function promote(queue, meta, now_ms, limit)
-  local due = redis.call("ZRANGEBYSCORE", queue.delayed, 0, (now_ms + 1) * 4096 - 1, "LIMIT", 0,
-    limit)
+  local due = redis.call("ZRANGEBYSCORE", queue.delayed, "-inf", (now_ms + 1) * 4096 - 1, "LIMIT",
+    0, limit)
   local promoted = 0
   for _, id in ipairs(due) do
     local job_key = queue.base .. id
     redis.call("ZREM", queue.delayed, id)
-    if redis.call("EXISTS", job_key) == 1 then
+    if is_job(job_key) then
       push(queue, id, number_field(job_key, "priority"), false)
       emit(queue, "waiting", "jobId", id, "prev", "delayed")
       redis.call("HSET", job_key, "delay", "0")
@@ -156,13 +218,15 @@ end
 
 -- Only who holds the lock by its token may move a claimed job; the lock goes with the job.
 local function take_from_active(queue, id, token)
-  local lock = queue.base .. id .. ":lock"
-  if redis.call("GET", lock) ~= token then
+  local key = queue.base .. id
+  local lock = key .. ":lock"
+  if redis.pcall("GET", lock) ~= token then
     return false
   end
   redis.call("DEL", lock)
   redis.call("SREM", queue.stalled, id)
-  return redis.call("LREM", queue.active, -1, id) > 0
+  local was_active = redis.call("LREM", queue.active, -1, id) > 0
+  return was_active and (is_job(key) or redis.call("EXISTS", key) == 0)
 end
 
 local function delete_job(queue, id)
@@ -171,14 +235,20 @@ local function delete_job(queue, id)
     key .. ":failed", key .. ":unsuccessful")
 end
 
+local MAX_AGE_S = 100 * 366 * 24 * 60 * 60
+
 -- How many finished jobs stay, as the job's own removeOnComplete or removeOnFail wishes.
 local function keep_rule(wish)
   if wish == true then
     return { count = 0 }
   elseif type(wish) == "number" then
-    return { count = wish }
+    return { count = whole(wish, 0, MAX_WHOLE) }
   elseif type(wish) == "table" then
-    return { count = tonumber(wish.count), age_s = tonumber(wish.age), limit = tonumber(wish.limit) }
+    return {
+      count = whole(wish.count, 0, MAX_WHOLE),
+      age_s = whole(wish.age, 0, MAX_AGE_S),
+      limit = whole(wish.limit, 1, MAX_WHOLE),
+    }
   end
   return {}
 end
@@ -203,11 +273,16 @@ end
 
 -- The error's text and stack, appended to those of the runs before; the newest `limit` stay.
 local function write_failure(job_key, opts, reason, stacktrace)
-  local stacks = decode(redis.call("HGET", job_key, "stacktrace"))
+  local stacks = {}
+  for _, stack in ipairs(decode(redis.call("HGET", job_key, "stacktrace"))) do
+    if type(stack) == "string" then
+      stacks[#stacks + 1] = stack
+    end
+  end
   if stacktrace ~= "" then
     stacks[#stacks + 1] = stacktrace
   end
-  local limit = tonumber(opts.stackTraceLimit) or #stacks
+  local limit = whole(opts.stackTraceLimit, 0, MAX_WHOLE) or #stacks
   while #stacks > limit do
     table.remove(stacks, 1)
   end
@@ -234,13 +309,13 @@ local TALLY_TTL_MS = 7 * 24 * 60 * 60 * 1000
 local function raise_tally(queue, tally, field)
   if tally and tally ~= "" and field ~= "" then
     local key = queue.own .. "tally:" .. tally
-    redis.call("HINCRBY", key, field, 1)
+    increase_field(key, field, 1)
     redis.call("PEXPIRE", key, TALLY_TTL_MS)
   end
 end
 
 local function raise_total(queue, field, by)
   if by > 0 then
-    redis.call("HINCRBY", queue.own .. "totals", field, by)
+    increase_field(queue.own .. "totals", field, by)
   end
 end

@@ -36,6 +36,11 @@ local function stands(id)
   return false
 end
 
+-- What is no hash is nobody's job, but it can be locked, and removed.
+local function read(key)
+  return is_job(key) and redis.call("HGETALL", key) or {}
+end
+
 local function lock(id)
   local key = queue.base .. id
   local holder = redis.call("GET", key .. ":lock")
@@ -43,7 +48,7 @@ local function lock(id)
     return "missing"
   elseif holder == token then
     -- A repeat after a lost reply.
-    return redis.call("HGETALL", key)
+    return read(key)
   elseif holder then
     return "locked"
   elseif not stands(id) then
@@ -57,7 +62,7 @@ local function lock(id)
     redis.call("LPUSH", queue.active, id)
   end
   redis.call("SET", key .. ":lock", token, "PX", lock_ms)
-  return redis.call("HGETALL", key)
+  return read(key)
 end
 
 local answers = {}

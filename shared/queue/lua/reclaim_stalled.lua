@@ -62,7 +62,7 @@ end
 for _, id in ipairs(stalled) do
   redis.call("SREM", queue.stalled, id)
   redis.call("LREM", queue.active, 1, id)
-  if redis.call("EXISTS", queue.base .. id) == 1 then
+  if is_job(queue.base .. id) then
     if is_counted then
       mark(queue.base .. id)
     end

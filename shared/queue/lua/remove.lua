@@ -42,10 +42,11 @@ local function remove(id)
   if not is_there or (only_state ~= "" and not state) then
     return "missing"
   end
-  local parent_key, parent, dedup_id, tally =
-    unpack(redis.call("HMGET", key, "parentKey", "parent", "deid", "tally"))
-  leave_parent(parent_key, parent, key)
-  if dedup_id and redis.call("GET", queue.base .. "de:" .. dedup_id) == id then
+  local fields = is_job(key) and redis.call("HMGET", key, "parentKey", "parent", "deid", "tally")
+    or {}
+  local parent_key, parent, dedup_id, tally = fields[1], fields[2], fields[3], fields[4]
+  try(leave_parent, parent_key, parent, key)
+  if dedup_id and redis.pcall("GET", queue.base .. "de:" .. dedup_id) == id then
     redis.call("DEL", queue.base .. "de:" .. dedup_id, queue.base .. "dn:" .. dedup_id)
   end
   delete_job(queue, id)
