@@ -12,14 +12,14 @@ from rich.console import Console
 from server.doctor.facts import DiskFacts, QueueFacts, RecordLook, ServiceFacts, Unseen
 from server.doctor.findings import Finding, Level, blame, fine, name_some, warn, worst
 from server.doctor.mongodb_checks import check_mongodb
-from server.doctor.queue_checks import check_queues, is_work_left
+from server.doctor.queue_checks import check_queues, check_worker_threads, is_work_left
 from server.doctor.record_checks import check_record
 from server.doctor.redis_checks import check_redis
 from server.doctor.report import print_findings, show_findings
 from server.doctor.service_checks import check_disk, check_service
 from server.doctor.settings_checks import check_settings, refuse_settings
 from shared.errors import SettingsError
-from shared.queue import JobState, QueueLook, RateLimit, RedisReport
+from shared.queue import JobState, QueueLook, RateLimit, RedisReport, WorkerSign
 from shared.settings import Settings
 from shared.store import Import, ImportState, MongoReport
 from shared.store.indexes import IndexConflict, WantedIndex
@@ -359,6 +359,12 @@ URL = "http://127.0.0.1:8000"
             ServiceFacts(URL, is_alive=True, is_ready=True, error="the service wants a key"),
             [("version", Level.PROBLEM)],
         ),
+        (
+            ServiceFacts(
+                URL, is_alive=True, is_ready=True, version="1", failing_threads=("auditor",)
+            ),
+            [("threads", Level.PROBLEM)],
+        ),
     ],
 )
 def test_service_is_judged_by_its_answers(
@@ -420,3 +426,17 @@ def test_report_for_programs_has_the_worst_level_and_every_finding() -> None:
     }
     assert [finding["advice"] for finding in shown["findings"][1:]] == ["use NTP", "start a worker"]
     assert show_findings(FINDINGS[:2])["status"] == "warning"
+
+
+def test_worker_whose_thread_fails_is_a_problem_that_says_which_and_of_what() -> None:
+    sound = WorkerSign("w1", ("items",), 0, 1.0)
+    failing = replace(sound, worker_id="w2", failing_threads=("flush-0 failed once: OSError: no",))
+    found = only(check_worker_threads([sound, failing]))
+    assert found.level is Level.PROBLEM
+    assert found.text == "worker w2: flush-0 failed once: OSError: no"
+
+
+def test_documents_that_cannot_be_read_are_problems_a_few_of_them_in_words() -> None:
+    look = RecordLook(misfits=[f"feeds: document '{number}'" for number in range(7)])
+    found = bad(check_record(look, NOON))
+    assert found == [("documents", Level.PROBLEM)] * 6

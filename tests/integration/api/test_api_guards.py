@@ -1,5 +1,6 @@
 """What stands before the API: key, limits, origin, headers; and health."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -189,6 +190,27 @@ def test_stores_that_are_away_are_named(redis_client: RedisConnection, stores: S
     with open_api(redis_client, missing) as api:
         assert api.client.get("/readyz").json()["absent"] == ["MongoDB"]
     missing.database.close()
+
+
+def test_readiness_names_the_threads_that_fail_but_not_of_what(api: Api) -> None:
+    assert api.client.get("/readyz").json() == {"status": "ok"}
+    outcomes = iter([ValueError("s3cr3t"), None])
+
+    def step() -> float:
+        outcome = next(outcomes)
+        if outcome is not None:
+            raise outcome
+        return 0.0
+
+    loop = api.services.supervisor.loop("auditor", step, threading.Event())
+    loop.attempt()
+    answer = api.client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "failing_threads": ["auditor"]}
+    text = api.client.get("/metrics").text
+    assert 'feedmill_thread_failures_total{thread="auditor"} 1.0' in text
+    loop.attempt()
+    assert api.client.get("/readyz").json() == {"status": "ok"}
 
 
 def test_unexpected_errors_show_no_trace(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from shared.queue import (
     connect,
     disconnect,
 )
+from shared.supervision import Supervisor
 from tests.queue_states import job_fields, line, make_job, seed_waiting
 from tests.servers import start_valkey
 
@@ -453,3 +454,56 @@ def test_a_new_job_wakes_an_idle_worker_at_once(queue: JobQueue, workshop: Works
     queue.add_many([make_job("a#1")])
     assert ran.wait(WAIT_S)
     assert time.monotonic() - began_s < 0.5
+
+
+def test_dispatcher_outlives_a_machine_that_refuses_threads(
+    queue: JobQueue, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = threading.Thread.start, 0
+
+    def refuse_some(thread: threading.Thread) -> None:
+        nonlocal refused
+        if thread.name.endswith("-job") and refused < 3:
+            refused += 1
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_some)
+    seed_waiting(queue, "a#1", "a#2")
+    ran: list[str] = []
+    # A lock that nobody waits for: the jobs were handed back.
+    workshop.start(queue, lambda job: ran.append(job.id), lock_ms=600_000)
+    wait_for(lambda: len(ran) == 2)
+    assert sorted(ran) == ["a#1", "a#2"]
+    assert refused == 3
+    assert workshop.log.count("thread_failed") == 3
+
+
+def test_dispatcher_that_is_always_refused_is_given_up_with_its_jobs_handed_back(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.endswith("-job"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr("shared.supervision.MAX_PAUSE_S", 0.01)
+    seed_waiting(queue, "a#1", "a#2")
+    given_up: list[str] = []
+    supervisor = Supervisor(SystemClock(), lambda *_, **__: None, give_up=given_up.append)
+    worker = Worker(
+        queue,
+        lambda job: None,
+        concurrency=2,
+        lock_ms=600_000,
+        clock=SystemClock(),
+        supervisor=supervisor,
+    )
+    worker.start()
+    wait_for(lambda: given_up == ["items-dispatch"])
+    worker.stop(0.1)
+    assert line(queue) == ["a#1", "a#2"]
+    assert job_fields(queue, "a#1").get("atm", "0") == "0"
