@@ -32,7 +32,8 @@ class RecordLook:
     ``stray_journals``: imports that have chunks though they are closed or gone. ``lost_imports``:
     imports by source that feeds name and that are not there. ``missing_letters``: dead letters on
     record without a job in the dead-letter queue; ``stray_letters``: the other way round. Of the
-    letters, ``letters_looked_at`` at most were compared.
+    letters, ``letters_looked_at`` at most were compared. ``misfits``: what cannot be read,
+    in words.
     """
 
     open_imports: list[Import] = field(default_factory=list)
@@ -42,6 +43,7 @@ class RecordLook:
     stray_letters: frozenset[str] = frozenset()
     letters_looked_at: int = 0
     is_redis_matched: bool = True
+    misfits: Sequence[str] = ()
 
     @property
     def is_suspicious(self) -> bool:

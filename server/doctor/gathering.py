@@ -28,6 +28,8 @@ from shared.store import DeathKind, MongoReport, Stores, examine_mongodb
 APP_NAME = "feedmill-doctor"
 MAX_JOBS = 20_000
 MAX_LETTERS = 2_000
+# Of each kind, whether they can be read.
+MAX_DOCUMENTS = 5_000
 _LETTERS_A_READ = 200
 # What moves shows up in one look and not in the next one. Longer than a reclaim takes by default,
 # and than the audits of a server are apart.
@@ -184,17 +186,22 @@ class _Examination:
         running = stores.feeds.find_running()
         named = {feed.source: feed.running_import or "" for feed in running}
         imports = stores.imports.read_many(journaled | set(named.values()))
+        # One that cannot be read is neither lost nor closed.
+        gone = stores.imports.find_absent((journaled | set(named.values())) - imports.keys())
         on_record, missing = self._missing_letters(stores)
         return RecordLook(
             open_imports=stores.imports.find_open(),
             stray_journals=frozenset(
-                one for one in journaled if one not in imports or not imports[one].is_open
+                one
+                for one in journaled
+                if one in gone or (one in imports and not imports[one].is_open)
             ),
-            lost_imports={source: one for source, one in named.items() if one not in imports},
+            lost_imports={source: one for source, one in named.items() if one in gone},
             missing_letters=frozenset(missing),
             stray_letters=frozenset(self._stray_letters(stores)),
             letters_looked_at=on_record,
             is_redis_matched=self._is_redis_matched(stores),
+            misfits=stores.find_misfits(MAX_DOCUMENTS),
         )
 
     def _missing_letters(self, stores: Stores) -> tuple[int, list[str]]:

@@ -12,6 +12,8 @@ GROUP = "record"
 FETCH_PATIENCE = timedelta(minutes=30)
 # An import that does not move is audited every minute; one that does, not before it is done.
 AUDIT_PATIENCE = timedelta(minutes=10)
+# A few show what is wrong with all.
+MAX_MISFITS = 5
 _HEALED = "a running server puts it right within a minute; if one runs, look at its log"
 _SWEPT = "a server's sweep puts it right within the hour; restart one to have it done now"
 
@@ -24,6 +26,7 @@ def check_record(
     yield _check_feeds(look)
     yield from _check_open_imports(look, now, is_work_left=is_work_left)
     yield from _check_dead_letters(look)
+    yield from _check_documents(look)
     if not look.is_redis_matched:
         yield warn(
             GROUP,
@@ -39,6 +42,17 @@ def is_idle(found: Import, now: datetime, *, is_work_left: bool) -> bool:
         seen_at = found.audited_at or found.started_at or found.requested_at
         return not is_work_left and now - seen_at > AUDIT_PATIENCE
     return now - (found.started_at or found.requested_at) > FETCH_PATIENCE
+
+
+def _check_documents(look: RecordLook) -> Iterator[Finding]:
+    for text in look.misfits[:MAX_MISFITS]:
+        advice = "it is left alone until then; what it stands for is not fetched, audited or shown"
+        yield blame(GROUP, "documents", text, advice)
+    more = len(look.misfits) - MAX_MISFITS
+    if more > 0:
+        yield blame(GROUP, "documents", f"{more} more documents cannot be read", "correct them")
+    if not look.misfits:
+        yield fine(GROUP, "documents", "feeds, imports, sources and dead letters can be read")
 
 
 def _check_journal(look: RecordLook) -> Finding:

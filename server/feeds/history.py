@@ -17,8 +17,10 @@ Changed URLs clear the whole history.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from math import isfinite
+from typing import Any, Self, TypeVar
 
+T = TypeVar("T")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -40,12 +42,12 @@ class UrlHistory:
     def read(cls, document: Mapping[str, Any]) -> Self:
         """Return an entry of ``urls`` read back."""
         return cls(
-            ttl_s=document.get("ttl_s"),
-            skip_hours=frozenset(document.get("skip_hours", ())),
-            skip_days=frozenset(document.get("skip_days", ())),
-            moved_to=document.get("moved_to"),
-            had_items=document.get("had_items", False),
-            was_slow=document.get("was_slow", False),
+            ttl_s=_only(float, document.get("ttl_s")),
+            skip_hours=frozenset(_all_of(int, document.get("skip_hours"))),
+            skip_days=frozenset(_all_of(str, document.get("skip_days"))),
+            moved_to=_only(str, document.get("moved_to")),
+            had_items=document.get("had_items", False) is True,
+            was_slow=document.get("was_slow", False) is True,
         )
 
     def write(self) -> dict[str, Any]:
@@ -72,11 +74,16 @@ class FeedHistory:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
-        """Return a feed's stored history."""
+        """Return a feed's stored history; what makes no sense in it is forgotten."""
+        entries = _all_of(dict, document.get("urls"))
         return cls(
-            retry_after_until=document.get("retry_after_until"),
-            gone_since=document.get("gone_since"),
-            urls={entry["url"]: UrlHistory.read(entry) for entry in document.get("urls", ())},
+            retry_after_until=_only(datetime, document.get("retry_after_until")),
+            gone_since=_only(datetime, document.get("gone_since")),
+            urls={
+                entry["url"]: UrlHistory.read(entry)
+                for entry in entries
+                if isinstance(entry.get("url"), str)
+            },
         )
 
     def write(self) -> dict[str, Any]:
@@ -99,6 +106,21 @@ class FeedHistory:
         """Tell whether one of the URLs asks not to be fetched in this hour or on this day (UTC)."""
         hours, days = _union(self.urls.values())
         return moment.hour in hours or _DAYS[moment.weekday()] in days
+
+
+def _only(kind: type[T], value: Any) -> T | None:
+    """Return a value of a kind (a float may be whole), None for any other."""
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return value if isfinite(value) and value >= 0 else None  # type: ignore[return-value]
+    return value if isinstance(value, kind) else None
+
+
+def _all_of(kind: type[T], values: Any) -> list[T]:
+    return [value for value in values if isinstance(value, kind)] if _is_list(values) else []
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
 
 
 def _union(entries: Iterable[UrlHistory]) -> tuple[set[int], set[str]]:

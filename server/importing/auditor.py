@@ -21,6 +21,7 @@ from shared.errors import (
     QueueUnavailable,
     StoreError,
     StoreUnavailable,
+    UnreadableDocument,
 )
 from shared.logs import get_logger
 from shared.queue import AddOutcome, JobQueue
@@ -140,7 +141,7 @@ class Auditor:
         was_lost, is_full = self._match_redis()
         now_s = self._clock.monotonic_s()
         if was_lost or now_s - self._healed_s >= self._heal_every_s:
-            self._upkeep.heal()
+            self._heal()
             self._healed_s = now_s
         # Read before the imports: a mark that is set later may be of one that is not among them.
         marked = self._busy.read()
@@ -153,6 +154,12 @@ class Auditor:
         if was_lost and not failed:
             self._upkeep.remember_redis()
         return not (failed or is_full)
+
+    def _heal(self) -> None:
+        try:
+            self._upkeep.heal()
+        except UnreadableDocument as exc:
+            log.warning("healing_failed", error=str(exc))
 
     def audit(self, importing: Import, *, add_missing: bool) -> bool:
         """Derive an import's counts; close it when nothing is pending. Answers whether it closed.

@@ -5,7 +5,7 @@ and nobody copies what only he remembers.
 """
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from server.feeds.history import FeedHistory
@@ -17,6 +17,7 @@ from shared.store import Feed, Import, StoredValidators
 from shared.store.feed_documents import validators_document
 
 SCHEDULED = "schedule"
+UNRECKONED_PAUSE = timedelta(hours=1)
 COMPUTED_FROM = ("enabled", "interval_s", "cron", "next_fetch_at")
 
 
@@ -35,6 +36,18 @@ def failed_feed_step(
 ) -> dict[str, Any]:
     """Return what a failed fetch changes in its feed: never its validators."""
     return _common_step(importing, feed, gathered, error, now, random)
+
+
+def unreckoned_feed_step(error: str, now: datetime) -> dict[str, Any]:
+    """Return what a failed fetch changes in a feed whose next fetch cannot be reckoned.
+
+    It must not be due at once again, and again.
+    """
+    return {
+        "error": error,
+        "next_fetch_at": now + UNRECKONED_PAUSE,
+        "next_fetch_reason": "its schedule could not be reckoned; it is tried again then",
+    }
 
 
 def _common_step(

@@ -10,7 +10,7 @@ from server.feeds.endings import Endings
 from server.feeds.fetch_jobs import fetch_job_id
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job_of
-from shared.errors import ConflictError, NotFoundError, QueueFull
+from shared.errors import ConflictError, NotFoundError, QueueFull, UnreadableDocument
 from shared.logs import get_logger
 from shared.queue import JobQueue, JobState, RateLimit
 from shared.store import Feed, Import, Stores
@@ -136,13 +136,17 @@ class Healer:
                 # Seen missing twice: not merely between its claim and its insert.
                 if import_id in self._missing_before:
                     self._claim_again(feed)
+            elif found.source != feed.source:
+                # Somebody changed one of the two by hand; the import can never free this feed.
+                self._stores.feeds.free(feed.source, import_id)
             elif found.state not in BEFORE_COMMIT:
                 self._stores.feeds.finish(found)
         self._missing_before = missing
 
     def _claim_again(self, feed: Feed) -> None:
-        # Deleted or claimed by others since it was read: then there is nothing to heal.
-        with suppress(NotFoundError, ConflictError):
+        # Deleted or claimed by others since it was read: then there is nothing to heal. Nor where
+        # it names an import that cannot be read: somebody has to correct that.
+        with suppress(NotFoundError, ConflictError, UnreadableDocument):
             healed, _ = self._claims.claim(feed, "schedule")
             self._claims.add_fetch_jobs([healed])
 
@@ -177,7 +181,11 @@ class Healer:
                 if now - found.requested_at > REPLAY_PATIENCE:
                     self._fail(found, "replay_lost", "the replay was never committed")
                 continue
-            feed = self._stores.feeds.get(found.source)
+            try:
+                feed = self._stores.feeds.get(found.source)
+            except UnreadableDocument as exc:
+                self._fail(found, "unreadable_feed", str(exc))
+                continue
             if feed is None or feed.running_import != found.import_id:
                 self._fail(found, "feed_deleted", "feed deleted")
 
@@ -190,21 +198,24 @@ class Healer:
     def _collect_garbage(self) -> None:
         lowest = self._stores.journal.read_lowest_revisions()
         imports = self._stores.imports.read_many(lowest)
+        # One that cannot be read is there all the same, and may need its chunks.
+        gone = self._stores.imports.find_absent(lowest.keys() - imports.keys())
         for import_id, revision in lowest.items():
             owner = imports.get(import_id)
-            if owner is None or not owner.is_open:
+            if import_id in gone or (owner is not None and not owner.is_open):
                 self._stores.journal.delete(import_id)
-            elif owner.revision is not None and revision < owner.revision:
+            elif owner is not None and owner.revision is not None and revision < owner.revision:
                 self._stores.journal.delete_below(import_id, owner.revision)
         self._collect_documents()
 
     def _collect_documents(self) -> None:
         kept = self._stores.documents.read_import_ids()
         imports = self._stores.imports.read_many(kept)
+        gone = self._stores.imports.find_absent(kept - imports.keys())
         oldest_ms = int((self._clock.now() - DOCUMENT_PATIENCE).timestamp() * 1000)
         for import_id in kept:
             owner = imports.get(import_id)
-            is_abandoned = owner is None and int(import_id[:12], 16) < oldest_ms
+            is_abandoned = import_id in gone and _requested_ms(import_id) < oldest_ms
             if is_abandoned or (owner is not None and owner.state not in BEFORE_COMMIT):
                 self._stores.documents.delete(import_id)
 
@@ -267,3 +278,11 @@ def _going_on_when_full(what: str) -> Iterator[None]:
         yield
     except QueueFull as exc:
         log.warning("not_added", what=what, error=str(exc))
+
+
+def _requested_ms(import_id: str) -> float:
+    """Return when an import was asked for, from its id; one that is no id of ours never was."""
+    try:
+        return int(import_id[:12], 16)
+    except ValueError:
+        return float("inf")

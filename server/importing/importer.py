@@ -28,11 +28,20 @@ from server.fetching.host_slots import HostSlots
 from server.importing.comparing import Candidate, Compared, compare
 from server.importing.deadline import RunDeadline
 from server.importing.enqueueing import Enqueuer
-from server.importing.feed_step import failed_feed_step, imported_feed_step
+from server.importing.feed_step import failed_feed_step, imported_feed_step, unreckoned_feed_step
 from server.importing.gathering import Gathered, Gatherer
 from shared.clock import Clock
 from shared.dead_jobs import dead_job
-from shared.errors import DoomedJob, FetchError, ItemError, ParseError, QueueError, RunOverdue
+from shared.errors import (
+    DoomedJob,
+    FetchError,
+    ItemError,
+    ParseError,
+    QueueError,
+    RunOverdue,
+    StoreUnavailable,
+    UnreadableDocument,
+)
 from shared.host_names import hosts_of
 from shared.logs import get_logger
 from shared.models import FeedItem, content_hash, encode_json, job_data, make_guid, make_item_id
@@ -167,19 +176,40 @@ class Importer:
         errors of stores pass: what they interrupted begins anew.
         """
         reason = _reason_to_give_up(error)
-        importing = self._stores.imports.get(_find_import(job) or "")
+        import_id = _find_import(job)
+        importing = self._stores.imports.get(import_id) if reason and import_id else None
         if reason is None or importing is None or importing.state not in BEFORE_COMMIT:
             return
-        feed = self._stores.feeds.get(importing.source)
-        gathered = Gathered(error=reason, error_kinds=frozenset({reason.kind}))
-        self.fail(importing, importing.revision, reason, feed, gathered)
+        self._fail_surely(importing, reason)
+
+    def _fail_surely(self, importing: Import, error: FetchError | ParseError) -> None:
+        """Fail an import, also where its feed's next fetch cannot be reckoned."""
+        gathered = Gathered(error=error, error_kinds=frozenset({error.kind}))
+        try:
+            feed = self._stores.feeds.get(importing.source)
+            self.fail(importing, importing.revision, error, feed, gathered)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("feed_step_failed", import_id=importing.import_id)
+            now, reason = self._clock.now(), f"{error.kind}: {error}"
+            outcome = {"error": reason, "error_kind": error.kind, "finished_at": now}
+            outcome["feed_step"] = unreckoned_feed_step(reason, now)
+            if self._stores.imports.fail(importing.import_id, importing.revision, outcome):
+                self._endings.tell_failed(importing, reason)
+            self._finish_feed(importing.import_id)
 
     def _begin(self, importing: Import) -> Run | None:
         """Mark the import, draw its revision and store it; None when this run is out."""
         import_id = importing.import_id
         if importing.state not in BEFORE_COMMIT:
             return None
-        feed = self._stores.feeds.get(importing.source)
+        try:
+            feed = self._stores.feeds.get(importing.source)
+        except UnreadableDocument as exc:
+            # Said by the import; the feed cannot be due again before somebody corrects it.
+            self.fail(importing, None, ParseError("unreadable_feed", str(exc)), None, Gathered())
+            return None
         if feed is None or feed.running_import != import_id:
             self.fail(importing, None, FEED_DELETED, None, Gathered())
             return None
@@ -378,9 +408,10 @@ def _named_import(job: ClaimedJob) -> str:
 
 def _find_import(job: ClaimedJob) -> str | None:
     try:
-        return str(orjson.loads(job.raw_data)["import_id"])
+        named = orjson.loads(job.raw_data)["import_id"]
     except (ValueError, KeyError, TypeError):
         return None
+    return named if isinstance(named, str) else None
 
 
 def _reason_to_give_up(error: BaseException) -> FetchError | ParseError | None:
@@ -390,6 +421,8 @@ def _reason_to_give_up(error: BaseException) -> FetchError | ParseError | None:
     if isinstance(error, DoomedJob):
         reason = "its server stopped, or lost its lock, in each of its runs; see the servers' logs"
         return ParseError("run_lost", reason)
+    if isinstance(error, UnreadableDocument):
+        return ParseError("unreadable_record", str(error))
     if getattr(error, "retryable", False):
         return None
     return ParseError("internal", f"an error of Feedmill's own, please report it: {error!r}")

@@ -53,8 +53,9 @@ def group_by_cause(letters: Collection[Document], query: Document) -> list[Cause
         found = letters.aggregate(_grouping(query), maxTimeMS=MAX_GROUPING_MS, allowDiskUse=True)
         rows = list(found)
     examples = find_by_ids(letters, (row["latest"]["id"] for row in rows), {"reason": True})
-    reasons = {document["_id"]: document["reason"] for document in examples}
-    return [_to_cause(row, reasons) for row in rows]
+    reasons = {document["_id"]: str(document.get("reason", "")) for document in examples}
+    # Letters that somebody spoilt have no cause to be counted under.
+    return [_to_cause(row, reasons) for row in rows if _is_sound(row)]
 
 
 def _grouping(query: Document) -> list[Document]:
@@ -88,6 +89,11 @@ def _grouping(query: Document) -> list[Document]:
             }
         },
     ]
+
+
+def _is_sound(row: Document) -> bool:
+    is_text = isinstance(row["_id"], str) and all(isinstance(one, str) for one in row["sources"])
+    return is_text and isinstance(row["latest"].get("at"), datetime)
 
 
 def _to_cause(row: Document, reasons: dict[str, str]) -> Cause:

@@ -28,7 +28,9 @@ from shared.store.ends import (
     read_letter,
 )
 from shared.store.pages import Page, find_page
+from shared.store.reading import find_misfits, read_document, read_those_that_fit
 
+LETTERS = "dead_letters"
 MAX_LISTED_DATA_BYTES = 64 * 1024
 # What a slow store can write in the time that one call has; a whole feed may be unreadable.
 RECORD_DEATHS = 500
@@ -40,7 +42,7 @@ class DeadLetterStore:
     """Collection ``dead_letters``, ``_id`` = item id."""
 
     def __init__(self, database: Database) -> None:
-        self._letters = database.collection("dead_letters")
+        self._letters = database.collection(LETTERS)
 
     def ensure_indexes(self) -> None:
         """Make the indexes of the list, of its filters and of the causes."""
@@ -90,13 +92,21 @@ class DeadLetterStore:
     def read_many(self, item_ids: Iterable[str]) -> dict[str, DeadLetter]:
         """Return the dead letters of these items, without data and stack traces."""
         found = find_by_ids(self._letters, item_ids, {"data": False, "stacktrace": False})
-        return {document["_id"]: read_letter(document) for document in found}
+        return {
+            letter.item_id: letter for letter in read_those_that_fit(LETTERS, found, read_letter)
+        }
 
     def get(self, item_id: str) -> DeadLetter | None:
         """Return the whole dead letter of one item."""
         with mapped_errors():
             found = self._letters.find_one({"_id": item_id})
-        return read_letter(found) if found is not None else None
+        return read_document(LETTERS, found, read_letter) if found is not None else None
+
+    def find_misfits(self, limit: int) -> list[str]:
+        """Return in words what is wrong with letters that cannot be read; looks at ``limit``."""
+        with mapped_errors():
+            found = self._letters.find({}, {"data": False, "stacktrace": False}).limit(limit)
+            return list(find_misfits(LETTERS, found, read_letter))
 
     def clear_many(self, stored_revisions: Mapping[str, int]) -> int:
         """Delete the dead letters of stored items, unless their revision is above the stored one.
@@ -172,7 +182,8 @@ class DeadLetterStore:
             fields={"data": False, "stacktrace": False},
         )
         data = self._read_small_data([document["_id"] for document in page.items])
-        letters = [read_letter(document | data.get(document["_id"], {})) for document in page.items]
+        whole = (document | data.get(document["_id"], {}) for document in page.items)
+        letters = list(read_those_that_fit(LETTERS, whole, read_letter))
         return Page(letters, page.next_cursor)
 
     def find_dead(self, *, source: str | None = None, cause: str | None = None) -> list[str]:
@@ -186,13 +197,13 @@ class DeadLetterStore:
         """Return those of the ids whose letter is dead (not removed), ordered, so by source."""
         # Asked for by id alone: given the kind too, SecantusDB 0.7 would read all that are dead.
         found = find_by_ids(self._letters, set(item_ids), {"kind": True})
-        return sorted(letter["_id"] for letter in found if letter["kind"] == DeathKind.DEAD)
+        return sorted(letter["_id"] for letter in found if letter.get("kind") == DeathKind.DEAD)
 
     def read_whole(self, item_ids: Sequence[str]) -> list[DeadLetter]:
         """Return whole dead letters, with data, ordered by id."""
         with mapped_errors():
             found = self._letters.find({"_id": {"$in": list(item_ids)}}).sort("_id", ASCENDING)
-            return [read_letter(document) for document in found]
+            return list(read_those_that_fit(LETTERS, found, read_letter))
 
     def iterate_whole(self, item_ids: Sequence[str]) -> Iterator[DeadLetter]:
         """Yield whole dead letters, with data, ordered by id; a few are in memory at a time."""
@@ -201,7 +212,7 @@ class DeadLetterStore:
             query = {"_id": {"$in": ordered[start : start + FIND_IDS]}}
             with mapped_errors():
                 found = self._letters.find(query).sort("_id", ASCENDING).batch_size(WHOLE_LETTERS)
-                yield from map(read_letter, found)
+                yield from read_those_that_fit(LETTERS, found, read_letter)
 
     def find_causes(self, *, source: str | None = None) -> list[Cause]:
         """Return the 100 most frequent causes of dead ones (not removed ones), that one first."""

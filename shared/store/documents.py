@@ -46,4 +46,5 @@ class DocumentStore:
     def read_import_ids(self) -> set[str]:
         """Return the imports that still have a document here."""
         with mapped_errors():
-            return set(self._pieces.distinct("import_id"))
+            named = self._pieces.distinct("import_id")
+        return {import_id for import_id in named if isinstance(import_id, str)}

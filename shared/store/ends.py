@@ -9,10 +9,26 @@ from pymongo import UpdateOne
 
 from shared.store.causes import make_cause
 from shared.store.database import Document
+from shared.store.reading import read_fields
 
 MAX_HISTORY = 10
 # Together with the rest it has to fit into one document; nothing that large can be replayed anyway.
 MAX_DATA_BYTES = 8 * 1024 * 1024
+
+_LETTER_FIELDS = (
+    "queue",
+    "source",
+    "guid",
+    "revision",
+    "import_id",
+    "content_hash",
+    "kind",
+    "reason",
+    "error_type",
+    "cause",
+    "attempts",
+    "failed_at",
+)
 
 
 class DeathKind(StrEnum):
@@ -43,6 +59,13 @@ class Death:
     failed_at: datetime
     data: str
     stacktrace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    revision: int
+    import_id: str | None
+    kind: DeathKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,22 +193,21 @@ def _not_yet_in_history(death: Death) -> Document:
 
 
 def read_letter(document: Document) -> DeadLetter:
-    """Return a document as what is on record; data and stack trace may be left out of it."""
-    return DeadLetter(
-        item_id=document["_id"],
-        queue=document["queue"],
-        source=document["source"],
-        guid=document["guid"],
-        revision=document["revision"],
-        import_id=document["import_id"],
-        content_hash=document["content_hash"],
-        kind=DeathKind(document["kind"]),
-        reason=document["reason"],
-        error_type=document["error_type"],
-        cause=document["cause"],
-        attempts=document["attempts"],
-        failed_at=document["failed_at"],
-        data=document.get("data", ""),
-        stacktrace=document.get("stacktrace", ""),
-        history=document.get("history", []),
+    """Return a document as what is on record; data and stack trace may be left out of it.
+
+    Raises:
+        KeyError, Misfit: it holds something else.
+    """
+    letter = read_fields(
+        DeadLetter,
+        {
+            "item_id": document["_id"],
+            **{name: document[name] for name in _LETTER_FIELDS},
+            "data": document.get("data", ""),
+            "stacktrace": document.get("stacktrace", ""),
+            "history": document.get("history", []),
+        },
     )
+    for end in letter.history:
+        read_fields(_End, {name: end[name] for name in ("revision", "import_id", "kind")})
+    return letter

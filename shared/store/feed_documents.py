@@ -7,6 +7,22 @@ from datetime import datetime
 
 from shared.host_names import host_of
 from shared.store.database import Document
+from shared.store.reading import read_fields
+
+_REQUIRED = {"source": "_id", "urls": "urls", "created_at": "created_at", "enabled": "enabled"}
+_OPTIONAL = (
+    "interval_s",
+    "cron",
+    "weight",
+    "window",
+    "next_fetch_at",
+    "running_import",
+    "last_import",
+    "consecutive_failures",
+    "error",
+    "history",
+)
+_VALIDATOR_FIELDS = ("etag", "last_modified", "body_hash", "final_url")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,28 +148,29 @@ def headers_document(headers: Mapping[str, str]) -> list[Document]:
 
 
 def to_feed(document: Document) -> Feed:
-    """Return a feed from its document, also one that an earlier version stored."""
-    return Feed(
-        source=document["_id"],
-        urls=document["urls"],
-        created_at=document["created_at"],
-        enabled=document["enabled"],
-        interval_s=document.get("interval_s"),
-        cron=document.get("cron"),
-        headers={entry["name"]: entry["value"] for entry in document.get("headers", ())},
-        weight=document.get("weight"),
-        window=document.get("window"),
-        next_fetch_at=document.get("next_fetch_at"),
-        next_fetch_reason=document.get("next_fetch_reason") or "not scheduled",
-        running_import=document.get("running_import"),
-        last_import=document.get("last_import"),
-        consecutive_failures=document.get("consecutive_failures", 0),
-        error=document.get("error"),
-        validators={
-            entry["url"]: StoredValidators(
-                entry["etag"], entry["last_modified"], entry["body_hash"], entry["final_url"]
-            )
-            for entry in document.get("validators", ())
+    """Return a feed from its document, also one that an earlier version stored.
+
+    Raises:
+        KeyError, TypeError, ValueError: a field is missing, or holds what it should not.
+    """
+    values = {name: document[stored] for name, stored in _REQUIRED.items()} | {
+        name: document[name] for name in _OPTIONAL if document.get(name) is not None
+    }
+    return read_fields(
+        Feed,
+        values
+        | {
+            "headers": {entry["name"]: entry["value"] for entry in document.get("headers") or ()},
+            "next_fetch_reason": document.get("next_fetch_reason") or "not scheduled",
+            "validators": _read_validators(document.get("validators") or ()),
         },
-        history=document.get("history", {}),
     )
+
+
+def _read_validators(entries: Sequence[Document]) -> dict[str, StoredValidators]:
+    return {
+        entry["url"]: read_fields(
+            StoredValidators, {name: entry.get(name) for name in _VALIDATOR_FIELDS}
+        )
+        for entry in entries
+    }

@@ -28,9 +28,11 @@ from shared.store.feed_documents import (
 )
 from shared.store.imports import Import
 from shared.store.pages import Page, find_page
+from shared.store.reading import find_misfits, read_document, read_those_that_fit
 
 # What an import must not set when somebody gave the feed another schedule meanwhile.
 SCHEDULE_FIELDS = frozenset({"next_fetch_at", "next_fetch_reason", "enabled"})
+FEEDS = "feeds"
 _SCHEDULED: Document = {"enabled": True, "next_fetch_at": {"$ne": None}}
 _FAILING: Document = {"enabled": True, "error": {"$gt": ""}}
 
@@ -60,7 +62,7 @@ class FeedStore:
     """Collection ``feeds``, ``_id`` = source; no two feeds have the same URLs, as a whole list."""
 
     def __init__(self, database: Database) -> None:
-        self._feeds = database.collection("feeds")
+        self._feeds = database.collection(FEEDS)
 
     def ensure_indexes(self) -> None:
         """Make the indexes that the tick, the auditor and the API need."""
@@ -98,12 +100,12 @@ class FeedStore:
         """Return one feed."""
         with mapped_errors():
             found = self._feeds.find_one({"_id": source})
-        return to_feed(found) if found is not None else None
+        return read_document(FEEDS, found, to_feed) if found is not None else None
 
     def read_many(self, sources: Iterable[str]) -> dict[str, Feed]:
         """Return those of these feeds that exist."""
         found = find_by_ids(self._feeds, sources)
-        return {document["_id"]: to_feed(document) for document in found}
+        return {feed.source: feed for feed in read_those_that_fit(FEEDS, found, to_feed)}
 
     def find_by_urls(self, urls: Sequence[str]) -> Feed | None:
         """Return the feed that has just these URLs, in this order."""
@@ -112,7 +114,7 @@ class FeedStore:
             if found is None:
                 # Without a key: a duplicate of an earlier version, whose twin is gone since.
                 found = self._feeds.find_one({"urls": list(urls)})
-        return to_feed(found) if found is not None else None
+        return read_document(FEEDS, found, to_feed) if found is not None else None
 
     def repair_url_keys(self) -> list[str]:
         """Give every feed its URLs' key, as earlier versions did not; safe for several servers.
@@ -151,13 +153,13 @@ class FeedStore:
         if failing is not None:
             query["error"] = {"$gt": ""} if failing else None
         page = find_page(self._feeds, query, time_field="created_at", limit=limit, cursor=cursor)
-        return Page([to_feed(document) for document in page.items], page.next_cursor)
+        return Page(list(read_those_that_fit(FEEDS, page.items, to_feed)), page.next_cursor)
 
     def find_enabled(self) -> list[Feed]:
         """Return all enabled feeds that have a URL."""
         with mapped_errors():
             found = self._feeds.find({"enabled": True, "urls": {"$ne": []}}).sort("_id", ASCENDING)
-            return [to_feed(document) for document in found]
+            return list(read_those_that_fit(FEEDS, found, to_feed))
 
     def find_due(
         self, now: datetime, limit: int, *, skip_hosts: Collection[str] = ()
@@ -171,7 +173,7 @@ class FeedStore:
             query["host"] = {"$nin": list(skip_hosts)}
         with mapped_errors():
             found = self._feeds.find(query).sort("next_fetch_at", ASCENDING).limit(limit)
-            return [to_feed(document) for document in found]
+            return list(read_those_that_fit(FEEDS, found, to_feed))
 
     def count(self) -> FeedCounts:
         """Return how many feeds there are, and how many of them are in which condition."""
@@ -194,13 +196,14 @@ class FeedStore:
         fields = {"new_item_at": True, "created_at": True}
         with mapped_errors():
             found = self._feeds.find(_SCHEDULED, fields).sort("new_item_at", ASCENDING).limit(limit)
-            return {one["_id"]: one.get("new_item_at") or one["created_at"] for one in found}
+            silent = {one["_id"]: one.get("new_item_at") or one.get("created_at") for one in found}
+        return {source: at for source, at in silent.items() if isinstance(at, datetime)}
 
     def find_running(self) -> list[Feed]:
         """Return the feeds that name an import."""
         with mapped_errors():
             found = self._feeds.find({"running_import": {"$gt": ""}})
-            return [to_feed(document) for document in found]
+            return list(read_those_that_fit(FEEDS, found, to_feed))
 
     def count_running_by_host(self) -> dict[str, int]:
         """Return how many feeds of each host name an import."""
@@ -208,7 +211,14 @@ class FeedStore:
         by_host = {"$group": {"_id": "$host", "feeds": {"$sum": 1}}}
         with mapped_errors():
             found = self._feeds.aggregate([running, by_host])
-            return {group["_id"]: group["feeds"] for group in found if group["_id"] is not None}
+            return {
+                group["_id"]: group["feeds"] for group in found if isinstance(group["_id"], str)
+            }
+
+    def find_misfits(self, limit: int) -> list[str]:
+        """Return in words what is wrong with feeds that cannot be read; looks at ``limit``."""
+        with mapped_errors():
+            return list(find_misfits(FEEDS, self._feeds.find().limit(limit), to_feed))
 
     def defer_many(self, deferrals: Sequence[Deferral]) -> int:
         """Move due feeds to a later time; returns how many were still due as they were seen."""
@@ -282,6 +292,11 @@ class FeedStore:
             or self._update(fetched, {"$set": {**learnt, **freed}})
             or self._update(mine, {"$set": freed})
         )
+
+    def free(self, source: str, import_id: str) -> bool:
+        """Let a feed name an import no more that is another source's; False when it does not."""
+        mine: Document = {"_id": source, "running_import": import_id}
+        return self._update(mine, {"$set": {"running_import": None}})
 
     def update(self, source: str, changes: Mapping[str, Any]) -> bool:
         """Set fields, named as in :class:`Feed`; False when there is no such feed.

@@ -41,8 +41,12 @@ class HostStore:
     def read_blocked(self, hosts: Iterable[str], now: datetime) -> dict[str, datetime]:
         """Return those of these hosts that are not to be asked, and until when."""
         found = find_by_ids(self._hosts, hosts, {"retry_after_until": True})
-        until = {document["_id"]: document["retry_after_until"] for document in found}
-        return {host: moment for host, moment in until.items() if moment > now}
+        until = {document["_id"]: document.get("retry_after_until") for document in found}
+        return {
+            host: moment
+            for host, moment in until.items()
+            if isinstance(moment, datetime) and moment > now
+        }
 
     def delete_expired(self, now: datetime) -> int:
         """Forget the hosts that may be asked again; returns how many."""

@@ -19,6 +19,7 @@ from shared.store.database import (
     mapped_errors,
 )
 from shared.store.pages import Page, find_page
+from shared.store.reading import find_misfits, read_document, read_fields, read_those_that_fit
 
 COUNT_NAMES = (
     "fetched",
@@ -30,6 +31,33 @@ COUNT_NAMES = (
     "dead",
     "removed",
     "pending",
+)
+
+IMPORTS = "imports"
+_REQUIRED = {
+    "import_id": "_id",
+    "source": "source",
+    "urls": "urls",
+    "trigger": "trigger",
+    "state": "state",
+    "requested_at": "requested_at",
+}
+_OPTIONAL = (
+    "force",
+    "has_document",
+    "is_heavy_feed",
+    "revision",
+    "started_at",
+    "finished_at",
+    "fetches",
+    "error",
+    "error_kind",
+    "warnings",
+    "counts",
+    "journaled",
+    "queue",
+    "feed_step",
+    "audited_at",
 )
 
 
@@ -91,7 +119,7 @@ class ImportStore:
     """
 
     def __init__(self, database: Database) -> None:
-        self._imports = database.collection("imports")
+        self._imports = database.collection(IMPORTS)
 
     def ensure_indexes(self) -> None:
         """Make the indexes of the lists and of the search for open ones."""
@@ -131,7 +159,7 @@ class ImportStore:
         """Return one import."""
         with mapped_errors():
             found = self._imports.find_one({"_id": import_id})
-        return _to_import(found) if found is not None else None
+        return read_document(IMPORTS, found, _to_import) if found is not None else None
 
     def find_page(
         self,
@@ -155,20 +183,27 @@ class ImportStore:
         page = find_page(
             self._imports, query, time_field="requested_at", limit=limit, cursor=cursor
         )
-        return Page([_to_import(document) for document in page.items], page.next_cursor)
+        return Page(list(read_those_that_fit(IMPORTS, page.items, _to_import)), page.next_cursor)
 
     def find_open(self, source: str | None = None) -> list[Import]:
-        """Return all open imports, or those of one source."""
-        query: Document = {"open": True}
-        if source is not None:
-            query["source"] = source
+        """Return all open imports that can be read, or really all of one source.
+
+        Raises:
+            UnreadableDocument: one of that source cannot be read, and might matter.
+        """
+        if source is None:
+            with mapped_errors():
+                found = self._imports.find({"open": True})
+                return list(read_those_that_fit(IMPORTS, found, _to_import))
         with mapped_errors():
-            return [_to_import(document) for document in self._imports.find(query)]
+            found = self._imports.find({"open": True, "source": source})
+            return [read_document(IMPORTS, document, _to_import) for document in found]
 
     def count_open(self) -> dict[ImportState, int]:
         """Return how many imports are in each of the open states."""
         with mapped_errors():
-            states = [found["state"] for found in self._imports.find({"open": True}, {"state": 1})]
+            found = self._imports.find({"open": True}, {"state": True})
+            states = [document.get("state") for document in found]
         # One that ended between the search and the read shows its new state.
         return {state: states.count(state) for state in OPEN_STATES}
 
@@ -179,12 +214,25 @@ class ImportStore:
         """
         with mapped_errors():
             found = self._imports.find({"state": ImportState.IMPORTING})
-            return [_to_import(document) for document in found]
+            return list(read_those_that_fit(IMPORTS, found, _to_import))
 
     def read_many(self, import_ids: Iterable[str]) -> dict[str, Import]:
-        """Return those of these imports that exist."""
+        """Return those of these imports that are there and can be read; see ``find_absent``."""
         found = find_by_ids(self._imports, import_ids)
-        return {document["_id"]: _to_import(document) for document in found}
+        read = read_those_that_fit(IMPORTS, found, _to_import)
+        return {each.import_id: each for each in read}
+
+    def find_absent(self, import_ids: Iterable[str]) -> set[str]:
+        """Return those of these ids that no import has, not even one that cannot be read."""
+        wanted = set(import_ids)
+        found = find_by_ids(self._imports, wanted, {"_id": True})
+        return wanted - {document["_id"] for document in found}
+
+    def find_misfits(self, limit: int) -> list[str]:
+        """Return in words what is wrong with imports that cannot be read, of the newest ones."""
+        with mapped_errors():
+            newest = self._imports.find().sort("requested_at", DESCENDING).limit(limit)
+            return list(find_misfits(IMPORTS, newest, _to_import))
 
     def mark_fetching(self, import_id: str, now: datetime) -> bool:
         """Move from queued (or fetching, for a run that starts over) to fetching."""
@@ -308,26 +356,6 @@ def _to_document(new: Import) -> Document:
 
 
 def _to_import(document: Document) -> Import:
-    return Import(
-        import_id=document["_id"],
-        source=document["source"],
-        urls=document["urls"],
-        trigger=document["trigger"],
-        state=ImportState(document["state"]),
-        requested_at=document["requested_at"],
-        force=document.get("force", False),
-        has_document=document.get("has_document", False),
-        is_heavy_feed=document.get("is_heavy_feed", False),
-        revision=document.get("revision"),
-        started_at=document.get("started_at"),
-        finished_at=document.get("finished_at"),
-        fetches=document.get("fetches", []),
-        error=document.get("error"),
-        error_kind=document.get("error_kind"),
-        warnings=document.get("warnings", []),
-        counts=document.get("counts", {}),
-        journaled=document.get("journaled", 0),
-        queue=document.get("queue"),
-        feed_step=document.get("feed_step", {}),
-        audited_at=document.get("audited_at"),
-    )
+    values = {name: document[stored] for name, stored in _REQUIRED.items()}
+    values |= {name: document[name] for name in _OPTIONAL if document.get(name) is not None}
+    return read_fields(Import, values)

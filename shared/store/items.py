@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from math import isfinite
 from typing import Any
 
 import bson
@@ -229,12 +230,25 @@ def _below(revision: int) -> Document:
 
 
 def _to_version(document: Document) -> StoredVersion:
+    """Return a document's version; what makes no sense in it counts as absent.
+
+    The guards of writes see it alike: a revision that is no number is below all others.
+    """
     return StoredVersion(
-        revision=int(document.get("revision") or 0),
+        revision=_whole_or_zero(document.get("revision")),
         content_hash=str(document.get("content_hash", "")),
-        created_by=document.get("created_by"),
-        modified_by=document.get("modified_by"),
+        created_by=_text_or_none(document.get("created_by")),
+        modified_by=_text_or_none(document.get("modified_by")),
     )
+
+
+def _whole_or_zero(value: object) -> int:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return int(value) if is_number and isfinite(value) else 0  # type: ignore[call-overload, arg-type]
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _describe(failure: Document) -> str:

@@ -13,13 +13,24 @@ import orjson
 from bson.binary import Binary
 from pymongo import ASCENDING
 
+from shared.errors import UnreadableDocument
 from shared.models import encode_json
 from shared.store.database import Database, Document, mapped_errors
+from shared.store.reading import Misfit, find_misfits, read_document, read_fields
 
+JOURNAL = "journal"
 MAX_CHUNK_ENTRIES = 500
 MAX_CHUNK_BYTES = 8 * 1024 * 1024
 # The body is written once and read at most a few times: speed counts more than size.
 _COMPRESSION_LEVEL = 1
+_CHUNK_FIELDS = {
+    "chunk_id": "_id",
+    "import_id": "import_id",
+    "number": "number",
+    "item_ids": "ids",
+    "revisions": "revisions",
+    "hashes": "hashes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +55,16 @@ class Chunk:
     hashes: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    ids: list[str]
+
+
 class JournalStore:
     """Collection ``journal``, ``_id`` = ``<import>#<revision>#<number>``."""
 
     def __init__(self, database: Database) -> None:
-        self._chunks = database.collection("journal")
+        self._chunks = database.collection(JOURNAL)
 
     def ensure_indexes(self) -> None:
         """Make the index that finds an import's chunks."""
@@ -86,7 +102,13 @@ class JournalStore:
                     {"import_id": import_id, "revision": revision}, {"body": False}
                 ).sort("number", ASCENDING)
             )
-        yield from (_to_chunk(document) for document in found)
+        yield from (read_document(JOURNAL, document, _to_chunk) for document in found)
+
+    def find_misfits(self, limit: int) -> list[str]:
+        """Return in words what is wrong with chunks whose index cannot be read; bodies are not."""
+        with mapped_errors():
+            found = self._chunks.find({}, {"body": False}).limit(limit)
+            return list(find_misfits(JOURNAL, found, _to_chunk))
 
     def read_entries(self, chunk: Chunk) -> list[JournalEntry]:
         """Return a chunk's entries with their data; empty when the chunk was deleted meanwhile."""
@@ -94,7 +116,10 @@ class JournalStore:
             found = self._chunks.find_one({"_id": chunk.chunk_id}, {"body": True})
         if found is None:
             return []
-        bodies: list[dict[str, Any]] = orjson.loads(zlib.decompress(found["body"]))
+        bodies = read_document(JOURNAL, found, _read_bodies)
+        if len(bodies) != len(chunk.item_ids):
+            reason = f"its body has {len(bodies)} entries, its index {len(chunk.item_ids)}"
+            raise UnreadableDocument(JOURNAL, chunk.chunk_id, reason)
         return [
             JournalEntry(*entry)
             for entry in zip(chunk.item_ids, chunk.revisions, chunk.hashes, bodies, strict=True)
@@ -103,8 +128,9 @@ class JournalStore:
     def read_item_ids(self, import_ids: Iterable[str]) -> set[str]:
         """Return the ids of all items in the journals of these imports, committed or not."""
         with mapped_errors():
-            found = self._chunks.find({"import_id": {"$in": list(import_ids)}}, {"ids": True})
-            return {item_id for chunk in found for item_id in chunk["ids"]}
+            found = list(self._chunks.find({"import_id": {"$in": list(import_ids)}}, {"ids": True}))
+        read = (read_document(JOURNAL, chunk, _to_index) for chunk in found)
+        return {item_id for index in read for item_id in index.ids}
 
     def delete(self, import_id: str) -> None:
         """Delete all chunks of an import: only for one that is closed or missing."""
@@ -125,7 +151,8 @@ class JournalStore:
         by_import = {"$group": {"_id": "$import_id", "revision": {"$min": "$revision"}}}
         with mapped_errors():
             found = self._chunks.aggregate([by_import])
-            return {group["_id"]: group["revision"] for group in found}
+            lowest = {str(group["_id"]): group["revision"] for group in found}
+        return {one: revision for one, revision in lowest.items() if isinstance(revision, int)}
 
 
 def split_entries(entries: Iterable[JournalEntry]) -> Iterator[list[JournalEntry]]:
@@ -146,11 +173,22 @@ def split_entries(entries: Iterable[JournalEntry]) -> Iterator[list[JournalEntry
 
 
 def _to_chunk(document: Document) -> Chunk:
-    return Chunk(
-        chunk_id=document["_id"],
-        import_id=document["import_id"],
-        number=document["number"],
-        item_ids=document["ids"],
-        revisions=document["revisions"],
-        hashes=document["hashes"],
-    )
+    values = {name: document[stored] for name, stored in _CHUNK_FIELDS.items()}
+    chunk = read_fields(Chunk, values)
+    if not len(chunk.item_ids) == len(chunk.revisions) == len(chunk.hashes):
+        raise Misfit("its lists are not of equal length")
+    return chunk
+
+
+def _to_index(document: Document) -> _Index:
+    return read_fields(_Index, {"ids": document["ids"]})
+
+
+def _read_bodies(document: Document) -> list[dict[str, Any]]:
+    try:
+        bodies = orjson.loads(zlib.decompress(document["body"]))
+    except (zlib.error, TypeError, orjson.JSONDecodeError) as exc:
+        raise Misfit(f"its body is damaged: {exc}") from exc
+    if not isinstance(bodies, list) or not all(isinstance(body, dict) for body in bodies):
+        raise Misfit("its body is no list of items")
+    return bodies

@@ -1,10 +1,20 @@
 """What belongs to a source for ever: its revision counter and its colliding guids."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from pymongo import errors as mongo_errors
 
 from shared.store.database import Database, Document, map_error, mapped_errors
+from shared.store.reading import Misfit, find_misfits, read_document, read_fields
+
+SOURCES = "sources"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    revision: int | None = None
+    colliding_guids: list[str] = field(default_factory=list)
 
 
 class SourceStore:
@@ -15,7 +25,7 @@ class SourceStore:
     """
 
     def __init__(self, database: Database) -> None:
-        self._sources = database.collection("sources")
+        self._sources = database.collection(SOURCES)
 
     def draw_revision(self, source: str) -> int:
         """Return the next revision of a source: higher than all drawn before, never given twice."""
@@ -23,6 +33,9 @@ class SourceStore:
 
     def draw_revisions(self, source: str, count: int) -> range:
         """Return the next ``count`` revisions of a source.
+
+        Raises:
+            UnreadableDocument: its counter is none.
 
         A read and a guarded increment, again when somebody else drew in between. Not one
         findAndModify, for which SecantusDB 0.7 reads all sources.
@@ -36,7 +49,7 @@ class SourceStore:
     def _read_revision(self, source: str) -> int | None:
         with mapped_errors():
             found = self._sources.find_one({"_id": source}, {"revision": True}) or {}
-        return found.get("revision")
+        return read_document(SOURCES, found, _to_source).revision
 
     def _raise_revision(self, source: str, last: int | None, count: int) -> bool:
         """Raise the counter by ``count``, only if it still stands at ``last``."""
@@ -54,7 +67,12 @@ class SourceStore:
         """Return the guids that several items of this source were seen to share."""
         with mapped_errors():
             found = self._sources.find_one({"_id": source}, {"colliding_guids": 1}) or {}
-        return frozenset(found.get("colliding_guids", ()))
+        return frozenset(read_document(SOURCES, found, _to_source).colliding_guids)
+
+    def find_misfits(self, limit: int) -> list[str]:
+        """Return in words what is wrong with sources that cannot be read; looks at ``limit``."""
+        with mapped_errors():
+            return list(find_misfits(SOURCES, self._sources.find().limit(limit), _to_source))
 
     def add_colliding_guids(self, source: str, guids: Iterable[str]) -> None:
         """Remember colliding guids; once remembered, they stay. Safe to repeat."""
@@ -64,3 +82,10 @@ class SourceStore:
                 {"$addToSet": {"colliding_guids": {"$each": sorted(guids)}}},
                 upsert=True,
             )
+
+
+def _to_source(document: Document) -> _Source:
+    if document.get("revision", 0) is None:
+        raise Misfit("revision is null, which is not a whole number")
+    names = ("revision", "colliding_guids")
+    return read_fields(_Source, {name: document[name] for name in names if name in document})

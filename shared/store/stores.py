@@ -85,6 +85,14 @@ class Stores:
             meta.find_one({"_id": _PROBE_ID})
             meta.delete_one({"_id": _NEVER_THERE_ID})
 
+    def find_misfits(self, limit: int) -> list[str]:
+        """Return in words what is wrong with documents that cannot be read.
+
+        Looks at ``limit`` documents of each kind that anybody is likely to change by hand.
+        """
+        kinds = (self.feeds, self.imports, self.sources, self.dead_letters, self.journal)
+        return [text for store in kinds for text in store.find_misfits(limit)]
+
     def probe_write(self, now: datetime) -> None:
         """Write something small with the path's guarantees, to learn whether writes succeed.
 
@@ -100,7 +108,8 @@ class Stores:
         """Return the incarnation of Redis that this record has last been matched with."""
         with mapped_errors():
             found = self.database.collection("meta").find_one({"_id": _INCARNATION_ID})
-        return found["value"] if found is not None else None
+        value = found.get("value") if found is not None else None
+        return value if isinstance(value, str) else None
 
     def store_incarnation(self, value: str) -> None:
         """Remember which incarnation of Redis holds all that this record asks for."""
