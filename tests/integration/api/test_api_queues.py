@@ -232,6 +232,7 @@ def test_workers_and_what_stops_them_are_shown(api: Api) -> None:
             "up_s": 60.0,
             "breaker_reason": "mongodb://***@db/ is away",
             "breaker_open_s": 2.5,
+            "failing_threads": [],
         }
     ]
     seed_job(api)
