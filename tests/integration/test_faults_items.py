@@ -13,6 +13,7 @@ from shared.queue import AddOutcome, JobState, RedisConnection
 from shared.store import Stores
 from tests.factories import Bench, make_data, make_job
 from tests.queue_states import lose_locks, whole_state
+from worker.decoding import HeldItem
 
 
 def add_raw(bench: Bench, job_id: str, raw_data: bytes) -> None:
@@ -355,3 +356,28 @@ def test_a_document_that_foreign_hands_wrote_without_a_revision_is_taken_over(
     document = bench.documents()["lwn#1"]
     assert (document["title"], document["revision"]) == ("Title 1", 1)
     assert bench.left() == {}
+
+
+# Errors of our own.
+
+
+def test_flush_that_raises_what_nobody_foresaw_costs_the_job_at_fault_a_pause_and_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = bench.batches.run
+
+    def failing(batch: Sequence[HeldItem], stop: threading.Event) -> None:
+        if any(item.content["guid"] == "odd" for item in batch):
+            raise ZeroDivisionError("a mistake of ours")
+        run(batch, stop)
+
+    monkeypatch.setattr(bench.batches, "run", failing)
+    bench.pool.start()
+    bench.add(*(make_data(guid) for guid in ("1", "2", "odd", "3")))
+    bench.consumer.step()
+    assert bench.pool.wait_until_idle(20.0)
+    assert bench.titles().keys() == {"1", "2", "3"}
+    assert len(bench.holdings) == 0
+    [put_off] = bench.queue.list_jobs(JobState.DELAYED, 0, 10)
+    assert (put_off.id, put_off.delay_ms, put_off.attempts_made) == ("lwn#odd", 60_000, 0)
+    assert sum(bench.supervisor.failures().values()) == 2
