@@ -17,7 +17,7 @@ from shared.errors import FeedmillError, SettingsError
 from shared.logs import configure_logs, get_logger
 from shared.settings import Settings, load_settings
 from shared.startup import connect_stores
-from shared.stopping import end_at_worst_after
+from shared.stopping import end_at_second_signal, end_at_worst_after
 
 log = get_logger("server")
 
@@ -78,6 +78,7 @@ def main() -> int:
         serve(settings, process, listener)
     finally:
         end_at_worst_after(exit_code=1 if process.must_end else 0)
+        end_at_second_signal()
         process.stop()
     if process.must_end:
         log.error("server_failed", thread=process.supervisor.given_up)

@@ -10,7 +10,7 @@ from shared.errors import FeedmillError, SettingsError
 from shared.logs import configure_logs, get_logger
 from shared.settings import load_settings
 from shared.startup import connect_stores
-from shared.stopping import end_at_worst_after
+from shared.stopping import end_at_second_signal, end_at_worst_after
 from worker.process import WorkerProcess
 
 log = get_logger("worker")
@@ -63,6 +63,7 @@ def run_until_signalled(process: WorkerProcess) -> bool:
     is_signalled = not ended.is_set() and process.supervisor.given_up is None
     end_at_worst_after(exit_code=0 if is_signalled else 1)
     process.stop()
+    end_at_second_signal(ended.is_set)
     running.join()
     return is_signalled
 

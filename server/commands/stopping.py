@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-# Signals that come sooner after the first are the same request: a terminal that is closed and
-# timeout(1) signal a process and its group.
-SAME_REQUEST_S = 0.2
+from shared.stopping import SAME_REQUEST_S
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALLED = 128
 

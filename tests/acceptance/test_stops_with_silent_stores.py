@@ -1,5 +1,7 @@
 """A stop while a store answers nothing: late, but never later than 10 s, and without a trace."""
 
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.queue import JobState
+from shared.stopping import SAME_REQUEST_S
 from tests.feeds.make_feed import make_feed
 from tests.processes import Deployment, deployment, wait_until
 from tests.publisher import Publisher
@@ -62,3 +65,20 @@ def test_server_and_worker_end_although_a_store_is_silent(
     assert codes == [0, 0]
     assert took_s < STOPS_AT_WORST_WITHIN_S
     assert not any("Traceback" in role.said() for role in (worker, server))
+
+
+def test_a_second_signal_ends_server_and_worker_at_once(
+    working: Deployment, own_valkey: RunningServer
+) -> None:
+    own_valkey.freeze()
+    server, worker = working.roles
+    for role in (worker, server):
+        role.process.terminate()
+    # The first signal alone takes both of them seconds while Redis is silent.
+    for role in (worker, server):
+        with pytest.raises(subprocess.TimeoutExpired):
+            role.process.wait(SAME_REQUEST_S * 2)
+    for role in (worker, server):
+        role.process.terminate()
+    codes = [role.process.wait(3) for role in (worker, server)]
+    assert codes == [128 + signal.SIGTERM] * 2
