@@ -102,8 +102,8 @@ def test_an_import_whose_journal_is_spoilt_holds_up_no_other(mill: Mill) -> None
     assert state_of(mill, lacking) is ImportState.COMPLETED
     assert state_of(mill, spoilt) is ImportState.IMPORTING
     [line] = warnings_of(logs)
-    assert line["import_id"] == spoilt.import_id
-    assert line["exc_info"]
+    assert line["import_ids"] == [spoilt.import_id]
+    assert f"journal: document '{spoilt.import_id}#1#0' cannot be read" in line["error"]
 
 
 def test_a_record_that_is_away_is_told_once_and_not_once_an_import(
