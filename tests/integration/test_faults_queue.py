@@ -10,8 +10,15 @@ from structlog.testing import capture_logs
 from server.feeds.endings import Endings
 from server.importing.auditor import Auditor
 from shared.clock import SystemClock
-from shared.errors import QueueFull, QueueUnavailable
-from shared.queue import JobQueue, JobState, RateLimit, RedisConnection
+from shared.errors import QueueError, QueueFull, QueueUnavailable
+from shared.queue import (
+    Completion,
+    JobQueue,
+    JobState,
+    RateLimit,
+    RedisConnection,
+    SettleOutcome,
+)
 from shared.store import Import, ImportState, JournalEntry, Stores
 from shared.store.imports import empty_counts
 from tests.factories import NOON, Bench, guids, make_data, make_job
@@ -153,13 +160,18 @@ def test_a_settlement_whose_answer_was_lost_counts_once(bench: Bench, which: int
 
 
 def test_a_job_that_redis_refuses_to_settle_holds_up_no_other_and_is_left_to_stall(
-    bench: Bench,
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    complete_many = bench.queue.complete_many
+
+    def refuse_one(completions: Sequence[Completion]) -> list[SettleOutcome]:
+        if any(one.job_id == "lwn#4" for one in completions):
+            raise QueueError("Redis refused a script")
+        return complete_many(completions)
+
+    monkeypatch.setattr(bench.queue, "complete_many", refuse_one)
     bench.add(*[make_data(str(number)) for number in range(9)])
     taken = bench.take()
-    lock = bench.queue.keys.job("lwn#4") + ":lock"
-    bench.redis.delete(lock)
-    bench.redis.rpush(lock, "a list of somebody's")
     started_s = bench.clock.monotonic_s()
     with capture_logs() as logs:
         bench.finish(taken)
