@@ -62,6 +62,8 @@ class ShownTitle:
         self._text = text
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, ShownTitle):
+            return other._text == self._text
         if not isinstance(other, str):
             return False
         return other == self._text or to_plain_text(other) == to_plain_text(escape(self._text))

@@ -101,7 +101,7 @@ def fields_of(entry: ParsedEntry) -> dict[str, object]:
     title = shown_title(item)
     return {
         "guid": entry.written_guid,
-        "title": title and ShownTitle(title),
+        "title": ShownTitle(title) if title is not None else None,
         "author": item.author,
         "categories": item.categories,
         "published": _whole_seconds(item.published_at),
