@@ -12,7 +12,9 @@ from worker.decoding import hold_item
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
 
-def documents_of(body: bytes, *, url: str = "https://feeds.example/sub/feed") -> list[dict[str, Any]]:
+def documents_of(
+    body: bytes, *, url: str = "https://feeds.example/sub/feed"
+) -> list[dict[str, Any]]:
     """Return what a worker would store of each item, without revision, times and authorship."""
     feed = parse_feed(body, content_type=None, url=url, now=NOW)
     items = identify([feed.entries], colliding=()).items

@@ -61,7 +61,8 @@ def test_every_field_of_an_item_is_shown(api: Api) -> None:
     page = get_page(api, path_of(item_id))
     for said in (
         "Sails & <flour>", "Ann & Bob", "a < b, c", "https://lwn.net/a.mp3 audio/mpeg 1.2 MB",
-        "https://lwn.net/b – –", "job:company Mill Ltd –", "itunes:image – href https://lwn.net/i.png", "unknown field", "1:x", "lwn#1",
+        "https://lwn.net/b – –", "job:company Mill Ltd –",
+        "itunes:image – href https://lwn.net/i.png", "unknown field", "1:x", "lwn#1",
     ):  # fmt: skip
         assert said in page.text
     assert page.all("a", href="https://lwn.net/1", rel="noopener noreferrer", target="_blank")
