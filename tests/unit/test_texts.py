@@ -15,6 +15,10 @@ from worker.sanitize import MAX_AMPERSANDS, clean_html
 CASES = Path(__file__).parents[1] / "feeds" / "cases" / "texts"
 BASE = "https://site.example/a/b"
 SLOWEST_S = 3.0
+XHTML_TITLE = (
+    "<title type='xhtml'><div xmlns='http://www.w3.org/1999/xhtml'>"
+    "The <code>&lt;b&gt;</code></div></title>"
+)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +116,7 @@ def test_plain_text_becomes_html_that_shows_it_line_by_line() -> None:
         ("<title>AT&amp;T &lt;b&gt;</title>", "AT&T <b>"),
         ("<title type='text'>a &amp;amp; b</title>", "a &amp; b"),
         ("<title type='html'>a &amp;amp; &lt;b&gt;b&lt;/b&gt;</title>", "a & b"),
-        (
-            "<title type='xhtml'><div xmlns='http://www.w3.org/1999/xhtml'>"
-            + "The <code>&lt;b&gt;</code></div></title>",
-            "The <b>",
-        ),
+        (XHTML_TITLE, "The <b>"),
         ("<title type='xhtml'>a &lt;b&gt;</title>", "a <b>"),
     ],
 )  # fmt: skip
