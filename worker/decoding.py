@@ -14,6 +14,7 @@ from shared.errors import ItemError
 from shared.models import (
     MAX_SOURCE_LENGTH,
     content_hash,
+    counters_hash,
     is_source,
     make_guid,
     make_item_id,
@@ -21,6 +22,7 @@ from shared.models import (
 )
 from shared.queue import ClaimedJob, JobQueue, Lock
 from shared.store.items import check_encodable
+from shared.store.ranks import Rank, get_reader
 
 STALLED = "stalled"
 # nh3 0.3 takes time with the square of the ampersands behind a "<": 80,000 cost 0.3 s, a million
@@ -59,6 +61,11 @@ class HeldItem:
     revision: int
     import_id: str | None
     content: dict[str, Any]
+
+    @property
+    def rank(self) -> Rank:
+        """What decides whether its content wins over what is stored."""
+        return Rank.of(self.content, self.revision)
 
     @property
     def lock(self) -> Lock:
@@ -167,6 +174,9 @@ def _build_content(data: Mapping[str, Any]) -> dict[str, Any]:
     ]
     content |= {name: _read_time(data, name) for name in _DATE_FIELDS if data.get(name)}
     content["content_hash"] = content_hash(data)
+    for name, value in (("counters_hash", counters_hash(data)), ("read_by", get_reader(data))):
+        if value is not None:
+            content[name] = value
     return content
 
 

@@ -4,7 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.store import DeadLetter, Import, ImportState, JournalEntry, StoredVersion, Stores
+from shared.models import counters_hash
+from shared.store import (
+    DeadLetter,
+    Import,
+    ImportState,
+    JournalEntry,
+    StoredVersion,
+    Stores,
+    get_reader,
+)
 from shared.store.ends import DeathKind
 
 # As many are compared, and held, at a time.
@@ -18,6 +27,11 @@ class Candidate:
     item_id: str
     content_hash: str
     data: dict[str, Any]
+
+    @property
+    def is_lenient(self) -> bool:
+        """Tell whether a lenient reader made it."""
+        return get_reader(self.data) is not None
 
 
 @dataclass(slots=True)
@@ -102,19 +116,36 @@ def _sort(
 ) -> None:
     letter = letters.get(candidate.item_id)
     version = stored.get(candidate.item_id)
-    if letter is not None and version is not None and letter.revision <= version.revision:
+    if letter is not None and version is not None and letter.rank <= version.rank:
         letter = None
     if rivals.may_touch(candidate.item_id):
         compared.entries.append(_entry(candidate, revision))
+    elif version is not None and candidate.is_lenient and not version.is_lenient:
+        # Whatever it holds: it may not be written over a strict reading.
+        compared.unchanged += 1
     elif letter is not None and letter.content_hash == candidate.content_hash:
         if letter.kind is DeathKind.REMOVED:
             compared.removed += 1
         else:
             compared.dead += 1
-    elif letter is None and version is not None and version.content_hash == candidate.content_hash:
+    elif version is not None and _is_stored(candidate, version, letter):
         compared.unchanged += 1
     else:
         compared.entries.append(_entry(candidate, revision))
+
+
+def _is_stored(candidate: Candidate, version: StoredVersion, letter: DeadLetter | None) -> bool:
+    """Tell whether storing a candidate would change nothing.
+
+    It would also clear a letter, but for that of a strict reading, which no lenient one clears.
+    """
+    stays = letter is None or (letter.rank.is_strict and candidate.is_lenient)
+    return (
+        stays
+        and version.content_hash == candidate.content_hash
+        and version.is_lenient == candidate.is_lenient
+        and version.counters_hash == counters_hash(candidate.data)
+    )
 
 
 def _entry(candidate: Candidate, revision: int) -> JournalEntry:

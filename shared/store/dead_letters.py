@@ -25,9 +25,11 @@ from shared.store.ends import (
     make_end,
     put_beneath_top,
     put_on_top,
+    up_to,
     read_letter,
 )
 from shared.store.pages import Page, find_page
+from shared.store.ranks import Rank
 from shared.store.reading import find_misfits, read_document, read_those_that_fit
 
 LETTERS = "dead_letters"
@@ -66,7 +68,7 @@ class DeadLetterStore:
                 )
 
     def record_many(self, deaths: Sequence[Death]) -> None:
-        """Put ends on record: the highest revision on top, the others into the history only.
+        """Put ends on record: the highest rank on top, the others into the history only.
 
         An equal revision replaces a death (a replay died again), not a removal. Each id at most
         once a call. Safe to repeat; survives a crash when it returns.
@@ -108,14 +110,15 @@ class DeadLetterStore:
             found = self._letters.find({}, {"data": False, "stacktrace": False}).limit(limit)
             return list(find_misfits(LETTERS, found, read_letter))
 
-    def clear_many(self, stored_revisions: Mapping[str, int]) -> int:
-        """Delete the dead letters of stored items, unless their revision is above the stored one.
+    def clear_many(self, stored_ranks: Mapping[str, Rank]) -> int:
+        """Delete the dead letters of stored items, unless their rank is above the stored one.
 
         Returns how many were deleted.
         """
         operations = [
-            DeleteOne({"_id": item_id, "revision": {"$lte": revision}})
-            for item_id, revision in stored_revisions.items()
+            DeleteOne({"_id": item_id} | guard)
+            for item_id, rank in stored_ranks.items()
+            for guard in up_to(rank)
         ]
         if not operations:
             return 0
