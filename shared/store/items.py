@@ -35,8 +35,8 @@ OPTIONAL_FIELDS = (
     "author",
     "published_at",
     "updated_at",
-    "read_by",
     "counters_hash",
+    "read_by",
 )
 # What decides about a stored item.
 _VERSION_FIELDS = (
