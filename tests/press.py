@@ -35,9 +35,7 @@ class Press:
         self.served: dict[str, set[str]] = defaultdict(set)
         self.requests = 0
 
-    def show(
-        self, source: str, items: Mapping[str, str], *, damaged: Collection[str] = ()
-    ) -> None:
+    def show(self, source: str, items: Mapping[str, str], *, damaged: Collection[str] = ()) -> None:
         """Let a source's feed list these titles by guid from now on.
 
         ``damaged`` are the guids of items that only a lenient reader can read.

@@ -25,8 +25,8 @@ from shared.store.ends import (
     make_end,
     put_beneath_top,
     put_on_top,
-    up_to,
     read_letter,
+    up_to,
 )
 from shared.store.pages import Page, find_page
 from shared.store.ranks import Rank
