@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.models import counters_hash
+from shared.models import HASH_VERSION, counters_hash
 from shared.store import (
     DeadLetter,
     Import,
@@ -42,6 +42,8 @@ class Compared:
     unchanged: int = 0
     dead: int = 0
     removed: int = 0
+    # By item id: the letters of removals whose hash is of an earlier version, and today's hash.
+    renewed: dict[str, tuple[DeadLetter, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def compare(
         stored = stores.items.read_versions(item_ids)
         for candidate in some:
             _sort(candidate, revision, rivals, letters, stored, compared)
+    stores.dead_letters.renew_hashes(compared.renewed.values())
     return compared
 
 
@@ -120,6 +123,10 @@ def _sort(
         letter = None
     if rivals.may_touch(candidate.item_id):
         compared.entries.append(_entry(candidate, revision))
+    elif letter is not None and _is_removal_of_earlier_version(letter):
+        compared.removed += 1
+        if candidate.is_lenient <= (letter.read_by is not None):
+            compared.renewed[candidate.item_id] = letter, candidate.content_hash
     elif version is not None and candidate.is_lenient and not version.is_lenient:
         # Whatever it holds: it may not be written over a strict reading.
         compared.unchanged += 1
@@ -132,6 +139,16 @@ def _sort(
         compared.unchanged += 1
     else:
         compared.entries.append(_entry(candidate, revision))
+
+
+def _is_removal_of_earlier_version(letter: DeadLetter) -> bool:
+    """Tell whether an operator removed content whose hash cannot be compared with today's.
+
+    What comes first after the upgrade is taken for it, else every removed item would come back.
+    """
+    version, _, _ = letter.content_hash.partition(":")
+    is_earlier = version.isdecimal() and version != str(HASH_VERSION)
+    return is_earlier and letter.kind is DeathKind.REMOVED
 
 
 def _is_stored(candidate: Candidate, version: StoredVersion, letter: DeadLetter | None) -> bool:

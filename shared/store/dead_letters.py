@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from pymongo import ASCENDING, DESCENDING, DeleteOne
+from pymongo import ASCENDING, DESCENDING, DeleteOne, UpdateOne
 from pymongo import errors as mongo_errors
 
 from shared.store.causes import Cause, group_by_cause
@@ -161,6 +161,19 @@ class DeadLetterStore:
                 },
                 {"$set": {"kind": DeathKind.DEAD}, "$pull": {"history": end}},
             )
+
+    def renew_hashes(self, renewed: Iterable[tuple[DeadLetter, str]]) -> None:
+        """Give letters another hash of their content, unless something replaced them."""
+        operations = [
+            UpdateOne(
+                {"_id": letter.item_id, "content_hash": letter.content_hash},
+                {"$set": {"content_hash": content_hash}},
+            )
+            for letter, content_hash in renewed
+        ]
+        if operations:
+            with mapped_errors():
+                self._letters.bulk_write(operations, ordered=False)
 
     def find_page(
         self,
