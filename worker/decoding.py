@@ -21,6 +21,7 @@ from shared.models import (
 )
 from shared.queue import ClaimedJob, JobQueue, Lock
 from shared.store.items import check_encodable
+from shared.store.ranks import Rank
 from worker.sanitize import clean_extra, clean_html, clean_text
 
 STALLED = "stalled"
@@ -42,6 +43,11 @@ class HeldItem:
     revision: int
     import_id: str | None
     content: dict[str, Any]
+
+    @property
+    def rank(self) -> Rank:
+        """What decides whether its content wins over what is stored."""
+        return Rank.of(self.content, self.revision)
 
     @property
     def lock(self) -> Lock:

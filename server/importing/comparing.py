@@ -4,7 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.store import DeadLetter, Import, ImportState, JournalEntry, StoredVersion, Stores
+from shared.models import HASH_VERSION, counters_hash
+from shared.store import (
+    DeadLetter,
+    Import,
+    ImportState,
+    JournalEntry,
+    StoredVersion,
+    Stores,
+    get_reader,
+)
 from shared.store.ends import DeathKind
 
 # As many are compared, and held, at a time.
@@ -19,6 +28,11 @@ class Candidate:
     content_hash: str
     data: dict[str, Any]
 
+    @property
+    def is_lenient(self) -> bool:
+        """Tell whether a lenient reader made it."""
+        return get_reader(self.data) is not None
+
 
 @dataclass(slots=True)
 class Compared:
@@ -28,6 +42,8 @@ class Compared:
     unchanged: int = 0
     dead: int = 0
     removed: int = 0
+    # By item id: the letters of removals whose hash is of an earlier version, and today's hash.
+    renewed: dict[str, tuple[DeadLetter, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,7 @@ def compare(
         stored = stores.items.read_versions(item_ids)
         for candidate in some:
             _sort(candidate, revision, rivals, letters, stored, compared)
+    stores.dead_letters.renew_hashes(compared.renewed.values())
     return compared
 
 
@@ -102,19 +119,50 @@ def _sort(
 ) -> None:
     letter = letters.get(candidate.item_id)
     version = stored.get(candidate.item_id)
-    if letter is not None and version is not None and letter.revision <= version.revision:
+    if letter is not None and version is not None and letter.rank <= version.rank:
         letter = None
     if rivals.may_touch(candidate.item_id):
         compared.entries.append(_entry(candidate, revision))
+    elif letter is not None and _is_removal_of_earlier_version(letter):
+        compared.removed += 1
+        if candidate.is_lenient <= (letter.read_by is not None):
+            compared.renewed[candidate.item_id] = letter, candidate.content_hash
+    elif version is not None and candidate.is_lenient and not version.is_lenient:
+        # Whatever it holds: it may not be written over a strict reading.
+        compared.unchanged += 1
     elif letter is not None and letter.content_hash == candidate.content_hash:
         if letter.kind is DeathKind.REMOVED:
             compared.removed += 1
         else:
             compared.dead += 1
-    elif letter is None and version is not None and version.content_hash == candidate.content_hash:
+    elif version is not None and _is_stored(candidate, version, letter):
         compared.unchanged += 1
     else:
         compared.entries.append(_entry(candidate, revision))
+
+
+def _is_removal_of_earlier_version(letter: DeadLetter) -> bool:
+    """Tell whether an operator removed content whose hash cannot be compared with today's.
+
+    What comes first after the upgrade is taken for it, else every removed item would come back.
+    """
+    version, _, _ = letter.content_hash.partition(":")
+    is_earlier = version.isdecimal() and version != str(HASH_VERSION)
+    return is_earlier and letter.kind is DeathKind.REMOVED
+
+
+def _is_stored(candidate: Candidate, version: StoredVersion, letter: DeadLetter | None) -> bool:
+    """Tell whether storing a candidate would change nothing.
+
+    It would also clear a letter, but for that of a strict reading, which no lenient one clears.
+    """
+    stays = letter is None or (letter.rank.is_strict and candidate.is_lenient)
+    return (
+        stays
+        and version.content_hash == candidate.content_hash
+        and version.is_lenient == candidate.is_lenient
+        and version.counters_hash == counters_hash(candidate.data)
+    )
 
 
 def _entry(candidate: Candidate, revision: int) -> JournalEntry:
