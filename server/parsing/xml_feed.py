@@ -124,10 +124,11 @@ class EntryReader:
             updated_at=self.dates.read(updated),
             extra=read_extra(fields.unused()),
         )
+        enclosure_url = written_enclosures[0][1].url if written_enclosures else None
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,
-            enclosure_url=written_enclosures[0][1].url if written_enclosures else None,
+            enclosure_url=enclosure_url,
             fallback=identifying_texts(feed_item, published or updated),
             feed_urls=self._feed_urls,
         )
@@ -138,7 +139,13 @@ class EntryReader:
         except ItemError as exc:
             return RejectedEntry(chosen[0], str(exc), title=feed_item.title, link=feed_item.link)
         return ParsedEntry(
-            replace(feed_item, guid=chosen[0]), written_guid, written_link, chosen[1]
+            replace(feed_item, guid=chosen[0]),
+            written_guid,
+            written_link,
+            chosen[1],
+            written_enclosure=enclosure_url,
+            written_published=published,
+            written_updated=updated,
         )
 
     def reject_cut(self, item: Node) -> RejectedEntry:
