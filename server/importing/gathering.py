@@ -12,7 +12,7 @@ from server.fetching.addresses import mask_url
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
 from server.importing.deadline import RunDeadline
-from server.importing.identity import identify
+from server.importing.known_guids import identify_known
 from server.importing.observing import Observer, Unobserved
 from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
@@ -107,7 +107,7 @@ class Gatherer:
             self._ask_all(importing, feed, gathered, answers, deadline)
         self._judge(answers, gathered, deadline)
         if gathered.error is None:
-            self._merge(importing.source, answers, gathered)
+            self._merge(importing, answers, gathered)
         return gathered
 
     def _ask_all(
@@ -272,12 +272,9 @@ class Gatherer:
         gathered.is_outage = gathered.error_kinds <= UNREACHABLE and self._egress.is_out()
         gathered.was_held = all(_is_unasked(error) for error in errors)
 
-    def _merge(self, source: str, answers: _Answers, gathered: Gathered) -> None:
-        known = self._stores.sources.read_colliding_guids(source)
+    def _merge(self, importing: Import, answers: _Answers, gathered: Gathered) -> None:
         entries: Sequence[Sequence[ParsedEntry]] = [parsed.entries for _, parsed in answers.parsed]
-        identified = identify(entries, colliding=known)
-        if identified.colliding - known:
-            self._stores.sources.add_colliding_guids(source, identified.colliding - known)
+        identified = identify_known(self._stores, importing, entries)
         gathered.items = list(identified.items)
         gathered.duplicates = identified.duplicates
         for url, parsed in answers.parsed:

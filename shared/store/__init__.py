@@ -18,7 +18,7 @@ from shared.store.imports import Import, ImportState, ImportStore, new_import_id
 from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport
 from shared.store.journal import Chunk, JournalEntry, JournalStore
 from shared.store.pages import Page
-from shared.store.sources import SourceStore
+from shared.store.sources import KnownGuids, SourceStore
 from shared.store.stores import Stores
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "ItemWrite",
     "JournalEntry",
     "JournalStore",
+    "KnownGuids",
     "MongoReport",
     "Page",
     "SourceStore",
