@@ -1,7 +1,7 @@
 """Fetch and parse all that one import looks at, and merge it by guid."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
@@ -33,6 +33,7 @@ SLOW_FROM_S = 3.0
 class Gathered:
     """What an import found.
 
+    ``aliases`` holds the guids under which items of the source are stored that have others today,
     ``validators`` holds those of the URLs that answered with a whole document, ``fetches`` what is
     shown of each URL, ``learnt`` what is to be remembered of each URL that answered. ``error`` says
     why nothing at all could be had, ``error_kinds`` then names all that went wrong; ``is_outage``:
@@ -40,6 +41,7 @@ class Gathered:
     """
 
     items: list[FeedItem] = field(default_factory=list)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     rejected: list[RejectedEntry] = field(default_factory=list)
     duplicates: int = 0
     validators: dict[str, StoredValidators] = field(default_factory=dict)
@@ -276,11 +278,16 @@ class Gatherer:
         entries: Sequence[Sequence[ParsedEntry]] = [parsed.entries for _, parsed in answers.parsed]
         identified = identify_known(self._stores, importing, entries)
         gathered.items = list(identified.items)
+        gathered.aliases = identified.aliases
         gathered.duplicates = identified.duplicates
         for url, parsed in answers.parsed:
             gathered.warnings += parsed.warnings
             # The entry in which a damaged document breaks off was not fetched; the next one may be.
-            gathered.rejected += [entry for entry in parsed.rejected if not entry.is_cut]
+            gathered.rejected += [
+                replace(entry, guid=identified.aliases.get(entry.guid, entry.guid))
+                for entry in parsed.rejected
+                if not entry.is_cut
+            ]
             if not parsed.entries and not parsed.rejected and gathered.learnt[url].had_items:
                 what = mask_url(url) if url != DOCUMENT_URL else "the document"
                 gathered.warnings.append(f"{what}: listed items before and now lists none")

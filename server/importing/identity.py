@@ -31,12 +31,14 @@ class Identified:
     ``colliding`` are all guids known to be shared by different items: those given and those found;
     it has to be stored with the source, so that a suffix once given stays. ``claims`` holds, by
     each guid that was found to be shared just now, the items that it stood for until now.
+    ``aliases`` are those that were given.
     """
 
     items: list[FeedItem]
     duplicates: int
     colliding: frozenset[str]
     claims: dict[str, list[FeedItem]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 def identify(
@@ -65,6 +67,7 @@ def identify(
         duplicates=len(listed) - len(chosen),
         colliding=frozenset(colliding) | found,
         claims=_find_claims(chosen, found, shared, aliases),
+        aliases=aliases,
     )
 
 

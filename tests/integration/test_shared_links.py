@@ -37,7 +37,9 @@ class Post:
 
 
 def rss(posts: Sequence[Post]) -> str:
-    channel = "<title>Case</title><link>https://case.example.test/</link><description>d</description>"
+    channel = (
+        "<title>Case</title><link>https://case.example.test/</link><description>d</description>"
+    )
     items = "".join(post.xml for post in posts)
     return f'<rss version="2.0"><channel>{channel}{items}</channel></rss>'
 
@@ -203,7 +205,9 @@ def test_atom_entries_without_id_that_share_their_link_are_all_stored(feed: Mill
             f"<updated>2026-10-0{n}T10:00:00Z</updated></entry>"
             for n in numbers
         )
-        return f'<feed xmlns="http://www.w3.org/2005/Atom"><title>t</title>{"".join(entries)}</feed>'
+        return (
+            f'<feed xmlns="http://www.w3.org/2005/Atom"><title>t</title>{"".join(entries)}</feed>'
+        )
 
     assert counts(poll(feed, document([2, 1]))) == (2, 0, 0, 0)
     assert counts(poll(feed, document([1, 3, 2]))) == (1, 0, 2, 0)
