@@ -5,6 +5,7 @@ entries may decide which of two equal ones counts, not what anything is called.
 """
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -57,16 +58,15 @@ def identify(
     """
     listed = [(number, entry) for number, some in enumerate(entries_by_url) for entry in some]
     shared = _with_both_schemes(colliding)
-    found: set[str] = set()
-    while new := _find_colliding(listed, shared):
-        found |= new
-        shared |= _with_both_schemes(new)
+    while found := _find_colliding(listed, shared):
+        shared |= _with_both_schemes(found)
     chosen = _choose(listed, shared, aliases)
+    avoided = {name for _, entry in listed for name in _avoided(entry, shared)}
     return Identified(
         items=[replace(entry.item, guid=guid) for guid, (_, entry) in chosen.items()],
         duplicates=len(listed) - len(chosen),
-        colliding=frozenset(colliding) | found,
-        claims=_find_claims(chosen, found, shared, aliases),
+        colliding=frozenset(colliding) | avoided,
+        claims=_find_claims(chosen, avoided - frozenset(colliding), shared, aliases),
         aliases=aliases,
     )
 
@@ -93,18 +93,16 @@ def _choose(
 
 def _find_claims(
     chosen: Mapping[str, _Listed],
-    found: Collection[str],
+    new: Collection[str],
     shared: Collection[str],
     aliases: Mapping[str, str],
 ) -> dict[str, list[FeedItem]]:
     claims: dict[str, list[FeedItem]] = defaultdict(list)
-    for _, entry in chosen.values() if found else ():
+    for _, entry in chosen.values() if new else ():
         name = _name(entry, shared)
-        for passed in _names(entry) if name not in aliases else ():
-            if passed == name:
-                break
-            if passed in found:
-                claims[passed].append(replace(entry.item, guid=name))
+        for avoided in _avoided(entry, shared) if name not in aliases else ():
+            if avoided in new:
+                claims[avoided].append(replace(entry.item, guid=name))
     return dict(claims)
 
 
@@ -116,6 +114,12 @@ def _name(entry: ParsedEntry, shared: Collection[str]) -> str:
             if name not in shared:
                 return name
     return name
+
+
+def _avoided(entry: ParsedEntry, shared: Collection[str]) -> Iterator[str]:
+    """Yield the names that stand before an entry's, which different items share."""
+    if entry.item.guid in shared:
+        yield from itertools.takewhile(_name(entry, shared).__ne__, _names(entry))
 
 
 def _names(entry: ParsedEntry) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from server.importing.identity import Identified, identify
 from server.parsing import ParsedEntry
 from server.parsing.guids import other_scheme
-from shared.models import FeedItem, content_hash, format_time, job_data, make_item_id
+from shared.models import FeedItem, content_hash, format_time, job_data, make_item_id, split_item_id
 from shared.store import Import, JournalEntry, KnownGuids, Stores
 
 _TAG = re.compile(r"<[^<>]*>")
@@ -51,25 +51,24 @@ def _identify(entries_by_url: Sequence[Sequence[ParsedEntry]], known: KnownGuids
 def _find_keepers(
     stores: Stores, importing: Import, identified: Identified, known: KnownGuids
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield each guid found shared, the guid of the item that keeps it, and what that is stored as.
-
-    A guid that is a URL may still be stored with its other scheme.
-    """
-    source = importing.source
-    places = {
-        shared: [known.aliases.get(shared, shared), other_scheme(shared) or shared]
-        for shared in identified.claims
-    }
+    """Yield each guid found shared, the item that keeps it by its guid, and what that is stored as."""
+    source, claims = importing.source, identified.claims
+    places = {shared: _places(shared, claims.keys(), known) for shared in claims}
     guids = {guid for some in places.values() for guid in some}
     contents = _read_contents(stores, importing, {make_item_id(source, guid) for guid in guids})
-    for shared, items in identified.claims.items():
-        stored = next(
-            (guid for guid in places[shared] if make_item_id(source, guid) in contents), None
-        )
-        if stored is not None:
-            keeper = _find_same(contents[make_item_id(source, stored)], source, items)
-            if keeper is not None:
-                yield shared, keeper.guid, stored
+    by_guid = {split_item_id(item_id)[1]: content for item_id, content in contents.items()}
+    for shared, items in claims.items():
+        stored = next((guid for guid in places[shared] if guid in by_guid), None)
+        keeper = _find_same(by_guid[stored], source, items) if stored is not None else None
+        if stored is not None and keeper is not None:
+            yield shared, keeper.guid, stored
+
+
+def _places(shared: str, claimed: Collection[str], known: KnownGuids) -> list[str]:
+    """Return under which guids the item that had a guid may be stored: also with its old scheme."""
+    other = other_scheme(shared)
+    moved_from = [other] if other is not None and other not in claimed else []
+    return [known.aliases.get(shared, shared), *moved_from]
 
 
 def _find_same(stored: _Content, source: str, items: Iterable[FeedItem]) -> FeedItem | None:
