@@ -1,10 +1,11 @@
 """Sort fetched items: what is stored already, what is dead, and what has to be brought home."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from shared.models import HASH_VERSION, counters_hash
+from server.importing.moved_guids import MovedGuids, OnRecord
+from shared.models import HASH_VERSION, counters_hash, split_item_id
 from shared.store import (
     DeadLetter,
     Import,
@@ -63,8 +64,9 @@ def compare(
     importing: Import,
     revision: int,
     candidates: Sequence[Candidate],
+    moved: MovedGuids | None = None,
 ) -> Compared:
-    """Compare fetched items with the record.
+    """Compare fetched items with the record; those that moved, under the ids they are known by.
 
     Reads, in this order, the other open imports of the source and their journals, the dead
     letters, the documents: read the other way round, something could come home in between and
@@ -72,6 +74,8 @@ def compare(
     """
     compared = Compared()
     if importing.force:
+        if moved is not None:
+            candidates = _rename(candidates, moved.look_up(one.item_id for one in candidates))
         compared.entries = [_entry(candidate, revision) for candidate in candidates]
         return compared
     rivals = read_rivals(stores, importing, revision)
@@ -79,6 +83,9 @@ def compare(
         item_ids = [candidate.item_id for candidate in some]
         letters = stores.dead_letters.read_many(item_ids)
         stored = stores.items.read_versions(item_ids)
+        if moved is not None:
+            on_record = OnRecord(letters, stored, rivals.journaled_ids)
+            some = _rename(some, moved.follow(item_ids, on_record))
         for candidate in some:
             _sort(candidate, revision, rivals, letters, stored, compared)
     stores.dead_letters.renew_hashes(compared.renewed.values())
@@ -163,6 +170,17 @@ def _is_stored(candidate: Candidate, version: StoredVersion, letter: DeadLetter 
         and version.is_lenient == candidate.is_lenient
         and version.counters_hash == counters_hash(candidate.data)
     )
+
+
+def _rename(candidates: Sequence[Candidate], new_ids: Mapping[str, str]) -> list[Candidate]:
+    renamed = []
+    for candidate in candidates:
+        item_id = new_ids.get(candidate.item_id, candidate.item_id)
+        if item_id != candidate.item_id:
+            data = {**candidate.data, "guid": split_item_id(item_id)[1]}
+            candidate = replace(candidate, item_id=item_id, data=data)
+        renamed.append(candidate)
+    return renamed
 
 
 def _entry(candidate: Candidate, revision: int) -> JournalEntry:

@@ -1,7 +1,7 @@
 """Fetch and parse all that one import looks at, and merge it by guid."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +12,7 @@ from server.fetching.addresses import mask_url
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
 from server.importing.deadline import RunDeadline
-from server.importing.identity import identify
+from server.importing.known_guids import identify_known
 from server.importing.observing import Observer, Unobserved
 from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
@@ -33,6 +33,7 @@ SLOW_FROM_S = 3.0
 class Gathered:
     """What an import found.
 
+    ``aliases`` holds the guids under which items of the source are stored that have others today,
     ``validators`` holds those of the URLs that answered with a whole document, ``fetches`` what is
     shown of each URL, ``learnt`` what is to be remembered of each URL that answered. ``error`` says
     why nothing at all could be had, ``error_kinds`` then names all that went wrong; ``is_outage``:
@@ -40,6 +41,7 @@ class Gathered:
     """
 
     items: list[FeedItem] = field(default_factory=list)
+    aliases: Mapping[str, str] = field(default_factory=dict)
     rejected: list[RejectedEntry] = field(default_factory=list)
     duplicates: int = 0
     validators: dict[str, StoredValidators] = field(default_factory=dict)
@@ -107,7 +109,7 @@ class Gatherer:
             self._ask_all(importing, feed, gathered, answers, deadline)
         self._judge(answers, gathered, deadline)
         if gathered.error is None:
-            self._merge(importing.source, answers, gathered)
+            self._merge(importing, answers, gathered)
         return gathered
 
     def _ask_all(
@@ -272,18 +274,20 @@ class Gatherer:
         gathered.is_outage = gathered.error_kinds <= UNREACHABLE and self._egress.is_out()
         gathered.was_held = all(_is_unasked(error) for error in errors)
 
-    def _merge(self, source: str, answers: _Answers, gathered: Gathered) -> None:
-        known = self._stores.sources.read_colliding_guids(source)
+    def _merge(self, importing: Import, answers: _Answers, gathered: Gathered) -> None:
         entries: Sequence[Sequence[ParsedEntry]] = [parsed.entries for _, parsed in answers.parsed]
-        identified = identify(entries, colliding=known)
-        if identified.colliding - known:
-            self._stores.sources.add_colliding_guids(source, identified.colliding - known)
+        identified = identify_known(self._stores, importing, entries)
         gathered.items = list(identified.items)
+        gathered.aliases = identified.aliases
         gathered.duplicates = identified.duplicates
         for url, parsed in answers.parsed:
             gathered.warnings += parsed.warnings
             # The entry in which a damaged document breaks off was not fetched; the next one may be.
-            gathered.rejected += [entry for entry in parsed.rejected if not entry.is_cut]
+            gathered.rejected += [
+                replace(entry, guid=identified.aliases.get(entry.guid, entry.guid))
+                for entry in parsed.rejected
+                if not entry.is_cut
+            ]
             if not parsed.entries and not parsed.rejected and gathered.learnt[url].had_items:
                 what = mask_url(url) if url != DOCUMENT_URL else "the document"
                 gathered.warnings.append(f"{what}: listed items before and now lists none")

@@ -5,49 +5,70 @@ entries may decide which of two equal ones counts, not what anything is called.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import MappingProxyType
 
+import orjson
+
+from server.parsing.guids import other_scheme
 from server.parsing.parsed import ParsedEntry
 from shared.models import FeedItem, make_guid
 
 _SUFFIX_LENGTH = 12
+_NO_ALIASES: Mapping[str, str] = MappingProxyType({})
+# An entry, with the number of the document that lists it.
+_Listed = tuple[int, ParsedEntry]
 
 
 @dataclass(frozen=True, slots=True)
 class Identified:
     """The items of an import, each guid once, in order of URLs and documents.
 
-    ``duplicates`` counts the entries left out because an earlier one is the same item.
+    ``duplicates`` counts the entries left out because they are the same item as another one.
     ``colliding`` are all guids known to be shared by different items: those given and those found;
-    it has to be stored with the source, so that a suffix once given stays.
+    it has to be stored with the source, so that a suffix once given stays. ``claims`` holds, by
+    each guid that was found to be shared just now, the items that it stood for until now.
+    ``aliases`` are those that were given.
     """
 
     items: list[FeedItem]
     duplicates: int
     colliding: frozenset[str]
+    claims: dict[str, list[FeedItem]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 def identify(
-    entries_by_url: Sequence[Sequence[ParsedEntry]], *, colliding: Collection[str]
+    entries_by_url: Sequence[Sequence[ParsedEntry]],
+    *,
+    colliding: Collection[str],
+    aliases: Mapping[str, str] = _NO_ALIASES,
 ) -> Identified:
-    """Merge the entries of an import's documents by guid; the first that lists one wins.
+    """Merge the entries of an import's documents by guid; the first document that lists one wins.
 
-    The same guid with the same link again is a duplicate. A guid that occurs with different links,
-    or did so before (``colliding``), names none of its items alone: every one of them gets
-    ``~<hash of link or title>`` behind it. None keeps the plain guid, because in a feed with the
-    newest first that one would be another item after each post.
+    Of one document's versions of an item the newest counts, else the first. A guid that different
+    items share, or shared before (``colliding``), names none of them alone: every one of them gets
+    ``~<hash of what tells it apart>`` behind it, see :func:`_names`. None keeps the plain guid by
+    its place, because in a feed with the newest first that would be another item after each post.
+    ``aliases`` holds what items are stored under that would get another guid today.
     """
-    entries = [entry for document in entries_by_url for entry in document]
-    shared_guids = frozenset(colliding) | _find_colliding(entries)
-    items: dict[str, FeedItem] = {}
-    for entry in entries:
-        guid = entry.item.guid
-        if guid in shared_guids:
-            guid = suffixed_guid(guid, _discriminator(entry))
-        if guid not in items:
-            items[guid] = replace(entry.item, guid=guid)
-    return Identified(list(items.values()), len(entries) - len(items), shared_guids)
+    listed = [(number, entry) for number, some in enumerate(entries_by_url) for entry in some]
+    shared = _with_both_schemes(colliding)
+    while found := _find_colliding(listed, shared):
+        shared |= _with_both_schemes(found)
+    chosen = _choose(listed, shared, aliases)
+    avoided = {name for _, entry in listed for name in _avoided(entry, shared)}
+    return Identified(
+        items=[replace(entry.item, guid=guid) for guid, (_, entry) in chosen.items()],
+        duplicates=len(listed) - len(chosen),
+        colliding=frozenset(colliding) | avoided,
+        claims=_find_claims(chosen, avoided - frozenset(colliding), shared, aliases),
+        aliases=aliases,
+    )
 
 
 def suffixed_guid(guid: str, discriminator: str) -> str:
@@ -56,16 +77,141 @@ def suffixed_guid(guid: str, discriminator: str) -> str:
     return make_guid(f"{guid}~{digest[:_SUFFIX_LENGTH]}")
 
 
-def _find_colliding(entries: Iterable[ParsedEntry]) -> frozenset[str]:
-    first_seen: dict[str, str] = {}
-    found = set()
-    for entry in entries:
-        discriminator = _discriminator(entry)
-        if first_seen.setdefault(entry.item.guid, discriminator) != discriminator:
-            found.add(entry.item.guid)
-    return frozenset(found)
+def _choose(
+    listed: Iterable[_Listed], shared: Collection[str], aliases: Mapping[str, str]
+) -> dict[str, _Listed]:
+    """Return the one entry that counts of each guid."""
+    chosen: dict[str, _Listed] = {}
+    for number, entry in listed:
+        name = _name(entry, shared)
+        guid = aliases.get(name, name)
+        before = chosen.get(guid)
+        if before is None or (before[0] == number and _is_newer(entry, before[1])):
+            chosen[guid] = number, entry
+    return chosen
 
 
-def _discriminator(entry: ParsedEntry) -> str:
+def _find_claims(
+    chosen: Mapping[str, _Listed],
+    new: Collection[str],
+    shared: Collection[str],
+    aliases: Mapping[str, str],
+) -> dict[str, list[FeedItem]]:
+    claims: dict[str, list[FeedItem]] = defaultdict(list)
+    for _, entry in chosen.values() if new else ():
+        name = _name(entry, shared)
+        for avoided in _avoided(entry, shared) if name not in aliases else ():
+            if avoided in new:
+                claims[avoided].append(replace(entry.item, guid=name))
+    return dict(claims)
+
+
+def _name(entry: ParsedEntry, shared: Collection[str]) -> str:
+    """Return the first of an entry's names that is not shared by different items, else the last."""
+    name = entry.item.guid
+    if name in shared:
+        for name in _names(entry):
+            if name not in shared:
+                return name
+    return name
+
+
+def _avoided(entry: ParsedEntry, shared: Collection[str]) -> Iterator[str]:
+    """Yield the names that stand before an entry's, which different items share."""
+    if entry.item.guid in shared:
+        yield from itertools.takewhile(_name(entry, shared).__ne__, _names(entry))
+
+
+def _names(entry: ParsedEntry) -> Iterator[str]:
+    """Yield what an entry may be called, from the plain guid to what depends on most of it.
+
+    The guid alone; with its link, or title where there is none; with its first enclosure; with its
+    title and date. Frozen, like the hash rules.
+    """
+    guid = entry.item.guid
+    yield guid
+    yield suffixed_guid(guid, _link_or_title(entry))
+    if entry.written_enclosure:
+        yield suffixed_guid(guid, entry.written_enclosure)
+    yield _last_name(entry)
+
+
+def _last_name(entry: ParsedEntry) -> str:
+    item = entry.item
+    texts = (item.title,) if item.title else (item.summary, item.content)
+    written = [text or "" for text in (*texts, entry.written_published)]
+    return suffixed_guid(item.guid, orjson.dumps(written).decode())
+
+
+def _find_colliding(listed: Iterable[_Listed], shared: Collection[str]) -> set[str]:
+    """Return the names that different items have at present."""
+    by_name: dict[str, list[_Listed]] = defaultdict(list)
+    for one in listed:
+        by_name[_name(one[1], shared)].append(one)
+    return {
+        name
+        for name, some in by_name.items()
+        if len(some) > 1 and name not in shared and _are_different(name, some)
+    }
+
+
+def _are_different(name: str, listed: Sequence[_Listed]) -> bool:
+    """Tell whether entries that share a name are different items.
+
+    So they are with different links. With one link, a guid that says more than the link stands for
+    one item, unless two of title, date and enclosure differ in one document. A link, and a guid
+    that only repeats it, is easily shared: in one document one difference suffices then.
+    """
+    entries = [entry for _, entry in listed]
+    if len({_link_or_title(entry) for entry in entries}) > 1:
+        return True
+    if all(_last_name(entry) == name for entry in entries):
+        return False
+    documents: dict[int, list[ParsedEntry]] = defaultdict(list)
+    for number, entry in listed:
+        documents[number].append(entry)
+    if not _is_named_by_link(entries[0]):
+        return any(_count_differences(some) > 1 for some in documents.values())
+    return _count_differences(entries) > 1 or any(
+        _count_differences(some) > 0 and not _are_versions(some) for some in documents.values()
+    )
+
+
+def _count_differences(entries: Sequence[ParsedEntry]) -> int:
+    """Return in how many of title, date and enclosure entries differ; what lacks differs not."""
+    titles = {entry.item.title or entry.item.summary or entry.item.content for entry in entries}
+    dates = {entry.written_published for entry in entries}
+    files = {entry.written_enclosure for entry in entries}
+    return sum(len(texts - {None}) > 1 for texts in (titles, dates, files))
+
+
+def _are_versions(entries: Sequence[ParsedEntry]) -> bool:
+    """Tell whether entries of one guid are one entry at different times, as Atom allows."""
+    dates = {entry.written_published for entry in entries}
+    changes = {entry.written_updated for entry in entries}
+    is_guid = all(entry.guid_rung == "guid" for entry in entries)
+    return is_guid and len(dates) == 1 and None not in changes and len(changes) > 1
+
+
+def _is_named_by_link(entry: ParsedEntry) -> bool:
+    return entry.guid_rung == "link" or entry.written_guid == entry.written_link
+
+
+def _is_newer(entry: ParsedEntry, other: ParsedEntry) -> bool:
+    date, other_date = _last_change(entry), _last_change(other)
+    return date is not None and (other_date is None or date > other_date)
+
+
+def _last_change(entry: ParsedEntry) -> datetime | None:
+    return entry.item.updated_at or entry.item.published_at
+
+
+def _link_or_title(entry: ParsedEntry) -> str:
     """Return what tells items of one guid apart: the link as written, else the title."""
     return entry.written_link or entry.item.title or ""
+
+
+def _with_both_schemes(guids: Iterable[str]) -> set[str]:
+    """Return guids, and those that differ from them in http or https only."""
+    known = set(guids)
+    return known | {other for guid in known if (other := other_scheme(guid)) is not None}

@@ -30,6 +30,7 @@ from server.importing.deadline import RunDeadline
 from server.importing.enqueueing import Enqueuer
 from server.importing.feed_step import failed_feed_step, imported_feed_step, unreckoned_feed_step
 from server.importing.gathering import Gathered, Gatherer
+from server.importing.moved_guids import MovedGuids
 from shared.clock import Clock
 from shared.dead_jobs import dead_job
 from shared.errors import (
@@ -243,9 +244,14 @@ class Importer:
     def _bring_home(self, run: Run, gathered: Gathered) -> str | None:
         """Compare, journal, commit, tell the feed, enqueue; return the import's state then."""
         sifted = self._sift(run, gathered)
+        item_ids = [candidate.item_id for candidate in sifted.candidates]
+        item_ids += [death.item_id for death in sifted.deaths]
+        moved = MovedGuids(self._stores, run.source, listed=item_ids, aliases=gathered.aliases)
+        sifted.deaths = moved.rename_deaths(sifted.deaths)
         if sifted.deaths:
             self._stores.dead_letters.record_many(sifted.deaths)
-        compared = compare(self._stores, run.importing, run.revision, sifted.candidates)
+        compared = compare(self._stores, run.importing, run.revision, sifted.candidates, moved)
+        moved.remember()
         chunks = list(split_entries(compared.entries))
         for number, entries in enumerate(chunks):
             self._stores.journal.insert_chunk(

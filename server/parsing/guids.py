@@ -52,3 +52,12 @@ def hash_guid(texts: tuple[str | None, ...]) -> str:
     """Return the guid of an entry that has none but in the sum of its texts."""
     encoded = orjson.dumps([text or "" for text in texts])
     return "sha256:" + hashlib.sha256(encoded).hexdigest()
+
+
+def other_scheme(guid: str) -> str | None:
+    """Return a guid that is a URL with ``https`` for ``http``, or the other way round."""
+    if guid.startswith("http://"):
+        return "https://" + guid.removeprefix("http://")
+    if guid.startswith("https://"):
+        return "http://" + guid.removeprefix("https://")
+    return None

@@ -143,16 +143,25 @@ class _ItemReader:
             formats={name: TEXT for name, text in texts.items() if text},
         )
         check_item(item)
+        enclosure_url = written_enclosures[0].url if written_enclosures else None
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,
-            enclosure_url=written_enclosures[0].url if written_enclosures else None,
+            enclosure_url=enclosure_url,
             fallback=identifying_texts(item, published or updated),
             feed_urls=self._feed_urls,
         )
         if chosen is None:
             raise ItemError("unreadable", "the item is empty")
-        return ParsedEntry(replace(item, guid=chosen[0]), written_guid, written_link, chosen[1])
+        return ParsedEntry(
+            replace(item, guid=chosen[0]),
+            written_guid,
+            written_link,
+            chosen[1],
+            written_enclosure=enclosure_url,
+            written_published=published,
+            written_updated=updated,
+        )
 
     def _resolve_enclosures(self, written: tuple[Enclosure, ...]) -> tuple[Enclosure, ...]:
         return tuple(replace(file, url=self._resolve(file.url) or file.url) for file in written)

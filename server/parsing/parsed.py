@@ -9,8 +9,8 @@ from shared.models import FeedItem
 class ParsedEntry:
     """One entry that can be imported.
 
-    ``written_guid`` and ``written_link`` are the texts as they stand in the document, resolved
-    against nothing, because identity must not depend on where a document was fetched from.
+    The ``written_`` texts are as they stand in the document, resolved against nothing and read as
+    nothing, because identity must not depend on where a document was fetched from.
     ``guid_rung`` names what ``item.guid`` was made of: ``guid``, ``link``, ``enclosure``, ``hash``.
     """
 
@@ -18,6 +18,9 @@ class ParsedEntry:
     written_guid: str | None
     written_link: str | None
     guid_rung: str
+    written_enclosure: str | None = None
+    written_published: str | None = None
+    written_updated: str | None = None
 
     @property
     def link(self) -> str | None:

@@ -128,10 +128,11 @@ class EntryReader:
             published_at=self.dates.read(published),
             updated_at=self.dates.read(updated),
         )
+        enclosure_url = written_files[0][1].url if written_files else None
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,
-            enclosure_url=written_files[0][1].url if written_files else None,
+            enclosure_url=enclosure_url,
             fallback=_identifying_texts(
                 replace(feed_item, author=own_author), texts, published or updated
             ),
@@ -149,7 +150,15 @@ class EntryReader:
             formats=texts.formats(feed_item),
             bases=texts.bases(feed_item, partial(self._find_base, feed_item.link)),
         )
-        return ParsedEntry(feed_item, written_guid, written_link, chosen[1])
+        return ParsedEntry(
+            feed_item,
+            written_guid,
+            written_link,
+            chosen[1],
+            written_enclosure=enclosure_url,
+            written_published=published,
+            written_updated=updated,
+        )
 
     def warnings(self) -> list[str]:
         """Return what was found about dates and links of all items read."""

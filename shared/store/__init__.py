@@ -19,7 +19,7 @@ from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, W
 from shared.store.journal import Chunk, JournalEntry, JournalStore
 from shared.store.pages import Page
 from shared.store.ranks import Rank, get_reader
-from shared.store.sources import SourceStore
+from shared.store.sources import KnownGuids, SourceStore
 from shared.store.stores import Stores
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "ItemWrite",
     "JournalEntry",
     "JournalStore",
+    "KnownGuids",
     "MongoReport",
     "Page",
     "Rank",

@@ -145,6 +145,12 @@ class ItemStore:
         found = find_by_ids(self._items, item_ids, dict.fromkeys(_VERSION_FIELDS, 1))
         return {document["_id"]: _to_version(document) for document in found}
 
+    def read_contents(self, item_ids: Iterable[str]) -> dict[str, Document]:
+        """Return hash, title and date of the items that are stored, as far as they have them."""
+        fields = {"content_hash": 1, "title": 1, "published_at": 1}
+        found = find_by_ids(self._items, item_ids, fields)
+        return {document["_id"]: document for document in found}
+
     def write_many(self, writes: Sequence[ItemWrite]) -> WriteReport:
         """Write a batch in one unordered bulk; when this returns, ``written`` survives a crash.
 

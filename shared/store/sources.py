@@ -1,6 +1,6 @@
-"""What belongs to a source for ever: its revision counter and its colliding guids."""
+"""What belongs to a source for ever: its revision counter, and what it showed of its guids."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pymongo import errors as mongo_errors
@@ -9,12 +9,27 @@ from shared.store.database import Database, Document, map_error, mapped_errors
 from shared.store.reading import Misfit, find_misfits, read_document, read_fields
 
 SOURCES = "sources"
+# What guids that moved may take up in a source's document; moved ones beyond are found each time.
+MAX_ALIASES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class KnownGuids:
+    """What a source showed of its guids.
+
+    ``colliding``: those that several items were seen to share. ``aliases``: by the guid that an
+    item has today, the one that it has been stored under before and keeps.
+    """
+
+    colliding: frozenset[str] = frozenset()
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
     revision: int | None = None
     colliding_guids: list[str] = field(default_factory=list)
+    aliases: list[dict[str, str]] = field(default_factory=list)
 
 
 class SourceStore:
@@ -63,16 +78,21 @@ class SourceStore:
             raise map_error(exc) from exc
         return result.matched_count == 1 or result.upserted_id is not None
 
-    def read_colliding_guids(self, source: str) -> frozenset[str]:
-        """Return the guids that several items of this source were seen to share."""
+    def read_known_guids(self, source: str) -> KnownGuids:
+        """Return which guids of this source collide, and which items are stored under others.
+
+        Raises:
+            UnreadableDocument: what is stored of them makes no sense.
+        """
         with mapped_errors():
-            found = self._sources.find_one({"_id": source}, {"colliding_guids": 1}) or {}
-        return frozenset(read_document(SOURCES, found, _to_source).colliding_guids)
+            found = self._sources.find_one({"_id": source}, {"colliding_guids": 1, "aliases": 1})
+        return read_document(SOURCES, found or {}, _to_known_guids)
 
     def find_misfits(self, limit: int) -> list[str]:
         """Return in words what is wrong with sources that cannot be read; looks at ``limit``."""
         with mapped_errors():
-            return list(find_misfits(SOURCES, self._sources.find().limit(limit), _to_source))
+            found = self._sources.find().limit(limit)
+            return list(find_misfits(SOURCES, found, _to_known_guids))
 
     def add_colliding_guids(self, source: str, guids: Iterable[str]) -> None:
         """Remember colliding guids; once remembered, they stay. Safe to repeat."""
@@ -83,9 +103,41 @@ class SourceStore:
                 upsert=True,
             )
 
+    def keep_guid(self, source: str, shared: str, guid: str, stored: str) -> None:
+        """Remember that ``shared`` collides, and that the item ``guid`` is stored as ``stored``.
+
+        In one step: a crash between the two would give that item a twin. Does nothing when
+        ``shared`` is known to collide, for it was decided then who keeps it.
+        """
+        alias = {"guid": guid, "stored": stored}
+        try:
+            self._sources.update_one(
+                {"_id": source, "colliding_guids": {"$ne": shared}},
+                {"$addToSet": {"colliding_guids": shared, "aliases": alias}},
+                upsert=True,
+            )
+        except mongo_errors.DuplicateKeyError:
+            return
+        except mongo_errors.PyMongoError as exc:
+            raise map_error(exc) from exc
+
+    def add_aliases(self, source: str, aliases: Mapping[str, str]) -> None:
+        """Remember under which guids items are stored that have others today. Safe to repeat."""
+        pairs = [{"guid": guid, "stored": stored} for guid, stored in sorted(aliases.items())]
+        with mapped_errors():
+            self._sources.update_one(
+                {"_id": source}, {"$addToSet": {"aliases": {"$each": pairs}}}, upsert=True
+            )
+
 
 def _to_source(document: Document) -> _Source:
     if document.get("revision", 0) is None:
         raise Misfit("revision is null, which is not a whole number")
-    names = ("revision", "colliding_guids")
+    names = ("revision", "colliding_guids", "aliases")
     return read_fields(_Source, {name: document[name] for name in names if name in document})
+
+
+def _to_known_guids(document: Document) -> KnownGuids:
+    source = _to_source(document)
+    aliases = {alias["guid"]: alias["stored"] for alias in source.aliases}
+    return KnownGuids(frozenset(source.colliding_guids), aliases)

@@ -157,7 +157,7 @@ def test_nonsense_in_the_journal_costs_its_own_import_only(mill: Mill, field: st
     stay_alive(mill, sources, is_told=field not in ("import_id", "revision"))
 
 
-@pytest.mark.parametrize("field", ["revision", "colliding_guids"])
+@pytest.mark.parametrize("field", ["revision", "colliding_guids", "aliases"])
 def test_nonsense_in_a_source_costs_its_own_feed_only(mill: Mill, field: str) -> None:
     sources = subscribe_all(mill, {"1": "one"})
     live(mill)

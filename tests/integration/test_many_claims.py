@@ -116,7 +116,7 @@ def test_revisions_drawn_by_many_at_once_are_never_given_twice(stores: Stores) -
     for thread in threads:
         thread.join()
     assert sorted(drawn) == list(range(1, 121))
-    assert stores.sources.read_colliding_guids("news") == {"1"}
+    assert stores.sources.read_known_guids("news").colliding == {"1"}
 
 
 def test_a_source_that_is_known_by_its_colliding_guids_begins_with_revision_one(

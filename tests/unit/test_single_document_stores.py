@@ -55,7 +55,7 @@ def test_colliding_guids_stay_once_remembered(database: Database) -> None:
     sources = SourceStore(database)
     sources.add_colliding_guids("lwn", ["b", "a"])
     sources.add_colliding_guids("lwn", ["a", "c"])
-    assert sources.read_colliding_guids("lwn") == {"a", "b", "c"}
+    assert sources.read_known_guids("lwn").colliding == {"a", "b", "c"}
 
 
 def test_a_taken_source_is_a_conflict(database: Database) -> None:
