@@ -21,6 +21,7 @@ from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.repair import repair_document
 from server.parsing.tree import Document, Node, read_document
 from server.parsing.xml_channel import Channel, read_channel
+from server.parsing.xml_dates import document_dates
 from shared.errors import ItemError, ParseError
 from shared.models import Enclosure, FeedItem
 
@@ -69,7 +70,7 @@ def _encode(text: str) -> bytes:
 def _build_feed(
     document: Document, channel: Channel, warnings: list[str], *, url: str | None, now: datetime
 ) -> ParsedFeed:
-    reader = EntryReader(channel, url=url, dates=DateReader(now))
+    reader = EntryReader(channel, url=url, dates=document_dates(document, now))
     entries: list[ParsedEntry] = []
     rejected: list[RejectedEntry] = []
     for item in document.items:
@@ -122,7 +123,10 @@ class EntryReader:
             enclosures=self._resolve_enclosures(written_enclosures),
             published_at=self.dates.read(published),
             updated_at=self.dates.read(updated),
-            extra=read_extra(fields.unused()),
+            extra=(
+                *read_extra(fields.unused()),
+                *self.dates.unread(published=published, updated=updated),
+            ),
         )
         chosen = choose_guid(
             written_guid=written_guid,
