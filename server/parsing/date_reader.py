@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from server.parsing.dates import DateHabits, find_habits, is_plausible, parse_date
-from shared.models import ExtraField
+from shared.models import UNREAD_PUBLISHED, UNREAD_UPDATED, ExtraField
 
 _LONGEST_SAMPLE = 60
 
@@ -43,7 +43,7 @@ class DateReader:
 
     def unread(self, *, published: str | None, updated: str | None) -> tuple[ExtraField, ...]:
         """Return the dates that :meth:`read` had no moment for, word for word, as extra fields."""
-        dates = (("published", published), ("updated", updated))
+        dates = ((UNREAD_PUBLISHED, published), (UNREAD_UPDATED, updated))
         return tuple(ExtraField(name, text) for name, text in dates if text in self._left_out)
 
     def warnings(self) -> tuple[str, ...]:
