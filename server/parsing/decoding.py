@@ -65,9 +65,9 @@ def decode_document(body: bytes, content_type: str | None) -> tuple[str, str | N
         text = _trim(body.decode("utf-8", _WESTERN_BYTES))
         return text, f"encoding is utf-8, not {declared}; wrong bytes were read as windows-1252"
     for name in names:
-        text = _decode(body, name)
-        if text is not None:
-            return _trim(text), _warn_of_other(name, declared)
+        decoded = _decode(body, name)
+        if decoded is not None:
+            return _trim(decoded), _warn_of_other(name, declared)
     fixed = _replace_few(body, declared)
     if fixed is not None:
         return _trim(fixed), f"bytes that are not {declared} were replaced"
