@@ -117,8 +117,8 @@ class _ItemReader:
             published_at=self._dates.read(published),
             updated_at=self._dates.read(updated),
             extra=self._extra(value),
+            **_texts(fields),
         )
-        item = self._with_texts(item, fields)
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,
@@ -128,23 +128,20 @@ class _ItemReader:
         )
         if chosen is None:
             raise ItemError("unreadable", "the item is empty")
-        more = (
+        extra = (
+            *item.extra,
             *self._about_files(files),
-            *(
-                ExtraField("authors", person.name, person.about)
-                for person in people
-                if person.about
-            ),
+            *(ExtraField("authors", each.name, each.about) for each in people if each.about),
             *self._dates.unread(published=published, updated=updated),
         )
         item = replace(
             item,
             guid=chosen[0],
             author=item.author or _names(self._people),
-            extra=(*item.extra, *more),
+            extra=extra,
+            bases=self._bases(item, has_extra=bool(extra)),
         )
         check_item(item)
-        item = replace(item, bases=self._bases(item))
         return ParsedEntry(item, written_guid, written_link, chosen[1])
 
     def warnings(self) -> tuple[str, ...]:
@@ -155,25 +152,15 @@ class _ItemReader:
         next_url = self._resolve(self._next_url)
         return (*warnings, f"the feed has more pages, which are not read: {next_url}")
 
-    def _with_texts(self, item: FeedItem, fields: JsonObject) -> FeedItem:
-        html, plain = fields.text("content_html"), fields.text("content_text")
-        summary = fields.text("summary")
-        texts = {"summary": summary, "content": plain if html is None else None}
-        return replace(
-            item,
-            title=fields.text("title"),
-            summary=summary,
-            content=html or plain,
-            formats={name: TEXT for name, text in texts.items() if text},
-        )
-
-    def _bases(self, item: FeedItem) -> dict[str, str]:
+    def _bases(self, item: FeedItem, *, has_extra: bool) -> dict[str, str]:
         """Return what addresses refer to where the item has no link: the home page, the feed."""
+        if is_absolute(item.link):
+            return {}
         base = resolve_link(self._home or "", bases=(self._url,))
-        if is_absolute(item.link) or not is_absolute(base):
+        if not is_absolute(base):
             return {}
         has_html = item.content is not None and "content" not in item.formats
-        names = {"content": has_html, "extra": bool(item.extra)}
+        names = {"content": has_html, "extra": has_extra}
         return {name: base for name, is_needed in names.items() if is_needed}
 
     def _extra(self, members: Mapping[str, Any]) -> tuple[ExtraField, ...]:
@@ -228,6 +215,19 @@ def _sum_up(value: object) -> str:
         return as_text(value)
     except ItemError as exc:
         return str(exc)
+
+
+def _texts(fields: JsonObject) -> dict[str, Any]:
+    """Return title, summary and content, and the formats of those that are plain text."""
+    html, plain = fields.text("content_html"), fields.text("content_text")
+    summary = fields.text("summary")
+    texts = {"summary": summary, "content": plain if html is None else None}
+    return {
+        "title": fields.text("title"),
+        "summary": summary,
+        "content": html or plain,
+        "formats": {name: TEXT for name, text in texts.items() if text},
+    }
 
 
 def _written_dates(items: list[Any]) -> Iterator[str]:
