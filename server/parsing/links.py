@@ -35,7 +35,8 @@ def resolve_link(link: str, *, bases: tuple[str | None, ...]) -> str:
             base = join_url(base, candidate)
     if link[:4].lower() == "www.":
         # A host whose scheme was forgotten, not a path.
-        return f"{urlsplit(base).scheme if is_absolute(base) else 'http'}://{link}"
+        scheme = "https" if base is not None and base.lower().startswith("https:") else "http"
+        return f"{scheme}://{link}"
     return join_url(base, link)
 
 

@@ -7,7 +7,7 @@ import re
 from html import unescape
 from html.entities import html5
 
-from worker.html_words import BARE_ATTRIBUTES, BREAKING, ELEMENTS, FOREIGN, HIDDEN
+from shared.html_words import BARE_ATTRIBUTES, BREAKING, ELEMENTS, FOREIGN, HIDDEN
 
 _TOKEN = re.compile(
     r"<!--(?P<comment>)"
