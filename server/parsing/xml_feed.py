@@ -18,6 +18,7 @@ from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.repair import repair_document
 from server.parsing.tree import Document, Node, read_document
 from server.parsing.xml_channel import Channel, read_channel
+from server.parsing.xml_dates import document_dates
 from shared.addresses import is_safe, scheme_of
 from shared.errors import ItemError, ParseError
 from shared.models import Enclosure, FeedItem
@@ -70,7 +71,7 @@ def _encode(text: str) -> bytes:
 def _build_feed(
     document: Document, channel: Channel, warnings: list[str], *, url: str | None, now: datetime
 ) -> ParsedFeed:
-    reader = EntryReader(channel, url=url, dates=DateReader(now))
+    reader = EntryReader(channel, url=url, dates=document_dates(document, now))
     entries: list[ParsedEntry] = []
     rejected: list[RejectedEntry] = []
     for item in document.items:
@@ -140,7 +141,8 @@ class EntryReader:
         )
         if chosen is None:
             return RejectedEntry(hash_guid(("empty",)), "the entry is empty")
-        feed_item = replace(feed_item, guid=chosen[0], extra=read_extra(fields))
+        unread = self.dates.unread(published=published, updated=updated)
+        feed_item = replace(feed_item, guid=chosen[0], extra=(*read_extra(fields), *unread))
         try:
             check_item(feed_item)
         except ItemError as exc:
