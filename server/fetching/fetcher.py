@@ -35,6 +35,8 @@ MAX_REDIRECTS = 5
 MAX_CONNECTIONS = 100
 MAX_IDLE_CONNECTIONS = 20
 IDLE_CONNECTION_S = 15.0
+# At a body that only decides how an error is worded.
+LONGEST_LOOK_S = 1.0
 __all__ = ["FetchedFeed", "Fetcher", "Validators"]
 
 ACCEPT = (
@@ -191,7 +193,7 @@ class Fetcher:
         final_url = _without_secrets(response.request.url)
         is_304 = response.status_code == 304 and _is_conditional(response.request)
         if not is_304 and not 200 <= response.status_code < 300:
-            raise_for_status(response, retry_after_s, lambda: read_start(response, START_BYTES))
+            raise_for_status(response, retry_after_s, lambda: self._look_at(response))
         body = Body() if is_304 else read_body(response, self._max_bytes)
         carried = (
             visit.validators if is_304 else _read_validators(response, body.content, final_url)
@@ -211,6 +213,11 @@ class Fetcher:
             is_cut=body.is_cut,
             faults=tuple(body.faults),
         )
+
+    def _look_at(self, response: httpx2.Response) -> bytes:
+        """Return how the body of an error begins; it is not waited for long."""
+        self._deadline.shorten(LONGEST_LOOK_S)
+        return read_start(response, START_BYTES)
 
 
 class _AnswerStream(httpx2.SyncByteStream):

@@ -39,6 +39,10 @@ class Deadline:
     def start(self, timeout_s: float) -> None:
         self._local.ends_at = time.monotonic() + timeout_s
 
+    def shorten(self, timeout_s: float) -> None:
+        """Let the request end in ``timeout_s`` from now, if it would not end before."""
+        self._local.ends_at = min(self._local.ends_at, time.monotonic() + timeout_s)
+
     def remaining_s(self) -> float:
         """Return the seconds left.
 

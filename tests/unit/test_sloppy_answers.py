@@ -394,10 +394,21 @@ def test_a_feed_that_comes_with_an_error_is_named(
 def test_an_error_without_a_feed_is_told_as_before(
     publisher: Publisher, fetcher: Fetcher, body: bytes
 ) -> None:
-    for answer in (Answer(404, body), Answer(404, body, {"Content-Length": str(len(body) + 5)})):
+    for answer in (Answer(404, body), Answer(404, body, cut=True)):
         with pytest.raises(FetchError) as caught:
             fetcher.fetch(publisher.answer("/f", answer))
         assert (caught.value.kind, str(caught.value)) == ("http_status", "server answered 404")
+
+
+def test_the_body_of_an_error_is_not_waited_for_long(
+    publisher: Publisher, make_fetcher: MakeFetcher
+) -> None:
+    url = publisher.answer("/f", Answer(404, FEED, {"Content-Length": "99"}))
+    started_s = time.monotonic()
+    with pytest.raises(FetchError) as caught:
+        make_fetcher(timeout_s=30.0).fetch(url)
+    assert "though with a feed" in str(caught.value)
+    assert time.monotonic() - started_s < 5.0
 
 
 @pytest.mark.parametrize("status", [203, 206])
