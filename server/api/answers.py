@@ -123,6 +123,14 @@ class FeedAnswer(BaseModel):
     error: str | None
 
 
+class HostAnswer(BaseModel):
+    """A host that asked to be left alone: none of its feeds is asked before that time."""
+
+    host: str = Field(description="with its port, unless that is the scheme's own")
+    retry_after_until: Time
+    feeds: int = Field(description="how many feeds have their first URL there")
+
+
 class NamedFeedAnswer(BaseModel):
     """A feed that a page names, or the one that was asked for."""
 

@@ -15,6 +15,7 @@ from server.commands.feed_options import Cron, Interval, NoSchedule, WithWeight
 from server.commands.feed_report import (
     explain_feed,
     print_feeds,
+    print_hosts,
     print_named_feeds,
     urls_of,
 )
@@ -132,6 +133,29 @@ def why(source: Source, as_json: AsJson = False) -> None:
         return
     for line in explain_feed(feed, last, running, SystemClock().now()):
         say(Console(), line)
+
+
+@app.command(epilog="Example: feedmill feeds hosts --lift news.example")
+def hosts(
+    lift: Annotated[
+        str | None, typer.Option(metavar="HOST", help="ask this host again, from now on")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the hosts that asked to be left alone (Retry-After), until when, and their feeds."""
+    with service_client() as client:
+        if lift is not None:
+            client.delete(f"/hosts/{quote_id(lift)}")
+        held = client.get_all("/hosts")
+    if as_json:
+        say_json(Console(), held)
+        return
+    if lift is not None:
+        say(messages(), f"{lift}: may be asked again; its feeds that waited are due now")
+    if held:
+        print_hosts(held, Console(), SystemClock().now())
+    elif lift is None:
+        say(messages(), "no host asks to be left alone")
 
 
 @app.command("import-opml", epilog="Example: feedmill feeds import-opml subscriptions.opml")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -27,6 +28,8 @@ DOCUMENT_URL = ""
 DOCUMENT_TYPE = "application/xml; charset=utf-8"
 # A URL that fails later than this is asked after the others the next time.
 SLOW_FROM_S = 3.0
+# What a feed may look like of which only the beginning came.
+_KINDS_OF_CUT = frozenset({"damaged", "not_a_feed", "json_error", "empty"})
 
 
 @dataclass(slots=True)
@@ -88,6 +91,10 @@ class Gatherer:
         self._parser = parser
         self._clock = clock
         self._observer = observer or Unobserved()
+
+    def find_hold(self, importing: Import) -> tuple[datetime, str] | None:
+        """Return until when an import may ask none of its hosts, and why; None when it may."""
+        return None if importing.has_document else self._retry_after.find_hold(importing.urls)
 
     def gather(self, importing: Import, feed: Feed, deadline: RunDeadline) -> Gathered:
         """Fetch an import's URLs, each with its own validators, or read its document.
@@ -193,8 +200,15 @@ class Gatherer:
     ) -> None:
         # Items with a relative link take over what they are resolved against.
         base_url = mask_url(fetched.final_url)
-        parsed = self._parse_body(fetched.body, fetched.content_type, base_url, deadline)
+        try:
+            parsed = self._parse_body(fetched.body, fetched.content_type, base_url, deadline)
+        except ParseError as exc:
+            if fetched.is_cut and exc.kind in _KINDS_OF_CUT:
+                reason = f"{fetched.faults[0]}; what came holds no whole item"
+                raise FetchError(url, "connect", reason, retryable=True) from exc
+            raise
         answers.parsed.append((url, parsed))
+        gathered.warnings += [f"{mask_url(url)}: {fault}" for fault in fetched.faults]
         gathered.learnt[url] = UrlHistory(
             parsed.ttl_s,
             parsed.skip_hours,
