@@ -25,7 +25,8 @@ class FetchedFeed:
     are those that this answer carries, after a 304 the ones that were sent. ``permanent_url`` is
     the target of a chain of none but permanent redirects. Addresses here hold no credentials,
     except ``url``, which is as configured. ``is_cut``: the body ended before its end, as far as
-    HTTP tells; ``faults`` say what was wrong with the answer, for people.
+    HTTP tells; ``faults`` say what was wrong with the answer, for people. ``refresh`` and ``link``
+    are the headers of these names.
     """
 
     url: str
@@ -41,3 +42,5 @@ class FetchedFeed:
     duration_s: float
     is_cut: bool = False
     faults: tuple[str, ...] = ()
+    refresh: str | None = None
+    link: str | None = None

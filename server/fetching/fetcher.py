@@ -212,6 +212,8 @@ class Fetcher:
             duration_s=self._clock.monotonic_s() - started_s,
             is_cut=body.is_cut,
             faults=tuple(body.faults),
+            refresh=response.headers.get("refresh"),
+            link=response.headers.get("link"),
         )
 
     def _look_at(self, response: httpx2.Response) -> bytes:

@@ -1,7 +1,7 @@
 """Fetch and parse all that one import looks at, and merge it by guid."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -17,6 +17,7 @@ from server.importing.identity import identify
 from server.importing.observing import Observer, Unobserved
 from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
+from server.parsing.moves import moved_to, read_refresh, say_pages
 from shared.clock import Clock
 from shared.errors import FetchError, ParseError
 from shared.models import FeedItem
@@ -203,10 +204,7 @@ class Gatherer:
         try:
             parsed = self._parse_body(fetched.body, fetched.content_type, base_url, deadline)
         except ParseError as exc:
-            if fetched.is_cut and exc.kind in _KINDS_OF_CUT:
-                reason = f"{fetched.faults[0]}; what came holds no whole item"
-                raise FetchError(url, "connect", reason, retryable=True) from exc
-            raise
+            raise _explain(exc, url, fetched) from exc
         answers.parsed.append((url, parsed))
         gathered.warnings += [f"{mask_url(url)}: {fault}" for fault in fetched.faults]
         gathered.learnt[url] = UrlHistory(
@@ -214,7 +212,9 @@ class Gatherer:
             parsed.skip_hours,
             parsed.skip_days,
             had_items=gathered.learnt[url].had_items or bool(parsed.entries),
+            said_moved_to=moved_to(parsed, url=base_url),
         )
+        gathered.warnings += _say_other_places(url, gathered.learnt[url], parsed, fetched)
         if parsed.is_whole:
             gathered.validators[url] = _to_store(fetched.validators)
 
@@ -321,13 +321,39 @@ def _recall(feed: Feed, url: str) -> UrlHistory:
     return FeedHistory.read(feed.history).urls.get(url, UrlHistory())
 
 
+def _explain(error: ParseError, url: str, fetched: FetchedFeed) -> FetchError | ParseError:
+    """Return why an answer is no feed, with what HTTP says of it."""
+    if fetched.is_cut and error.kind in _KINDS_OF_CUT:
+        reason = f"{fetched.faults[0]}; what came holds no whole item"
+        return FetchError(url, "connect", reason, retryable=True)
+    target = read_refresh(fetched.refresh, url=fetched.final_url)
+    if target is not None and not error.retryable and type(error) is ParseError:
+        return ParseError(error.kind, f"{error}; its Refresh header leads to {target}")
+    return error
+
+
+def _say_other_places(
+    url: str, learnt: UrlHistory, parsed: ParsedFeed, fetched: FetchedFeed
+) -> Iterator[str]:
+    """Yield warnings with the addresses that a feed or its answer names instead of its own."""
+    shown = mask_url(url)
+    if learnt.said_moved_to is not None:
+        target = learnt.said_moved_to
+        yield f"{shown}: the feed says that it has moved to {target}; change the feed's url"
+    refreshed_to = read_refresh(fetched.refresh, url=fetched.final_url)
+    if refreshed_to is not None:
+        yield f"{shown}: its Refresh header leads to {refreshed_to}"
+    for warning in say_pages(parsed, url=fetched.final_url):
+        yield f"{shown}: {warning}"
+
+
 def _note_move(url: str, permanent_url: str | None, gathered: Gathered) -> None:
     """Tell people of a permanent redirect: it is followed each time, and never adopted silently."""
-    moved_to = mask_url(permanent_url) if permanent_url is not None else None
-    gathered.learnt[url] = replace(gathered.learnt[url], moved_to=moved_to)
-    if moved_to is not None:
+    target = mask_url(permanent_url) if permanent_url is not None else None
+    gathered.learnt[url] = replace(gathered.learnt[url], moved_to=target)
+    if target is not None:
         gathered.warnings.append(
-            f"{mask_url(url)}: moved permanently to {moved_to}; change the feed's url"
+            f"{mask_url(url)}: moved permanently to {target}; change the feed's url"
         )
 
 

@@ -52,7 +52,7 @@ def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
             entries.append(reader.read(value))
         except ItemError as exc:
             rejected.append(_reject(value, str(exc)))
-    title = feed.get("title")
+    title, next_page = feed.get("title"), feed.get("next_url")
     return ParsedFeed(
         format="json_feed",
         version=str(feed["version"]).rpartition("/")[2],
@@ -61,6 +61,7 @@ def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
         rejected=tuple(rejected),
         warnings=(*warnings, *reader.dates.warnings()),
         is_whole=document.is_complete,
+        next_page=next_page if isinstance(next_page, str) else None,
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from server.parsing.item_fields import ItemFields
 from server.parsing.links import join_url
+from server.parsing.moves import read_new_url, read_next_page
 from server.parsing.names import ATOM_03, ATOM_10, RSS_090, RSS_10
 from server.parsing.tree import Node
 
@@ -32,6 +33,8 @@ class Channel:
     ttl_s: int | None
     skip_hours: frozenset[int]
     skip_days: frozenset[str]
+    moved_to: str | None
+    next_page: str | None
 
 
 def read_channel(root: Node) -> Channel | None:
@@ -51,6 +54,8 @@ def read_channel(root: Node) -> Channel | None:
         ttl_s=_ttl_s(frame),
         skip_hours=_skip_hours(frame),
         skip_days=_skip_days(frame),
+        moved_to=read_new_url(frame),
+        next_page=read_next_page(frame),
     )
 
 
