@@ -8,7 +8,7 @@ import pytest
 
 from server.api.presentation import show_feed
 from shared.queue import NewJob
-from shared.store import Feed, Import
+from shared.store import Feed, Import, ImportState
 from tests.actors import Held
 from tests.mill import SOURCE, Mill
 from tests.press import feed_url
