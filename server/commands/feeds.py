@@ -174,7 +174,8 @@ def import_opml(
         counts = f"{added} added, {skipped} skipped as known already, {len(invalid)} invalid"
         say(Console(), counts)
         for each in invalid:
-            say(Console(), f"{each['url'] or 'without URL'}: {each['error']}")
+            place = f" (line {each['line']})" if each.get("line") else ""
+            say(Console(), f"{each['url'] or 'without URL'}{place}: {each['error']}")
     if report["invalid"]:
         sys.exit(FAILED)
 
