@@ -118,6 +118,9 @@ class FeedAnswer(BaseModel):
     moved_to: dict[str, str] | None = Field(
         None, description="only when URLs moved for good: where to, by URL"
     )
+    disbelieved: list[str] | None = Field(
+        None, description="only when there are any: URLs whose 304 hid items, fetched whole"
+    )
     last_import: str | None
     consecutive_failures: int
     error: str | None

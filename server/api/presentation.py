@@ -80,6 +80,13 @@ def show_feed(feed: Feed) -> FeedAnswer:
     }
     if moved_to:
         place["moved_to"] = moved_to
+    disbelieved = [
+        mask_url(url)
+        for url, entry in FeedHistory.read(feed.history).urls.items()
+        if entry.is_disbelieved
+    ]
+    if disbelieved:
+        place["disbelieved"] = disbelieved
     if feed.window is not None:
         place["window"] = show_value(feed.window)
     return FeedAnswer(

@@ -54,6 +54,8 @@ def explain_feed(
         yield f"Error: {feed['error']}"
     for url, target in (feed.get("moved_to") or {}).items():
         yield f"Moved for good: {url} is now {target}; change the feed's URL"
+    for url in feed.get("disbelieved") or []:
+        yield f"Fetched whole each time: {url} answered 304 (not modified) though it had changed"
 
 
 def explain_schedule(feed: Feed, now: datetime) -> Iterator[str]:

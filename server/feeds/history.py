@@ -8,7 +8,9 @@ It is a plain document, the feed's field ``history``; empty parts are left out::
                        ``skip_days``, ``moved_to`` (target of a permanent redirect),
                        ``said_moved_to`` (where the document itself says so), ``had_items``
                        (true once it listed items: none at all is suspicious from then on),
-                       ``was_slow`` (it failed late; it is asked after the others)
+                       ``was_slow`` (it failed late; it is asked after the others),
+                       ``only_304_since`` (when the first of an unbroken row of 304s came),
+                       ``is_disbelieved`` (a 304 hid items: it is asked without conditions)
 
 ``urls`` is there for the answers without a body: a 304 goes on meaning what the last document
 asked for. A list, for a URL can be no field name; an empty URL stands for handed-in documents.
@@ -39,6 +41,8 @@ class UrlHistory:
     had_items: bool = False
     was_slow: bool = False
     said_moved_to: str | None = None
+    only_304_since: datetime | None = None
+    is_disbelieved: bool = False
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
@@ -51,6 +55,8 @@ class UrlHistory:
             had_items=document.get("had_items", False) is True,
             was_slow=document.get("was_slow", False) is True,
             said_moved_to=_only(str, document.get("said_moved_to")),
+            only_304_since=_only(datetime, document.get("only_304_since")),
+            is_disbelieved=document.get("is_disbelieved", False) is True,
         )
 
     def write(self) -> dict[str, Any]:
@@ -64,6 +70,8 @@ class UrlHistory:
                 "had_items": self.had_items,
                 "was_slow": self.was_slow,
                 "said_moved_to": self.said_moved_to,
+                "only_304_since": self.only_304_since,
+                "is_disbelieved": self.is_disbelieved,
             }
         )
 

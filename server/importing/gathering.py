@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +29,8 @@ DOCUMENT_URL = ""
 DOCUMENT_TYPE = "application/xml; charset=utf-8"
 # A URL that fails later than this is asked after the others the next time.
 SLOW_FROM_S = 3.0
+# After nothing but 304s for so long, one request is made without conditions.
+ONLY_304_FOR = timedelta(days=14)
 # What a feed may look like of which only the beginning came.
 _KINDS_OF_CUT = frozenset({"damaged", "not_a_feed", "json_error", "empty"})
 
@@ -41,6 +43,8 @@ class Gathered:
     shown of each URL, ``learnt`` what is to be remembered of each URL that answered. ``error`` says
     why nothing at all could be had, ``error_kinds`` then names all that went wrong; ``is_outage``:
     because this server is cut off. ``was_held``: because every host asked not to be asked.
+    ``looked_at`` are the URLs that were asked without conditions after nothing but 304s, and
+    answered with another body.
     """
 
     items: list[FeedItem] = field(default_factory=list)
@@ -56,6 +60,16 @@ class Gathered:
     error_kinds: frozenset[str] = frozenset()
     is_outage: bool = False
     was_held: bool = False
+    looked_at: set[str] = field(default_factory=set)
+
+    def judge_looks(self, *, has_news: bool) -> None:
+        """Believe no 304 any more of URLs whose 304s hid items; ``has_news``: there are such."""
+        for url in sorted(self.looked_at) if has_news else ():
+            self.learnt[url] = replace(self.learnt[url], is_disbelieved=True)
+            self.warnings.append(
+                f"{mask_url(url)}: answered 304 (not modified) for {ONLY_304_FOR.days} days though "
+                "there were changes; from now on it is fetched whole each time"
+            )
 
     @property
     def is_not_modified(self) -> bool:
@@ -155,13 +169,18 @@ class Gatherer:
         try:
             _check_time(url, deadline)
             self._retry_after.check(url)
+            recalled = _recall(feed, url)
             fetched = self._fetch(url, importing, feed, deadline)
             shown |= {"http_status": fetched.http_status, "not_modified": fetched.not_modified}
             gathered.max_age_s = _longest(gathered.max_age_s, fetched.cache_max_age_s)
-            gathered.learnt[url] = replace(_recall(feed, url), was_slow=False)
+            is_304 = fetched.http_status == HTTPStatus.NOT_MODIFIED
+            since = (recalled.only_304_since or self._clock.now()) if is_304 else None
+            gathered.learnt[url] = replace(recalled, was_slow=False, only_304_since=since)
             if not fetched.not_modified:
+                if self._is_doubtful(recalled) and not importing.force:
+                    gathered.looked_at.add(url)
                 self._parse(url, fetched, gathered, answers, deadline)
-            elif fetched.http_status != HTTPStatus.NOT_MODIFIED:
+            elif not is_304:
                 # The same body under other validators: send the latest ones from now on.
                 gathered.validators[url] = _to_store(fetched.validators)
             _note_move(url, fetched.permanent_url, gathered)
@@ -177,6 +196,9 @@ class Gatherer:
 
     def _fetch(self, url: str, importing: Import, feed: Feed, deadline: RunDeadline) -> FetchedFeed:
         validators = None if importing.force else _to_send(feed.validators.get(url))
+        recalled = _recall(feed, url)
+        if validators is not None and (recalled.is_disbelieved or self._is_doubtful(recalled)):
+            validators = Validators(body_hash=validators.body_hash)
         started_s = self._clock.monotonic_s()
         try:
             fetched = self._fetcher.fetch(
@@ -190,6 +212,11 @@ class Gatherer:
         outcome = "not_modified" if fetched.not_modified else "modified"
         self._observer.note_fetch(outcome, fetched.duration_s, len(fetched.body))
         return fetched
+
+    def _is_doubtful(self, recalled: UrlHistory) -> bool:
+        """Tell whether a URL has answered with nothing but 304 for so long that one look is due."""
+        since = recalled.only_304_since
+        return since is not None and self._clock.now() - since >= ONLY_304_FOR
 
     def _parse(
         self,
@@ -213,6 +240,7 @@ class Gatherer:
             parsed.skip_days,
             had_items=gathered.learnt[url].had_items or bool(parsed.entries),
             said_moved_to=moved_to(parsed, url=base_url),
+            is_disbelieved=gathered.learnt[url].is_disbelieved,
         )
         gathered.warnings += _say_other_places(url, gathered.learnt[url], parsed, fetched)
         if parsed.is_whole:

@@ -360,6 +360,7 @@ class Importer:
         now = self._clock.now()
         journaled = len(compared.entries)
         dead = compared.dead + len(sifted.deaths)
+        gathered.judge_looks(has_news=journaled > 0)
         counts = {
             **empty_counts(),
             "fetched": len(sifted.candidates) + len(sifted.deaths) + sifted.duplicates,

@@ -1,5 +1,6 @@
 """What an import leaves in its feed: the next fetch, its reason, and what is remembered."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -7,6 +8,7 @@ from unittest import mock
 import pytest
 
 from server.api.presentation import show_feed
+from server.fetching.fetched import Validators
 from shared.queue import NewJob
 from shared.store import Feed, Import, ImportState
 from tests.actors import Held
@@ -513,4 +515,74 @@ def test_validators_do_not_move_for_what_came_in_part(mill: Mill) -> None:
     assert feed_of(mill).validators == {}
     mill.press.show_document(SOURCE, document[:30])
     # Of that the connection is to blame: it is tried again.
-    assert fetch_when_due(mill).state is ImportState.FETCHING
+    fetch_when_due(mill)
+    states = {each.state for each in mill.stores.imports.find_open()}
+    assert ImportState.FETCHING in states
+
+
+# A publisher that says 304 for ever
+
+
+class _Deaf:
+    """Answers 304 to whatever is conditional, whatever there is."""
+
+    def __init__(self, mill: Mill) -> None:
+        self._fetch = mill.press.fetch
+        self.sent: list[Validators | None] = []
+        mill.press.fetch = self  # type: ignore[assignment, method-assign]
+
+    def __call__(self, url: str, *, validators: Validators | None = None, **rest: Any) -> Any:
+        self.sent.append(validators)
+        is_conditional = validators is not None and validators.etag is not None
+        fetched = self._fetch(url, **rest)
+        if validators is not None and is_conditional:
+            return replace(
+                fetched, http_status=304, not_modified=True, body=b"", validators=validators
+            )
+        is_same = validators is not None and validators.body_hash == fetched.validators.body_hash
+        return replace(fetched, not_modified=is_same)
+
+
+def poll_for(mill: Mill, days: int) -> list[Import]:
+    imports = []
+    for _ in range(days):
+        mill.clock.advance(days=1)
+        imports.append(fetch_when_due(mill))
+        mill.come_to_rest()
+    return imports
+
+
+def test_after_two_weeks_of_304_one_look_is_taken_without_conditions(mill: Mill) -> None:
+    schedule(mill)
+    deaf = _Deaf(mill)
+    mill.press.show(SOURCE, {"1": "A"})
+    poll_for(mill, 3)
+    poll_for(mill, 16)
+    looks = [sent for sent in deaf.sent if sent is not None and sent.etag is None]
+    # It was right: nothing has changed, and the row begins anew.
+    assert len(looks) == 1
+    assert show_feed(feed_of(mill)).disbelieved is None
+    mill.press.show(SOURCE, {"1": "A", "2": "B"})
+    imports = poll_for(mill, 16)
+    found = [each for each in imports if each.counts["new"]]
+    assert len(found) == 1
+    [warning] = found[0].warnings
+    assert "answered 304 (not modified) for 14 days though there were changes" in warning
+    assert show_feed(feed_of(mill)).disbelieved == [feed_url(SOURCE)]
+    # From then on each answer is whole.
+    mill.press.show(SOURCE, {"3": "C"})
+    [following] = poll_for(mill, 1)
+    assert following.counts["new"] == 1
+    assert following.warnings == []
+    assert poll_for(mill, 1)[0].fetches[0]["not_modified"]
+    assert show_feed(feed_of(mill)).disbelieved == [feed_url(SOURCE)]
+
+
+def test_another_body_with_the_same_items_is_no_lie(mill: Mill) -> None:
+    schedule(mill)
+    _Deaf(mill)
+    mill.press.show_document(SOURCE, paged(""))
+    poll_for(mill, 2)
+    mill.press.show_document(SOURCE, paged("<lastBuildDate>now</lastBuildDate>"))
+    poll_for(mill, 17)
+    assert show_feed(feed_of(mill)).disbelieved is None
