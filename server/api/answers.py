@@ -118,9 +118,20 @@ class FeedAnswer(BaseModel):
     moved_to: dict[str, str] | None = Field(
         None, description="only when URLs moved for good: where to, by URL"
     )
+    disbelieved: list[str] | None = Field(
+        None, description="only when there are any: URLs whose 304 hid items, fetched whole"
+    )
     last_import: str | None
     consecutive_failures: int
     error: str | None
+
+
+class HostAnswer(BaseModel):
+    """A host that asked to be left alone: none of its feeds is asked before that time."""
+
+    host: str = Field(description="with its port, unless that is the scheme's own")
+    retry_after_until: Time
+    feeds: int = Field(description="how many feeds have their first URL there")
 
 
 class NamedFeedAnswer(BaseModel):

@@ -25,7 +25,7 @@ from server.api.middleware import (
 )
 from server.api.parts import ApiParts
 from server.api.problems import install_problem_handlers, problem_schema
-from server.api.routes import dead_letters, feeds, imports, items, queues, system, workers
+from server.api.routes import dead_letters, feeds, hosts, imports, items, queues, system, workers
 from server.services import Services
 from shared.errors import FeedmillError
 from shared.logs import get_logger
@@ -70,7 +70,7 @@ def create_app(
         middleware=_middleware(services.settings, is_page, body_limits),
     )
     app.state.parts = parts
-    modules = (imports, feeds, items, queues, workers, dead_letters, system)
+    modules = (imports, feeds, hosts, items, queues, workers, dead_letters, system)
     routers = [module.router for module in modules]
     for router in routers:
         app.include_router(router)

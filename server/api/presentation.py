@@ -74,12 +74,19 @@ def show_feed(feed: Feed) -> FeedAnswer:
     urls = [mask_url(url) for url in feed.urls]
     place: dict[str, Any] = {"urls": urls} if len(urls) > 1 else {"url": urls[0] if urls else None}
     moved_to = {
-        mask_url(url): entry.moved_to
+        mask_url(url): target
         for url, entry in FeedHistory.read(feed.history).urls.items()
-        if entry.moved_to is not None
+        if (target := entry.moved_to or entry.said_moved_to) is not None
     }
     if moved_to:
         place["moved_to"] = moved_to
+    disbelieved = [
+        mask_url(url)
+        for url, entry in FeedHistory.read(feed.history).urls.items()
+        if entry.is_disbelieved
+    ]
+    if disbelieved:
+        place["disbelieved"] = disbelieved
     if feed.window is not None:
         place["window"] = show_value(feed.window)
     return FeedAnswer(

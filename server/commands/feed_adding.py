@@ -66,16 +66,17 @@ def discover(client: ApiClient, url: str) -> list[dict[str, Any]]:
 def import_added(client: ApiClient, added: dict[str, Any], progress: Progress) -> ImportRun:
     """Import a feed that was just added and wait for the end; its schedule may have been faster.
 
-    Then the import that was asked for finds nothing new, and the other one is shown beside it.
+    Then that import is the one: the publisher is not asked twice.
     """
     source, added_at = added["source"], added["next_fetch_at"]
-    run = run_imports(client, [KnownFeed(source)], force=False, progress=progress)
     if added_at is not None:
         latest = client.get("/imports", source=source, limit=_LATEST)["items"]
         recent = [each for each in reversed(latest) if each["requested_at"] >= added_at]
-        run.imports = recent + run.imports
-        follow_imports(client, run, progress=progress)
-    return run
+        if recent:
+            run = ImportRun(imports=recent)
+            follow_imports(client, run, progress=progress)
+            return run
+    return run_imports(client, [KnownFeed(source)], force=False, progress=progress)
 
 
 def _read_headers(texts: Sequence[str]) -> dict[str, str]:

@@ -22,6 +22,15 @@ def print_feeds(feeds: Sequence[Feed], console: Console, now: datetime) -> None:
     say_table(console, _HEADER, [row for feed in feeds for row in _rows(feed, now)])
 
 
+def print_hosts(hosts: Sequence[dict[str, Any]], console: Console, now: datetime) -> None:
+    """Print the hosts that asked to be left alone."""
+    rows = [
+        (each["host"], describe_moment(each["retry_after_until"], now), str(each["feeds"]))
+        for each in hosts
+    ]
+    say_table(console, ("host", "not asked before", "feeds"), rows)
+
+
 def print_named_feeds(feeds: Sequence[dict[str, Any]], console: Console) -> None:
     """Print the feeds that a page names."""
     rows = [(each["url"], each["title"] or NOTHING, each["type"] or NOTHING) for each in feeds]
@@ -45,6 +54,8 @@ def explain_feed(
         yield f"Error: {feed['error']}"
     for url, target in (feed.get("moved_to") or {}).items():
         yield f"Moved for good: {url} is now {target}; change the feed's URL"
+    for url in feed.get("disbelieved") or []:
+        yield f"Fetched whole each time: {url} answered 304 (not modified) though it had changed"
 
 
 def explain_schedule(feed: Feed, now: datetime) -> Iterator[str]:

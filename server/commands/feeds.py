@@ -15,6 +15,7 @@ from server.commands.feed_options import Cron, Interval, NoSchedule, WithWeight
 from server.commands.feed_report import (
     explain_feed,
     print_feeds,
+    print_hosts,
     print_named_feeds,
     urls_of,
 )
@@ -134,6 +135,29 @@ def why(source: Source, as_json: AsJson = False) -> None:
         say(Console(), line)
 
 
+@app.command(epilog="Example: feedmill feeds hosts --lift news.example")
+def hosts(
+    lift: Annotated[
+        str | None, typer.Option(metavar="HOST", help="ask this host again, from now on")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the hosts that asked to be left alone (Retry-After), until when, and their feeds."""
+    with service_client() as client:
+        if lift is not None:
+            client.delete(f"/hosts/{quote_id(lift)}")
+        held = client.get_all("/hosts")
+    if as_json:
+        say_json(Console(), held)
+        return
+    if lift is not None:
+        say(messages(), f"{lift}: may be asked again; its feeds that waited are due now")
+    if held:
+        print_hosts(held, Console(), SystemClock().now())
+    elif lift is None:
+        say(messages(), "no host asks to be left alone")
+
+
 @app.command("import-opml", epilog="Example: feedmill feeds import-opml subscriptions.opml")
 def import_opml(
     file: Annotated[str, typer.Argument(help="OPML file, or - for standard input")],
@@ -150,7 +174,8 @@ def import_opml(
         counts = f"{added} added, {skipped} skipped as known already, {len(invalid)} invalid"
         say(Console(), counts)
         for each in invalid:
-            say(Console(), f"{each['url'] or 'without URL'}: {each['error']}")
+            place = f" (line {each['line']})" if each.get("line") else ""
+            say(Console(), f"{each['url'] or 'without URL'}{place}: {each['error']}")
     if report["invalid"]:
         sys.exit(FAILED)
 

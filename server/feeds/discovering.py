@@ -1,22 +1,24 @@
 """Finding the feeds behind an address that somebody typed. Nothing is stored."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from server.feeds.retry_after import RetryAfter
 from server.fetching.fetcher import FetchedFeed, Fetcher
 from server.fetching.host_slots import HostSlots
 from server.parsing import ParsedFeed
-from server.parsing.discovery import WebPageError
+from server.parsing.discovery import CERTAIN_TYPES, WebPageError, read_link_header
 from server.parsing.isolation import ParserPool
 from server.parsing.parsed import NamedFeed
 from shared.clock import Clock
-from shared.errors import BusyError, FetchError, ParseError, Postponed
+from shared.errors import BusyError, FetchError, InvalidRequestError, ParseError, Postponed
 from shared.host_names import hosts_of
 
 # Each holds one of the threads that serve requests, for as long as a fetch may take.
 MAX_DISCOVERIES = 4
+# At what a page names and may be no feed; one after the other, each with its own limits.
+MAX_LOOKS = 5
 # To wait for a parser and to parse; the command line waits that long beside the fetch.
 PARSE_WITHIN_S = 60.0
 
@@ -64,6 +66,9 @@ class FeedDiscoverer:
     def discover(self, url: str) -> Discovery:
         """Fetch an address once and return what it leads to; a page may name no feeds at all.
 
+        Of what a page names without saying for certain that it is a feed, up to five are fetched
+        too: search indexes and the like are left out.
+
         Raises:
             InvalidRequestError: the address may not be fetched.
             BusyError: too many are being looked at, or too much is asked of the host already.
@@ -82,14 +87,35 @@ class FeedDiscoverer:
         fetched = self._fetch(url)
         try:
             parsed = self._parse(fetched)
-        except WebPageError as page:
-            return Discovery(page.feeds, is_feed=False)
         except ParseError as exc:
-            if exc.kind != "html":
+            if exc.kind != "html" and not isinstance(exc, WebPageError):
                 raise
-            return Discovery((), is_feed=False)
+            named = exc.feeds if isinstance(exc, WebPageError) else ()
+            by_header = read_link_header(fetched.link, url=fetched.final_url)
+            found = {feed.url: feed for feed in (*by_header, *named)}
+            return Discovery(tuple(self._leave_out(found.values())), is_feed=False)
         media_type = _MEDIA_TYPES.get(parsed.format, _OTHER_MEDIA_TYPE)
         return Discovery((NamedFeed(url, parsed.title, media_type),), is_feed=True)
+
+    def _leave_out(self, named: Iterable[NamedFeed]) -> Iterator[NamedFeed]:
+        """Yield what is a feed, or may be one."""
+        looks_left = MAX_LOOKS
+        for feed in named:
+            if feed.type in CERTAIN_TYPES or looks_left == 0 or self._may_be_feed(feed):
+                yield feed
+            looks_left = max(0, looks_left - (feed.type not in CERTAIN_TYPES))
+
+    def _may_be_feed(self, feed: NamedFeed) -> bool:
+        try:
+            self._parse(self._fetch(self._check_url(feed.url)))
+        except ParseError:
+            return False
+        except (FetchError, BusyError):
+            # What cannot be looked at now is not judged.
+            return True
+        except InvalidRequestError:
+            return False
+        return True
 
     def _fetch(self, url: str) -> FetchedFeed:
         self._retry_after.check(url)

@@ -5,9 +5,12 @@ It is a plain document, the feed's field ``history``; empty parts are left out::
     retry_after_until  until when a host of the feed asked not to be asked
     gone_since         when the first of an unbroken row of 410s came
     urls               of each URL that has any: ``url``, ``ttl_s``, ``skip_hours`` (UTC),
-                       ``skip_days``, ``moved_to`` (target of a permanent redirect), ``had_items``,
-                       ``was_slow`` (it failed late; it is asked after the others)
-                       (true once it listed items: none at all is suspicious from then on)
+                       ``skip_days``, ``moved_to`` (target of a permanent redirect),
+                       ``said_moved_to`` (where the document itself says so), ``had_items``
+                       (true once it listed items: none at all is suspicious from then on),
+                       ``was_slow`` (it failed late; it is asked after the others),
+                       ``only_304_since`` (when the first of an unbroken row of 304s came),
+                       ``is_disbelieved`` (a 304 hid items: it is asked without conditions)
 
 ``urls`` is there for the answers without a body: a 304 goes on meaning what the last document
 asked for. A list, for a URL can be no field name; an empty URL stands for handed-in documents.
@@ -28,7 +31,7 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 class UrlHistory:
     """What one URL's documents asked for and listed, and where the URL moved to for good.
 
-    ``moved_to`` is for people: its secrets are masked.
+    ``moved_to`` and ``said_moved_to`` are for people: their secrets are masked.
     """
 
     ttl_s: float | None = None
@@ -37,6 +40,9 @@ class UrlHistory:
     moved_to: str | None = None
     had_items: bool = False
     was_slow: bool = False
+    said_moved_to: str | None = None
+    only_304_since: datetime | None = None
+    is_disbelieved: bool = False
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
@@ -48,6 +54,9 @@ class UrlHistory:
             moved_to=_only(str, document.get("moved_to")),
             had_items=document.get("had_items", False) is True,
             was_slow=document.get("was_slow", False) is True,
+            said_moved_to=_only(str, document.get("said_moved_to")),
+            only_304_since=_only(datetime, document.get("only_304_since")),
+            is_disbelieved=document.get("is_disbelieved", False) is True,
         )
 
     def write(self) -> dict[str, Any]:
@@ -60,6 +69,9 @@ class UrlHistory:
                 "moved_to": self.moved_to,
                 "had_items": self.had_items,
                 "was_slow": self.was_slow,
+                "said_moved_to": self.said_moved_to,
+                "only_304_since": self.only_304_since,
+                "is_disbelieved": self.is_disbelieved,
             }
         )
 

@@ -7,9 +7,15 @@ from datetime import datetime, timedelta
 from shared.host_names import hosts_of
 from shared.models import format_time
 from shared.store import Deferral, Feed
+from shared.store.feeds import WAITS_FOR_HOST
 
 # Between feeds of a host that asked to be left alone: not all may come at the second it named.
 DEFERRAL_GAP = timedelta(seconds=2)
+
+
+def explain_hold(host: str, until: datetime) -> str:
+    """Return why a host is not asked now, as errors and reasons say it."""
+    return f"{host} {WAITS_FOR_HOST} {format_time(until)}"
 
 
 @dataclass(slots=True)
@@ -63,8 +69,7 @@ class HostPlaces:
     def _defer(self, feed: Feed, until: datetime, host: str) -> Deferral:
         place = self._deferred.get(host, 0)
         self._deferred[host] = place + 1
-        reason = f"{host} asked not to be asked again before {format_time(until)}"
-        return Deferral(feed, until + place * DEFERRAL_GAP, reason)
+        return Deferral(feed, until + place * DEFERRAL_GAP, explain_hold(host, until))
 
     def _take(self, host: str | None) -> bool:
         if host is None:

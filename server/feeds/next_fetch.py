@@ -10,7 +10,8 @@ Every way out of an import comes here, and every scheduled feed leaves with a ti
   us is left alone for 4 hours at least.
 - *410*: asked again after a day at the soonest; a second one then disables the feed.
 - *We are cut off*: again in some minutes; no feed is blamed.
-- *It was asked by hand*: the schedule stays, but a success ends a back-off.
+- *It was asked by hand*: the schedule stays, but a success ends a back-off, a Retry-After puts it
+  off, and a feed that was due meanwhile is not asked a second time for it.
 """
 
 from collections.abc import Iterable
@@ -156,8 +157,18 @@ def _after_outage(now: datetime, history: FeedHistory, random: Random) -> tuple[
 def _after_explicit(
     now: datetime, schedule: Schedule, history: FeedHistory, response: Response, random: Random
 ) -> tuple[datetime | None, str]:
-    """Return the schedule as it stands; a success of a feed that backs off ends that."""
+    """Return the schedule as it stands; a success of a feed that backs off ends that.
+
+    But not before the host may be asked; and what was due while this import ran, it has done.
+    """
     planned_at, planned_why = schedule.next_fetch_at, schedule.next_fetch_reason
+    if schedule.is_scheduled and planned_at is not None and planned_at < now:
+        failures = schedule.consecutive_failures
+        return _plan(now, schedule, history, response, failures + response.has_failed, random)
+    for held in _retry_after(now, history):
+        if planned_at is not None and planned_at < held.at:
+            at, is_moved = fit(held.at, held.at - now, schedule.cron, history, random)
+            return at, _say_moved(f"{planned_why}, but {held.why}", is_moved)
     is_backing_off = schedule.is_scheduled and schedule.consecutive_failures > 0
     if response.has_failed or not is_backing_off:
         return planned_at, planned_why

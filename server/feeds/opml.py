@@ -1,11 +1,13 @@
 """OPML: lists of feeds, read with suspicion and written so that they come back whole."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from server.feeds.opml_repair import find_outlines
 from server.feeds.service import FeedService
 from server.fetching.addresses import mask_url
 from shared.errors import ConflictError, InvalidRequestError
@@ -22,26 +24,32 @@ _NAMESPACE = "https://feedmill.example/opml"
 _PREFIX = "feedmill:"
 # What an entry's ``type`` says when it is a feed and no folder.
 _FEED_TYPES = frozenset({"rss", "atom", "rdf", "feed"})
+_FEED_SCHEME = re.compile(r"(?:feed|itpc|pcast):(?://)?(?=.)", re.IGNORECASE)
+_ENTITIES = "the document declares entities, which is refused"
+_TOO_MANY = f"the document has more than {MAX_OUTLINES} outlines"
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
     """One entry that is a feed; ``own`` are our own attributes, without their prefix.
 
-    ``url`` is empty in an entry that says it is a feed and names no address.
+    ``url`` is empty in an entry that says it is a feed and names no address; ``line`` is where it
+    stands in the document.
     """
 
     url: str
+    line: int
     title: str = ""
     own: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidOutline:
-    """An entry of an OPML document that could not be added, and why."""
+    """An entry of an OPML document that could not be added, why, and its line there."""
 
     url: str
     error: str
+    line: int
 
 
 @dataclass(slots=True)
@@ -53,8 +61,18 @@ class OpmlReport:
     invalid: list[InvalidOutline] = field(default_factory=list)
 
 
-def read_opml(document: bytes) -> list[Outline]:
+@dataclass(frozen=True, slots=True)
+class OpmlDocument:
+    """What an OPML document lists: entries that are feeds, and those that cannot be read."""
+
+    outlines: list[Outline]
+    unreadable: list[InvalidOutline] = field(default_factory=list)
+
+
+def read_opml(document: bytes) -> OpmlDocument:
     """Return the entries that are feeds, in order, out of whatever folders.
+
+    In a document that is no XML each entry is read on its own, so that a fault costs that one.
 
     Raises:
         InvalidRequestError: not OPML; or it declares entities, is nested deeper than 20, or has
@@ -64,22 +82,42 @@ def read_opml(document: bytes) -> list[Outline]:
     try:
         reader.parser.Parse(document, True)
     except (expat.ExpatError, ValueError, LookupError) as exc:
-        raise InvalidRequestError(f"the body is not readable XML: {exc}") from exc
+        return _read_damaged(document, exc)
     if reader.root != "opml":
         raise InvalidRequestError(f"the body is not OPML: its root is {str(reader.root)[:40]!r}")
-    return reader.outlines
+    return OpmlDocument(reader.outlines)
+
+
+def _read_damaged(document: bytes, error: Exception) -> OpmlDocument:
+    found = find_outlines(document)
+    if found is None:
+        raise InvalidRequestError(f"the body is not readable XML: {error}") from error
+    if b"<!ENTITY" in document.replace(b"\0", b""):
+        raise InvalidRequestError(_ENTITIES)
+    read = OpmlDocument([])
+    for number, raw in enumerate(found, start=1):
+        if number > MAX_OUTLINES:
+            raise InvalidRequestError(_TOO_MANY)
+        if raw.attributes is None:
+            reason = f"line {raw.line}: the entry cannot be read; correct its quotes and brackets"
+            read.unreadable.append(InvalidOutline("", reason, raw.line))
+        elif (outline := _to_outline(raw.attributes, raw.line)) is not None:
+            read.outlines.append(outline)
+    if not read.outlines:
+        raise InvalidRequestError(f"the body is not readable XML: {error}") from error
+    return read
 
 
 def import_outlines(
-    outlines: list[Outline], feeds: FeedService, default_interval_s: int
+    document: OpmlDocument, feeds: FeedService, default_interval_s: int
 ) -> OpmlReport:
     """Add the feeds that are missing; those that exist, by URL or by source, are skipped.
 
     Entries with the same source of ours are one feed with several URLs. Safe to repeat: a feed
     is added as a whole or not at all.
     """
-    report = OpmlReport()
-    for outline, urls in _group_by_feed(outlines):
+    report = OpmlReport(invalid=list(document.unreadable))
+    for outline, urls in _group_by_feed(document.outlines):
         try:
             _add_feed(outline, urls, feeds, default_interval_s)
             report.added += 1
@@ -87,7 +125,8 @@ def import_outlines(
             report.skipped += 1
         except InvalidRequestError as exc:
             shown = mask_url(outline.url)[:MAX_SHOWN_URL]
-            report.invalid.append(InvalidOutline(url=shown, error=str(exc)))
+            report.invalid.append(InvalidOutline(url=shown, error=str(exc), line=outline.line))
+    report.invalid.sort(key=lambda entry: entry.line)
     return report
 
 
@@ -129,23 +168,39 @@ class _OutlineReader:
     def _add(self, attributes: Mapping[str, str]) -> None:
         self._seen += 1
         if self._seen > MAX_OUTLINES:
-            raise InvalidRequestError(f"the document has more than {MAX_OUTLINES} outlines")
-        by_name = {name.lower(): value for name, value in attributes.items()}
-        url = by_name.get("xmlurl", "").strip()
-        if url or by_name.get("type", "").strip().lower() in _FEED_TYPES:
-            own = {
-                name.removeprefix(_PREFIX): value
-                for name, value in by_name.items()
-                if name.startswith(_PREFIX)
-            }
-            title = by_name.get("text") or by_name.get("title") or ""
-            self.outlines.append(Outline(url, title, own))
+            raise InvalidRequestError(_TOO_MANY)
+        outline = _to_outline(attributes, self.parser.CurrentLineNumber)
+        if outline is not None:
+            self.outlines.append(outline)
 
     def _end(self, _name: str) -> None:
         self._depth -= 1
 
     def _refuse_entity(self, *_declaration: object) -> None:
-        raise InvalidRequestError("the document declares entities, which is refused")
+        raise InvalidRequestError(_ENTITIES)
+
+
+def _to_outline(attributes: Mapping[str, str], line: int) -> Outline | None:
+    """Return an entry that is a feed, None for a folder or a link to something else."""
+    by_name = {name.lower(): value for name, value in attributes.items()}
+    url = _plain_address(by_name.get("xmlurl", "").strip())
+    if not url and by_name.get("type", "").strip().lower() not in _FEED_TYPES:
+        return None
+    own = {
+        name.removeprefix(_PREFIX): value
+        for name, value in by_name.items()
+        if name.startswith(_PREFIX)
+    }
+    return Outline(url, line, by_name.get("text") or by_name.get("title") or "", own)
+
+
+def _plain_address(url: str) -> str:
+    """Return the http address that ``feed:`` and its like stand for, as browsers once had them."""
+    found = _FEED_SCHEME.match(url)
+    if found is None:
+        return url
+    rest = url[found.end() :]
+    return rest if rest[:8].lower().startswith(("http://", "https://")) else f"http://{rest}"
 
 
 def _group_by_feed(outlines: list[Outline]) -> list[tuple[Outline, list[str]]]:

@@ -1,11 +1,12 @@
 """What hosts asked for with Retry-After: kept for all their feeds, and across restarts."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
+from server.feeds.host_places import explain_hold
 from shared.clock import Clock
 from shared.errors import FetchError
-from shared.host_names import host_of
-from shared.models import format_time
+from shared.host_names import host_of, hosts_of
 from shared.store import HostStore
 
 
@@ -32,9 +33,18 @@ class RetryAfter:
             raise FetchError(
                 url,
                 "rate_limited",
-                f"{host} asked not to be asked again before {format_time(until)}",
+                explain_hold(host, until),
                 retry_after_s=(until - now).total_seconds(),
             )
+
+    def find_hold(self, urls: Sequence[str]) -> tuple[datetime, str] | None:
+        """Return until when none of some URLs may be asked, and why; None when one may be."""
+        hosts = hosts_of(urls)
+        blocked = self._hosts.read_blocked(hosts, self._clock.now())
+        if not hosts or len(blocked) < len(hosts):
+            return None
+        until, host = min((moment, host) for host, moment in blocked.items())
+        return until, explain_hold(host, until)
 
     def note(self, answer: FetchError) -> None:
         """Remember what the host that answered asks for, if it asks for anything."""

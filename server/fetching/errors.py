@@ -1,14 +1,21 @@
 """The HTTP library's errors and answers that are no feed, as FetchError. The one place for both."""
 
 import contextlib
+import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import httpcore2
 import httpx2
 
 from shared.errors import FetchError
+
+# Of the body that comes with an error: enough to tell whether it is a feed.
+START_BYTES = 4096
+_FEED = re.compile(rb"<(?:[\w-]+:)?(?:rss|feed|rdf|channel)[\s>]", re.IGNORECASE)
+_JSON_FEED = re.compile(rb"\s*\{.*?\"version\"\s*:\s*\"https?://jsonfeed\.org/", re.DOTALL)
+_PAGE = re.compile(rb"<!doctype\s+html|<html\b", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -36,10 +43,13 @@ def _raise_for_connection(exc: Exception) -> NoReturn:
     raise FetchError("", "connect", f"connection failed: {exc}", retryable=True) from exc
 
 
-def raise_for_status(response: httpx2.Response, retry_after_s: float | None) -> NoReturn:
-    """Raise the FetchError of an answer that carries no feed.
+def raise_for_status(
+    response: httpx2.Response, retry_after_s: float | None, read_start: Callable[[], bytes]
+) -> NoReturn:
+    """Raise the FetchError of an answer whose status says that it is no feed.
 
-    Retryable are only server errors that do not say when to come back.
+    Retryable are only server errors that do not say when to come back. ``read_start`` returns the
+    first bytes of the body: where a feed came all the same, the error says so.
     """
     status = response.status_code
     kind = {401: "blocked", 403: "blocked", 410: "gone", 429: "rate_limited"}.get(status)
@@ -47,11 +57,21 @@ def raise_for_status(response: httpx2.Response, retry_after_s: float | None) -> 
         kind = "rate_limited"
     if response.headers.get("cf-mitigated", "").lower() == "challenge":
         kind = "blocked"
+    reason = f"server answered {status}"
+    if kind != "rate_limited" and status >= 400 and _is_feed(read_start()):
+        reason += ", though with a feed: its publisher has to correct the status"
     raise FetchError(
         "",
         kind or "http_status",
-        f"server answered {status}",
+        reason,
         retryable=kind is None and status >= 500,
         http_status=status,
         retry_after_s=retry_after_s if status in (429, 503) else None,
     )
+
+
+def _is_feed(start: bytes) -> bool:
+    # Of UTF-16, what is ASCII remains.
+    text = start.replace(b"\0", b"")
+    found = _FEED.search(text) or _JSON_FEED.match(text)
+    return found is not None and not _PAGE.search(text, 0, found.end())

@@ -24,7 +24,9 @@ class FetchedFeed:
     ``not_modified`` is True for 304 (no body then) and for a body equal to the last. ``validators``
     are those that this answer carries, after a 304 the ones that were sent. ``permanent_url`` is
     the target of a chain of none but permanent redirects. Addresses here hold no credentials,
-    except ``url``, which is as configured.
+    except ``url``, which is as configured. ``is_cut``: the body ended before its end, as far as
+    HTTP tells; ``faults`` say what was wrong with the answer, for people. ``refresh`` and ``link``
+    are the headers of these names.
     """
 
     url: str
@@ -38,3 +40,7 @@ class FetchedFeed:
     retry_after_s: float | None
     permanent_url: str | None
     duration_s: float
+    is_cut: bool = False
+    faults: tuple[str, ...] = ()
+    refresh: str | None = None
+    link: str | None = None

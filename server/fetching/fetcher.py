@@ -16,8 +16,8 @@ import httpcore2
 import httpx2
 
 from server.fetching.addresses import IPNetwork, check_url, mask_url
-from server.fetching.body import read_body
-from server.fetching.errors import mapped_errors, raise_for_status
+from server.fetching.body import Body, read_body, read_start
+from server.fetching.errors import START_BYTES, mapped_errors, raise_for_status
 from server.fetching.fetched import FetchedFeed, Validators
 from server.fetching.headers import (
     read_max_age_s,
@@ -26,6 +26,7 @@ from server.fetching.headers import (
     usable_headers,
 )
 from server.fetching.network import Deadline, Resolver, VettedBackend, resolve
+from server.fetching.trust import make_ssl_context
 from shared.clock import Clock
 from shared.errors import FetchError, InvalidRequestError
 from shared.host_names import host_of
@@ -34,6 +35,8 @@ MAX_REDIRECTS = 5
 MAX_CONNECTIONS = 100
 MAX_IDLE_CONNECTIONS = 20
 IDLE_CONNECTION_S = 15.0
+# At a body that only decides how an error is worded.
+LONGEST_LOOK_S = 1.0
 __all__ = ["FetchedFeed", "Fetcher", "Validators"]
 
 ACCEPT = (
@@ -190,22 +193,33 @@ class Fetcher:
         final_url = _without_secrets(response.request.url)
         is_304 = response.status_code == 304 and _is_conditional(response.request)
         if not is_304 and not 200 <= response.status_code < 300:
-            raise_for_status(response, retry_after_s)
-        body = b"" if is_304 else read_body(response, self._max_bytes)
-        carried = visit.validators if is_304 else _read_validators(response, body, final_url)
+            raise_for_status(response, retry_after_s, lambda: self._look_at(response))
+        body = Body() if is_304 else read_body(response, self._max_bytes)
+        carried = (
+            visit.validators if is_304 else _read_validators(response, body.content, final_url)
+        )
         return FetchedFeed(
             url=url,
             final_url=final_url,
             http_status=response.status_code,
             not_modified=is_304 or carried.body_hash == visit.validators.body_hash,
-            body=body,
+            body=body.content,
             content_type=response.headers.get("content-type"),
             validators=carried,
             cache_max_age_s=read_max_age_s(response.headers, now),
             retry_after_s=retry_after_s,
             permanent_url=permanent_url,
             duration_s=self._clock.monotonic_s() - started_s,
+            is_cut=body.is_cut,
+            faults=tuple(body.faults),
+            refresh=response.headers.get("refresh"),
+            link=response.headers.get("link"),
         )
+
+    def _look_at(self, response: httpx2.Response) -> bytes:
+        """Return how the body of an error begins; it is not waited for long."""
+        self._deadline.shorten(LONGEST_LOOK_S)
+        return read_start(response, START_BYTES)
 
 
 class _AnswerStream(httpx2.SyncByteStream):
@@ -226,7 +240,7 @@ def _open_pool(
 ) -> httpcore2.ConnectionPool:
     # Not a client: that would keep cookies, and take proxies and passwords from the environment.
     return httpcore2.ConnectionPool(
-        ssl_context=ssl_context or httpx2.create_ssl_context(trust_env=False),
+        ssl_context=ssl_context or make_ssl_context(),
         max_connections=MAX_CONNECTIONS,
         max_keepalive_connections=MAX_IDLE_CONNECTIONS,
         keepalive_expiry=IDLE_CONNECTION_S,

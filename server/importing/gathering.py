@@ -1,8 +1,9 @@
 """Fetch and parse all that one import looks at, and merge it by guid."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -16,6 +17,7 @@ from server.importing.known_guids import identify_known
 from server.importing.observing import Observer, Unobserved
 from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
+from server.parsing.moves import moved_to, read_refresh, say_pages
 from shared.clock import Clock
 from shared.errors import FetchError, ParseError
 from shared.models import FeedItem
@@ -27,6 +29,10 @@ DOCUMENT_URL = ""
 DOCUMENT_TYPE = "application/xml; charset=utf-8"
 # A URL that fails later than this is asked after the others the next time.
 SLOW_FROM_S = 3.0
+# After nothing but 304s for so long, one request is made without conditions.
+ONLY_304_FOR = timedelta(days=14)
+# What a feed may look like of which only the beginning came.
+_KINDS_OF_CUT = frozenset({"damaged", "not_a_feed", "json_error", "empty"})
 
 
 @dataclass(slots=True)
@@ -38,6 +44,8 @@ class Gathered:
     shown of each URL, ``learnt`` what is to be remembered of each URL that answered. ``error`` says
     why nothing at all could be had, ``error_kinds`` then names all that went wrong; ``is_outage``:
     because this server is cut off. ``was_held``: because every host asked not to be asked.
+    ``looked_at`` are the URLs that were asked without conditions after nothing but 304s, and
+    answered with another body.
     """
 
     items: list[FeedItem] = field(default_factory=list)
@@ -54,6 +62,16 @@ class Gathered:
     error_kinds: frozenset[str] = frozenset()
     is_outage: bool = False
     was_held: bool = False
+    looked_at: set[str] = field(default_factory=set)
+
+    def judge_looks(self, *, has_news: bool) -> None:
+        """Believe no 304 any more of URLs whose 304s hid items; ``has_news``: there are such."""
+        for url in sorted(self.looked_at) if has_news else ():
+            self.learnt[url] = replace(self.learnt[url], is_disbelieved=True)
+            self.warnings.append(
+                f"{mask_url(url)}: answered 304 (not modified) for {ONLY_304_FOR.days} days though "
+                "there were changes; from now on it is fetched whole each time"
+            )
 
     @property
     def is_not_modified(self) -> bool:
@@ -90,6 +108,10 @@ class Gatherer:
         self._parser = parser
         self._clock = clock
         self._observer = observer or Unobserved()
+
+    def find_hold(self, importing: Import) -> tuple[datetime, str] | None:
+        """Return until when an import may ask none of its hosts, and why; None when it may."""
+        return None if importing.has_document else self._retry_after.find_hold(importing.urls)
 
     def gather(self, importing: Import, feed: Feed, deadline: RunDeadline) -> Gathered:
         """Fetch an import's URLs, each with its own validators, or read its document.
@@ -149,13 +171,18 @@ class Gatherer:
         try:
             _check_time(url, deadline)
             self._retry_after.check(url)
+            recalled = _recall(feed, url)
             fetched = self._fetch(url, importing, feed, deadline)
             shown |= {"http_status": fetched.http_status, "not_modified": fetched.not_modified}
             gathered.max_age_s = _longest(gathered.max_age_s, fetched.cache_max_age_s)
-            gathered.learnt[url] = replace(_recall(feed, url), was_slow=False)
+            is_304 = fetched.http_status == HTTPStatus.NOT_MODIFIED
+            since = (recalled.only_304_since or self._clock.now()) if is_304 else None
+            gathered.learnt[url] = replace(recalled, was_slow=False, only_304_since=since)
             if not fetched.not_modified:
+                if self._is_doubtful(recalled) and not importing.force:
+                    gathered.looked_at.add(url)
                 self._parse(url, fetched, gathered, answers, deadline)
-            elif fetched.http_status != HTTPStatus.NOT_MODIFIED:
+            elif not is_304:
                 # The same body under other validators: send the latest ones from now on.
                 gathered.validators[url] = _to_store(fetched.validators)
             _note_move(url, fetched.permanent_url, gathered)
@@ -171,6 +198,9 @@ class Gatherer:
 
     def _fetch(self, url: str, importing: Import, feed: Feed, deadline: RunDeadline) -> FetchedFeed:
         validators = None if importing.force else _to_send(feed.validators.get(url))
+        recalled = _recall(feed, url)
+        if validators is not None and (recalled.is_disbelieved or self._is_doubtful(recalled)):
+            validators = Validators(body_hash=validators.body_hash)
         started_s = self._clock.monotonic_s()
         try:
             fetched = self._fetcher.fetch(
@@ -185,6 +215,11 @@ class Gatherer:
         self._observer.note_fetch(outcome, fetched.duration_s, len(fetched.body))
         return fetched
 
+    def _is_doubtful(self, recalled: UrlHistory) -> bool:
+        """Tell whether a URL has answered with nothing but 304 for so long that one look is due."""
+        since = recalled.only_304_since
+        return since is not None and self._clock.now() - since >= ONLY_304_FOR
+
     def _parse(
         self,
         url: str,
@@ -195,14 +230,21 @@ class Gatherer:
     ) -> None:
         # Items with a relative link take over what they are resolved against.
         base_url = mask_url(fetched.final_url)
-        parsed = self._parse_body(fetched.body, fetched.content_type, base_url, deadline)
+        try:
+            parsed = self._parse_body(fetched.body, fetched.content_type, base_url, deadline)
+        except ParseError as exc:
+            raise _explain(exc, url, fetched) from exc
         answers.parsed.append((url, parsed))
+        gathered.warnings += [f"{mask_url(url)}: {fault}" for fault in fetched.faults]
         gathered.learnt[url] = UrlHistory(
             parsed.ttl_s,
             parsed.skip_hours,
             parsed.skip_days,
             had_items=gathered.learnt[url].had_items or bool(parsed.entries),
+            said_moved_to=moved_to(parsed, url=base_url),
+            is_disbelieved=gathered.learnt[url].is_disbelieved,
         )
+        gathered.warnings += _say_other_places(url, gathered.learnt[url], parsed, fetched)
         if parsed.is_whole:
             gathered.validators[url] = _to_store(fetched.validators)
 
@@ -311,13 +353,39 @@ def _recall(feed: Feed, url: str) -> UrlHistory:
     return FeedHistory.read(feed.history).urls.get(url, UrlHistory())
 
 
+def _explain(error: ParseError, url: str, fetched: FetchedFeed) -> FetchError | ParseError:
+    """Return why an answer is no feed, with what HTTP says of it."""
+    if fetched.is_cut and error.kind in _KINDS_OF_CUT:
+        reason = f"{fetched.faults[0]}; what came holds no whole item"
+        return FetchError(url, "connect", reason, retryable=True)
+    target = read_refresh(fetched.refresh, url=fetched.final_url)
+    if target is not None and not error.retryable and type(error) is ParseError:
+        return ParseError(error.kind, f"{error}; its Refresh header leads to {target}")
+    return error
+
+
+def _say_other_places(
+    url: str, learnt: UrlHistory, parsed: ParsedFeed, fetched: FetchedFeed
+) -> Iterator[str]:
+    """Yield warnings with the addresses that a feed or its answer names instead of its own."""
+    shown = mask_url(url)
+    if learnt.said_moved_to is not None:
+        target = learnt.said_moved_to
+        yield f"{shown}: the feed says that it has moved to {target}; change the feed's url"
+    refreshed_to = read_refresh(fetched.refresh, url=fetched.final_url)
+    if refreshed_to is not None:
+        yield f"{shown}: its Refresh header leads to {refreshed_to}"
+    for warning in say_pages(parsed, url=fetched.final_url):
+        yield f"{shown}: {warning}"
+
+
 def _note_move(url: str, permanent_url: str | None, gathered: Gathered) -> None:
     """Tell people of a permanent redirect: it is followed each time, and never adopted silently."""
-    moved_to = mask_url(permanent_url) if permanent_url is not None else None
-    gathered.learnt[url] = replace(gathered.learnt[url], moved_to=moved_to)
-    if moved_to is not None:
+    target = mask_url(permanent_url) if permanent_url is not None else None
+    gathered.learnt[url] = replace(gathered.learnt[url], moved_to=target)
+    if target is not None:
         gathered.warnings.append(
-            f"{mask_url(url)}: moved permanently to {moved_to}; change the feed's url"
+            f"{mask_url(url)}: moved permanently to {target}; change the feed's url"
         )
 
 

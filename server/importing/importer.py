@@ -28,7 +28,12 @@ from server.fetching.host_slots import HostSlots
 from server.importing.comparing import Candidate, Compared, compare
 from server.importing.deadline import RunDeadline
 from server.importing.enqueueing import Enqueuer
-from server.importing.feed_step import failed_feed_step, imported_feed_step, unreckoned_feed_step
+from server.importing.feed_step import (
+    SCHEDULED,
+    failed_feed_step,
+    imported_feed_step,
+    unreckoned_feed_step,
+)
 from server.importing.gathering import Gathered, Gatherer
 from server.importing.moved_guids import MovedGuids
 from shared.clock import Clock
@@ -140,7 +145,7 @@ class Importer:
         """
         deadline = RunDeadline(self._clock, self._deadline_s)
         importing = self._stores.imports.get(import_id)
-        if importing is None:
+        if importing is None or self._withdraw_held(importing):
             return None
         # Before anything is written: what is postponed must stay as it is.
         with self._host_slots.hold(_hosts_to_ask(importing)):
@@ -153,6 +158,23 @@ class Importer:
                 self.fail(run.importing, run.revision, gathered.error, run.feed, gathered)
             raise gathered.error
         return self._bring_home(run, gathered)
+
+    def _withdraw_held(self, importing: Import) -> bool:
+        """Take back a scheduled import whose hosts asked to be left alone since it was queued.
+
+        Nobody was asked, so nothing failed: its feed is due again when they may be. The feed
+        first, so that a crash in between leaves an import that is withdrawn by its next run.
+        """
+        if importing.trigger != SCHEDULED or importing.state is not ImportState.QUEUED:
+            return False
+        hold = self._gatherer.find_hold(importing)
+        if hold is None:
+            return False
+        until, reason = hold
+        self._stores.feeds.withdraw(importing.source, importing.import_id, until, reason)
+        self._stores.imports.withdraw(importing.import_id)
+        log.info("import_withdrawn", import_id=importing.import_id, reason=reason)
+        return True
 
     def fail(
         self,
@@ -354,6 +376,7 @@ class Importer:
         now = self._clock.now()
         journaled = len(compared.entries)
         dead = compared.dead + len(sifted.deaths)
+        gathered.judge_looks(has_news=journaled > 0)
         counts = {
             **empty_counts(),
             "fetched": len(sifted.candidates) + len(sifted.deaths) + sifted.duplicates,

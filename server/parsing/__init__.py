@@ -11,6 +11,7 @@ from server.parsing.detection import cut_leading_noise, is_json
 from server.parsing.discovery import PAGE_KINDS, WebPageError, find_feeds
 from server.parsing.json_feed import parse_json_feed
 from server.parsing.limits import check_rejected
+from server.parsing.moves import find_move
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.xml_feed import parse_xml
 from shared.errors import ParseError
@@ -37,6 +38,8 @@ def parse_feed(
     except ParseError as exc:
         if exc.kind in PAGE_KINDS and (feeds := find_feeds(text, url=url)):
             raise WebPageError(feeds) from exc
+        if (target := find_move(text, url=url)) is not None:
+            raise ParseError(exc.kind, f"{exc}; it says that it has moved to {target}") from exc
         raise
     check_rejected([entry.reason for entry in feed.rejected])
     if warning is None:

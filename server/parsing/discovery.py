@@ -5,6 +5,7 @@ What counts is written in https://html.spec.whatwg.org/multipage/links.html (``a
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from html.parser import HTMLParser
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,6 +22,13 @@ MAX_TITLE_LENGTH = 200
 # their words, into ordinary pages too; but what keeps visitors out names no feeds.
 PAGE_KINDS = ("html", "waf_challenge")
 
+# Types that say nothing else than that it is a feed; of the others some are search indexes.
+CERTAIN_TYPES = frozenset(
+    {
+        "application/rss+xml", "application/atom+xml", "application/rdf+xml",
+        "application/feed+json",
+    }
+)  # fmt: skip
 _FEED_TYPES = frozenset(
     {
         "application/rss+xml", "application/atom+xml", "application/rdf+xml", "application/xml",
@@ -32,6 +40,16 @@ _API_RECORD = re.compile(r"/wp-json/|[?&]rest_route=")
 # One of thousands of digits makes the library raise; no character has more than seven.
 _LONG_REFERENCE = re.compile(r"&#[0-9]{8,};?")
 _MAX_LINKS = 1000
+# Where links in a page's text lead to, as far as they look like feeds.
+_FEED_PATH = re.compile(
+    r"(?:^|[/._?=-])(?:rss|atom|feeds?|rdf)(?:/|2|2\.0)?(?:\.(?:xml|json|php|rdf|rss|atom))?$"
+    r"|\.(?:rss|atom|rdf)$|(?:^|/)(?:index|news|blog)\.xml$",
+    re.IGNORECASE,
+)
+_LINK_HEADER = re.compile(
+    r"<([^<>]{1,4096})>((?:\s*;\s*[\w*-]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s;,]+))?)*)"
+)
+_PARAMETER = re.compile(r";\s*([\w*-]+)\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))")
 _MAX_RESUMES = 50
 _SHOWN_URL_LENGTH = 200
 
@@ -49,6 +67,7 @@ class WebPageError(ParseError):
 def find_feeds(page: str, *, url: str | None) -> tuple[NamedFeed, ...]:
     """Return the feeds that a page names in ``link`` elements, in order, each once, at most 20.
 
+    Where it names none so, those of the links in its text that look like feeds.
     Only the first 512 Ki characters are read. ``url`` is the page's own address; its ``base``
     element, if there is one, goes before it. Only absolute http and https addresses are named,
     without the user names and passwords that a page may have put there.
@@ -56,8 +75,25 @@ def find_feeds(page: str, *, url: str | None) -> tuple[NamedFeed, ...]:
     reader = _LinkReader()
     reader.read(_LONG_REFERENCE.sub("", page[:MAX_PAGE_LENGTH]))
     base = _choose_base(url, reader.base)
+    return _resolve_all(base, reader.links or reader.anchors)
+
+
+def read_link_header(value: str | None, *, url: str | None) -> tuple[NamedFeed, ...]:
+    """Return the feeds that the header ``Link`` of a page names."""
+    links: list[NamedFeed] = []
+    for href, parameters in _LINK_HEADER.findall((value or "")[:MAX_URL_LENGTH]):
+        named = {
+            name.lower(): quoted or bare for name, quoted, bare in _PARAMETER.findall(parameters)
+        }
+        link = _named_feed([*named.items(), ("href", href)])
+        if link is not None:
+            links.append(link)
+    return _resolve_all(url, links)
+
+
+def _resolve_all(base: str | None, links: Iterable[NamedFeed]) -> tuple[NamedFeed, ...]:
     found: dict[str, NamedFeed] = {}
-    for link in reader.links:
+    for link in links:
         address = _resolve(base, link.url)
         if address is not None and len(found) < MAX_FEEDS:
             found.setdefault(address, NamedFeed(address, link.title, link.type))
@@ -70,6 +106,7 @@ class _LinkReader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.links: list[NamedFeed] = []
+        self.anchors: list[NamedFeed] = []
         self.base: str | None = None
 
     def read(self, page: str) -> None:
@@ -90,23 +127,40 @@ class _LinkReader(HTMLParser):
         if tag == "base" and self.base is None:
             self.base = next((value for key, value in attrs if key == "href"), None)
         elif tag == "link" and len(self.links) < _MAX_LINKS:
-            self._add_link(attrs)
+            link = _named_feed(attrs)
+            if link is not None:
+                self.links.append(link)
+        elif tag == "a" and len(self.anchors) < _MAX_LINKS:
+            self._add_anchor(attrs)
 
     def parse_marked_section(self, i: int, report: bool = True) -> int:
         """Skip ``<![…>`` as a comment, as HTML has it; the library raises for unknown ones."""
         return self.parse_bogus_comment(i, report)
 
-    def _add_link(self, attrs: list[tuple[str, str | None]]) -> None:
-        relations = _first(attrs, "rel").lower().split()
+    def _add_anchor(self, attrs: list[tuple[str, str | None]]) -> None:
+        href = _first(attrs, "href").strip()[:MAX_URL_LENGTH]
         media_type = _first(attrs, "type").partition(";")[0].strip().lower()
-        is_alternate = "alternate" in relations and media_type in _FEED_TYPES
-        href = _first(attrs, "href").strip()
-        if href and (is_alternate or "feed" in relations):
-            title = " ".join(_first(attrs, "title").split())[:MAX_TITLE_LENGTH]
-            self.links.append(NamedFeed(href, title or None, media_type or None))
+        path = href.partition("#")[0].removeprefix("feed:").rstrip("/")
+        if media_type in CERTAIN_TYPES or _FEED_PATH.search(path):
+            self.anchors.append(NamedFeed(href, _title(attrs), media_type or None))
 
 
-def _first(attrs: list[tuple[str, str | None]], name: str) -> str:
+def _named_feed(attrs: Sequence[tuple[str, str | None]]) -> NamedFeed | None:
+    """Return the feed that the attributes of a link name, its address as written."""
+    relations = _first(attrs, "rel").lower().split()
+    media_type = _first(attrs, "type").partition(";")[0].strip().lower()
+    is_alternate = "alternate" in relations and media_type in _FEED_TYPES
+    href = _first(attrs, "href").strip()
+    if not href or not (is_alternate or "feed" in relations):
+        return None
+    return NamedFeed(href, _title(attrs), media_type or None)
+
+
+def _title(attrs: Sequence[tuple[str, str | None]]) -> str | None:
+    return " ".join(_first(attrs, "title").split())[:MAX_TITLE_LENGTH] or None
+
+
+def _first(attrs: Sequence[tuple[str, str | None]], name: str) -> str:
     return next((value or "" for key, value in attrs if key == name), "")
 
 

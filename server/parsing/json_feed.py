@@ -59,6 +59,7 @@ def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
         rejected=tuple(rejected),
         warnings=(*warnings, *reader.warnings()),
         is_whole=document.is_complete,
+        next_page=reader.next_url,
     )
 
 
@@ -86,7 +87,7 @@ class _ItemReader:
         self._home, own = feed.text("home_page_url"), feed.text("feed_url")
         self._url = url
         self._feed_urls = frozenset(text for text in (url, own) if text)
-        self._next_url = feed.text("next_url")
+        self.next_url = feed.text("next_url")
         self._people = _people(feed)
         self._dates = DateReader(
             now, written=lambda: _written_dates(frame.items), language=feed.text("language")
@@ -154,12 +155,8 @@ class _ItemReader:
         )
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is to be known of the document: its faults, dates left out, more pages."""
-        warnings = (*self._faults.warnings(), *self._dates.warnings())
-        if self._next_url is None:
-            return warnings
-        next_url = self._resolve(self._next_url)
-        return (*warnings, f"the feed has more pages, which are not read: {next_url}")
+        """Return what is to be known of the document: its faults, and dates left out."""
+        return (*self._faults.warnings(), *self._dates.warnings())
 
     def _bases(self, item: FeedItem, *, has_extra: bool) -> dict[str, str]:
         """Return what addresses refer to where the item has no link: the home page, the feed."""

@@ -68,7 +68,8 @@ class ParsedFeed:
     ``format`` is ``rss``, ``atom``, ``rdf``, ``cdf`` or ``json_feed``. ``entries`` stand in
     document order. ``is_whole`` is False when the document is damaged and only the entries before
     the damage were taken: it then says nothing about entries that it does not hold. ``ttl_s``,
-    ``skip_hours`` (UTC) and ``skip_days`` are the publisher's wishes about polling.
+    ``skip_hours`` (UTC) and ``skip_days`` are the publisher's wishes about polling; ``moved_to``
+    and ``next_page`` the addresses that it gives, as written.
     """
 
     format: str
@@ -81,3 +82,5 @@ class ParsedFeed:
     ttl_s: int | None = None
     skip_hours: frozenset[int] = frozenset()
     skip_days: frozenset[str] = frozenset()
+    moved_to: str | None = None
+    next_page: str | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from server.parsing.item_fields import ItemFields
 from server.parsing.links import join_url
 from server.parsing.markup import MarkedText
+from server.parsing.moves import read_new_url, read_next_page
 from server.parsing.names import ATOM_03, ATOM_10, RSS_090, RSS_10
 from server.parsing.tree import Node
 from shared.models import HTML, TEXT
@@ -35,6 +36,8 @@ class Channel:
     ttl_s: int | None
     skip_hours: frozenset[int]
     skip_days: frozenset[str]
+    moved_to: str | None = None
+    next_page: str | None = None
     author: str | None = None
 
     @property
@@ -61,6 +64,8 @@ def read_channel(root: Node) -> Channel | None:
         ttl_s=_ttl_s(frame),
         skip_hours=_skip_hours(frame),
         skip_days=_skip_days(frame),
+        moved_to=read_new_url(frame),
+        next_page=read_next_page(frame),
         author=fields.author() if kind[0] == "atom" else None,
     )
 

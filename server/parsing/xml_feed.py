@@ -93,6 +93,8 @@ def _build_feed(
         ttl_s=channel.ttl_s,
         skip_hours=channel.skip_hours,
         skip_days=channel.skip_days,
+        moved_to=channel.moved_to,
+        next_page=channel.next_page,
     )
 
 

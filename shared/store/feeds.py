@@ -49,6 +49,10 @@ class FeedCounts:
     failing: int
 
 
+# What the reasons of feeds say that wait until their host may be asked.
+WAITS_FOR_HOST = "asked not to be asked again before"
+
+
 @dataclass(frozen=True, slots=True)
 class Deferral:
     """A due feed as it was seen, when to fetch it instead, and why."""
@@ -215,6 +219,14 @@ class FeedStore:
                 group["_id"]: group["feeds"] for group in found if isinstance(group["_id"], str)
             }
 
+    def count_by_host(self, hosts: Iterable[str]) -> dict[str, int]:
+        """Return how many feeds have their first URL at each of these hosts."""
+        matching = {"$match": {"host": {"$in": list(hosts)}}}
+        by_host = {"$group": {"_id": "$host", "feeds": {"$sum": 1}}}
+        with mapped_errors():
+            found = self._feeds.aggregate([matching, by_host])
+            return {group["_id"]: group["feeds"] for group in found}
+
     def find_misfits(self, limit: int) -> list[str]:
         """Return in words what is wrong with feeds that cannot be read; looks at ``limit``."""
         with mapped_errors():
@@ -242,6 +254,38 @@ class FeedStore:
             return 0
         with mapped_errors():
             return int(self._feeds.bulk_write(updates, ordered=False).matched_count)
+
+    def withdraw(self, source: str, import_id: str, until: datetime, reason: str) -> None:
+        """Take back the claim of an import that was not begun, and move the feed to ``until``.
+
+        A feed that is not scheduled any more is only freed.
+        """
+        mine: Document = {"_id": source, "running_import": import_id}
+        due = {**mine, "enabled": True, "next_fetch_at": {"$ne": None}}
+        later = {"next_fetch_at": until, "next_fetch_reason": reason, "running_import": None}
+        if not self._update(due, {"$set": later}):
+            self._update(mine, {"$set": {"running_import": None}})
+
+    def release_host(self, host: str, now: datetime, reason: str) -> int:
+        """Make those feeds of a host due that waited for its Retry-After; returns how many.
+
+        They are known by what they remember of it, or by the reason that they were given.
+        """
+        waiting: Document = {
+            "host": host,
+            "enabled": True,
+            "next_fetch_at": {"$gt": now},
+            "$or": [
+                {"history.retry_after_until": {"$gt": now}},
+                {"next_fetch_reason": {"$regex": WAITS_FOR_HOST}},
+            ],
+        }
+        due = {"next_fetch_at": now, "next_fetch_reason": reason}
+        forgotten = {"history.retry_after_until": True}
+        with mapped_errors():
+            made_due = self._feeds.update_many(waiting, {"$set": due}).modified_count
+            self._feeds.update_many({"host": host}, {"$unset": forgotten})
+        return int(made_due)
 
     def claim(self, seen: Feed, import_id: str, *, scheduled: bool) -> bool:
         """Name an import in a feed that names none; of many callers one gets it.

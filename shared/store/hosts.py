@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from pymongo import ASCENDING
+from pymongo import ASCENDING, DESCENDING
 from pymongo import errors as mongo_errors
 
 from shared.store.database import Database, Document, find_by_ids, map_error, mapped_errors
@@ -47,6 +47,22 @@ class HostStore:
             for host, moment in until.items()
             if isinstance(moment, datetime) and moment > now
         }
+
+    def find_blocked(self, now: datetime, limit: int) -> dict[str, datetime]:
+        """Return the hosts that are not to be asked, and until when; the longest first."""
+        query: Document = {"retry_after_until": {"$gt": now}}
+        with mapped_errors():
+            found = self._hosts.find(query).sort("retry_after_until", DESCENDING).limit(limit)
+            return {
+                document["_id"]: document["retry_after_until"]
+                for document in found
+                if isinstance(document["_id"], str)
+            }
+
+    def release(self, host: str) -> bool:
+        """Let a host be asked again; False when it was not held."""
+        with mapped_errors():
+            return self._hosts.delete_one({"_id": host}).deleted_count == 1
 
     def delete_expired(self, now: datetime) -> int:
         """Forget the hosts that may be asked again; returns how many."""

@@ -289,6 +289,12 @@ class ImportStore:
             query, {"$set": {**outcome, "state": ImportState.FAILED, "open": False}}
         )
 
+    def withdraw(self, import_id: str) -> bool:
+        """Delete an import that was not begun; False when it is past that."""
+        query: Document = {"_id": import_id, "state": ImportState.QUEUED}
+        with mapped_errors():
+            return self._imports.delete_one(query).deleted_count == 1
+
     def complete(self, import_id: str, counts: Mapping[str, int], now: datetime) -> bool:
         """Close an import that is importing, with its final counts."""
         return self._update(

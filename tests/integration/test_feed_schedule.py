@@ -1,5 +1,6 @@
 """What an import leaves in its feed: the next fetch, its reason, and what is remembered."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest import mock
@@ -7,8 +8,9 @@ from unittest import mock
 import pytest
 
 from server.api.presentation import show_feed
+from server.fetching.fetched import Validators
 from shared.queue import NewJob
-from shared.store import Feed, Import
+from shared.store import Feed, Import, ImportState
 from tests.actors import Held
 from tests.mill import SOURCE, Mill
 from tests.press import feed_url
@@ -384,3 +386,203 @@ def test_a_permanent_redirect_is_reported_and_never_adopted(mill: Mill) -> None:
     fetch_when_due(mill)
     [entry] = feed_of(mill).history["urls"]
     assert "moved_to" not in entry
+
+
+MOVED = (
+    '<rss version="2.0" xmlns:itunes="http://www.itunes.com/dtds/podcast-1.0.dtd"><channel>'
+    "<title>t</title><itunes:new-feed-url> {} </itunes:new-feed-url>"
+    "<item><guid>1</guid><title>one</title></item></channel></rss>"
+)
+
+
+def test_a_feed_that_says_that_it_has_moved_is_reported(mill: Mill) -> None:
+    schedule(mill)
+    mill.press.show_document(SOURCE, MOVED.format("https://new.example/feed?token=secret"))
+    [warning] = fetch_when_due(mill).warnings
+    assert warning == (
+        f"{feed_url(SOURCE)}: the feed says that it has moved to "
+        "https://new.example/feed?token=***; change the feed's url"
+    )
+    moved = {feed_url(SOURCE): "https://new.example/feed?token=***"}
+    assert show_feed(feed_of(mill)).moved_to == moved
+    # An answer of 304 says nothing else.
+    fetch_when_due(mill)
+    assert show_feed(feed_of(mill)).moved_to == moved
+    own = feed_url(SOURCE).replace("https://", "http://") + "/"
+    mill.press.show_document(SOURCE, MOVED.format(own))
+    assert fetch_when_due(mill).warnings == []
+    assert show_feed(feed_of(mill)).moved_to is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "<?xml version='1.0'?>\n<redirect>\n<newLocation>{}</newLocation></redirect>",
+        "<redirect><newLocation><![CDATA[{}]]></newLocation></redirect>",
+        '<html><head><meta http-equiv="refresh" content="0; url={}"></head></html>',
+        "<HTML><META CONTENT='5;URL={}' HTTP-EQUIV=Refresh></HTML>",
+        """<html><meta http-equiv="refresh" content="0;'{}'"></html>""",
+    ],
+)
+def test_a_document_that_only_says_where_the_feed_is_now_is_told(mill: Mill, document: str) -> None:
+    schedule(mill)
+    mill.press.show_document(SOURCE, document.format("/new.xml?token=secret&amp;a=1"))
+    error = fetch_when_due(mill).error
+    assert error is not None
+    assert "moved to https://" in error
+    assert "/new.xml?token=***&a=1" in error
+
+
+def test_the_refresh_header_is_told(mill: Mill) -> None:
+    schedule(mill)
+    mill.press.say(SOURCE, refresh="0; url=https://new.example/")
+    mill.press.show_document(SOURCE, "<html><body>moved</body></html>")
+    error = fetch_when_due(mill).error
+    assert error == (
+        "html: a web page instead of a feed; its Refresh header leads to https://new.example/"
+    )
+    mill.press.show(SOURCE, {"1": "A"})
+    assert fetch_when_due(mill).warnings == [
+        f"{feed_url(SOURCE)}: its Refresh header leads to https://new.example/"
+    ]
+
+
+def paged(element: str, kind: str = "rss") -> str:
+    if kind == "json":
+        return (
+            '{"version": "https://jsonfeed.org/version/1.1", "title": "t", '
+            + element
+            + '"items": [{"id": "1", "content_text": "one"}]}'
+        )
+    if kind == "atom":
+        return (
+            '<feed xmlns="http://www.w3.org/2005/Atom"><id>f</id><title>t</title>' + element
+            + "<entry><id>1</id><title>one</title></entry></feed>"
+        )  # fmt: skip
+    return (
+        '<rss version="2.0" xmlns:a="http://www.w3.org/2005/Atom"><channel><title>t</title>'
+        + element
+        + "<item><guid>1</guid><title>one</title></item></channel></rss>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "is_paged"),
+    [
+        (paged('<link rel="next" href="/page2.atom"/>', "atom"), True),
+        (paged('<link rel="prev-archive" href="/page2.atom"/>', "atom"), True),
+        (paged('<a:link rel="next" href="/page2"/>'), True),
+        (paged('"next_url": "/page2.json", ', "json"), True),
+        (paged('<link rel="next" href=""/>', "atom"), False),
+        (paged('<link rel="self" href="/page1"/>', "atom"), False),
+        (paged('"next_url": 2, ', "json"), False),
+        (paged(""), False),
+    ],
+)
+def test_a_document_that_is_one_page_of_several_says_so(
+    mill: Mill, document: str, is_paged: bool
+) -> None:
+    schedule(mill)
+    mill.press.show_document(SOURCE, document)
+    warnings = fetch_when_due(mill).warnings
+    assert len(warnings) == is_paged
+    for warning in warnings:
+        assert "page one of several: older items are at https://" in warning
+        assert "/page2" in warning
+
+
+# What came broken over the wire
+
+
+def test_a_whole_document_of_a_broken_answer_is_imported_with_a_warning(mill: Mill) -> None:
+    schedule(mill)
+    mill.press.say(SOURCE, is_cut=True, faults=("the connection ended early",))
+    mill.press.show(SOURCE, {"1": "A"})
+    imported = fetch_when_due(mill)
+    assert imported.counts["fetched"] == 1
+    assert imported.warnings == [f"{feed_url(SOURCE)}: the connection ended early"]
+    assert feed_of(mill).validators[feed_url(SOURCE)].etag is not None
+
+
+def test_validators_do_not_move_for_what_came_in_part(mill: Mill) -> None:
+    schedule(mill)
+    mill.press.say(SOURCE, is_cut=True, faults=("the connection ended early",))
+    item = "<item><guid>{}</guid><title>one</title></item>"
+    document = f'<rss version="2.0"><channel><title>t</title>{item.format(1)}{item.format(2)[:-9]}'
+    mill.press.show_document(SOURCE, document)
+    imported = fetch_when_due(mill)
+    assert imported.counts["fetched"] == 1
+    assert feed_of(mill).validators == {}
+    mill.press.show_document(SOURCE, document[:30])
+    # Of that the connection is to blame: it is tried again.
+    fetch_when_due(mill)
+    states = {each.state for each in mill.stores.imports.find_open()}
+    assert ImportState.FETCHING in states
+
+
+# A publisher that says 304 for ever
+
+
+class _Deaf:
+    """Answers 304 to whatever is conditional, whatever there is."""
+
+    def __init__(self, mill: Mill) -> None:
+        self._fetch = mill.press.fetch
+        self.sent: list[Validators | None] = []
+        mill.press.fetch = self  # type: ignore[assignment, method-assign]
+
+    def __call__(self, url: str, *, validators: Validators | None = None, **rest: Any) -> Any:
+        self.sent.append(validators)
+        is_conditional = validators is not None and validators.etag is not None
+        fetched = self._fetch(url, **rest)
+        if validators is not None and is_conditional:
+            return replace(
+                fetched, http_status=304, not_modified=True, body=b"", validators=validators
+            )
+        is_same = validators is not None and validators.body_hash == fetched.validators.body_hash
+        return replace(fetched, not_modified=is_same)
+
+
+def poll_for(mill: Mill, days: int) -> list[Import]:
+    imports = []
+    for _ in range(days):
+        mill.clock.advance(days=1)
+        imports.append(fetch_when_due(mill))
+        mill.come_to_rest()
+    return imports
+
+
+def test_after_two_weeks_of_304_one_look_is_taken_without_conditions(mill: Mill) -> None:
+    schedule(mill)
+    deaf = _Deaf(mill)
+    mill.press.show(SOURCE, {"1": "A"})
+    poll_for(mill, 3)
+    poll_for(mill, 16)
+    looks = [sent for sent in deaf.sent if sent is not None and sent.etag is None]
+    # It was right: nothing has changed, and the row begins anew.
+    assert len(looks) == 1
+    assert show_feed(feed_of(mill)).disbelieved is None
+    mill.press.show(SOURCE, {"1": "A", "2": "B"})
+    imports = poll_for(mill, 16)
+    found = [each for each in imports if each.counts["new"]]
+    assert len(found) == 1
+    [warning] = found[0].warnings
+    assert "answered 304 (not modified) for 14 days though there were changes" in warning
+    assert show_feed(feed_of(mill)).disbelieved == [feed_url(SOURCE)]
+    # From then on each answer is whole.
+    mill.press.show(SOURCE, {"3": "C"})
+    [following] = poll_for(mill, 1)
+    assert following.counts["new"] == 1
+    assert following.warnings == []
+    assert poll_for(mill, 1)[0].fetches[0]["not_modified"]
+    assert show_feed(feed_of(mill)).disbelieved == [feed_url(SOURCE)]
+
+
+def test_another_body_with_the_same_items_is_no_lie(mill: Mill) -> None:
+    schedule(mill)
+    _Deaf(mill)
+    mill.press.show_document(SOURCE, paged(""))
+    poll_for(mill, 2)
+    mill.press.show_document(SOURCE, paged("<lastBuildDate>now</lastBuildDate>"))
+    poll_for(mill, 17)
+    assert show_feed(feed_of(mill)).disbelieved is None

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from server.feeds import scheduler
+from server.feeds.held_hosts import HeldHosts
 from server.feeds.host_places import DEFERRAL_GAP
 from server.importing.healer import SWEEP_EVERY
-from shared.errors import Postponed
+from shared.errors import NotFoundError, Postponed
 from shared.queue import JobState
 from shared.store import Import, ImportState
 from tests.mill import Mill
@@ -69,6 +70,75 @@ def test_while_a_host_wants_to_rest_nothing_is_sent_for_any_of_its_feeds(mill: M
     assert failed.error == (
         f"rate_limited: {HOST} asked not to be asked again before 2026-11-01T12:10:00.000Z"
     )
+
+
+def test_feeds_that_were_queued_when_their_host_asked_for_rest_are_postponed(mill: Mill) -> None:
+    sources = add_feeds(mill, HOST, 2)
+    mill.server.scheduler.tick()
+    assert running_of(mill, HOST) == 2
+    mill.press.ask_for_rest(7200)
+    fetch_all(mill)
+    assert mill.press.requests == 1
+    until = mill.clock.now() + timedelta(hours=2)
+    feeds = mill.stores.feeds.read_many(sources)
+    [asked] = [feed for feed in feeds.values() if feed.last_import is not None]
+    [held] = [feed for feed in feeds.values() if feed.last_import is None]
+    assert (held.next_fetch_at, held.running_import, held.error) == (until, None, None)
+    assert held.next_fetch_reason == (
+        f"{HOST} asked not to be asked again before 2026-11-01T14:00:00.000Z"
+    )
+    imports = mill.stores.imports.find_page(limit=10).items
+    assert [each.source for each in imports] == [asked.source]
+    mill.press.ask_for_rest(None)
+    mill.clock.advance(hours=3)
+    mill.server.scheduler.tick()
+    fetch_all(mill)
+    mill.come_to_rest()
+    assert import_of(mill, held.source).state is ImportState.COMPLETED
+
+
+def test_a_crash_while_an_import_is_withdrawn_leaves_nothing_behind(
+    mill: Mill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [source] = add_feeds(mill, HOST, 1)
+    mill.server.scheduler.tick()
+    mill.stores.hosts.block(HOST, mill.clock.now() + timedelta(hours=2))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(mill.stores.imports), "withdraw", lambda *_: False)
+        fetch_all(mill)
+    [left] = mill.stores.imports.find_open()
+    mill.server.claims.add_fetch_jobs([left])
+    fetch_all(mill)
+    assert mill.stores.imports.find_open() == []
+    feed = mill.stores.feeds.get(source)
+    assert feed is not None
+    assert feed.next_fetch_at == mill.clock.now() + timedelta(hours=2)
+
+
+def test_an_operator_lifts_a_hosts_wish(mill: Mill) -> None:
+    asked, waiting, by_hand = add_feeds(mill, HOST, 3)
+    mill.server.services.feeds.change(by_hand, {"interval_s": None})
+    other, *_ = add_feeds(mill, "other.example", 1)
+    mill.server.scheduler.tick()
+    mill.press.ask_for_rest(7200)
+    fetch_all(mill)
+    mill.server.scheduler.tick()
+    held = HeldHosts(mill.stores, mill.clock)
+    until = mill.clock.now() + timedelta(hours=2)
+    assert {each.host: (each.until, each.feeds) for each in held.list()} == {
+        HOST: (until, 3), "other.example": (until, 1),
+    }  # fmt: skip
+    assert held.lift(HOST) == 2
+    assert [each.host for each in held.list()] == ["other.example"]
+    assert due_at(mill, [asked, waiting]) == [mill.clock.now()] * 2
+    assert due_at(mill, [by_hand]) == []
+    assert due_at(mill, [other]) == [until]
+    mill.press.ask_for_rest(None)
+    mill.server.scheduler.tick()
+    fetch_all(mill)
+    assert import_of(mill, asked).error is None
+    with pytest.raises(NotFoundError):
+        held.lift(HOST)
 
 
 def test_a_host_is_asked_again_when_its_time_has_come(mill: Mill) -> None:

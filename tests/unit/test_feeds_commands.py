@@ -216,7 +216,7 @@ def test_add_imports_at_once_and_waits(
     service.answer("/imports/start", 202, {"imports": [{"id": "i#1"}]})
     service.answer("/imports/i%231", 200, make_import("fetching"))
     service.answer("/imports/i%231", 200, ended)
-    service.answer("/imports", 200, {"items": [ended], "next_cursor": None})
+    service.answer("/imports", 200, {"items": [], "next_cursor": None})
     done = run("add", URL, "--import")
     assert done.code == code
     body = {"sources": ["lwn"], "force": False, "trigger": "cli"}
@@ -231,19 +231,33 @@ def test_add_imports_at_once_and_waits(
     }
 
 
-def test_add_shows_the_import_of_a_schedule_that_was_faster(service: StubService, run: Run) -> None:
+def test_add_waits_for_the_import_of_a_schedule_that_was_faster(
+    service: StubService, run: Run
+) -> None:
     earlier_feed = make_import(id="i#0", requested_at="2026-11-01T10:59:59.999Z")
     by_schedule = make_import("importing", id="i#2", counts={"fetched": 5, "pending": 5})
     service.answer("/feeds", 201, ADDED)
-    service.answer("/imports/start", 202, {"imports": [{"id": "i#1"}]})
-    service.answer("/imports/i%231", 200, make_import(not_modified=True))
-    listed = [make_import(not_modified=True), by_schedule, earlier_feed]
+    listed = [by_schedule, earlier_feed]
     service.answer("/imports", 200, {"items": listed, "next_cursor": None})
     ended = make_import(id="i#2", counts={"fetched": 5, "new": 5})
     service.answer("/imports/i%232", 200, ended)
     shown = run("add", URL, "--import", "--json").json
-    assert [each["id"] for each in shown["imports"]] == ["i#2", "i#1"]
-    assert shown["imports"][0] == ended
+    # The publisher is asked once.
+    assert service.calls_of("/imports/start") == []
+    assert shown["imports"] == [ended]
+
+
+def test_hosts_are_listed_and_lifted(service: StubService, run: Run) -> None:
+    held = {"host": "a.example:81", "retry_after_until": "2026-11-01T14:00:00.000Z", "feeds": 3}
+    service.answer("/hosts", 200, {"items": [held], "next_cursor": None})
+    assert "a.example:81" in run("hosts").stdout
+    assert run("hosts", "--json").json == [held]
+    service.answer("DELETE /hosts/a.example%3A81", 204, None)
+    done = run("hosts", "--lift", "a.example:81")
+    assert done.code == 0
+    assert "a.example:81: may be asked again" in done.stderr
+    service.refuse("DELETE /hosts/b.example", 404, "host 'b.example' does not ask")
+    assert run("hosts", "--lift", "b.example").code == 1
 
 
 def test_remove_goes_on_behind_what_is_not_there(service: StubService, run: Run) -> None:

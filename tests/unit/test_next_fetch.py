@@ -383,6 +383,26 @@ def test_a_success_by_hand_makes_nothing_later() -> None:
     )
 
 
+def test_after_an_import_by_hand_the_host_is_not_asked_before_it_allows_it() -> None:
+    planned = Schedule(3600, None, NOW + HOUR / 2, "every 3600 s", 0)
+    told = failed("rate_limited", retry_after_s=7200, is_explicit=True)
+    held = failed("rate_limited", retry_after_s=7200, is_explicit=True, was_held=True)
+    for response in (told, held):
+        decided = decide(response, planned)
+        assert wait(decided) == 2 * HOUR
+        assert decided.reason == "every 3600 s, but the host's Retry-After asks for 2 h"
+    assert decide(told, Schedule(3600, None, NOW + 3 * HOUR, "cron", 0)).reason == "cron"
+    by_hand_only = Schedule(None, None, None, "not scheduled", 0)
+    assert decide(told, by_hand_only) == NextFetch(None, "not scheduled", 1)
+
+
+def test_what_was_due_while_an_import_by_hand_ran_is_done() -> None:
+    due = Schedule(3600, None, NOW - HOUR / 60, "new feed", 0)
+    assert decide(Response(is_explicit=True), due) == NextFetch(NOW + HOUR, "every 3600 s", 0)
+    failing = decide(failed(is_explicit=True), due)
+    assert (wait(failing), failing.consecutive_failures) == (HOUR, 1)
+
+
 # Whatever happens
 
 KINDS = ("timeout", "dns", "blocked", "waf_challenge", "gone", "rate_limited", "html")

@@ -234,12 +234,9 @@ def test_an_object_in_place_of_the_items_is_read(items: Any) -> None:
     assert "'items' is an object, not a list" in feed.warnings
 
 
-def test_a_page_that_names_the_next_is_warned_of_with_its_address() -> None:
-    assert (
-        "https://x.example/page2.json"
-        in parse_items({"id": "1"}, next_url="/page2.json").warnings[0]
-    )
-    assert parse_items({"id": "1"}, next_url=None).warnings == ()
+def test_a_page_names_the_next_as_written() -> None:
+    assert parse_items({"id": "1"}, next_url="/page2.json").next_page == "/page2.json"
+    assert parse_items({"id": "1"}, next_url=None).next_page is None
 
 
 def test_an_item_without_a_link_has_its_base_from_the_home_page() -> None:

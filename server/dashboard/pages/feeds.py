@@ -11,6 +11,7 @@ from server.api.parts import ApiParts, Parts
 from server.api.problems import EXPLAINED_ERRORS
 from server.api.request_models import FeedChangeRequest, FeedQuery, ImportQuery, ItemQuery
 from server.api.routes import feeds as feed_routes
+from server.api.routes import hosts as host_routes
 from server.api.routes import imports as import_routes
 from server.api.routes.items import read_items
 from server.dashboard.feed_form import UNITS, FeedForm, moved_urls
@@ -26,6 +27,7 @@ router = page_router()
 
 FEEDS_PATH = "/admin/feeds"
 EXPORT_PATH = "/admin/feeds-export"
+LIFT_PATH = "/admin/hosts-lift"
 # Paths of one feed hold its source, which is a slug: no word below is one of them.
 FEED_PATH = FEEDS_PATH + "/{source}"
 MAX_COUNTED_ITEMS = 10_000
@@ -45,10 +47,22 @@ def show_feeds(request: Request, parts: Parts) -> Response:
         feeds=listing.items,
         next_cursor=listing.next_cursor,
         last_imports=_read_last_imports(parts, listing.items),
+        hosts=host_routes.list_hosts(parts).items,
         form=FeedForm(),
         **add_choices(parts),
         **problem,
     )
+
+
+@router.post(LIFT_PATH)
+def lift_host(request: Request, parts: Parts, host: Annotated[str, Form()]) -> Response:
+    """Let a host be asked again that asked to be left alone."""
+
+    def lift() -> Response:
+        host_routes.lift_host(parts, host)
+        return redirect(request, FEEDS_PATH, f"{host} may be asked again: its feeds are due now.")
+
+    return attempt(request, FEEDS_PATH, lift)
 
 
 @router.get(EXPORT_PATH)

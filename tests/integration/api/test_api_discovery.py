@@ -75,6 +75,56 @@ def test_links_are_relative_to_where_redirects_led(open_door: Api, publisher: Pu
     assert shown["feeds"][0]["url"] == publisher.url("/blog/feed.xml")
 
 
+def test_what_is_no_feed_is_left_out(open_door: Api, publisher: Publisher) -> None:
+    page = """<html><head>
+        <link rel=alternate type=application/json href=/index.json title=search>
+        <link rel="alternate" type="application/json+oembed" href="/oembed?url=x">
+        <link rel=alternate type=text/xml href=/sitemap.xml>
+        <link rel=alternate type=text/xml href=/plain.xml>
+        <link rel=alternate type=application/json href=/gone.json>
+        <link rel=alternate type=application/rss+xml href=/blog/index.xml title=Blog>
+        </head><body>hello</body></html>"""
+    url = publisher.serve("/", page, content_type="text/html")
+    publisher.serve("/index.json", '[{"title": "A page", "href": "/a"}]')
+    publisher.serve("/sitemap.xml", "<urlset><url><loc>http://a.example/</loc></url></urlset>")
+    publisher.serve("/plain.xml", make_feed(1))
+    found = [each["url"] for each in discover(open_door, url).json()["feeds"]]
+    # What could not be looked at, for now perhaps, is not judged.
+    assert found == [
+        publisher.url(path) for path in ("/plain.xml", "/gone.json", "/blog/index.xml")
+    ]
+    assert publisher.count("/blog/index.xml") == 0
+
+
+def test_a_feed_named_by_the_link_header_alone_is_found(
+    open_door: Api, publisher: Publisher
+) -> None:
+    header = (
+        '</style.css>; rel=preload, </feed.atom>; rel="alternate"; type="application/atom+xml"; '
+        'title="A, b", <https://b.example/f>; type=application/rss+xml; rel="home alternate"'
+    )
+    url = publisher.serve("/", "<html><p>x</html>", headers={"Link": header})
+    assert discover(open_door, url).json()["feeds"] == [
+        {"url": publisher.url("/feed.atom"), "title": "A, b", "type": "application/atom+xml"},
+        {"url": "https://b.example/f", "title": None, "type": "application/rss+xml"},
+    ]
+
+
+def test_links_in_the_text_are_looked_at_where_there_are_no_others(
+    open_door: Api, publisher: Publisher
+) -> None:
+    page = (
+        '<html><body><a href="/about">About</a> <a href=/no/feed/>x</a> <A HREF="/news/rss">RSS</A>'
+    )
+    url = publisher.serve("/", page, content_type="text/html")
+    publisher.serve("/no/feed/", "<html>Feed your cat</html>", content_type="text/html")
+    publisher.serve("/news/rss", make_feed(1))
+    assert [each["url"] for each in discover(open_door, url).json()["feeds"]] == [
+        publisher.url("/news/rss")
+    ]
+    assert publisher.count("/about") == 0
+
+
 def test_page_without_feeds_is_an_empty_list(open_door: Api, publisher: Publisher) -> None:
     url = publisher.serve("/", "<html><body>Not here</body></html>", content_type="text/html")
     assert discover(open_door, url).json() == {"feeds": [], "is_feed": False}

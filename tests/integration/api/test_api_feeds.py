@@ -1,5 +1,6 @@
 """Feeds and OPML over HTTP."""
 
+import time
 from typing import Any
 
 import pytest
@@ -298,6 +299,71 @@ def test_opml_entry_that_cannot_be_added_is_named_with_its_reason(
     assert said in invalid["error"]
 
 
+def opml(*lines: str) -> str:
+    return "\n".join(["<opml version='2.0'>", "<body>", *lines, "</body>", "</opml>"])
+
+
+@pytest.mark.parametrize(
+    ("line", "adds"),
+    [
+        ('<outline text="R&D" xmlUrl="https://b.example/?a=1&b=2&copy=3"/>', True),
+        ('<outline text="a < b" xmlUrl="https://b.example/"/>', False),
+        ('<outline text="Say "hi"" xmlUrl="https://b.example/"/>', False),
+        ('<outline text="b xmlUrl="https://b.example/"/>', False),
+        ("<outline text=b xmlUrl=https://b.example/?a=1&b=2&copy=3 />", True),
+        ('<outline text="b" text="c" xmlUrl="https://b.example/"/>', True),
+        ('<outline text="b" xmlUrl="https://b.example/">', True),
+        ('</outline><outline text="b" xmlUrl="https://b.example/"/>', True),
+        ('<outline text="&nbsp;&bogus;b" xmlUrl="https://b.example/"/>', True),
+        ('<outline text="b" xmlUrl="https://b.example/"', False),
+        ("<br>", None),
+        ('<!-- <outline xmlUrl="https://hidden.example/"/> -- -->', None),
+    ],
+)
+def test_a_bad_line_of_opml_costs_itself(api: Api, line: str, adds: bool | None) -> None:
+    first = '<outline text="F &amp; co"><outline xmlUrl="https://a.example/"/>'
+    last = '<outline xmlUrl="https://c.example/?x=1&amp;y=2"/></outline>'
+    answer = post_opml(api, opml(first, line, last))
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()
+    assert shown["added"] == 2 + bool(adds)
+    assert [entry["line"] for entry in shown["invalid"]] == [4] * (adds is False)
+    assert all("line 4" in entry["error"] for entry in shown["invalid"])
+    urls = {feed["url"] for feed in api.client.get("/feeds").json()["items"]}
+    assert {"https://a.example/", "https://c.example/?x=1&y=2"} <= urls
+    assert "https://hidden.example/" not in urls
+    assert ("https://b.example/?a=1&b=2&copy=3" in urls) == ("copy" in line)
+
+
+def test_an_address_that_may_not_be_fetched_is_named_with_its_line(api: Api) -> None:
+    shown = post_opml(api, opml('<outline xmlUrl="ftp://a.example/"/>')).json()
+    assert [entry["line"] for entry in shown["invalid"]] == [3]
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("feed://a.example/f", "http://a.example/f"),
+        ("feed:https://a.example/f", "https://a.example/f"),
+        ("FEED:http://a.example/f", "http://a.example/f"),
+        ("feed://https://a.example/f", "https://a.example/f"),
+        ("itpc://a.example/f", "http://a.example/f"),
+    ],
+)
+def test_opml_addresses_for_feed_readers_are_http(api: Api, written: str, url: str) -> None:
+    assert post_opml(api, opml(f'<outline xmlUrl="{written}"/>')).json()["added"] == 1
+    [feed] = api.client.get("/feeds").json()["items"]
+    assert feed["url"] == url
+
+
+def test_many_bad_lines_of_opml_cost_little_time(api: Api) -> None:
+    lines = ['<outline text="b xmlUrl="https://b.example/"/>'] * 20_000
+    started_s = time.monotonic()
+    shown = post_opml(api, opml('<outline xmlUrl="https://a.example/"/>', *lines)).json()
+    assert (shown["added"], len(shown["invalid"])) == (1, 20_000)
+    assert time.monotonic() - started_s < 10.0
+
+
 def test_opml_feed_with_too_many_urls_is_invalid(api: Api) -> None:
     entries = "".join(
         f'<outline xmlUrl="{URL}?{number}" feedmill:source="a"/>' for number in range(101)
@@ -327,6 +393,8 @@ def test_masked_export_is_skipped_at_home_and_invalid_elsewhere(api: Api) -> Non
         "<opml>" + "<outline>" * 30 + "</outline>" * 30 + "</opml>",
         b"\xff\xfe\x00",
         '<?xml version="1.0" encoding="nonsense"?><opml/>',
+        "<opml><body><outline text='a & b'/></body></opml>",
+        '<!DOCTYPE opml [<!ENTITY a "b">]><opml><outline xmlUrl="https://a.example/"></opml>',
     ],
 )
 def test_hostile_opml_is_refused(api: Api, document: str | bytes) -> None:
