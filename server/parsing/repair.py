@@ -15,8 +15,8 @@ _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\
 _AMPERSAND = re.compile(r"&(?:#(?P<decimal>\d+);|#[xX](?P<hex>[0-9a-fA-F]+);|(?P<name>\w+);|)")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _UNFINISHED_END = re.compile(r"</((?:\w+:)?(?:rss|feed|rdf))\s*\Z", re.IGNORECASE)
-# A character beyond the first 65,536 written as the two halves of UTF-16: systems that know no other
-# form write an emoji so.
+# A character beyond the first 65,536 written as the two halves of UTF-16, as some systems write
+# an emoji.
 _HALVES = re.compile(
     r"&#(?:[xX](?P<high>[dD][89abAB][0-9a-fA-F]{2})|(?P<high10>5[56]\d{3}));"
     r"&#(?:[xX](?P<low>[dD][c-fC-F][0-9a-fA-F]{2})|(?P<low10>5[67]\d{3}));"
@@ -108,7 +108,7 @@ def _is_xml_character(code: int) -> bool:
 
 
 def _declare_prefixes(text: str) -> str:
-    root = _find_root(text)
+    root = find_root(text)
     if root is None:
         return text
     start_tag = _START_TAG.match(text, root.start())
@@ -124,7 +124,8 @@ def _declare_prefixes(text: str) -> str:
     return text[: root.end()] + declarations + text[root.end() :]
 
 
-def _find_root(text: str) -> re.Match[str] | None:
+def find_root(text: str) -> re.Match[str] | None:
+    """Return where the first start tag begins, outside comments, CDATA and instructions."""
     position = 0
     while True:
         root = _ROOT.search(text, position)
