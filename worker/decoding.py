@@ -14,6 +14,7 @@ from shared.errors import ItemError
 from shared.models import (
     MAX_SOURCE_LENGTH,
     content_hash,
+    counters_hash,
     is_source,
     make_guid,
     make_item_id,
@@ -146,8 +147,10 @@ def _check_identity(data: Mapping[str, Any]) -> None:
 
 
 def _build_content(data: Mapping[str, Any]) -> dict[str, Any]:
-    for name in (*_HTML_FIELDS, *_PLAIN_FIELDS, "link"):
+    for name in (*_HTML_FIELDS, *_PLAIN_FIELDS, "link", "read_by"):
         _expect(data, name, str)
+    for name in ("formats", "bases"):
+        _expect_texts(data, name)
     categories = _read_list(data, "categories", _read_text)
     enclosures = _read_list(data, "enclosures", _read_enclosure)
     extra = _read_list(data, "extra", _read_extra)
@@ -161,12 +164,21 @@ def _build_content(data: Mapping[str, Any]) -> dict[str, Any]:
         _clean_enclosure(entry) for entry in enclosures if _is_safe_url(entry["url"])
     ]
     content["extra"] = [
-        {"name": _clean_text(field["name"]), "value": _clean_html(field["value"])}
+        {
+            **field,
+            "name": _clean_text(field["name"]),
+            **({"value": _clean_html(field["value"])} if "value" in field else {}),
+        }
         for field in extra
         if not _runs_something(field)
     ]
     content |= {name: _read_time(data, name) for name in _DATE_FIELDS if data.get(name)}
     content["content_hash"] = content_hash(data)
+    counters = counters_hash(data)
+    if counters is not None:
+        content["counters_hash"] = counters
+    if data.get("read_by"):
+        content["read_by"] = data["read_by"]
     return content
 
 
@@ -197,14 +209,24 @@ def _read_enclosure(name: str, entry: Any) -> dict[str, Any]:
     return {key: entry[key] for key in ("url", "type", "length") if entry.get(key) is not None}
 
 
-def _read_extra(name: str, entry: Any) -> dict[str, str]:
-    if (
-        not isinstance(entry, dict)
-        or not isinstance(entry.get("name"), str)
-        or not isinstance(entry.get("value"), str)
-    ):
-        raise ItemError("invalid", f"{name} holds an entry that is not {{name, value}}")
-    return {"name": entry["name"], "value": entry["value"]}
+def _read_extra(name: str, entry: Any) -> dict[str, Any]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise ItemError("invalid", f"{name} holds an entry without a name")
+    _expect(entry, "value", str)
+    _expect_texts(entry, "attributes")
+    read: dict[str, Any] = {"name": entry["name"]}
+    if entry.get("value"):
+        read["value"] = entry["value"]
+    if entry.get("attributes"):
+        read["attributes"] = entry["attributes"]
+    return read
+
+
+def _expect_texts(data: Mapping[str, Any], name: str) -> None:
+    _expect(data, name, dict)
+    for value in (data.get(name) or {}).values():
+        if not isinstance(value, str):
+            raise ItemError("invalid", f"{name} holds {type(value).__name__}, not str")
 
 
 def _read_time(data: Mapping[str, Any], name: str) -> datetime:
@@ -246,10 +268,10 @@ def _is_safe_url(url: str) -> bool:
     return scheme is None or scheme in _SAFE_SCHEMES
 
 
-def _runs_something(field: Mapping[str, str]) -> bool:
+def _runs_something(field: Mapping[str, Any]) -> bool:
     """Tell whether a field is an address that a browser would run."""
     is_address = _ADDRESS_NAME.search(field["name"]) is not None
-    return is_address and _scheme_of(field["value"]) in _RUNNING_SCHEMES
+    return is_address and _scheme_of(field.get("value", "")) in _RUNNING_SCHEMES
 
 
 def _scheme_of(url: str) -> str | None:

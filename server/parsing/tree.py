@@ -4,6 +4,7 @@ Expat does the reading. Nothing is fetched, no entity but XML's own five is know
 limited while reading, so that a hostile document costs no more than its length.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 from xml.parsers import expat
@@ -25,14 +26,20 @@ _NO_ATTRIBUTES: Final[dict[str, str]] = {}
 
 
 class Node:
-    """One element: ``parts`` are its texts and child nodes in document order."""
+    """One element: ``parts`` are its texts and child nodes in document order.
 
-    __slots__ = ("attributes", "base", "name", "parts", "tag")
+    ``attributes`` have lower-case names, to be looked up; ``written`` has them as expat gave them.
+    """
 
-    def __init__(self, tag: str, name: str, attributes: dict[str, str], base: str | None) -> None:
+    __slots__ = ("attributes", "base", "name", "parts", "tag", "written")
+
+    def __init__(
+        self, tag: str, attributes: dict[str, str], base: str | None, written: dict[str, str]
+    ) -> None:
         self.tag = tag
-        self.name = name
+        self.name = canonical_name(tag)
         self.attributes = attributes
+        self.written = written
         self.base = base
         self.parts: list[str | Node] = []
 
@@ -49,8 +56,21 @@ class Node:
         return "".join([part for part in parts if type(part) is str]).strip()
 
     @property
+    def full_text(self) -> str:
+        """The text inside, with that of children, stripped."""
+        return "".join(_texts(self)).strip()
+
+    @property
     def namespace(self) -> str:
         return namespace_of(self.tag)
+
+
+def _texts(node: Node) -> Iterator[str]:
+    for part in node.parts:
+        if isinstance(part, Node):
+            yield from _texts(part)
+        else:
+            yield part
 
 
 @dataclass(slots=True)
@@ -114,13 +134,14 @@ class _Builder:
         open_nodes = self._open
         parent = open_nodes[-1] if open_nodes else None
         base = parent.base if parent is not None else None
+        written = attributes
         if attributes:
             attributes = {attribute_name(name): value for name, value in attributes.items()}
             base = _deeper_base(base, attributes)
-        name = canonical_name(tag)
-        if ":" in name:
-            name = name_by_place(tag, (parent.name, parent.tag) if parent is not None else None)
-        node = Node(tag, name, attributes or _NO_ATTRIBUTES, base)
+        node = Node(tag, attributes or _NO_ATTRIBUTES, base, written or _NO_ATTRIBUTES)
+        if ":" in node.name:
+            place = (parent.name, parent.tag) if parent is not None else None
+            node.name = name_by_place(tag, place)
         if parent is None:
             self._start_root(node)
         elif self._item is None and node.name in _ITEM_NAMES:
@@ -139,7 +160,8 @@ class _Builder:
         self._item = node
         frame = "feed" if node.name == "entry" else "rss"
         tag = SEPARATOR.join([node.namespace, frame]) if node.namespace else frame
-        self.document.root = Node(tag, frame, _NO_ATTRIBUTES, node.base)
+        self.document.root = Node(tag, _NO_ATTRIBUTES, node.base, _NO_ATTRIBUTES)
+        self.document.root.name = frame
 
     def end(self, _tag: str) -> None:
         node = self._open.pop()
