@@ -80,12 +80,14 @@ class Document:
     ``items`` are those whose end tag was seen. ``damage`` says what is wrong and where, if reading
     had to stop; ``cut_item`` is then the item it stopped in, with only the children that were
     closed. ``is_complete`` is True once the root element was closed: damage after it costs nothing.
-    ``parts`` counts elements and attributes.
+    ``parts`` counts elements and attributes; ``fault`` and ``fault_line`` are ``damage`` in parts.
     """
 
     root: Node | None = None
     items: list[Node] = field(default_factory=list)
     damage: str | None = None
+    fault: str = ""
+    fault_line: int = 0
     cut_item: Node | None = None
     is_complete: bool = False
     parts: int = 0
@@ -176,7 +178,9 @@ class _Builder:
         self._open[-1].parts.append(text)
 
     def note_damage(self, error: expat.ExpatError) -> None:
-        self.document.damage = f"{expat.ErrorString(error.code)} in line {error.lineno}"
+        self.document.fault = expat.ErrorString(error.code)
+        self.document.fault_line = error.lineno
+        self.document.damage = f"{self.document.fault} in line {error.lineno}"
         if self._item is not None:
             unclosed = set(map(id, self._open))
             self._item.parts = [part for part in self._item.parts if id(part) not in unclosed]
