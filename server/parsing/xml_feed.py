@@ -81,7 +81,7 @@ def parse_leniently(
     return _build_feed(reading, channel, url=url, now=now)
 
 
-_LAST_RESORT_KINDS = frozenset({"not_a_feed", "damaged", "html", "no_items"})
+_LAST_RESORT_KINDS = frozenset({"not_a_feed", "damaged", "no_items"})
 
 
 def _recognise(text: str, salvage: Salvage) -> tuple[Reading, Channel] | None:
