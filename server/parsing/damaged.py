@@ -170,6 +170,7 @@ class _ItemReader:
         reading.is_whole = False
         cut = self._read_source(fragment.frame + fragment.text).cut_item
         reading.cut_item = cut
+        reading.warnings.append(f"line {fragment.line}: the document breaks off inside an item")
         if reading.items or self._salvage != "feedparser" or cut is None:
             return
         if not any(child.name in _IDENTITIES and child.text for child in cut.children):
@@ -183,9 +184,7 @@ class _ItemReader:
         reading.cut_item = None
         reading.items.append(node)
         reading.lenient.add(id(node))
-        reading.warnings.append(
-            f"line {fragment.line}: the only item breaks off; it was read by feedparser"
-        )
+        reading.warnings[-1] += ", its only one: it was read by feedparser"
 
     def _give_up(
         self, reading: Reading, fragment: Fragment, node: Node | None, reason: str

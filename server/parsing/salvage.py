@@ -120,7 +120,9 @@ def _elements(entry: Mapping[str, Any], *, is_atom: bool, base: str | None) -> I
     for name, key in (("id" if is_atom else "guid", "id"), ("link", "link"), *_DATES):
         # Not get(): that of feedparser makes one date stand for another.
         value = entry[key] if key in entry.keys() else None  # noqa: SIM118
-        if isinstance(value, str) and value.strip():
+        # It makes a link of a guid; ours does that itself, by its own rule.
+        is_made_up = key == "link" and "id" in entry.keys() and entry["id"] == value  # noqa: SIM118
+        if isinstance(value, str) and value.strip() and not is_made_up:
             yield _element(name, value, base=base)
     yield from _texts(entry, is_atom=is_atom, base=base)
     for author in _names(entry, "authors", "name") or _names(entry, "author_detail", "name"):

@@ -46,10 +46,15 @@ def parse_xml(
     if found is None:
         raise refusal(remove_prolog(text))
     reading, channel = found
-    if not reading.is_whole and not reading.items:
+    is_cut_only = reading.cut_item is not None and salvage == "feedparser"
+    if not reading.is_whole and not reading.items and not is_cut_only:
         reason = f"the document breaks off before its first item ends: {reading.warnings[0]}"
         raise ParseError("damaged", reason)
-    if not reading.items and _ITEM_LIKE.search(_VERBATIM.sub("", text)):
+    if (
+        not reading.items
+        and reading.cut_item is None
+        and _ITEM_LIKE.search(_VERBATIM.sub("", text))
+    ):
         raise NoItemError(_build_feed(reading, channel, url=url, now=now))
     return _build_feed(reading, channel, url=url, now=now)
 
