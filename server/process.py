@@ -139,7 +139,7 @@ class ServerProcess:
             clock=clock,
             resolver=resolver,
         )
-        self._parser = ParserPool(PARSER_PROCESSES)
+        self._parser = ParserPool(PARSER_PROCESSES, salvage=settings.feed_salvage)
         host_slots = HostSlots(settings.fetch_per_host, clock, lease_s=run_limit_s)
         retry_after = RetryAfter(stores.hosts, clock)
         importer = Importer(

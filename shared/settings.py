@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     fetch_timeout_s: float = Field(30, ge=0.1, le=280)
     fetch_max_bytes: int = Field(33_554_432, ge=1024, le=1_073_741_824)
     fetch_allow_private: bool = False
+    feed_salvage: Annotated[Literal["feedparser", "strict", "off"], Lowered] = "feedparser"
 
     api_key: Annotated[str, AfterValidator(check_api_key)] | None = Field(None, repr=False)
     allow_unauthenticated: bool = False

@@ -6,6 +6,7 @@
 import dataclasses
 from datetime import datetime
 
+from server.parsing.damaged import Salvage
 from server.parsing.decoding import decode_document
 from server.parsing.detection import cut_leading_noise, is_json
 from server.parsing.discovery import PAGE_KINDS, WebPageError, find_feeds
@@ -13,20 +14,27 @@ from server.parsing.json_feed import parse_json_feed
 from server.parsing.limits import check_rejected
 from server.parsing.moves import find_move
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
-from server.parsing.xml_feed import parse_xml
+from server.parsing.xml_feed import NoItemError, parse_leniently, parse_xml
 from shared.errors import ParseError
 
 __all__ = ["ParsedEntry", "ParsedFeed", "RejectedEntry", "parse_feed"]
 
 
 def parse_feed(
-    body: bytes, *, content_type: str | None, url: str | None, now: datetime
+    body: bytes,
+    *,
+    content_type: str | None,
+    url: str | None,
+    now: datetime,
+    salvage: Salvage = "feedparser",
 ) -> ParsedFeed:
     """Return the entries of an RSS, RDF, Atom or JSON Feed document, in document order.
 
     Pure: equal arguments give equal feeds. ``content_type`` is the HTTP header, ``url`` the address
     that relative links are resolved against last, ``now`` the time that dates are judged by.
-    Damage costs the entries that it touches, as ``rejected`` and ``is_whole`` tell.
+    Damage costs the entries that it touches, as ``rejected`` and ``is_whole`` tell; ``salvage``
+    says how far those are read: ``feedparser`` reads what ours cannot, ``strict`` leaves damaged
+    ones out, ``off`` takes only what stands before the damage.
 
     Raises:
         ParseError: the document is not a feed, or is refused; ``kind`` says which. Of a web page
@@ -34,7 +42,7 @@ def parse_feed(
     """
     text, warning = decode_document(body, content_type)
     try:
-        feed = _parse_text(text, url=url, now=now)
+        feed = _parse_text(text, url=url, now=now, salvage=salvage)
     except ParseError as exc:
         if exc.kind in PAGE_KINDS and (feeds := find_feeds(text, url=url)):
             raise WebPageError(feeds) from exc
@@ -47,7 +55,17 @@ def parse_feed(
     return dataclasses.replace(feed, warnings=(warning, *feed.warnings))
 
 
-def _parse_text(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
+def _parse_text(text: str, *, url: str | None, now: datetime, salvage: Salvage) -> ParsedFeed:
     if is_json(text):
         return parse_json_feed(text, url=url, now=now)
-    return parse_xml(cut_leading_noise(text), url=url, now=now)
+    try:
+        return parse_xml(cut_leading_noise(text), url=url, now=now, salvage=salvage)
+    except ParseError as exc:
+        feed = None
+        if salvage == "feedparser":
+            feed = parse_leniently(text, url=url, now=now, error=exc)
+        if feed is not None:
+            return feed
+        if isinstance(exc, NoItemError):
+            return exc.feed
+        raise

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast
 
+from server.parsing.damaged import Salvage
 from server.parsing.discovery import WebPageError
 from server.parsing.frames import read_frame, write_frame
 from server.parsing.parsed import ParsedFeed, Refusal
@@ -34,7 +35,8 @@ class ParserPool:
     processes end when this one does, however it ends. May be used by many threads at once.
 
     Nothing here waits without a limit: a place is waited for ``wait_s`` at most, and writing to a
-    process and reading its answer share ``wall_s``, whatever becomes of the process.
+    process and reading its answer share ``wall_s``, whatever becomes of the process. ``salvage`` is
+    how far damaged documents are read, as of ``parse_feed``.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class ParserPool:
         memory_bytes: int = 1 << 30,
         wall_s: float = 60.0,
         wait_s: float = 240.0,
+        salvage: Salvage = "feedparser",
     ) -> None:
         self._cpu_s = cpu_s
         self._memory_bytes = memory_bytes
         self._wall_s = wall_s
         self._wait_s = wait_s
+        self._salvage: Salvage = salvage
         # Last in, first out: a busy hour's processes are reused, the others never started.
         self._places: queue.LifoQueue[_Place] = queue.LifoQueue()
         for _ in range(max_workers):
@@ -156,7 +160,7 @@ class ParserPool:
                 # Nothing is wrong with the document: the next server may parse it.
                 raise _retryable("limits", "the parser is shut down")
             try:
-                process = _ParserProcess(self._cpu_s, self._memory_bytes)
+                process = _ParserProcess(self._cpu_s, self._memory_bytes, self._salvage)
             except OSError as exc:
                 raise _retryable("internal", f"no parser process can be started: {exc}") from exc
             self._running.add(process)
@@ -194,10 +198,11 @@ class _ParserDied(ParseError):
 class _ParserProcess:
     """One parser process and the two pipes to it."""
 
-    def __init__(self, cpu_s: int, memory_bytes: int) -> None:
+    def __init__(self, cpu_s: int, memory_bytes: int, salvage: Salvage) -> None:
         module = "server.parsing.parser_process"
         # -P: the current folder may hold a "server" of somebody else.
-        arguments = [sys.executable, "-P", "-m", module, str(cpu_s), str(memory_bytes)]
+        limits = [str(cpu_s), str(memory_bytes)]
+        arguments = [sys.executable, "-P", "-m", module, *limits, salvage]
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,

@@ -6,6 +6,9 @@ modules with their usual prefix; all others keep prefix and name as the document
 
 from functools import lru_cache
 
+# Between the parts of a name as expat gives it: a character that no XML document can hold, since
+# a blank may stand in the address of a namespace.
+SEPARATOR = "\x1f"
 CORE = ""
 ATOM_10 = "http://www.w3.org/2005/atom"
 ATOM_03 = "http://purl.org/atom/ns#"
@@ -22,6 +25,8 @@ NAMESPACES = {
     "http://cyber.law.harvard.edu/rss/rss.html": CORE,
     "http://purl.org/rss/1.0/modules/rss091#": CORE,
     "http://purl.org/rss/2.0/": CORE,
+    "http://purl.org/net/rss1.1#": CORE,
+    "http://purl.org/net/rss1.1": CORE,
     "http://example.com/newformat#": CORE,
     "http://example.com/necho": CORE,
     "http://purl.org/echo/": CORE,
@@ -66,10 +71,47 @@ USUAL_ADDRESSES = {
 }
 
 
+# What these are is told by where they stand: the root, inside it, and what lists the items.
+ROOT_NAMES = frozenset({"rss", "feed", "rdf", "channel"})
+_STRUCTURE = ROOT_NAMES | {"item", "entry"}
+# The elements of RSS and Atom that a feed or an item holds, in lower case.
+CORE_NAMES = _STRUCTURE | {
+    "author", "category", "cloud", "comments", "content", "contributor", "copyright", "created",
+    "description", "docs", "enclosure", "generator", "guid", "icon", "id", "image", "issued",
+    "items", "language", "lastbuilddate", "link", "logo", "managingeditor", "modified", "pubdate",
+    "published", "rating", "rights", "skipdays", "skiphours", "source", "subtitle", "summary",
+    "tagline", "textinput", "title", "ttl", "updated", "webmaster",
+}  # fmt: skip
+
+
+def name_by_place(expat_name: str, parent: tuple[str, str] | None) -> str:
+    """Return the spelling of an element's name, decided by its place where its namespace misleads.
+
+    ``parent`` is the parent's own spelling and its name as expat gives it, None for the root. Some
+    publishers take a module's address for the namespace of the whole feed: what then stands where
+    RSS or Atom has an element of that name is that element.
+    """
+    name = canonical_name(expat_name)
+    if ":" not in name:
+        return name
+    parts = expat_name.split(SEPARATOR)
+    local = parts[1].lower()
+    if parent is None:
+        return local if local in ROOT_NAMES else name
+    parent_name, parent_tag = parent
+    if parent_name not in _STRUCTURE:
+        return name
+    is_plain = len(parts) == 2
+    if is_plain and local in _STRUCTURE:
+        return local
+    is_inherited = parts[0].lower() == namespace_of(parent_tag)
+    return local if is_inherited and local in CORE_NAMES else name
+
+
 @lru_cache(maxsize=4096)
 def canonical_name(expat_name: str) -> str:
-    """Return the one spelling of an element's name as expat gives it: ``uri local [prefix]``."""
-    parts = expat_name.split(" ")
+    """Return the one spelling of an element's name as expat gives it: address, local, prefix."""
+    parts = expat_name.split(SEPARATOR)
     if len(parts) == 1:
         return expat_name.lower()
     address, local = parts[0], parts[1]
@@ -85,7 +127,7 @@ def canonical_name(expat_name: str) -> str:
 @lru_cache(maxsize=4096)
 def attribute_name(expat_name: str) -> str:
     """Return the one spelling of an attribute's name: lower case, known prefixes kept."""
-    parts = expat_name.split(" ")
+    parts = expat_name.split(SEPARATOR)
     if len(parts) == 1:
         return expat_name.lower()
     known = _known_prefix(parts[0])
@@ -98,7 +140,7 @@ def attribute_name(expat_name: str) -> str:
 @lru_cache(maxsize=4096)
 def written_attribute_name(expat_name: str) -> str:
     """Return an attribute's name as written, with the usual prefix of a known namespace."""
-    parts = expat_name.split(" ")
+    parts = expat_name.split(SEPARATOR)
     if len(parts) == 1:
         return expat_name
     known = _known_prefix(parts[0])
@@ -111,11 +153,17 @@ def written_attribute_name(expat_name: str) -> str:
 @lru_cache(maxsize=4096)
 def namespace_of(expat_name: str) -> str:
     """Return the namespace of a name as expat gives it, in lower case; empty without one."""
-    return expat_name.split(" ")[0].lower() if " " in expat_name else ""
+    return expat_name.split(SEPARATOR)[0].lower() if SEPARATOR in expat_name else ""
+
+
+def is_core(address: str) -> bool:
+    """Tell whether a namespace's address is one of RSS, RDF or Atom themselves."""
+    return _known_prefix(address) == CORE
 
 
 def _known_prefix(address: str) -> str | None:
-    lowered = address.lower()
+    # Blanks and line breaks in an address are slips.
+    lowered = "".join(address.split()).lower()
     # Userland's address exists with many endings; all of them mean plain RSS.
     if "backend.userland.com/rss" in lowered:
         return CORE

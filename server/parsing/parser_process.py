@@ -1,9 +1,9 @@
 """A process that parses one document at a time and can be killed without harm.
 
 Started by ``isolation.ParserPool`` with a fresh interpreter: ``python -m
-server.parsing.parser_process CPU_S MEMORY_BYTES``. Requests come in on standard input, answers go
-out where standard output was. It ends when its input closes, even in the middle of a document, so
-that nothing is left behind however the server died.
+server.parsing.parser_process CPU_S MEMORY_BYTES SALVAGE``. Requests come in on standard input,
+answers go out where standard output was. It ends when its input closes, even in the middle of a
+document, so that nothing is left behind however the server died.
 """
 
 import gc
@@ -15,8 +15,10 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import cast
 
 from server.parsing import ParsedFeed, parse_feed
+from server.parsing.damaged import Salvage
 from server.parsing.discovery import WebPageError
 from server.parsing.frames import read_frame, write_frame
 from server.parsing.parsed import Refusal
@@ -29,6 +31,7 @@ RETIRE_ABOVE_BYTES = 400 * 1024 * 1024
 def main() -> None:
     """Serve until the input closes."""
     cpu_s, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
+    salvage = cast("Salvage", sys.argv[3])
     output = _take_output()
     _limit_memory(memory_bytes)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -39,7 +42,7 @@ def main() -> None:
     while not is_retiring:
         request = requests.get()
         _limit_cpu(cpu_s)
-        outcome = _parse(request)
+        outcome = _parse(request, salvage)
         gc.collect()
         is_retiring = _is_grown()
         write_frame(output, pickle.dumps((outcome, is_retiring), pickle.HIGHEST_PROTOCOL))
@@ -67,11 +70,11 @@ def _read_requests(requests: "queue.SimpleQueue[bytes]") -> None:
         os._exit(exit_code)
 
 
-def _parse(request: bytes) -> ParsedFeed | Refusal:
+def _parse(request: bytes, salvage: Salvage) -> ParsedFeed | Refusal:
     """Return the feed, or why it is refused."""
     try:
         body, content_type, url, now = pickle.loads(request)
-        return parse_feed(body, content_type=content_type, url=url, now=now)
+        return parse_feed(body, content_type=content_type, url=url, now=now, salvage=salvage)
     except WebPageError as exc:
         return Refusal(exc.kind, str(exc), exc.feeds)
     except ParseError as exc:

@@ -15,6 +15,12 @@ _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\
 _AMPERSAND = re.compile(r"&(?:#(?P<decimal>\d+);|#[xX](?P<hex>[0-9a-fA-F]+);|(?P<name>\w+);|)")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _UNFINISHED_END = re.compile(r"</((?:\w+:)?(?:rss|feed|rdf))\s*\Z", re.IGNORECASE)
+# A character beyond the first 65,536 written as the two halves of UTF-16, as some systems write
+# an emoji.
+_HALVES = re.compile(
+    r"&#(?:[xX](?P<high>[dD][89abAB][0-9a-fA-F]{2})|(?P<high10>5[56]\d{3}));"
+    r"&#(?:[xX](?P<low>[dD][c-fC-F][0-9a-fA-F]{2})|(?P<low10>5[67]\d{3}));"
+)
 _PREDEFINED = frozenset({"amp", "lt", "gt", "quot", "apos"})
 _ROOT = re.compile(r"<[A-Za-z_][\w.:-]*")
 _START_TAG = re.compile(r"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
@@ -53,11 +59,23 @@ def _mend_references(text: str) -> str:
     pieces = []
     position = 0
     for verbatim in _VERBATIM.finditer(text):
-        pieces.append(_AMPERSAND.sub(_mend_reference, text[position : verbatim.start()]))
+        pieces.append(_mend_plain(text[position : verbatim.start()]))
         pieces.append(verbatim[0])
         position = verbatim.end()
-    pieces.append(_AMPERSAND.sub(_mend_reference, text[position:]))
+    pieces.append(_mend_plain(text[position:]))
     return "".join(pieces)
+
+
+def _mend_plain(text: str) -> str:
+    return _AMPERSAND.sub(_mend_reference, _HALVES.sub(_join_halves, text))
+
+
+def _join_halves(match: re.Match[str]) -> str:
+    high = int(match["high"], 16) if match["high"] else int(match["high10"])
+    low = int(match["low"], 16) if match["low"] else int(match["low10"])
+    if not (0xD800 <= high < 0xDC00 <= low < 0xE000):
+        return match[0]
+    return f"&#{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)};"
 
 
 def _mend_reference(match: re.Match[str]) -> str:
@@ -90,7 +108,7 @@ def _is_xml_character(code: int) -> bool:
 
 
 def _declare_prefixes(text: str) -> str:
-    root = _find_root(text)
+    root = find_root(text)
     if root is None:
         return text
     start_tag = _START_TAG.match(text, root.start())
@@ -106,7 +124,8 @@ def _declare_prefixes(text: str) -> str:
     return text[: root.end()] + declarations + text[root.end() :]
 
 
-def _find_root(text: str) -> re.Match[str] | None:
+def find_root(text: str) -> re.Match[str] | None:
+    """Return where the first start tag begins, outside comments, CDATA and instructions."""
     position = 0
     while True:
         root = _ROOT.search(text, position)

@@ -11,7 +11,13 @@ from xml.parsers import expat
 
 from server.parsing.limits import check_items, check_parts
 from server.parsing.links import join_url
-from server.parsing.names import attribute_name, canonical_name, namespace_of
+from server.parsing.names import (
+    SEPARATOR,
+    attribute_name,
+    canonical_name,
+    name_by_place,
+    namespace_of,
+)
 from shared.errors import ParseError
 
 MAX_DEPTH = 150
@@ -74,13 +80,17 @@ class Document:
     ``items`` are those whose end tag was seen. ``damage`` says what is wrong and where, if reading
     had to stop; ``cut_item`` is then the item it stopped in, with only the children that were
     closed. ``is_complete`` is True once the root element was closed: damage after it costs nothing.
+    ``parts`` counts elements and attributes; ``fault`` and ``fault_line`` are ``damage`` in parts.
     """
 
     root: Node | None = None
     items: list[Node] = field(default_factory=list)
     damage: str | None = None
+    fault: str = ""
+    fault_line: int = 0
     cut_item: Node | None = None
     is_complete: bool = False
+    parts: int = 0
 
 
 def read_document(source: bytes) -> Document:
@@ -90,7 +100,7 @@ def read_document(source: bytes) -> Document:
         ParseError: ``refused``, when elements are nested deeper than ``MAX_DEPTH``; ``limits``.
     """
     builder = _Builder()
-    parser = expat.ParserCreate("utf-8", " ")
+    parser = expat.ParserCreate("utf-8", SEPARATOR)
     parser.namespace_prefixes = True
     parser.buffer_text = True
     parser.buffer_size = 1 << 16
@@ -102,6 +112,7 @@ def read_document(source: bytes) -> Document:
         parser.Parse(source, True)
     except expat.ExpatError as exc:
         builder.note_damage(exc)
+    builder.document.parts = builder.parts
     return builder.document
 
 
@@ -117,11 +128,11 @@ class _Builder:
         self.document = Document()
         self._open: list[Node] = []
         self._item: Node | None = None
-        self._parts = 0
+        self.parts = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        self._parts += 1 + len(attributes)
-        check_parts(self._parts)
+        self.parts += 1 + len(attributes)
+        check_parts(self.parts)
         open_nodes = self._open
         parent = open_nodes[-1] if open_nodes else None
         base = parent.base if parent is not None else None
@@ -130,8 +141,11 @@ class _Builder:
             attributes = {attribute_name(name): value for name, value in attributes.items()}
             base = _deeper_base(base, attributes)
         node = Node(tag, attributes or _NO_ATTRIBUTES, base, written or _NO_ATTRIBUTES)
+        if ":" in node.name:
+            place = (parent.name, parent.tag) if parent is not None else None
+            node.name = name_by_place(tag, place)
         if parent is None:
-            self.document.root = node
+            self._start_root(node)
         elif self._item is None and node.name in _ITEM_NAMES:
             self._item = node
         elif self._item is not None or len(open_nodes) < 4:
@@ -140,20 +154,33 @@ class _Builder:
             raise ParseError("refused", f"elements are nested deeper than {MAX_DEPTH}")
         open_nodes.append(node)
 
+    def _start_root(self, node: Node) -> None:
+        if node.name not in _ITEM_NAMES:
+            self.document.root = node
+            return
+        # A document that is one item: the feed around it is made up.
+        self._item = node
+        frame = "feed" if node.name == "entry" else "rss"
+        tag = SEPARATOR.join([node.namespace, frame]) if node.namespace else frame
+        self.document.root = Node(tag, _NO_ATTRIBUTES, node.base, _NO_ATTRIBUTES)
+        self.document.root.name = frame
+
     def end(self, _tag: str) -> None:
         node = self._open.pop()
         if node is self._item:
             self.document.items.append(node)
             check_items(len(self.document.items))
             self._item = None
-        elif not self._open:
+        if not self._open:
             self.document.is_complete = True
 
     def text(self, text: str) -> None:
         self._open[-1].parts.append(text)
 
     def note_damage(self, error: expat.ExpatError) -> None:
-        self.document.damage = f"{expat.ErrorString(error.code)} in line {error.lineno}"
+        self.document.fault = expat.ErrorString(error.code)
+        self.document.fault_line = error.lineno
+        self.document.damage = f"{self.document.fault} in line {error.lineno}"
         if self._item is not None:
             unclosed = set(map(id, self._open))
             self._item.parts = [part for part in self._item.parts if id(part) not in unclosed]

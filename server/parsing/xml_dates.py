@@ -1,20 +1,18 @@
 """The dates of an XML document and its language, for the dates that need the others."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from server.parsing.date_reader import DateReader
 from server.parsing.item_fields import PUBLISHED, UPDATED
-from server.parsing.tree import Document, Node
+from server.parsing.tree import Node
 
 _DATES = frozenset({*PUBLISHED, *UPDATED})
 
 
-def document_dates(document: Document, now: datetime) -> DateReader:
+def document_dates(root: Node | None, items: Sequence[Node], now: datetime) -> DateReader:
     """Return a reader for the dates of one document, which it reads together."""
-    return DateReader(
-        now, written=lambda: _written(document.items), language=_language(document.root)
-    )
+    return DateReader(now, written=lambda: _written(items), language=_language(root))
 
 
 def _written(items: Iterable[Node]) -> Iterator[str]:

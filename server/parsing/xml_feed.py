@@ -1,10 +1,12 @@
 """RSS, RDF and Atom documents to entries."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from server.parsing.damaged import Reading, Salvage, read_damaged
 from server.parsing.date_reader import DateReader
 from server.parsing.detection import cut_leading_markup, refusal
 from server.parsing.doctype import remove_prolog
@@ -16,6 +18,7 @@ from server.parsing.limits import check_item
 from server.parsing.links import is_absolute, resolve_link
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.repair import repair_document
+from server.parsing.salvage import READER, Allowance, read_all
 from server.parsing.tree import Document, Node, read_document
 from server.parsing.xml_channel import Channel, read_channel
 from server.parsing.xml_dates import document_dates
@@ -25,43 +28,96 @@ from shared.models import Enclosure, FeedItem
 
 _MOST_SCHEMES = 5
 _LONGEST_SCHEME = 20
+_VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)", re.DOTALL)
+_ITEM_LIKE = re.compile(r"<(?:[\w.-]+:)?(?:item|entry)(?=[\s/>])", re.IGNORECASE)
 
 
-def parse_xml(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
+def parse_xml(
+    text: str, *, url: str | None, now: datetime, salvage: Salvage = "feedparser"
+) -> ParsedFeed:
     """Read a document that begins with markup.
 
-    A sound document is read as it is; an ill-formed one is mended and read again; what cannot be
-    mended is salvaged: the items that were closed before the damage.
+    A sound document is read as it is; an ill-formed one is mended and read again; of what cannot be
+    mended as a whole each item is read on its own, as far as ``salvage`` allows.
 
     Raises:
-        ParseError: not a feed, ``refused``, or ``damaged`` with no whole item in it.
+        ParseError: not a feed, ``refused``, or ``damaged`` with no item in it that can be read;
+            ``NoItemError`` carries a feed without items that has elements named so.
     """
-    found = _recognise(text)
+    found = _recognise(text, salvage)
     if found is None:
         late = cut_leading_markup(text)
-        found = _recognise(late) if late is not None else None
+        found = _recognise(late, salvage) if late is not None else None
     if found is None:
         raise refusal(remove_prolog(text))
-    document, channel, warnings = found
-    if not document.is_complete:
-        warnings.append(f"damaged, only what stands before is taken: {document.damage}")
-        if not document.items:
-            reason = f"the document breaks off before its first item ends: {document.damage}"
-            raise ParseError("damaged", reason)
-    return _build_feed(document, channel, warnings, url=url, now=now)
+    reading, channel = found
+    is_cut_only = reading.cut_item is not None and salvage == "feedparser"
+    if not reading.is_whole and not reading.items and not is_cut_only:
+        reason = f"the document breaks off before its first item ends: {reading.warnings[0]}"
+        raise ParseError("damaged", reason)
+    if (
+        not reading.items
+        and reading.cut_item is None
+        and _ITEM_LIKE.search(_VERBATIM.sub("", text))
+    ):
+        raise NoItemError(_build_feed(reading, channel, url=url, now=now))
+    return _build_feed(reading, channel, url=url, now=now)
 
 
-def _recognise(text: str) -> tuple[Document, Channel, list[str]] | None:
+class NoItemError(ParseError):
+    """A feed in which nothing is an item, though its elements are named so."""
+
+    def __init__(self, feed: ParsedFeed) -> None:
+        super().__init__("no_items", "the feed has elements named item or entry that are none")
+        self.feed = replace(feed, warnings=(*feed.warnings, str(self)))
+
+
+def parse_leniently(
+    text: str, *, url: str | None, now: datetime, error: ParseError
+) -> ParsedFeed | None:
+    """Return what feedparser reads of a document in which ``parse_xml`` found nothing.
+
+    None where feedparser finds nothing either, or may not be asked: a bomb is refused as one.
+    """
+    if error.kind not in _LAST_RESORT_KINDS or not _ITEM_LIKE.search(text):
+        return None
+    found = read_all(text, Allowance())
+    channel = read_channel(found[0]) if found is not None else None
+    if found is None or channel is None:
+        return None
+    reading = Reading(found[0], found[1], is_whole=False)
+    reading.lenient.update(map(id, found[1]))
+    reading.warnings.append(f"{error}; its items were read by feedparser")
+    return _build_feed(reading, channel, url=url, now=now)
+
+
+_LAST_RESORT_KINDS = frozenset({"not_a_feed", "damaged", "no_items"})
+
+
+def _recognise(text: str, salvage: Salvage) -> tuple[Reading, Channel] | None:
     """Read a document, mended if need be; None when its root element is not a feed's."""
     text = remove_prolog(text)
     document = read_document(_encode(text))
-    warnings: list[str] = []
-    if document.damage is not None:
-        warnings.append(f"not well-formed: {document.damage}")
-        if not document.is_complete:
-            document = read_document(_encode(repair_document(text)))
-    channel = read_channel(document.root) if document.root is not None else None
-    return None if channel is None else (document, channel, warnings)
+    damage = document.damage
+    if damage is not None and not document.is_complete:
+        document = read_document(_encode(repair_document(text)))
+    reading: Reading | None = None
+    if not document.is_complete and salvage != "off":
+        reading = read_damaged(text, salvage)
+    if reading is None or reading.root is None:
+        reading = _before_damage(document)
+    if damage is not None:
+        reading.warnings.insert(0, f"not well-formed: {damage}")
+    channel = read_channel(reading.root) if reading.root is not None else None
+    return None if channel is None else (reading, channel)
+
+
+def _before_damage(document: Document) -> Reading:
+    reading = Reading(document.root, document.items, cut_item=document.cut_item)
+    if not document.is_complete:
+        reading.is_whole = False
+        reading.warnings.append(f"damaged, only what stands before is taken: {document.damage}")
+    return reading
 
 
 def _encode(text: str) -> bytes:
@@ -69,33 +125,46 @@ def _encode(text: str) -> bytes:
 
 
 def _build_feed(
-    document: Document, channel: Channel, warnings: list[str], *, url: str | None, now: datetime
+    reading: Reading, channel: Channel, *, url: str | None, now: datetime
 ) -> ParsedFeed:
-    reader = EntryReader(channel, url=url, dates=document_dates(document, now))
+    reader = EntryReader(channel, url=url, dates=document_dates(reading.root, reading.items, now))
     entries: list[ParsedEntry] = []
     rejected: list[RejectedEntry] = []
-    for item in document.items:
-        outcome = reader.read(item)
+    for item in reading.items:
+        outcome = _read_item(reader, item, reading)
         if isinstance(outcome, ParsedEntry):
             entries.append(outcome)
         else:
             rejected.append(outcome)
-    if document.cut_item is not None:
-        rejected.append(reader.reject_cut(document.cut_item))
+    if reading.cut_item is not None:
+        rejected.append(reader.reject(reading.cut_item, _CUT, is_cut=True))
     return ParsedFeed(
         format=channel.format,
         version=channel.version,
         title=channel.title,
         entries=tuple(entries),
         rejected=tuple(rejected),
-        warnings=(*warnings, *reader.warnings()),
-        is_whole=document.is_complete,
+        warnings=(*reading.warnings, *reader.warnings()),
+        is_whole=reading.is_whole,
         ttl_s=channel.ttl_s,
         skip_hours=channel.skip_hours,
         skip_days=channel.skip_days,
         moved_to=channel.moved_to,
         next_page=channel.next_page,
     )
+
+
+_CUT = "the document breaks off inside the entry"
+
+
+def _read_item(reader: "EntryReader", item: Node, reading: Reading) -> ParsedEntry | RejectedEntry:
+    reason = reading.unreadable.get(id(item))
+    if reason is not None:
+        return reader.reject(item, reason)
+    outcome = reader.read(item)
+    if id(item) in reading.lenient and isinstance(outcome, ParsedEntry):
+        return replace(outcome, item=replace(outcome.item, read_by=READER))
+    return outcome
 
 
 class EntryReader:
@@ -189,8 +258,8 @@ class EntryReader:
         base = resolve_link(nearest, bases=(self._channel.link, self._url))
         return base if is_absolute(base) else None
 
-    def reject_cut(self, item: Node) -> RejectedEntry:
-        """Return the item in which the document breaks off, identified as far as it was read."""
+    def reject(self, item: Node, reason: str, *, is_cut: bool = False) -> RejectedEntry:
+        """Return an item that cannot be imported, identified as far as it was read."""
         fields = ItemFields(item)
         link_node, written_link = fields.link()
         title = ItemTexts(fields).title
@@ -201,11 +270,11 @@ class EntryReader:
             fallback=(title,),
             feed_urls=self._feed_urls,
         )
-        guid = chosen[0] if chosen is not None else hash_guid(("cut",))
+        guid = chosen[0] if chosen is not None else hash_guid(("cut" if is_cut else reason,))
         return RejectedEntry(
             guid,
-            "the document breaks off inside the entry",
-            is_cut=True,
+            reason,
+            is_cut=is_cut,
             title=title,
             link=self._resolve(link_node, written_link),
         )

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.parsing import ParsedFeed, parse_feed
+from server.parsing.damaged import Salvage
 from shared.errors import ParseError
 from shared.models import content_hash, job_data
 
@@ -15,9 +16,10 @@ JOBS = (Path(__file__).parents[1] / "feeds" / "jobs.xml").read_bytes()
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 
 
-def parse(document: bytes | str) -> ParsedFeed:
+def parse(document: bytes | str, salvage: Salvage = "feedparser") -> ParsedFeed:
     body = document.encode() if isinstance(document, str) else document
-    return parse_feed(body, content_type=None, url="https://feeds.example/f", now=NOW)
+    url = "https://feeds.example/f"
+    return parse_feed(body, content_type=None, url=url, now=NOW, salvage=salvage)
 
 
 def fingerprints(feed: ParsedFeed) -> list[tuple[str, str]]:
@@ -78,7 +80,7 @@ def test_an_ampersand_in_cdata_stays_as_it_is() -> None:
 @given(st.integers(min_value=0, max_value=len(JOBS) - 1))
 def test_a_cut_document_gives_only_items_that_were_closed(cut_at: int) -> None:
     try:
-        feed = parse(JOBS[:cut_at])
+        feed = parse(JOBS[:cut_at], "strict")
     except ParseError:
         assert b"</item>" not in JOBS[:cut_at]
         return
@@ -87,12 +89,48 @@ def test_a_cut_document_gives_only_items_that_were_closed(cut_at: int) -> None:
     assert not feed.is_whole or JOBS[cut_at:].strip() in (b"", b">")
 
 
-def test_damage_in_one_item_keeps_those_before_it_and_guesses_none_after() -> None:
-    feed = parse(rss("<item><guid>1</guid></item>", "<item><guid>2</guid><b></i></item>",
-                     "<item><guid>3</guid></item>"))  # fmt: skip
+CROSSED = rss(
+    "<item><guid>1</guid></item>",
+    "<item><guid>2</guid><title>a<description>b</title>c</description></item>",
+    "<item><guid>3</guid></item>",
+)
+
+
+def test_without_salvage_only_what_stands_before_the_damage_is_taken() -> None:
+    feed = parse(CROSSED, "off")
     assert [entry.item.guid for entry in feed.entries] == ["1"]
-    assert [cut.guid for cut in feed.rejected] == ["2"]
+    assert [(cut.guid, cut.is_cut) for cut in feed.rejected] == [("2", True)]
     assert not feed.is_whole
+
+
+def test_the_strict_reader_alone_reads_the_undamaged_items_and_rejects_the_others() -> None:
+    feed = parse(CROSSED, "strict")
+    assert [entry.item.guid for entry in feed.entries] == ["1", "3"]
+    assert [(dead.guid, dead.is_cut) for dead in feed.rejected] == [("2", False)]
+    assert "mismatched tag in line 1" in feed.rejected[0].reason
+    assert not feed.is_whole
+
+
+def test_what_may_mean_several_things_is_read_by_feedparser_and_says_so() -> None:
+    feed = parse(CROSSED)
+    read_by = [(entry.item.guid, entry.item.read_by) for entry in feed.entries]
+    assert read_by == [("1", None), ("2", "feedparser"), ("3", None)]
+    assert not feed.is_whole
+
+
+@pytest.mark.parametrize("cut", ["<title>half", "<title>t</title><link>http", "<title>a</title>"])
+def test_an_only_item_that_is_cut_is_read_with_the_elements_that_were_closed(cut: str) -> None:
+    feed = parse(f"<rss><channel><item><guid>1</guid>{cut}")
+    assert [(e.written_guid, e.written_link, e.item.read_by) for e in feed.entries] == [
+        ("1", None, "feedparser")
+    ]
+    assert not feed.is_whole
+
+
+def test_an_only_item_that_is_cut_before_its_identity_is_no_item_but_no_refusal_either() -> None:
+    feed = parse("<rss><channel><item><title>half")
+    assert (feed.entries, [cut.is_cut for cut in feed.rejected]) == ((), [True])
+    assert "line 1: the document breaks off inside an item" in feed.warnings
 
 
 def test_a_half_read_guid_names_nothing() -> None:
@@ -127,10 +165,13 @@ def test_noise_after_the_feed_costs_nothing(after: bytes) -> None:
     assert "not well-formed" in feed.warnings[0]
 
 
+@pytest.mark.parametrize("salvage", ["strict", "off"])
 @pytest.mark.parametrize("document", ["<rss><channel><title>x", "<rss><channel><item><title>x"])
-def test_a_document_without_one_whole_item_before_its_damage_fails(document: str) -> None:
+def test_a_document_without_one_whole_item_before_its_damage_fails(
+    document: str, salvage: Salvage
+) -> None:
     with pytest.raises(ParseError) as caught:
-        parse(document)
+        parse(document, salvage)
     assert caught.value.kind == "damaged"
 
 

@@ -1,0 +1,308 @@
+"""Mend one damaged item, or the frame without its items, where only one meaning can be meant.
+
+The result is the source of well-formed XML, read by the strict reader, so that it gives the id and
+the hash that the publisher's own correction would give. What may mean several things is left out
+and said to be so.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from server.parsing.html_names import HTML_NAMES, VOID_NAMES
+from server.parsing.markup_tokens import Token, read_tokens
+from server.parsing.names import USUAL_ADDRESSES
+from server.parsing.start_tags import read_attributes, write_start_tag
+from shared.errors import ItemError
+
+_IDENTITIES = frozenset({"guid", "id", "link", "author", "pubdate", "published", "updated"})
+_TEXTS = _IDENTITIES | {
+    "title", "description", "summary", "content", "subtitle", "tagline", "copyright", "rights",
+    "comments", "category", "language", "generator", "content:encoded", "dc:creator", "dc:title",
+    "dc:description", "dc:subject", "dc:date", "itunes:summary", "itunes:subtitle",
+    "itunes:author", "media:title", "media:description",
+}  # fmt: skip
+# Elements of feeds that stand in no HTML: one in a text shows that its end tag was lost.
+_FEED_ONLY = _IDENTITIES - {"link"} | {"description", "category", "comments", "enclosure", "item",
+                                       "entry"}  # fmt: skip
+_CONTAINERS = frozenset({"author", "contributor", "source", "image", "textinput"})
+MAX_STEPS = 2_000_000
+MAX_LENGTH = 1 << 20
+
+
+@dataclass(slots=True)
+class Steps:
+    """What mending one document may cost, in tokens looked at."""
+
+    left: int = MAX_STEPS
+
+    def take(self, count: int) -> None:
+        """Use some up.
+
+        Raises:
+            ItemError: ``unreadable``, when none are left.
+        """
+        self.left -= count
+        if self.left < 0:
+            raise ItemError("unreadable", "the document is damaged in too many places")
+
+
+@dataclass(slots=True)
+class Mended:
+    """Well-formed children of an element, what was mended, and what could not be."""
+
+    pieces: list[str] = field(default_factory=list)
+    faults: list[tuple[str, int]] = field(default_factory=list)
+    unclear: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def source(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def first_fault(self) -> tuple[str, int] | None:
+        """The first fault and its position in the piece."""
+        return min([*self.unclear, *self.faults], key=lambda fault: fault[1], default=None)
+
+
+def mend_children(text: str, steps: Steps) -> Mended:
+    """Return the elements that a damaged piece holds, each mended if that can be done.
+
+    Raises:
+        ItemError: ``unreadable``, when the piece is too long or damaged in too many places.
+    """
+    if len(text) > MAX_LENGTH:
+        raise ItemError("unreadable", f"the damaged item is longer than {MAX_LENGTH} characters")
+    tokens = read_tokens(text)
+    steps.take(len(tokens))
+    mender = _Mender(text, tokens, steps)
+    mender.mend(0, len(tokens))
+    return mender.mended
+
+
+class _Unclear(ItemError):
+    """Several things may be meant."""
+
+
+class _Mender:
+    def __init__(self, text: str, tokens: list[Token], steps: Steps) -> None:
+        self._text = text
+        self._tokens = tokens
+        self._steps = steps
+        self.mended = Mended()
+
+    def mend(self, first: int, last: int) -> None:
+        """Mend the elements among some tokens, which stand side by side."""
+        position = first
+        while position < last:
+            token = self._tokens[position]
+            if token.kind == "start":
+                position = self._mend_element(position, last)
+                continue
+            if token.kind == "empty":
+                self._emit(_write(token))
+            elif token.kind == "end":
+                self._fault(f"</{token.name}> ends nothing", token)
+            elif token.kind == "bare":
+                self._unclear("a '<' between elements that opens none", token)
+            position += 1
+
+    def _mend_element(self, position: int, last: int) -> int:
+        """Mend one element; return the token after it."""
+        token = self._tokens[position]
+        end = self._find_end(position, last)
+        if end is None:
+            stop, after = self._find_stop(position, last)
+            self._fault(f"<{token.name}> is not closed", token)
+        else:
+            stop, after = end, end + 1
+        content_start = token.end
+        content_end = self._tokens[stop].start if stop < len(self._tokens) else len(self._text)
+        try:
+            self._emit_element(position, stop, content_start, content_end)
+        except _Unclear as exc:
+            self._unclear(str(exc), token)
+        return after
+
+    def _emit_element(self, position: int, stop: int, start: int, end: int) -> None:
+        token, inner = self._tokens[position], self._tokens[position + 1 : stop]
+        self._steps.take(len(inner))
+        if _is_sound(inner):
+            content = self._write_all(inner, start, end)
+        elif (token.name in _TEXTS and not _holds_parts(token, inner)) or _is_html(inner):
+            content = self._mend_text(token, inner, start, end)
+        else:
+            self._emit_container(token, position + 1, stop)
+            return
+        self._emit(_write(token), content, f"</{_tag_name(token)}>")
+
+    def _emit_container(self, token: Token, first: int, stop: int) -> None:
+        outer, self.mended.pieces = self.mended.pieces, []
+        try:
+            self.mend(first, stop)
+        finally:
+            inner, self.mended.pieces = self.mended.pieces, outer
+        self._emit(_write(token), *inner, f"</{_tag_name(token)}>")
+
+    def _mend_text(self, token: Token, inner: list[Token], start: int, end: int) -> str:
+        names = {part.name for part in inner if part.kind in ("start", "empty", "end")}
+        if names & _FEED_ONLY or any(_is_feed_prefix(name) for name in names):
+            raise _Unclear("unreadable", f"the elements inside <{token.name}> are crossed")
+        faulty = next((part for part in inner if part.kind != "cdata" or part.is_faulty), token)
+        self._fault(_describe(faulty, token), faulty)
+        if token.tag is not None and read_attributes(token.tag).get("type") == "xhtml":
+            return self._mend_xhtml(token, inner, start, end)
+        if token.name in _IDENTITIES:
+            return self._pieces(inner, start, end, lambda part: "")
+        if names & HTML_NAMES:
+            return _cdata(self._verbatim(inner, start, end))
+        return self._pieces(inner, start, end, lambda part: _escape(self._source(part)))
+
+    def _mend_xhtml(self, token: Token, inner: list[Token], start: int, end: int) -> str:
+        closed = [
+            part
+            for part in inner
+            if part.kind not in ("start", "end") or part.name.rpartition(":")[2] not in VOID_NAMES
+        ]
+        if not _is_sound(part for part in closed if part.kind != "bare"):
+            raise _Unclear("unreadable", f"the markup inside <{token.name}> is crossed")
+        return self._pieces(inner, start, end, _write_xhtml)
+
+    def _write_all(self, inner: list[Token], start: int, end: int) -> str:
+        for part in inner:
+            if part.is_faulty:
+                self._fault("CDATA inside CDATA, or never closed", part)
+        return self._pieces(inner, start, end, _write)
+
+    def _pieces(
+        self, inner: list[Token], start: int, end: int, write: Callable[[Token], str]
+    ) -> str:
+        pieces = []
+        for part in inner:
+            pieces.append(self._plain(start, part.start))
+            pieces.append(_cdata(part.text) if part.kind == "cdata" else write(part))
+            start = part.end
+        pieces.append(self._plain(start, end))
+        return "".join(pieces)
+
+    def _verbatim(self, inner: list[Token], start: int, end: int) -> str:
+        pieces = []
+        for part in inner:
+            pieces.append(self._text[start : part.start])
+            pieces.append(part.text if part.kind == "cdata" else self._source(part))
+            start = part.end
+        return "".join([*pieces, self._text[start:end]])
+
+    def _plain(self, start: int, end: int) -> str:
+        return self._text[start:end].replace("]]>", "]]&gt;")
+
+    def _source(self, part: Token) -> str:
+        return self._text[part.start : part.end]
+
+    def _find_end(self, position: int, last: int) -> int | None:
+        """Return the end tag that belongs to a start tag, None where it is missing."""
+        name, depth = self._tokens[position].name, 0
+        for number in range(position, last):
+            token = self._tokens[number]
+            if token.name == name and token.kind in ("start", "end"):
+                depth += 1 if token.kind == "start" else -1
+                if depth == 0:
+                    self._steps.take(number - position)
+                    return number
+        self._steps.take(last - position)
+        return self._first_end(position, last) if name in _TEXTS else None
+
+    def _first_end(self, position: int, last: int) -> int | None:
+        """Return the next end tag of a text, if no element of the feed begins before it."""
+        name = self._tokens[position].name
+        for number in range(position + 1, last):
+            token = self._tokens[number]
+            if token.kind == "end" and token.name == name:
+                return number
+            if token.kind in ("start", "empty") and token.name not in HTML_NAMES - _TEXTS:
+                return None
+        return None
+
+    def _find_stop(self, position: int, last: int) -> tuple[int, int]:
+        """Return where an element without end tag ends, and the token to go on with."""
+        for number in range(position + 1, last):
+            token = self._tokens[number]
+            if token.kind in ("start", "empty") and token.name not in HTML_NAMES - _TEXTS:
+                return number, number
+            if token.kind == "end" and token.name not in HTML_NAMES - _TEXTS:
+                # A slip in the end tag's name.
+                return number, number + 1
+        return last, last
+
+    def _emit(self, *pieces: str) -> None:
+        self.mended.pieces.extend(pieces)
+
+    def _fault(self, what: str, token: Token) -> None:
+        self.mended.faults.append((what, token.start))
+
+    def _unclear(self, what: str, token: Token) -> None:
+        self.mended.unclear.append((what, token.start))
+
+
+def _is_sound(tokens: Iterable[Token]) -> bool:
+    """Tell whether the tags among some tokens are well nested."""
+    names: list[str] = []
+    for token in tokens:
+        if token.kind == "start":
+            names.append(token.name)
+        elif token.kind == "bare" or (token.kind == "end" and token.name != _pop(names)):
+            return False
+    return not names
+
+
+def _pop(names: list[str]) -> str | None:
+    return names.pop() if names else None
+
+
+def _is_html(tokens: list[Token]) -> bool:
+    return all(token.name in HTML_NAMES for token in tokens if token.kind in ("start", "empty"))
+
+
+def _holds_parts(token: Token, inner: list[Token]) -> bool:
+    return token.name in _CONTAINERS and not _is_html(inner)
+
+
+def _is_feed_prefix(name: str) -> bool:
+    return ":" in name and name.partition(":")[0] in USUAL_ADDRESSES
+
+
+def _describe(fault: Token, parent: Token) -> str:
+    if fault.kind == "bare":
+        return f"a bare '<' in <{parent.name}>"
+    if fault.kind == "cdata":
+        return "CDATA inside CDATA, or never closed"
+    slash = "/" if fault.kind == "end" else ""
+    return f"<{slash}{fault.name}> in <{parent.name}>"
+
+
+def _tag_name(token: Token) -> str:
+    return token.tag["name"] if token.tag is not None else token.name
+
+
+def _write(token: Token) -> str:
+    if token.tag is None or token.kind == "nothing":
+        return ""
+    return f"</{token.tag[1]}>" if token.kind == "end" else write_start_tag(token.tag)
+
+
+def _write_xhtml(token: Token) -> str:
+    if token.kind == "bare":
+        return "&lt;"
+    if token.name.rpartition(":")[2] not in VOID_NAMES:
+        return _write(token)
+    written = _write(token)
+    if token.kind == "start":
+        return written[:-1] + "/>"
+    return written if token.kind == "empty" else ""
+
+
+def _escape(text: str) -> str:
+    return text.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _cdata(text: str) -> str:
+    return "<![CDATA[" + text.replace("]]>", "]]]]><![CDATA[>") + "]]>"
