@@ -196,6 +196,8 @@ class EntryReader:
 
     def _resolve_files(self, written: list[tuple[Node, Enclosure]]) -> tuple[Enclosure, ...]:
         """Return files with absolute addresses, each address once."""
+        if not written:
+            return ()
         files: dict[str, Enclosure] = {}
         for node, file in written:
             url = self._resolve(node, file.url) or file.url
