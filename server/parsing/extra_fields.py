@@ -64,7 +64,9 @@ def _left_over(node: Node, fields: ItemFields) -> Iterator[ExtraField]:
     if fields.is_person(node):
         yield from _left_of_person(node, fields)
     elif _says_more(node):
-        yield ExtraField(node.name, mend_c1(node.text) or None, _attributes(node))
+        # A text as long as an article is not kept twice.
+        is_short = is_category(node) or node.name == "link"
+        yield ExtraField(node.name, (is_short and mend_c1(node.text)) or None, _attributes(node))
 
 
 def _left_of_person(node: Node, fields: ItemFields) -> Iterator[ExtraField]:

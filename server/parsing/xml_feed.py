@@ -1,5 +1,6 @@
 """RSS, RDF and Atom documents to entries."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -17,8 +18,12 @@ from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.repair import repair_document
 from server.parsing.tree import Document, Node, read_document
 from server.parsing.xml_channel import Channel, read_channel
+from shared.addresses import is_safe, scheme_of
 from shared.errors import ItemError, ParseError
 from shared.models import Enclosure, FeedItem
+
+_MOST_SCHEMES = 5
+_LONGEST_SCHEME = 20
 
 
 def parse_xml(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
@@ -82,7 +87,7 @@ def _build_feed(
         title=channel.title,
         entries=tuple(entries),
         rejected=tuple(rejected),
-        warnings=(*warnings, *reader.dates.warnings()),
+        warnings=(*warnings, *reader.warnings()),
         is_whole=document.is_complete,
         ttl_s=channel.ttl_s,
         skip_hours=channel.skip_hours,
@@ -97,6 +102,7 @@ class EntryReader:
         self._channel = channel
         self._url = url
         self.dates = dates
+        self._unknown_schemes: Counter[str] = Counter()
         own = (url, channel.self_url)
         self._feed_urls = frozenset(address for address in own if address)
 
@@ -108,6 +114,7 @@ class EntryReader:
         written_files = fields.enclosures()
         published, updated = fields.date_text(PUBLISHED), fields.updated_text()
         link = self._resolve(link_node, written_link or _permalink(fields))
+        self._note_scheme(link)
         texts, own_author = ItemTexts(fields), fields.author()
         feed_item = FeedItem(
             guid="",
@@ -143,6 +150,20 @@ class EntryReader:
             bases=texts.bases(feed_item, partial(self._find_base, feed_item.link)),
         )
         return ParsedEntry(feed_item, written_guid, written_link, chosen[1])
+
+    def warnings(self) -> list[str]:
+        """Return what was found about dates and links of all items read."""
+        return [
+            *self.dates.warnings(),
+            *(
+                f"links that begin with {scheme}: are left out ({count} items)"
+                for scheme, count in self._unknown_schemes.most_common(_MOST_SCHEMES)
+            ),
+        ]
+
+    def _note_scheme(self, link: str | None) -> None:
+        if link is not None and not is_absolute(link) and not is_safe(link):
+            self._unknown_schemes[str(scheme_of(link))[:_LONGEST_SCHEME]] += 1
 
     def _inherited_author(self, fields: ItemFields) -> str | None:
         if self._channel.format != "atom":
