@@ -128,6 +128,9 @@ class _ItemReader:
         )
         if chosen is None:
             raise ItemError("unreadable", "the item is empty")
+        if chosen[1] == "hash" and fields.has_wrong_text("id"):
+            # Under a hash it would come twice when the publisher corrects its id.
+            raise ItemError("unreadable", f"'id' is {kind_of(value['id'])}, not a string")
         extra = (
             *item.extra,
             *self._about_files(files),
