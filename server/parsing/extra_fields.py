@@ -15,6 +15,8 @@ _READ_OF_LINKS = frozenset({"href", "url", "uri", "rel", "rdf:about"})
 _READ_OF_FILES = _READ_OF_LINKS | {"type", "length"}
 _READ_OF_CATEGORIES = frozenset({"term", "text"})
 _READ_OF_TEXTS = frozenset({"mode", "ispermalink"})
+# One for all: most elements have none.
+_NO_ATTRIBUTES: Mapping[str, str] = {}
 _PAGE_TYPES = frozenset({"text/html", "html", "xhtml", "application/xhtml+xml"})
 _READ_OF_PEOPLE = frozenset({"name", "email"})
 
@@ -28,10 +30,14 @@ def read_extra(fields: ItemFields) -> tuple[ExtraField, ...]:
     category's scheme, an author's address.
     """
     entries: list[ExtraField] = []
+    used = fields.used
     for node in fields.children:
-        entries.extend(
-            _left_over(node, fields) if fields.is_used(node) else _entries(node, "", fields)
-        )
+        is_used = id(node) in used
+        parts = node.parts
+        if node.attributes or len(parts) > 1 or (parts and type(parts[0]) is Node):
+            entries.extend(_left_over(node, fields) if is_used else _entries(node, "", fields))
+        elif not is_used and parts and (value := mend_c1(node.text)):
+            entries.append(ExtraField(node.name, value, _NO_ATTRIBUTES))
     return tuple(entries)
 
 
@@ -49,9 +55,9 @@ def _entries(node: Node, path: str, fields: ItemFields) -> Iterator[ExtraField]:
             yield from _entries(child, f"{name}/", fields)
 
 
-def _attributes(node: Node) -> dict[str, str]:
+def _attributes(node: Node) -> Mapping[str, str]:
     if not node.attributes:
-        return {}
+        return _NO_ATTRIBUTES
     return {
         written_attribute_name(name): mend_c1(value.strip())
         for name, value in node.written.items()

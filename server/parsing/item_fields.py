@@ -27,7 +27,10 @@ UPDATED = ("updated", "modified", "dcterms:modified", "lastbuilddate", "dc:date"
 
 
 class ItemFields:
-    """One item's children, looked up by name; remembers which of them became known fields."""
+    """One item's children, looked up by name.
+
+    ``used`` holds the ids of the nodes that became known fields.
+    """
 
     def __init__(self, item: Node, default_format: str = HTML) -> None:
         self.item = item
@@ -36,12 +39,12 @@ class ItemFields:
         self._by_name: dict[str, list[Node]] = {}
         for child in self.children:
             self._by_name.setdefault(child.name, []).append(child)
-        self._used: set[int] = set()
+        self.used: set[int] = set()
         self._people: set[int] = set()
 
     def is_used(self, node: Node) -> bool:
         """Tell whether a field was read from this child, or from one inside it."""
-        return id(node) in self._used
+        return id(node) in self.used
 
     def first_text(self, names: Iterable[str]) -> MarkedText | None:
         """Return the first non-blank text among the named elements, the first name winning."""
@@ -50,7 +53,7 @@ class ItemFields:
                 text = read_text(node, self.default_format)
                 # An empty content element may point at content elsewhere: that is kept as extra.
                 if text is not None or "src" not in node.attributes:
-                    self._used.add(id(node))
+                    self.used.add(id(node))
                 if text is not None:
                     return text
         return None
@@ -63,7 +66,7 @@ class ItemFields:
                 read_text(node, self.default_format) if node.name == "media:description" else None
             )
             if text is not None:
-                self._used.add(id(node))
+                self.used.add(id(node))
                 return text
         return None
 
@@ -72,7 +75,7 @@ class ItemFields:
         written = None
         for name in names:
             for node in self._by_name.get(name, ()):
-                self._used.add(id(node))
+                self.used.add(id(node))
                 written = written or node.text or None
         return written
 
@@ -80,7 +83,7 @@ class ItemFields:
         """Return guid, id or rdf:about as written; an empty one is as good as none."""
         for name in ("guid", "id"):
             for node in self._by_name.get(name, ()):
-                self._used.add(id(node))
+                self.used.add(id(node))
                 text = node.full_text
                 if text:
                     return text
@@ -99,7 +102,7 @@ class ItemFields:
         links = [node for node in self._by_name.get("link", ()) if is_alternate(node)]
         chosen = next((node for node in links if not _href(node)), None) or _best_page(links)
         if chosen is not None:
-            self._used.add(id(chosen))
+            self.used.add(id(chosen))
             return chosen, written_address(chosen)
         # CDF has no link elements; items and channels carry their address themselves.
         address = self.item.attributes.get("href", "").strip()
@@ -115,7 +118,7 @@ class ItemFields:
             nodes = self._by_name.get(name, ())
             names = [author for node in nodes if (author := _author_text(node))]
             if names:
-                self._used.update(map(id, nodes))
+                self.used.update(map(id, nodes))
                 self._people = set(map(id, nodes))
                 return ", ".join(dict.fromkeys(names))
         return None
@@ -141,7 +144,7 @@ class ItemFields:
         terms: list[str] = []
         for child in self.children:
             if child.name in CATEGORIES:
-                self._used.add(id(child))
+                self.used.add(id(child))
                 terms.extend(_terms(child))
         return tuple(dict.fromkeys(terms))
 
@@ -151,7 +154,7 @@ class ItemFields:
         for child in self.children:
             is_link = child.name == "link" and _relation(child) == "enclosure"
             if child.name == "enclosure" or is_link:
-                self._used.add(id(child))
+                self.used.add(id(child))
                 enclosure = _enclosure(child)
                 if enclosure is not None:
                     enclosures.append((child, enclosure))
@@ -159,7 +162,9 @@ class ItemFields:
 
     def media_files(self) -> list[tuple[Node, Enclosure]]:
         """Return the sounds, films and pictures of Media RSS as written, in document order."""
-        files = []
+        files: list[tuple[Node, Enclosure]] = []
+        if self._by_name.keys().isdisjoint(("media:content", "media:group")):
+            return files
         for child in self.children:
             for node in child.children if child.name == "media:group" else (child,):
                 file = _media_file(node) if node.name == "media:content" else None

@@ -34,7 +34,10 @@ def read_text(node: Node, default_format: str) -> MarkedText | None:
     Elements inside it are written out as markup. ``default_format`` is that of the document for
     elements that do not say what they hold.
     """
-    if any(type(part) is Node for part in node.parts):
+    parts = node.parts
+    if not parts:
+        return None
+    if (len(parts) > 1 or type(parts[0]) is Node) and any(type(part) is Node for part in parts):
         text, is_markup = _inner_markup(node), True
     else:
         text, is_markup = node.text, False

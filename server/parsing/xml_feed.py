@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from server.parsing.date_reader import DateReader
 from server.parsing.detection import cut_leading_markup, refusal
@@ -117,40 +116,38 @@ class EntryReader:
         link = self._resolve(link_node, written_link or _permalink(fields))
         self._note_scheme(link)
         texts, own_author = ItemTexts(fields), fields.author()
-        feed_item = FeedItem(
-            guid="",
-            link=link,
-            title=texts.title,
-            summary=texts.summary,
-            content=texts.content,
-            author=own_author or self._inherited_author(fields),
-            categories=fields.categories(),
-            enclosures=self._resolve_files([*written_files, *fields.media_files()]),
-            published_at=self.dates.read(published),
-            updated_at=self.dates.read(updated),
-        )
+        author = own_author or self._inherited_author(fields)
+        categories = fields.categories()
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,
             enclosure_url=written_files[0][1].url if written_files else None,
-            fallback=_identifying_texts(
-                replace(feed_item, author=own_author), texts, published or updated
-            ),
+            fallback=_identifying_texts(texts, own_author, categories, published or updated),
             feed_urls=self._feed_urls,
         )
         if chosen is None:
             return RejectedEntry(hash_guid(("empty",)), "the entry is empty")
-        unread = self.dates.unread(published=published, updated=updated)
-        feed_item = replace(feed_item, guid=chosen[0], extra=(*read_extra(fields), *unread))
+        extra = read_extra(fields)
+        published_at, updated_at = self.dates.read(published), self.dates.read(updated)
+        feed_item = FeedItem(
+            guid=chosen[0],
+            link=link,
+            title=texts.title,
+            summary=texts.summary,
+            content=texts.content,
+            author=author,
+            categories=categories,
+            enclosures=self._resolve_files([*written_files, *fields.media_files()]),
+            published_at=published_at,
+            updated_at=updated_at,
+            extra=(*extra, *self.dates.unread(published=published, updated=updated)),
+            formats=texts.formats(author, categories, extra),
+            bases=texts.bases(link, self._find_base, extra=bool(extra)),
+        )
         try:
             check_item(feed_item)
         except ItemError as exc:
             return RejectedEntry(chosen[0], str(exc), title=feed_item.title, link=feed_item.link)
-        feed_item = replace(
-            feed_item,
-            formats=texts.formats(feed_item),
-            bases=texts.bases(feed_item, partial(self._find_base, feed_item.link)),
-        )
         return ParsedEntry(feed_item, written_guid, written_link, chosen[1])
 
     def warnings(self) -> list[str]:
@@ -201,6 +198,8 @@ class EntryReader:
 
     def _resolve_files(self, written: list[tuple[Node, Enclosure]]) -> tuple[Enclosure, ...]:
         """Return files with absolute addresses, each address once."""
+        if not written:
+            return ()
         files: dict[str, Enclosure] = {}
         for node, file in written:
             url = self._resolve(node, file.url) or file.url
@@ -215,11 +214,18 @@ class EntryReader:
 
 
 def _identifying_texts(
-    item: FeedItem, texts: ItemTexts, date: str | None
+    texts: ItemTexts, author: str | None, categories: tuple[str, ...], date: str | None
 ) -> tuple[str | None, ...]:
-    if item.title:
-        return identifying_texts(item, date)
-    own = replace(item, summary=texts.own_summary)
+    """Return the item's own texts as they identify it, without what comes from its feed."""
+    if texts.title:
+        return (texts.title, date, author)
+    own = FeedItem(
+        guid="",
+        summary=texts.own_summary,
+        content=texts.content,
+        author=author,
+        categories=categories,
+    )
     return (*identifying_texts(own, date), *identifying_extra(texts.unread()))
 
 
