@@ -102,13 +102,11 @@ class _ItemReader:
         if not isinstance(value, dict):
             raise ItemError("unreadable", f"the item is {kind_of(value)}, not an object")
         fields = JsonObject(value, self._faults)
-        written_guid = fields.identity("id")
-        written_link = fields.text("url", numbers=False) or fields.text(
-            "external_url", numbers=False
-        )
-        files = _attachments(fields)
         published, updated = fields.text("date_published"), fields.text("date_modified")
-        people = _people(fields)
+        files, people = _attachments(fields), _people(fields)
+        written_link = fields.text("url", numbers=False)
+        if written_link is None:
+            written_link = fields.text("external_url", numbers=False)
         item = FeedItem(
             guid="",
             link=self._resolve(written_link),
@@ -120,36 +118,17 @@ class _ItemReader:
             extra=self._extra(value),
             **_texts(fields),
         )
-        enclosure_url = files[0][1].url if files else None
-        chosen = choose_guid(
-            written_guid=written_guid,
-            written_link=written_link,
-            enclosure_url=enclosure_url,
-            fallback=identifying_texts(item, published or updated),
-            feed_urls=self._feed_urls,
-        )
-        if chosen is None:
-            raise ItemError("unreadable", "the item is empty")
-        extra = (
-            *item.extra,
+        addresses = (written_link, files[0][1].url if files else None)
+        entry = self._identify(item, fields, addresses, published or updated)
+        about = [
             *self._about_files(files),
             *(ExtraField("authors", each.name, each.about) for each in people if each.about),
             *self._dates.unread(published=published, updated=updated),
-        )
-        item = replace(
-            item,
-            guid=chosen[0],
-            author=item.author or _names(self._people),
-            extra=extra,
-            bases=self._bases(item, has_extra=bool(extra)),
-        )
-        check_item(item)
-        return ParsedEntry(
-            item,
-            written_guid,
-            written_link,
-            chosen[1],
-            written_enclosure=enclosure_url,
+        ]
+        return replace(
+            entry,
+            item=self._complete(entry.item, about),
+            written_enclosure=addresses[1],
             written_published=published,
             written_updated=updated,
         )
@@ -157,6 +136,39 @@ class _ItemReader:
     def warnings(self) -> tuple[str, ...]:
         """Return what is to be known of the document: its faults, and dates left out."""
         return (*self._faults.warnings(), *self._dates.warnings())
+
+    def _identify(
+        self,
+        item: FeedItem,
+        fields: JsonObject,
+        addresses: tuple[str | None, str | None],
+        date: str | None,
+    ) -> ParsedEntry:
+        """Return the item under its guid. What feed and attachments say beside it is no part."""
+        written_guid, (written_link, file_url) = fields.identity("id"), addresses
+        chosen = choose_guid(
+            written_guid=written_guid,
+            written_link=written_link,
+            enclosure_url=file_url,
+            fallback=identifying_texts(item, date),
+            feed_urls=self._feed_urls,
+        )
+        if chosen is None:
+            raise ItemError("unreadable", "the item is empty")
+        if chosen[1] == "hash" and fields.has_wrong_text("id"):
+            # Under a hash it would come twice when the publisher corrects its id.
+            raise ItemError("unreadable", f"'id' is {kind_of(fields.members['id'])}, not a string")
+        return ParsedEntry(replace(item, guid=chosen[0]), written_guid, written_link, chosen[1])
+
+    def _complete(self, item: FeedItem, about: list[ExtraField]) -> FeedItem:
+        """Return the item with what is no part of its identity."""
+        extra = (*item.extra, *about)
+        author = item.author or _names(self._people)
+        bases = self._bases(item, has_extra=bool(extra))
+        if extra != item.extra or author != item.author or bases:
+            item = replace(item, author=author, extra=extra, bases=bases)
+        check_item(item)
+        return item
 
     def _bases(self, item: FeedItem, *, has_extra: bool) -> dict[str, str]:
         """Return what addresses refer to where the item has no link: the home page, the feed."""

@@ -41,7 +41,7 @@ def read_frame(document: JsonDocument, faults: Faults) -> JsonFrame:
         raise ParseError(
             "damaged", f"the document breaks off before its first item ends: {document.damage}"
         )
-    if is_feed and isinstance(feed.get("items"), list | dict):
+    if is_feed and (isinstance(feed.get("items"), list) or _is_filled_object(feed.get("items"))):
         written = str(feed.get("version") or "")
         if _ADDRESS not in written.lower():
             faults.note(f"'version' is {feed.get('version')!r}, not the address of JSON Feed's")
@@ -70,6 +70,10 @@ def _is_feed(feed: dict[str, Any]) -> bool:
     is_bare = str(version).strip() in _VERSIONS and (isinstance(version, str) or is_number(version))
     needed = _USUAL if is_bare else _TELLING
     return any(needed & entry.keys() for entry in entries)
+
+
+def _is_filled_object(value: object) -> bool:
+    return isinstance(value, dict) and bool(value)
 
 
 def _list_items(items: list[Any] | dict[str, Any], faults: Faults) -> list[Any]:

@@ -53,6 +53,11 @@ class JsonObject:
         self._faults.add(name, value, "a string")
         return str(value) if numbers and is_number(value) else None
 
+    def has_wrong_text(self, name: str) -> bool:
+        """Tell whether a member is there that is neither a text nor a number."""
+        value = self.members.get(name)
+        return not (value is None or isinstance(value, str) or is_number(value))
+
     def identity(self, name: str) -> str | None:
         """Return a string or, as version 1 says, a number as text."""
         value = self.members.get(name)

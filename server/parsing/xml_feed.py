@@ -199,9 +199,8 @@ class EntryReader:
         )
         if chosen is None:
             return RejectedEntry(hash_guid(("empty",)), "the entry is empty")
+        extra = read_extra(fields)
         published_at, updated_at = self.dates.read(published), self.dates.read(updated)
-        unread = self.dates.unread(published=published, updated=updated)
-        extra = (*read_extra(fields), *unread)
         feed_item = FeedItem(
             guid=chosen[0],
             link=link,
@@ -213,7 +212,7 @@ class EntryReader:
             enclosures=self._resolve_files([*written_files, *fields.media_files()]),
             published_at=published_at,
             updated_at=updated_at,
-            extra=extra,
+            extra=(*extra, *self.dates.unread(published=published, updated=updated)),
             formats=texts.formats(author, categories, extra),
             bases=texts.bases(link, self._find_base, extra=bool(extra)),
         )
