@@ -9,7 +9,7 @@ import orjson
 from shared.errors import QueueFull
 from shared.models import format_time
 from shared.queue import JobQueue, NewJob
-from shared.store import DeadLetter, DeadLetterStore, DeathKind
+from shared.store import DeadLetter, DeadLetterStore, DeathKind, Rank
 
 DEAD_JOB_NAME = "dead"
 # What is shown of a dead item must not fill Redis: the dead letter in MongoDB has the data.
@@ -66,9 +66,9 @@ def dead_job_of(letter: DeadLetter) -> NewJob:
 
 
 def clear_dead_letters(
-    letters: DeadLetterStore, dead_letter_queue: JobQueue, stored_revisions: Mapping[str, int]
+    letters: DeadLetterStore, dead_letter_queue: JobQueue, stored_ranks: Mapping[str, Rank]
 ) -> None:
-    """Take back the dead letters of stored items, unless their revision is above the stored one.
+    """Take back the dead letters of stored items, unless their rank is above the stored one.
 
     The job goes first: after a crash in between the letter is still there to be cleared again,
     while a job without a letter would stay for good. Safe to repeat.
@@ -76,12 +76,12 @@ def clear_dead_letters(
     Raises:
         StoreUnavailable, QueueUnavailable: some may be left; call again.
     """
-    if not stored_revisions:
+    if not stored_ranks:
         return
-    dead_letter_queue.remove_many(list(stored_revisions))
-    if letters.clear_many(stored_revisions) < len(stored_revisions):
-        # Died again at a higher revision meanwhile: that job must not be missing.
-        kept = letters.read_whole(list(stored_revisions))
+    dead_letter_queue.remove_many(list(stored_ranks))
+    if letters.clear_many(stored_ranks) < len(stored_ranks):
+        # Died again at a higher rank meanwhile: that job must not be missing.
+        kept = letters.read_whole(list(stored_ranks))
         # A full Redis must not hold up the settling of what is stored: the hourly sweep adds them.
         with suppress(QueueFull):
             dead_letter_queue.add_many(

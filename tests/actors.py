@@ -21,7 +21,7 @@ from shared.settings import Settings
 from shared.store import Database, Import, Stores
 from tests.fakes import FakeClock
 from tests.lines import Crash, Line, LinedDatabase, LinedRedis
-from tests.press import Press
+from tests.press import Press, read_leniently
 from worker.process import WorkerProcess
 
 _HELD_TIMEOUT_S = 30.0
@@ -146,7 +146,7 @@ class InlineParser:
     """The parser without its process."""
 
     def parse(self, body: bytes, *, timeout_s: float | None = None, **arguments: Any) -> ParsedFeed:
-        return parse_feed(body, **arguments)
+        return read_leniently(parse_feed(body, **arguments), body)
 
 
 class Held:

@@ -1,7 +1,8 @@
 """Histories that hypothesis thinks up: polls, work, audits, crashes, zombies, losses, operators.
 
-A machine drives a mill by rules in any order. When a history ends everything comes to rest, the
-feed is polled once more, and the oracle judges.
+A machine drives a mill by rules in any order; items may be damaged, so that only a lenient reader
+reads them. What is stored never loses rank. When a history ends everything comes to rest, the
+publisher mends what is damaged, the feed is polled once more, and the oracle judges.
 """
 
 import uuid
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
+    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
@@ -19,7 +21,7 @@ from hypothesis.stateful import (
 
 from shared.errors import ConflictError, NotFoundError
 from shared.queue import RedisConnection
-from shared.store import DeathKind, open_database
+from shared.store import DeathKind, Rank, open_database
 from tests.actors import Actor, Held, Server
 from tests.fakes import FakeClock
 from tests.mill import SOURCE, Mill
@@ -67,21 +69,23 @@ class MillMachine(RuleBasedStateMachine):
         self._database = open_database(f"{mongodb_url}/test_{uuid.uuid4().hex[:16]}")
         self.mill = Mill(redis, self._database, FakeClock())
         self.shown = dict.fromkeys(GUIDS, "A")
+        self.damaged: set[str] = set()
+        self.ranks: dict[str, Rank] = {}
         self.held: list[tuple[Held, Actor]] = []
 
     @initialize()
     def subscribe(self) -> None:
         self.mill.subscribe(self.shown)
 
-    @rule(guid=st.sampled_from(GUIDS), title=st.sampled_from(TITLES))
-    def publish_and_poll(self, guid: str, title: str) -> None:
-        self._show(guid, title)
+    @rule(guid=st.sampled_from(GUIDS), title=st.sampled_from(TITLES), is_damaged=st.booleans())
+    def publish_and_poll(self, guid: str, title: str, is_damaged: bool) -> None:
+        self._show(guid, title, is_damaged=is_damaged)
         self.mill.server.start(SOURCE)
         self.mill.server.fetch()
 
-    @rule(guid=st.sampled_from(GUIDS), title=st.sampled_from(TITLES))
-    def publish(self, guid: str, title: str) -> None:
-        self._show(guid, title)
+    @rule(guid=st.sampled_from(GUIDS), title=st.sampled_from(TITLES), is_damaged=st.booleans())
+    def publish(self, guid: str, title: str, is_damaged: bool) -> None:
+        self._show(guid, title, is_damaged=is_damaged)
 
     @rule(force=st.booleans())
     def start(self, force: bool) -> None:
@@ -186,21 +190,34 @@ class MillMachine(RuleBasedStateMachine):
             feeds.remove(SOURCE)
         feeds.add([feed_url(SOURCE)], source=SOURCE)
 
+    @invariant()
+    def no_document_loses_rank(self) -> None:
+        found = self._database.collection("items").find({}, {"revision": 1, "read_by": 1})
+        ranks = {one["_id"]: Rank.of(one, one["revision"]) for one in found}
+        for item_id, rank in self.ranks.items():
+            assert ranks[item_id] >= rank, f"{item_id} was overwritten"
+        self.ranks = ranks
+
     def teardown(self) -> None:
         try:
             for held, _ in self.held:
                 held.go_on()
             self._come_to_rest()
-            self.mill.poll()
+            self.no_document_loses_rank()
+            self.mill.poll(self.shown)
             self._come_to_rest()
+            self.no_document_loses_rank()
             self._judge()
         finally:
             self._database.drop()
             self._database.close()
 
-    def _show(self, guid: str, title: str) -> None:
+    def _show(self, guid: str, title: str, *, is_damaged: bool) -> None:
         self.shown[guid] = title
-        self.mill.press.show(SOURCE, self.shown)
+        self.damaged -= {guid}
+        if is_damaged:
+            self.damaged.add(guid)
+        self.mill.press.show(SOURCE, self.shown, damaged=self.damaged)
 
     def _hold(self, held: Held, actor: Actor) -> None:
         if held.begin():
@@ -225,6 +242,8 @@ class MillMachine(RuleBasedStateMachine):
             dead=ends["dead"],
             removed=ends["removed"],
         )
+        for guid in ends["stored"]:
+            assert self.ranks[f"{SOURCE}#{guid}"].is_strict, f"{guid} is a lenient reading still"
 
     def _end_of(self, guid: str, title: str) -> str:
         """Say how the latest version has to have ended, given what an operator did to it."""

@@ -1,6 +1,6 @@
 """A whole Feedmill on real stores, driven step by step: a press, servers, workers, a fake clock."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -66,15 +66,23 @@ class Mill:
         """Start another worker."""
         return Worker(self.settings, self.redis, self.database, self.clock)
 
-    def subscribe(self, items: Mapping[str, str], source: str = SOURCE) -> None:
+    def subscribe(
+        self, items: Mapping[str, str], source: str = SOURCE, *, damaged: Collection[str] = ()
+    ) -> None:
         """Add a feed, not scheduled, and let the press show these titles by guid."""
-        self.press.show(source, items)
+        self.press.show(source, items, damaged=damaged)
         self.server.services.feeds.add([feed_url(source)], source=source)
 
-    def poll(self, items: Mapping[str, str] | None = None, source: str = SOURCE) -> Import:
+    def poll(
+        self,
+        items: Mapping[str, str] | None = None,
+        source: str = SOURCE,
+        *,
+        damaged: Collection[str] = (),
+    ) -> Import:
         """Import a feed up to its commit and its enqueueing, after the press showed new items."""
         if items is not None:
-            self.press.show(source, items)
+            self.press.show(source, items, damaged=damaged)
         started = self.server.start(source)
         while self.server.fetch():
             pass

@@ -3,19 +3,21 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from server.fetching.fetched import FetchedFeed, Validators
-from server.parsing import parse_feed
+from server.parsing import ParsedFeed, parse_feed
 from shared.errors import FetchError, ParseError
 from shared.host_names import host_of
 from shared.models import content_hash, job_data, make_item_id
 
 # A title that MongoDB is made to refuse, see ``Mill``.
 POISON = "poison"
+# Where a document of ours names its damaged items.
+_DAMAGED = "_damaged"
 
 
 class Press:
@@ -33,9 +35,12 @@ class Press:
         self.served: dict[str, set[str]] = defaultdict(set)
         self.requests = 0
 
-    def show(self, source: str, items: Mapping[str, str]) -> None:
-        """Let a source's feed list these titles by guid from now on."""
-        self._shown[feed_url(source)] = render(items)
+    def show(self, source: str, items: Mapping[str, str], *, damaged: Collection[str] = ()) -> None:
+        """Let a source's feed list these titles by guid from now on.
+
+        ``damaged`` are the guids of items that only a lenient reader can read.
+        """
+        self._shown[feed_url(source)] = render(items, damaged=damaged)
 
     def show_document(self, source: str, body: str) -> None:
         """Let a source's feed be this document from now on, be it a feed or not."""
@@ -118,7 +123,11 @@ def feed_url(source: str) -> str:
     return f"https://{source}.example/feed.json"
 
 
-def render(items: Mapping[str, str]) -> bytes:
+def render(
+    items: Mapping[str, str],
+    *,
+    damaged: Collection[str] = (),
+) -> bytes:
     """Return a JSON Feed of items: titles by guid, each item at a link of its own."""
     listed = [
         {
@@ -130,7 +139,23 @@ def render(items: Mapping[str, str]) -> bytes:
         for guid, title in items.items()
     ]
     feed = {"version": "https://jsonfeed.org/version/1.1", "title": "Feed", "items": listed}
-    return json.dumps(feed).encode()
+    return json.dumps(feed | ({_DAMAGED: sorted(damaged)} if damaged else {})).encode()
+
+
+def read_leniently(parsed: ParsedFeed, body: bytes) -> ParsedFeed:
+    """Return what a document says, its damaged items as the lenient reader would bring them."""
+    if _DAMAGED.encode() not in body:
+        return parsed
+    damaged = set(json.loads(body)[_DAMAGED])
+    return replace(
+        parsed,
+        entries=tuple(
+            replace(entry, item=replace(entry.item, read_by="feedparser"))
+            if entry.item.guid in damaged
+            else entry
+            for entry in parsed.entries
+        ),
+    )
 
 
 _EMPTY = render({})

@@ -19,6 +19,7 @@ from shared.queue import ClaimedJob, JobQueue, SettleOutcome
 from shared.queue import Death as JobDeath
 from shared.store.dead_letters import DeadLetterStore
 from shared.store.ends import Death, DeathKind
+from shared.store.ranks import Rank, get_reader
 from worker.decisions import Outcome
 from worker.job_log import log_settled
 
@@ -37,6 +38,12 @@ class DyingJob:
     import_id: str | None
     content_hash: str
     error: ItemError
+    read_by: str | None = None
+
+    @property
+    def rank(self) -> Rank:
+        """The rank of the item's content."""
+        return Rank(self.read_by is None, self.revision)
 
     @property
     def item_id(self) -> str:
@@ -63,6 +70,7 @@ def dying_unread(queue: JobQueue, job: ClaimedJob, error: ItemError) -> DyingJob
         import_id=job.tally,
         content_hash=_hash_of(data, job.raw_data),
         error=error,
+        read_by=get_reader(data),
     )
 
 
@@ -80,8 +88,8 @@ class DeadLetterer:
         Raises:
             StoreUnavailable: nothing is known of any; call again.
         """
-        # Of two jobs of one item the higher revision goes on top, whichever comes first.
-        by_item = {entry.item_id: entry for entry in sorted(dying, key=lambda one: one.revision)}
+        # Of two jobs of one item the higher rank goes on top, whichever comes first.
+        by_item = {entry.item_id: entry for entry in sorted(dying, key=lambda one: one.rank)}
         self._letters.record_many([self._death(entry) for entry in by_item.values()])
 
     def move(self, queue: JobQueue, dying: Sequence[DyingJob]) -> list[SettleOutcome]:
@@ -112,6 +120,7 @@ class DeadLetterer:
             attempts=entry.job.attempts_made + 1,
             failed_at=self._clock.now(),
             data=encodable(entry.job.raw_data),
+            read_by=entry.read_by,
         )
 
     def _job_death(self, entry: DyingJob) -> JobDeath:

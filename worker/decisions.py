@@ -1,4 +1,4 @@
-"""What to do with one item, given what is stored about it. Pure: the highest revision wins."""
+"""What to do with one item, given what is stored about it. Pure: the highest rank wins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from shared.store.ends import DeadLetter
 from shared.store.items import StoredVersion, WriteKind
+from shared.store.ranks import Rank
 from worker.decoding import HeldItem
 
 
@@ -22,10 +23,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The write that an item needs (None: none), and how it ends when that is done."""
+    """The write that an item needs (None: none), and how it ends when that is done.
+
+    ``over_lenient``: what is stored is a lenient reading.
+    """
 
     write: WriteKind | None
     outcome: Outcome
+    over_lenient: bool = False
 
 
 def decide(item: HeldItem, stored: StoredVersion | None, letter: DeadLetter | None) -> Decision:
@@ -34,7 +39,7 @@ def decide(item: HeldItem, stored: StoredVersion | None, letter: DeadLetter | No
     An item that an operator removed at this revision or a later one, or whose death at this
     revision in this import is on record already, is not written: neither may come back.
     """
-    is_behind = stored is None or stored.revision < item.revision
+    is_behind = stored is None or stored.rank < item.rank
     if letter is not None and is_behind:
         if letter.removed_since(item.revision):
             return Decision(None, Outcome.REMOVED)
@@ -45,8 +50,8 @@ def decide(item: HeldItem, stored: StoredVersion | None, letter: DeadLetter | No
     if not is_behind:
         return Decision(None, _already_stored(item, stored))
     if stored.content_hash == item.content_hash:
-        return Decision(WriteKind.RAISE, Outcome.UNCHANGED)
-    return Decision(WriteKind.UPDATE, Outcome.UPDATED)
+        return Decision(WriteKind.RAISE, Outcome.UNCHANGED, stored.is_lenient)
+    return Decision(WriteKind.UPDATE, Outcome.UPDATED, stored.is_lenient)
 
 
 def _already_stored(item: HeldItem, stored: StoredVersion) -> Outcome:
@@ -54,18 +59,26 @@ def _already_stored(item: HeldItem, stored: StoredVersion) -> Outcome:
         return Outcome.NEW
     if item.import_id is not None and stored.modified_by == item.import_id:
         return Outcome.UPDATED
-    if stored.content_hash == item.content_hash:
+    return outcome_beneath(item, stored.rank, stored.content_hash)
+
+
+def outcome_beneath(item: HeldItem, rank: Rank, content_hash: str) -> Outcome:
+    """Return how an item ends beneath content that wins over it and is not its import's.
+
+    A lenient reading has nothing to add to a strict one, whatever it holds.
+    """
+    if content_hash == item.content_hash or rank.is_strict > item.rank.is_strict:
         return Outcome.UNCHANGED
     return Outcome.SUPERSEDED
 
 
 def newest_by_id(items: list[HeldItem]) -> dict[str, HeldItem]:
-    """Return per item id the one with the highest revision: two writes of one document in an
+    """Return per item id the one with the highest rank: two writes of one document in an
     unordered batch would race."""
     newest: dict[str, HeldItem] = {}
     for item in items:
         rival = newest.get(item.item_id)
-        if rival is None or rival.revision < item.revision:
+        if rival is None or rival.rank < item.rank:
             newest[item.item_id] = item
     return newest
 

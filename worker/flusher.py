@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from shared.clock import Clock
 from shared.errors import ItemError
-from shared.store import DeadLetter, ItemWrite, StoredVersion, Stores, WriteReport
+from shared.store import DeadLetter, ItemWrite, Rank, StoredVersion, Stores, WriteReport, get_reader
 from worker.dead_letterer import DyingJob
-from worker.decisions import Decision, Outcome, decide_all, newest_by_id
+from worker.decisions import Decision, Outcome, decide_all, newest_by_id, outcome_beneath
 from worker.decoding import HeldItem
 from worker.settlement import (
     Complete,
@@ -28,7 +28,7 @@ class _Verdicts:
 
     ended: dict[str, Outcome] = field(default_factory=dict)
     rejected: dict[str, ItemError] = field(default_factory=dict)
-    stored_revisions: dict[str, int] = field(default_factory=dict)
+    stored_ranks: dict[str, Rank] = field(default_factory=dict)
     letters: Mapping[str, DeadLetter] = field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ class Flusher:
         for item_id, decision in decisions.items():
             if item_id not in report.lost and item_id not in report.rejected:
                 verdicts.ended[item_id] = decision.outcome
-        verdicts.stored_revisions |= _stored_revisions(items, stored, decisions, report)
+        verdicts.stored_ranks |= _stored_ranks(items, stored, decisions, report)
         return report.lost
 
     def _writes(
@@ -101,6 +101,7 @@ class Flusher:
                 content=items[item_id].content,
                 import_id=items[item_id].import_id,
                 now=now,
+                over_lenient=decision.over_lenient,
             )
             for item_id, decision in decisions.items()
             if decision.write is not None
@@ -128,34 +129,33 @@ class Flusher:
         outcome = verdicts.ended.get(item.item_id)
         if winner is item or outcome in (None, Outcome.DEAD):
             return outcome if winner is item else None
-        # A job of the same item with newer content went ahead in this batch.
-        is_same = winner.content_hash == item.content_hash
-        return Outcome.UNCHANGED if is_same else Outcome.SUPERSEDED
+        # A job of the same item with content of a higher rank went ahead in this batch.
+        return outcome_beneath(item, winner.rank, winner.content_hash)
 
 
-def _stored_revisions(
+def _stored_ranks(
     items: Mapping[str, HeldItem],
     stored: Mapping[str, StoredVersion],
     decisions: Mapping[str, Decision],
     report: WriteReport,
-) -> dict[str, int]:
-    """Return the revision that is stored now, of each item that is stored."""
-    revisions: dict[str, int] = {}
+) -> dict[str, Rank]:
+    """Return the rank that is stored now, of each item that is stored."""
+    ranks: dict[str, Rank] = {}
     for item_id, decision in decisions.items():
         if item_id in report.written:
-            revisions[item_id] = items[item_id].revision
+            ranks[item_id] = items[item_id].rank
         elif decision.write is None and item_id in stored:
-            revisions[item_id] = stored[item_id].revision
-    return revisions
+            ranks[item_id] = stored[item_id].rank
+    return ranks
 
 
-def _clears(item: HeldItem, verdicts: _Verdicts) -> tuple[str, int] | None:
-    """Return up to which revision the item's dead letters are outdated, if it has any."""
+def _clears(item: HeldItem, verdicts: _Verdicts) -> tuple[str, Rank] | None:
+    """Return up to which rank the item's dead letters are outdated, if it has any."""
     letter = verdicts.letters.get(item.item_id)
-    revision = verdicts.stored_revisions.get(item.item_id)
-    if letter is None or revision is None or letter.revision > revision:
+    rank = verdicts.stored_ranks.get(item.item_id)
+    if letter is None or rank is None or letter.rank > rank:
         return None
-    return item.item_id, revision
+    return item.item_id, rank
 
 
 def _failed(item: HeldItem, error: ItemError) -> JobEnd:
@@ -175,4 +175,5 @@ def _dying(item: HeldItem, error: ItemError) -> DyingJob:
         import_id=item.import_id,
         content_hash=item.content_hash,
         error=error,
+        read_by=get_reader(item.content),
     )

@@ -220,4 +220,5 @@ def _dying(queue: JobQueue, entry: _Read, revision: int, error: ItemError) -> Dy
         import_id=unread.import_id,
         content_hash=unread.content_hash,
         error=error,
+        read_by=unread.read_by,
     )

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from shared.errors import ItemError
 from shared.queue import ClaimedJob, JobQueue, Lock
+from shared.store import Rank
 from worker.dead_letterer import DyingJob
 from worker.decisions import Outcome
 
@@ -15,12 +16,12 @@ from worker.decisions import Outcome
 class Complete:
     """The item is stored, or needs no write.
 
-    ``clears``: item id and revision up to which its dead letters are taken back, if it has any.
+    ``clears``: item id and rank up to which its dead letters are taken back, if it has any.
     """
 
     job: ClaimedJob
     outcome: Outcome
-    clears: tuple[str, int] | None = None
+    clears: tuple[str, Rank] | None = None
 
 
 @dataclass(frozen=True, slots=True)

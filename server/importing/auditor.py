@@ -242,9 +242,9 @@ class Auditor:
             letters = self._stores.dead_letters.read_many(chunk.item_ids)
             stored = self._stores.items.read_versions(chunk.item_ids)
             overtaken = {
-                item_id: stored[item_id].revision
+                item_id: stored[item_id].rank
                 for item_id, letter in letters.items()
-                if item_id in stored and stored[item_id].revision >= letter.revision
+                if item_id in stored and stored[item_id].rank >= letter.rank
             }
             clear_dead_letters(self._stores.dead_letters, self._dead_letter_queue, overtaken)
             yield (

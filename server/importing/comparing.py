@@ -5,8 +5,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from server.importing.moved_guids import MovedGuids, OnRecord
-from shared.models import split_item_id
-from shared.store import DeadLetter, Import, ImportState, JournalEntry, StoredVersion, Stores
+from shared.models import HASH_VERSION, counters_hash, split_item_id
+from shared.store import (
+    DeadLetter,
+    Import,
+    ImportState,
+    JournalEntry,
+    StoredVersion,
+    Stores,
+    get_reader,
+)
 from shared.store.ends import DeathKind
 
 # As many are compared, and held, at a time.
@@ -21,6 +29,11 @@ class Candidate:
     content_hash: str
     data: dict[str, Any]
 
+    @property
+    def is_lenient(self) -> bool:
+        """Tell whether a lenient reader made it."""
+        return get_reader(self.data) is not None
+
 
 @dataclass(slots=True)
 class Compared:
@@ -30,6 +43,8 @@ class Compared:
     unchanged: int = 0
     dead: int = 0
     removed: int = 0
+    # By item id: the letters of removals whose hash is of an earlier version, and today's hash.
+    renewed: dict[str, tuple[DeadLetter, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,7 @@ def compare(
             some = _rename(some, moved.follow(item_ids, on_record))
         for candidate in some:
             _sort(candidate, revision, rivals, letters, stored, compared)
+    stores.dead_letters.renew_hashes(compared.renewed.values())
     return compared
 
 
@@ -110,16 +126,23 @@ def _sort(
 ) -> None:
     letter = letters.get(candidate.item_id)
     version = stored.get(candidate.item_id)
-    if letter is not None and version is not None and letter.revision <= version.revision:
+    if letter is not None and version is not None and letter.rank <= version.rank:
         letter = None
     if rivals.may_touch(candidate.item_id):
         compared.entries.append(_entry(candidate, revision))
+    elif letter is not None and _is_removal_of_earlier_version(letter):
+        compared.removed += 1
+        if candidate.is_lenient <= (letter.read_by is not None):
+            compared.renewed[candidate.item_id] = letter, candidate.content_hash
+    elif version is not None and candidate.is_lenient and not version.is_lenient:
+        # Whatever it holds: it may not be written over a strict reading.
+        compared.unchanged += 1
     elif letter is not None and letter.content_hash == candidate.content_hash:
         if letter.kind is DeathKind.REMOVED:
             compared.removed += 1
         else:
             compared.dead += 1
-    elif letter is None and version is not None and version.content_hash == candidate.content_hash:
+    elif version is not None and _is_stored(candidate, version, letter):
         compared.unchanged += 1
     else:
         compared.entries.append(_entry(candidate, revision))
@@ -134,6 +157,30 @@ def _rename(candidates: Sequence[Candidate], new_ids: Mapping[str, str]) -> list
             candidate = replace(candidate, item_id=item_id, data=data)
         renamed.append(candidate)
     return renamed
+
+
+def _is_removal_of_earlier_version(letter: DeadLetter) -> bool:
+    """Tell whether an operator removed content whose hash cannot be compared with today's.
+
+    What comes first after the upgrade is taken for it, else every removed item would come back.
+    """
+    version, _, _ = letter.content_hash.partition(":")
+    is_earlier = version.isdecimal() and version != str(HASH_VERSION)
+    return is_earlier and letter.kind is DeathKind.REMOVED
+
+
+def _is_stored(candidate: Candidate, version: StoredVersion, letter: DeadLetter | None) -> bool:
+    """Tell whether storing a candidate would change nothing.
+
+    It would also clear a letter, but for that of a strict reading, which no lenient one clears.
+    """
+    stays = letter is None or (letter.rank.is_strict and candidate.is_lenient)
+    return (
+        stays
+        and version.content_hash == candidate.content_hash
+        and version.is_lenient == candidate.is_lenient
+        and version.counters_hash == counters_hash(candidate.data)
+    )
 
 
 def _entry(candidate: Candidate, revision: int) -> JournalEntry:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.store import Chunk, DeadLetter, StoredVersion
+from shared.store import Chunk, DeadLetter, Rank, StoredVersion
 
 PENDING = "pending"
 REPLAY = "replay"
@@ -30,13 +30,14 @@ def derive_chunk(
     ``letters`` has to be read before ``stored``: the other way round an item could be stored, and
     its letter cleared, in between, and look as if it had never come.
     """
+    lenient_ids = frozenset(chunk.lenient_ids)
     return [
         Derived(
             item_id,
             revision,
             _derive(
                 chunk.import_id,
-                revision,
+                Rank(item_id not in lenient_ids, revision),
                 content_hash,
                 is_replay=is_replay,
                 letter=letters.get(item_id),
@@ -51,27 +52,30 @@ def derive_chunk(
 
 def _derive(
     import_id: str,
-    revision: int,
+    rank: Rank,
     content_hash: str,
     *,
     is_replay: bool,
     letter: DeadLetter | None,
     version: StoredVersion | None,
 ) -> str:
-    if version is not None and version.revision >= revision:
-        return _stored_class(import_id, content_hash, version)
+    if version is not None and version.rank >= rank:
+        return _stored_class(import_id, rank, content_hash, version)
     if letter is None:
         return PENDING
-    if letter.removed_since(revision):
+    if letter.removed_since(rank.revision):
         return "removed"
     # A replay begins with a death of this revision on record: only one in this import ends it.
-    died = letter.died_in(import_id, revision) if is_replay else letter.died_at(revision)
+    died = letter.died_in(import_id, rank.revision) if is_replay else letter.died_at(rank.revision)
     return "dead" if died else PENDING
 
 
-def _stored_class(import_id: str, content_hash: str, version: StoredVersion) -> str:
+def _stored_class(import_id: str, rank: Rank, content_hash: str, version: StoredVersion) -> str:
     if version.created_by == import_id:
         return "new"
     if version.modified_by == import_id:
         return "updated"
+    if not rank.is_strict and not version.is_lenient:
+        # A strict reading stands, of whatever revision: a lenient one has nothing to add to it.
+        return "unchanged"
     return "unchanged" if version.content_hash == content_hash else "superseded"

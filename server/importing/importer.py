@@ -47,7 +47,16 @@ from shared.host_names import hosts_of
 from shared.logs import get_logger
 from shared.models import FeedItem, content_hash, encode_json, job_data, make_guid, make_item_id
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob
-from shared.store import Death, DeathKind, Feed, Import, ImportState, JournalEntry, Stores
+from shared.store import (
+    Death,
+    DeathKind,
+    Feed,
+    Import,
+    ImportState,
+    JournalEntry,
+    Stores,
+    get_reader,
+)
 from shared.store.imports import BEFORE_COMMIT, empty_counts
 from shared.store.items import check_encodable
 from shared.store.journal import split_entries
@@ -318,6 +327,7 @@ class Importer:
             attempts=1,
             failed_at=self._clock.now(),
             data=json.dumps({"source": run.source, **data}, default=str),
+            read_by=get_reader(data),
         )
 
     def _show_dead_letters(self, run: Run, deaths: Sequence[Death]) -> None:

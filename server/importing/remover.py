@@ -16,11 +16,11 @@ from uuid import uuid4
 import orjson
 
 from shared.clock import Clock
-from shared.dead_jobs import clear_dead_letters
+from shared.dead_jobs import clear_dead_letters, readable_data
 from shared.errors import ConflictError, ItemError, NotFoundError, QueueError
 from shared.models import content_hash, is_source, make_guid, make_item_id, split_item_id
 from shared.queue import JobQueue, JobState, JobView, Lock, RemoveOutcome
-from shared.store import DeadLetter, Death, DeathKind, Stores
+from shared.store import DeadLetter, Death, DeathKind, Stores, get_reader
 
 REMOVED = "removed"
 REMOVED_REASON = "removed by an operator"
@@ -160,12 +160,12 @@ class Remover:
         return outcomes
 
     def _removals(self, locked: _Locked) -> dict[str, Death]:
-        """Return what to record, by item id: the higher revision of two jobs of one item."""
+        """Return what to record, by item id: the higher rank of two jobs of one item."""
         revisions = self._give_revisions(locked)
         removals = [
             self._removal(view, revisions[view.id]) for view in locked.views if view.id in revisions
         ]
-        return {one.item_id: one for one in sorted(removals, key=lambda one: one.revision)}
+        return {one.item_id: one for one in sorted(removals, key=lambda one: one.rank)}
 
     def _give_revisions(self, locked: _Locked) -> dict[str, int]:
         """Return the revision of each job by its id; a foreign one that has none is given one."""
@@ -190,6 +190,7 @@ class Remover:
 
     def _removal(self, view: JobView, revision: int) -> Death:
         source, guid, digest = _identify(view)
+        data = readable_data(view.data or "")
         return Death(
             item_id=make_item_id(source, guid),
             queue=self._dead_letter_queue.name,
@@ -204,6 +205,7 @@ class Remover:
             attempts=view.attempts_made,
             failed_at=self._clock.now(),
             data=view.data or "",
+            read_by=get_reader(data) if isinstance(data, dict) else None,
         )
 
     def _remove_letters(self, item_ids: Sequence[str]) -> dict[str, RemoveOutcome]:
@@ -247,9 +249,9 @@ class Remover:
             self._stores.dead_letters.withdraw_removal(marked[item_id], marked_at)
         versions = self._stores.items.read_versions(marked)
         stored = {
-            item_id: version.revision
+            item_id: version.rank
             for item_id, version in versions.items()
-            if version.revision >= marked[item_id].revision
+            if version.rank >= marked[item_id].rank
         }
         clear_dead_letters(self._stores.dead_letters, self._dead_letter_queue, stored)
         return taken | stored.keys()

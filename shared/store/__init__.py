@@ -18,6 +18,7 @@ from shared.store.imports import Import, ImportState, ImportStore, new_import_id
 from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport
 from shared.store.journal import Chunk, JournalEntry, JournalStore
 from shared.store.pages import Page
+from shared.store.ranks import Rank, get_reader
 from shared.store.sources import KnownGuids, SourceStore
 from shared.store.stores import Stores
 
@@ -45,6 +46,7 @@ __all__ = [
     "KnownGuids",
     "MongoReport",
     "Page",
+    "Rank",
     "SourceStore",
     "StoredValidators",
     "StoredVersion",
@@ -52,6 +54,7 @@ __all__ = [
     "WriteKind",
     "WriteReport",
     "examine_mongodb",
+    "get_reader",
     "new_import_id",
     "open_database",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from pymongo import ASCENDING, DESCENDING, DeleteOne
+from pymongo import ASCENDING, DESCENDING, DeleteOne, UpdateOne
 from pymongo import errors as mongo_errors
 
 from shared.store.causes import Cause, group_by_cause
@@ -26,8 +26,10 @@ from shared.store.ends import (
     put_beneath_top,
     put_on_top,
     read_letter,
+    up_to,
 )
 from shared.store.pages import Page, find_page
+from shared.store.ranks import Rank
 from shared.store.reading import find_misfits, read_document, read_those_that_fit
 
 LETTERS = "dead_letters"
@@ -66,7 +68,7 @@ class DeadLetterStore:
                 )
 
     def record_many(self, deaths: Sequence[Death]) -> None:
-        """Put ends on record: the highest revision on top, the others into the history only.
+        """Put ends on record: the highest rank on top, the others into the history only.
 
         An equal revision replaces a death (a replay died again), not a removal. Each id at most
         once a call. Safe to repeat; survives a crash when it returns.
@@ -108,14 +110,15 @@ class DeadLetterStore:
             found = self._letters.find({}, {"data": False, "stacktrace": False}).limit(limit)
             return list(find_misfits(LETTERS, found, read_letter))
 
-    def clear_many(self, stored_revisions: Mapping[str, int]) -> int:
-        """Delete the dead letters of stored items, unless their revision is above the stored one.
+    def clear_many(self, stored_ranks: Mapping[str, Rank]) -> int:
+        """Delete the dead letters of stored items, unless their rank is above the stored one.
 
         Returns how many were deleted.
         """
         operations = [
-            DeleteOne({"_id": item_id, "revision": {"$lte": revision}})
-            for item_id, revision in stored_revisions.items()
+            DeleteOne({"_id": item_id} | guard)
+            for item_id, rank in stored_ranks.items()
+            for guard in up_to(rank)
         ]
         if not operations:
             return 0
@@ -158,6 +161,19 @@ class DeadLetterStore:
                 },
                 {"$set": {"kind": DeathKind.DEAD}, "$pull": {"history": end}},
             )
+
+    def renew_hashes(self, renewed: Iterable[tuple[DeadLetter, str]]) -> None:
+        """Give letters another hash of their content, unless something replaced them."""
+        operations = [
+            UpdateOne(
+                {"_id": letter.item_id, "content_hash": letter.content_hash},
+                {"$set": {"content_hash": content_hash}},
+            )
+            for letter, content_hash in renewed
+        ]
+        if operations:
+            with mapped_errors():
+                self._letters.bulk_write(operations, ordered=False)
 
     def find_page(
         self,

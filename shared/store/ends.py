@@ -9,11 +9,15 @@ from pymongo import UpdateOne
 
 from shared.store.causes import make_cause
 from shared.store.database import Document
+from shared.store.ranks import Rank
 from shared.store.reading import read_fields
 
 MAX_HISTORY = 10
 # Together with the rest it has to fit into one document; nothing that large can be replayed anyway.
 MAX_DATA_BYTES = 8 * 1024 * 1024
+
+# The letter of a lenient reading: only such a one names its reader.
+_LENIENT: Document = {"read_by": {"$gt": ""}}
 
 _LETTER_FIELDS = (
     "queue",
@@ -59,6 +63,12 @@ class Death:
     failed_at: datetime
     data: str
     stacktrace: str = ""
+    read_by: str | None = None
+
+    @property
+    def rank(self) -> Rank:
+        """The rank of the content that ended."""
+        return Rank(self.read_by is None, self.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class _End:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What is on record about an item's ends: the one with the highest revision, and the history.
+    """What is on record about an item's ends: the one with the highest rank, and the history.
 
     ``history`` holds the last 10 ends, oldest first, each ``{revision, import_id, content_hash,
     kind, at}``, the one on top included.
@@ -92,6 +102,12 @@ class DeadLetter:
     data: str
     stacktrace: str
     history: list[Document] = field(default_factory=list)
+    read_by: str | None = None
+
+    @property
+    def rank(self) -> Rank:
+        """The rank of the content that ended: storing one of this or a higher rank outdates it."""
+        return Rank(self.read_by is None, self.revision)
 
     def died_at(self, revision: int) -> bool:
         """Tell whether a death (not a removal) of just this revision is on record."""
@@ -141,24 +157,34 @@ def _push_end(death: Death) -> Document:
 def put_on_top(death: Death) -> UpdateOne:
     """Return the write that puts an end on top of lower ones.
 
-    One there that is not lower makes it a duplicate key. Equal ones have a write of their own:
-    with an `$or` beside the id, SecantusDB 0.7 would read all dead letters.
+    One there that is not lower makes it a duplicate key, and so does a lenient one of a higher
+    revision below a strict one. These have writes of their own: with an `$or` beside the id,
+    SecantusDB 0.7 would read all dead letters.
     """
-    return UpdateOne(
-        {"_id": death.item_id, "revision": {"$lt": death.revision}}, _raise(death), upsert=True
-    )
+    lower: Document = {"_id": death.item_id, "revision": {"$lt": death.revision}}
+    if not death.rank.is_strict:
+        lower |= _LENIENT
+    return UpdateOne(lower, _raise(death), upsert=True)
 
 
 def put_beneath_top(death: Death) -> list[UpdateOne]:
-    """Return the writes for an end that is not above the top: it replaces an equal death, or goes
-    into the history.
+    """Return the writes for an end that was not put on top: it replaces an equal death, or goes
+    into the history; a strict one replaces a lenient one of a higher revision.
     """
     unknown = _not_yet_in_history(death)
+    lenient = {"_id": death.item_id} | _LENIENT
     equal = {"_id": death.item_id, "revision": death.revision, "kind": str(DeathKind.DEAD)}
     return [
+        *([UpdateOne(lenient | unknown, _raise(death))] if death.rank.is_strict else []),
         UpdateOne(equal | unknown, _raise(death)),
         UpdateOne({"_id": death.item_id} | unknown, {"$push": _push_end(death)}),
     ]
+
+
+def up_to(rank: Rank) -> list[Document]:
+    """Return guards, one of which a letter passes whose rank is not above this one."""
+    lower: Document = {"revision": {"$lte": rank.revision}}
+    return [lower, _LENIENT] if rank.is_strict else [lower | _LENIENT]
 
 
 def _raise(death: Death) -> Document:
@@ -180,7 +206,11 @@ def _raise(death: Death) -> Document:
         "data_bytes": data_bytes,
         "stacktrace": death.stacktrace,
     }
-    return {"$set": top, "$push": _push_end(death)}
+    update: Document = {"$set": top, "$push": _push_end(death)}
+    if death.read_by is None:
+        return update | {"$unset": {"read_by": ""}}
+    top["read_by"] = death.read_by
+    return update
 
 
 def _not_yet_in_history(death: Death) -> Document:
@@ -206,6 +236,7 @@ def read_letter(document: Document) -> DeadLetter:
             "data": document.get("data", ""),
             "stacktrace": document.get("stacktrace", ""),
             "history": document.get("history", []),
+            "read_by": document.get("read_by"),
         },
     )
     for end in letter.history:

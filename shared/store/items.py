@@ -24,6 +24,7 @@ from shared.store.database import (
     mapped_errors,
 )
 from shared.store.pages import Page, find_page
+from shared.store.ranks import Rank, get_reader
 
 # Fields that an item may lack; an update removes those that the new content lacks.
 OPTIONAL_FIELDS = (
@@ -34,20 +35,47 @@ OPTIONAL_FIELDS = (
     "author",
     "published_at",
     "updated_at",
+    "counters_hash",
+    "read_by",
 )
+# What decides about a stored item.
+_VERSION_FIELDS = (
+    "revision",
+    "content_hash",
+    "created_by",
+    "modified_by",
+    "read_by",
+    "counters_hash",
+)
+# What a raise renews: counters are no part of the hash.
+_COUNTER_FIELDS = ("extra", "counters_hash")
 
 # MongoDB takes 16 MiB, of which revision, times and authorship need a little.
 MAX_CONTENT_BYTES = 15 * 1024 * 1024
+# A text that is not empty: what get_reader takes for a lenient reader.
+_PRESENT: Mapping[str, Any] = {"$gt": ""}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredVersion:
-    """What decides about a stored item: its revision and hash, and who made and changed it."""
+    """What decides about a stored item: its rank and hashes, and who made and changed it."""
 
     revision: int
     content_hash: str
     created_by: str | None
     modified_by: str | None
+    read_by: str | None = None
+    counters_hash: str | None = None
+
+    @property
+    def is_lenient(self) -> bool:
+        """Tell whether a lenient reader made what is stored."""
+        return self.read_by is not None
+
+    @property
+    def rank(self) -> Rank:
+        """What a content needs more of to be written over this one."""
+        return Rank(not self.is_lenient, self.revision)
 
 
 class WriteKind(StrEnum):
@@ -63,8 +91,12 @@ class ItemWrite:
     """One write of one item.
 
     ``content`` holds source, guid, the item's fields and ``content_hash``; revision, times and
-    authorship are added by the store. An update loses to a revision that is not lower; a raise
-    also to another hash; an insert to any document.
+    authorship are added by the store. An update loses to a document whose rank is not lower; a
+    raise also to another hash; an insert to any document. ``over_lenient``: the document that was
+    seen is a lenient reading; a strict one replaces it whole, whatever its revision.
+
+    A raise leaves ``modified_at`` and ``modified_by``: it brings the same content, with its
+    counters as they are now.
     """
 
     item_id: str
@@ -73,6 +105,12 @@ class ItemWrite:
     content: Mapping[str, Any]
     import_id: str | None
     now: datetime
+    over_lenient: bool = False
+
+    @property
+    def is_strict(self) -> bool:
+        """Tell whether the content is a strict reading."""
+        return get_reader(self.content) is None
 
 
 @dataclass(slots=True)
@@ -104,8 +142,7 @@ class ItemStore:
 
     def read_versions(self, item_ids: Iterable[str]) -> dict[str, StoredVersion]:
         """Return the versions of the items that are stored; one round trip a hundred ids."""
-        fields = {"revision": 1, "content_hash": 1, "created_by": 1, "modified_by": 1}
-        found = find_by_ids(self._items, item_ids, fields)
+        found = find_by_ids(self._items, item_ids, dict.fromkeys(_VERSION_FIELDS, 1))
         return {document["_id"]: _to_version(document) for document in found}
 
     def read_contents(self, item_ids: Iterable[str]) -> dict[str, Document]:
@@ -198,36 +235,52 @@ def check_encodable(content: Mapping[str, Any]) -> None:
 
 
 def _to_operation(write: ItemWrite) -> UpdateOne:
+    """Return the upsert of a write; see :func:`_guard` for what makes it lose."""
+    raises = write.kind is WriteKind.RAISE
     content = dict(write.content)
-    created = {"created_at": write.now, "created_by": write.import_id}
-    changed = {**content, "revision": write.revision, "modified_at": write.now}
-    changed["modified_by"] = write.import_id
-    if write.kind is WriteKind.RAISE:
-        return UpdateOne(
-            {
-                "_id": write.item_id,
-                "revision": _below(write.revision),
-                "content_hash": content.pop("content_hash"),
-            },
-            {
-                "$set": {"revision": write.revision},
-                # Only if somebody deleted the document meanwhile: never leave a stub behind.
-                "$setOnInsert": {
-                    **content,
-                    **created,
-                    "modified_at": write.now,
-                    "modified_by": write.import_id,
-                },
-            },
-            upsert=True,
-        )
-    # An insert's filter matches no document of ours, so an existing one shows as a duplicate key.
-    below = write.revision if write.kind is WriteKind.UPDATE else 0
-    update: Document = {"$set": changed, "$setOnInsert": created}
-    gone = {name: "" for name in OPTIONAL_FIELDS if name not in content}
+    if raises:
+        # The guard names it, so an upsert sets it.
+        del content["content_hash"]
+    whole = {**content, "revision": write.revision}
+    authorship = {"modified_at": write.now, "modified_by": write.import_id}
+    at_first: Document = {"created_at": write.now, "created_by": write.import_id}
+    if not raises:
+        always, gone = {**whole, **authorship}, _lacking(content, OPTIONAL_FIELDS)
+    elif write.over_lenient and write.is_strict:
+        always, gone = whole, _lacking(content, OPTIONAL_FIELDS)
+        at_first |= authorship
+    else:
+        counters = {name: content[name] for name in _COUNTER_FIELDS if name in content}
+        always, gone = {**counters, "revision": write.revision}, _lacking(content, _COUNTER_FIELDS)
+        # Only if somebody deleted the document meanwhile: never leave a stub behind.
+        at_first |= {name: content[name] for name in content if name not in always} | authorship
+    update: Document = {"$set": always, "$setOnInsert": at_first}
     if gone:
         update["$unset"] = gone
-    return UpdateOne({"_id": write.item_id, "revision": _below(below)}, update, upsert=True)
+    return UpdateOne(_guard(write), update, upsert=True)
+
+
+def _guard(write: ItemWrite) -> Document:
+    """Return the filter that only a document of lower rank passes, as far as one was seen.
+
+    A strict reading over a lenient one need not look at the revision. A document that became
+    strict meanwhile passes no guard that wants a lenient one: it shows as a duplicate key.
+    """
+    guard: Document = {"_id": write.item_id}
+    if write.kind is WriteKind.INSERT:
+        # Matches no document of ours, so an existing one shows as a duplicate key.
+        return guard | {"revision": _below(0)}
+    if write.over_lenient:
+        guard["read_by"] = _PRESENT
+    if not (write.over_lenient and write.is_strict):
+        guard["revision"] = _below(write.revision)
+    if write.kind is WriteKind.RAISE:
+        guard["content_hash"] = write.content["content_hash"]
+    return guard
+
+
+def _lacking(content: Mapping[str, Any], names: Iterable[str]) -> Document:
+    return {name: "" for name in names if name not in content}
 
 
 def _below(revision: int) -> Document:
@@ -245,6 +298,8 @@ def _to_version(document: Document) -> StoredVersion:
         content_hash=str(document.get("content_hash", "")),
         created_by=_text_or_none(document.get("created_by")),
         modified_by=_text_or_none(document.get("modified_by")),
+        read_by=get_reader(document),
+        counters_hash=_text_or_none(document.get("counters_hash")),
     )
 
 

@@ -6,7 +6,7 @@ items get home even when Redis and the publisher are gone.
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from pymongo import ASCENDING
 from shared.errors import UnreadableDocument
 from shared.models import encode_json
 from shared.store.database import Database, Document, mapped_errors
+from shared.store.ranks import get_reader
 from shared.store.reading import Misfit, find_misfits, read_document, read_fields
 
 JOURNAL = "journal"
@@ -42,10 +43,18 @@ class JournalEntry:
     content_hash: str
     data: dict[str, Any]
 
+    @property
+    def is_lenient(self) -> bool:
+        """Tell whether a lenient reader made it: it must not replace a strict reading."""
+        return get_reader(self.data) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A chunk's index: three lists of equal length, one place an entry. The body is read apart."""
+    """A chunk's index: three lists of equal length, one place an entry. The body is read apart.
+
+    ``lenient_ids`` are the ids of the entries that a lenient reader made.
+    """
 
     chunk_id: str
     import_id: str
@@ -53,6 +62,7 @@ class Chunk:
     item_ids: list[str]
     revisions: list[int]
     hashes: list[str]
+    lenient_ids: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +95,7 @@ class JournalStore:
             "ids": [entry.item_id for entry in entries],
             "revisions": [entry.revision for entry in entries],
             "hashes": [entry.content_hash for entry in entries],
+            "lenient_ids": [entry.item_id for entry in entries if entry.is_lenient],
             "body": Binary(
                 zlib.compress(encode_json([entry.data for entry in entries]), _COMPRESSION_LEVEL)
             ),
@@ -174,6 +185,8 @@ def split_entries(entries: Iterable[JournalEntry]) -> Iterator[list[JournalEntry
 
 def _to_chunk(document: Document) -> Chunk:
     values = {name: document[stored] for name, stored in _CHUNK_FIELDS.items()}
+    # Chunks of versions before 0.2 name none.
+    values["lenient_ids"] = document.get("lenient_ids", [])
     chunk = read_fields(Chunk, values)
     if not len(chunk.item_ids) == len(chunk.revisions) == len(chunk.hashes):
         raise Misfit("its lists are not of equal length")

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.store import Death, Stores
+from shared.store import Death, Rank, Stores
 from shared.store.causes import MAX_CAUSE_SOURCES
 from tests.factories import NOON, make_death
 
@@ -42,6 +42,41 @@ def test_an_equal_revision_of_another_import_replaces_a_death(stores: Stores) ->
     record(stores, make_death(import_id="b", reason="again"))
     assert top_of(stores) == (1, "dead", "again")
     assert history_of(stores) == [(1, "a", "dead"), (1, "b", "dead")]
+
+
+def test_the_death_of_a_strict_reading_is_above_those_of_lenient_ones(stores: Stores) -> None:
+    lenient = {"read_by": "feedparser"}
+    record(stores, make_death(revision=2, reason="guess", **lenient))
+    record(stores, make_death(revision=1, reason="strict"))
+    assert top_of(stores) == (1, "dead", "strict")
+    record(stores, make_death(revision=3, reason="guess", **lenient))
+    assert top_of(stores) == (1, "dead", "strict")
+    assert [end[0] for end in history_of(stores)] == [2, 1, 3]
+    letter = stores.dead_letters.get(ITEM)
+    assert letter is not None
+    assert letter.read_by is None
+    record(stores, make_death(revision=4, reason="strict again"))
+    assert top_of(stores) == (4, "dead", "strict again")
+
+
+@pytest.mark.parametrize(
+    ("death", "stored", "is_cleared"),
+    [
+        (Rank(True, 2), Rank(True, 2), True),
+        (Rank(True, 3), Rank(True, 2), False),
+        (Rank(True, 1), Rank(False, 2), False),
+        (Rank(False, 3), Rank(True, 2), True),
+        (Rank(False, 2), Rank(False, 2), True),
+        (Rank(False, 3), Rank(False, 2), False),
+    ],
+)
+def test_a_letter_is_cleared_by_what_is_stored_at_its_rank_or_a_higher_one(
+    stores: Stores, death: Rank, stored: Rank, is_cleared: bool
+) -> None:
+    read_by = None if death.is_strict else "feedparser"
+    record(stores, make_death(revision=death.revision, read_by=read_by))
+    assert stores.dead_letters.clear_many({ITEM: stored}) == int(is_cleared)
+    assert (stores.dead_letters.get(ITEM) is None) == is_cleared
 
 
 def test_the_same_death_recorded_twice_changes_nothing(stores: Stores) -> None:

@@ -12,10 +12,14 @@ REMOVED = DeathKind.REMOVED
 
 
 def derive(
-    version: StoredVersion | None, letter: DeadLetter | None = None, *, is_replay: bool = False
+    version: StoredVersion | None,
+    letter: DeadLetter | None = None,
+    *,
+    is_replay: bool = False,
+    is_lenient: bool = False,
 ) -> str:
     """Derive an entry of import ``me`` at revision 5 with hash ``h``."""
-    chunk = Chunk("c", "me", 0, ["lwn#1"], [5], ["h"])
+    chunk = Chunk("c", "me", 0, ["lwn#1"], [5], ["h"], ["lwn#1"] if is_lenient else [])
     [derived] = derive_chunk(
         chunk,
         is_replay=is_replay,
@@ -80,3 +84,32 @@ def test_a_replay_is_ended_only_by_a_death_in_itself() -> None:
     assert derive(None, make_letter(5, import_id="me"), is_replay=True) == "dead"
     later = make_letter(7, history=[end(5, import_id="me")])
     assert derive(None, later, is_replay=True) == "dead"
+
+
+@pytest.mark.parametrize("revision", [4, 5, 6])
+@pytest.mark.parametrize("content_hash", ["h", "x"])
+def test_a_lenient_entry_is_unchanged_where_a_strict_reading_is_stored(
+    revision: int, content_hash: str
+) -> None:
+    version = make_version(revision, content_hash=content_hash)
+    assert derive(version, is_lenient=True) == "unchanged"
+    assert derive(version, make_letter(5, read_by="feedparser"), is_lenient=True) == "unchanged"
+
+
+def test_a_lenient_entry_counts_for_what_it_did_before_a_strict_reading_replaced_it() -> None:
+    assert derive(make_version(4, created_by="me"), is_lenient=True) == "new"
+    assert derive(make_version(4, modified_by="me"), is_lenient=True) == "updated"
+
+
+@pytest.mark.parametrize("revision", [4, 5, 6])
+def test_a_strict_entry_is_pending_while_a_lenient_reading_is_stored(revision: int) -> None:
+    version = make_version(revision, read_by="feedparser")
+    assert derive(version) == "pending"
+    assert derive(version, make_letter(5)) == "dead"
+    assert derive(version, make_letter(5, kind=REMOVED)) == "removed"
+
+
+def test_among_lenient_readings_the_table_holds() -> None:
+    later = make_version(6, read_by="feedparser", content_hash="x")
+    assert derive(later, is_lenient=True) == "superseded"
+    assert derive(make_version(4, read_by="feedparser"), is_lenient=True) == "pending"

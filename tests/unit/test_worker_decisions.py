@@ -1,20 +1,22 @@
-"""The highest revision wins: what is written, and how it ends, given what is stored."""
+"""The highest rank wins: what is written, and how it ends, given what is stored."""
 
 import pytest
 
 from shared.queue import JobQueue, connect
-from shared.store import DeathKind
+from shared.store import DeathKind, StoredVersion
 from shared.store.items import WriteKind
 from tests.factories import NOON, make_data, make_held, make_letter, make_version
 from tests.fakes import FakeClock
-from worker.decisions import Decision, Outcome, decide, newest_by_id
+from worker.decisions import Decision, Outcome, decide, newest_by_id, outcome_beneath
 from worker.decoding import HeldItem
 
 QUEUE = JobQueue(connect("redis://127.0.0.1:1"), "items", clock=FakeClock())
 
 
-def item(revision: int = 5, import_id: str | None = "i5", title: str = "A") -> HeldItem:
-    data = make_data(title=title)
+def item(
+    revision: int = 5, import_id: str | None = "i5", title: str = "A", **fields: str
+) -> HeldItem:
+    data = make_data(title=title, **fields)
     return make_held(QUEUE, data | ({"import_id": import_id} if import_id else {}), revision)
 
 
@@ -90,3 +92,51 @@ def test_a_letter_says_nothing_of_an_item_that_is_stored() -> None:
 def test_of_two_jobs_of_one_item_the_higher_revision_is_written() -> None:
     low, high = item(3), item(4)
     assert newest_by_id([low, high]) == newest_by_id([high, low]) == {"lwn#1": high}
+
+
+def lenient(revision: int = 5) -> HeldItem:
+    return item(revision, read_by="feedparser")
+
+
+def lenient_version(revision: int, **fields: str) -> StoredVersion:
+    return make_version(revision, read_by="feedparser", **fields)
+
+
+@pytest.mark.parametrize("revision", [4, 5, 6])
+@pytest.mark.parametrize("content_hash", ["x", HASH])
+def test_a_lenient_reading_leaves_a_strict_one_alone_whatever_the_revisions(
+    revision: int, content_hash: str
+) -> None:
+    stored = make_version(revision, content_hash=content_hash)
+    assert decide(lenient(), stored, None) == Decision(None, Outcome.UNCHANGED)
+
+
+@pytest.mark.parametrize("revision", [4, 5, 6])
+def test_a_strict_reading_replaces_a_lenient_one_whatever_the_revisions(revision: int) -> None:
+    other = decide(item(), lenient_version(revision), None)
+    assert other == Decision(WriteKind.UPDATE, Outcome.UPDATED, over_lenient=True)
+    same = decide(item(), lenient_version(revision, content_hash=HASH), None)
+    assert same == Decision(WriteKind.RAISE, Outcome.UNCHANGED, over_lenient=True)
+
+
+def test_among_lenient_readings_the_higher_revision_wins() -> None:
+    assert decide(lenient(), lenient_version(4), None).write is WriteKind.UPDATE
+    assert decide(lenient(), lenient_version(6), None) == Decision(None, Outcome.SUPERSEDED)
+
+
+def test_a_lenient_reading_that_its_import_stored_is_new_though_a_strict_one_replaced_it() -> None:
+    assert decide(lenient(), make_version(4, created_by="i5"), None).outcome is Outcome.NEW
+
+
+def test_of_two_jobs_of_one_item_the_strict_one_is_written() -> None:
+    strict, later = item(3), lenient(4)
+    assert newest_by_id([strict, later]) == newest_by_id([later, strict]) == {"lwn#1": strict}
+    assert outcome_beneath(later, strict.rank, "x") is Outcome.UNCHANGED
+    assert outcome_beneath(strict, item(4).rank, "x") is Outcome.SUPERSEDED
+
+
+def test_a_removal_holds_for_older_readings_of_either_kind() -> None:
+    letter = make_letter(5, kind=DeathKind.REMOVED, read_by="feedparser")
+    assert decide(item(), None, letter).outcome is Outcome.REMOVED
+    assert decide(lenient(), None, letter).outcome is Outcome.REMOVED
+    assert decide(item(), lenient_version(6), letter).outcome is Outcome.REMOVED
