@@ -29,9 +29,11 @@ def read_extra(fields: ItemFields) -> tuple[ExtraField, ...]:
     """
     entries: list[ExtraField] = []
     for node in fields.children:
-        entries.extend(
-            _left_over(node, fields) if fields.is_used(node) else _entries(node, "", fields)
-        )
+        is_used = fields.is_used(node)
+        if node.attributes or node.has_children:
+            entries.extend(_left_over(node, fields) if is_used else _entries(node, "", fields))
+        elif not is_used and (value := mend_c1(node.text)):
+            entries.append(ExtraField(node.name, value))
     return tuple(entries)
 
 

@@ -39,6 +39,10 @@ class ItemFields:
         self._used: set[int] = set()
         self._people: set[int] = set()
 
+    def has_base(self) -> bool:
+        """Tell whether the item, or an element right inside it, says what addresses refer to."""
+        return self.item.base is not None or any(child.base for child in self.children)
+
     def is_used(self, node: Node) -> bool:
         """Tell whether a field was read from this child, or from one inside it."""
         return id(node) in self._used

@@ -27,7 +27,7 @@ def resolve_link(link: str, *, bases: tuple[str | None, ...]) -> str:
     the blanks around them.
     """
     link = without_breaks(link)
-    if _has_scheme(link):
+    if is_absolute(link) or _has_scheme(link):
         return link
     base: str | None = None
     for candidate in reversed(bases):

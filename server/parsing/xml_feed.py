@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from server.parsing.date_reader import DateReader
 from server.parsing.detection import cut_leading_markup, refusal
@@ -116,40 +115,38 @@ class EntryReader:
         link = self._resolve(link_node, written_link or _permalink(fields))
         self._note_scheme(link)
         texts, own_author = ItemTexts(fields), fields.author()
-        feed_item = FeedItem(
-            guid="",
-            link=link,
-            title=texts.title,
-            summary=texts.summary,
-            content=texts.content,
-            author=own_author or self._inherited_author(fields),
-            categories=fields.categories(),
-            enclosures=self._resolve_files([*written_files, *fields.media_files()]),
-            published_at=self.dates.read(published),
-            updated_at=self.dates.read(updated),
-        )
+        author = own_author or self._inherited_author(fields)
+        categories = fields.categories()
         enclosure_url = written_files[0][1].url if written_files else None
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,
             enclosure_url=enclosure_url,
-            fallback=_identifying_texts(
-                replace(feed_item, author=own_author), texts, published or updated
-            ),
+            fallback=_identifying_texts(texts, own_author, categories, published or updated),
             feed_urls=self._feed_urls,
         )
         if chosen is None:
             return RejectedEntry(hash_guid(("empty",)), "the entry is empty")
-        feed_item = replace(feed_item, guid=chosen[0], extra=read_extra(fields))
+        extra = read_extra(fields)
+        feed_item = FeedItem(
+            guid=chosen[0],
+            link=link,
+            title=texts.title,
+            summary=texts.summary,
+            content=texts.content,
+            author=author,
+            categories=categories,
+            enclosures=self._resolve_files([*written_files, *fields.media_files()]),
+            published_at=self.dates.read(published),
+            updated_at=self.dates.read(updated),
+            extra=extra,
+            formats=texts.formats(author, categories, extra),
+            bases=texts.bases(link, self._find_base, extra=bool(extra)),
+        )
         try:
             check_item(feed_item)
         except ItemError as exc:
             return RejectedEntry(chosen[0], str(exc), title=feed_item.title, link=feed_item.link)
-        feed_item = replace(
-            feed_item,
-            formats=texts.formats(feed_item),
-            bases=texts.bases(feed_item, partial(self._find_base, feed_item.link)),
-        )
         return ParsedEntry(
             feed_item,
             written_guid,
@@ -222,11 +219,18 @@ class EntryReader:
 
 
 def _identifying_texts(
-    item: FeedItem, texts: ItemTexts, date: str | None
+    texts: ItemTexts, author: str | None, categories: tuple[str, ...], date: str | None
 ) -> tuple[str | None, ...]:
-    if item.title:
-        return identifying_texts(item, date)
-    own = replace(item, summary=texts.own_summary)
+    """Return the item's own texts as they identify it, without what comes from its feed."""
+    if texts.title:
+        return (texts.title, date, author)
+    own = FeedItem(
+        guid="",
+        summary=texts.own_summary,
+        content=texts.content,
+        author=author,
+        categories=categories,
+    )
     return (*identifying_texts(own, date), *identifying_extra(texts.unread()))
 
 
