@@ -57,6 +57,10 @@ _COUNTER_ATTRIBUTES = frozenset({"thr:count", "thr:updated", "countHint"})
 # One element of indexers for all they know of a file, its counters among it.
 _NAMED_ATTRIBUTES = frozenset({"torznab:attr", "newznab:attr"})
 _NAMED_COUNTERS = frozenset({"seeders", "leechers", "peers", "grabs", "comments"})
+# Entries of ``extra`` that keep a date which could not be read. Like all dates outside the hash.
+UNREAD_PUBLISHED = "published"
+UNREAD_UPDATED = "updated"
+_UNREAD_DATES = frozenset({UNREAD_PUBLISHED, UNREAD_UPDATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +176,7 @@ def content_hash(data: Mapping[str, Any]) -> str:
     content.append(
         [[e.get("url"), e.get("type"), e.get("length")] for e in data.get("enclosures") or ()]
     )
-    content.append([_hashed(e) for e in data.get("extra") or () if not is_counter(e)])
+    content.append([_hashed(e) for e in data.get("extra") or () if _is_content(e)])
     formats = data.get("formats") or {}
     content.append(
         [[name, formats[name]] for name in DEFAULT_FORMATS if _is_other_format(formats, name)]
@@ -196,6 +200,10 @@ def counters_hash(data: Mapping[str, Any]) -> str | None:
             counted = sorted(item for item in attributes.items() if item[0] in _COUNTER_ATTRIBUTES)
             counters.append([entry.get("name"), "", counted])
     return _digest(counters) if counters else None
+
+
+def _is_content(entry: Mapping[str, Any]) -> bool:
+    return entry.get("name") not in _UNREAD_DATES and not is_counter(entry)
 
 
 def is_counter(entry: Mapping[str, Any]) -> bool:

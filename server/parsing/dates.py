@@ -4,74 +4,85 @@ A date that cannot be read with certainty is no date: a wrong one would misorder
 """
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
-from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from server.parsing.date_forms import Parts, clean_text, match_form, unix_milliseconds
+from server.parsing.date_names import english_month, find_months, languages_of, weekday_numbers
+from server.parsing.date_zones import parse_zone
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 LONGEST_AHEAD = timedelta(hours=48)
-_LONGEST_TEXT = 100
-
-_ZONE_HOURS = {
-    "ut": 0, "utc": 0, "gmt": 0, "z": 0, "wet": 0, "west": 1, "bst": 1, "cet": 1, "cest": 2,
-    "met": 1, "mest": 2, "mez": 1, "mesz": 2, "eet": 2, "eest": 3, "msk": 3, "sast": 2, "eat": 3,
-    "wat": 1, "cat": 2, "gst": 4, "pkt": 5, "ist": 5.5, "npt": 5.75, "ict": 7, "wib": 7, "sgt": 8,
-    "hkt": 8, "pht": 8, "awst": 8, "jst": 9, "kst": 9, "acst": 9.5, "acdt": 10.5, "aest": 10,
-    "aedt": 11, "nzst": 12, "nzdt": 13, "nst": -3.5, "ndt": -2.5, "ast": -4, "adt": -3, "at": -4,
-    "est": -5, "edt": -4, "et": -5, "cst": -6, "cdt": -5, "ct": -6, "mst": -7, "mdt": -6, "mt": -7,
-    "pst": -8, "pdt": -7, "pt": -8, "akst": -9, "akdt": -8, "hst": -10, "brt": -3, "art": -3,
-}  # fmt: skip
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS = {
-    "jan": 1, "ene": 1, "gen": 1, "feb": 2, "fev": 2, "fév": 2, "mar": 3, "mär": 3, "mrz": 3,
-    "mrt": 3, "maa": 3, "apr": 4, "avr": 4, "abr": 4, "may": 5, "mai": 5, "mei": 5, "mag": 5,
-    "jun": 6, "giu": 6, "jui": 0, "jul": 7, "lug": 7, "aug": 8, "aoû": 8, "aou": 8, "ago": 8,
-    "sep": 9, "set": 9, "oct": 10, "okt": 10, "ott": 10, "out": 10, "nov": 11, "dec": 12,
-    "dez": 12, "déc": 12, "dic": 12,
+    "Jan": 1, "Feb": 2, "Mar": 3, "Apr": 4, "May": 5, "Jun": 6, "Jul": 7, "Aug": 8, "Sep": 9,
+    "Oct": 10, "Nov": 11, "Dec": 12,
 }  # fmt: skip
-
-_TIME = r"(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d+))?)?"
-_ISO = re.compile(
-    r"(?P<year>\d{4})-?(?P<month>\d{2})-?(?P<day>\d{2})"
-    rf"(?:(?:[T_]|\s+){_TIME}\s*(?P<half>[AaPp]\.?[Mm]\b\.?)?)?\s*(?P<zone>\S.*)?",
-    re.IGNORECASE,
+# What nearly all feeds write, as RFC 822 and RFC 3339 have it: read without trying other forms.
+_RFC_822 = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?P<day>[0-9]{1,2}) (?P<month>[A-Z][a-z]{2}) "
+    r"(?P<year>[0-9]{4}) (?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2}) "
+    r"(?:GMT|(?P<offset>[+-][0-9]{2}[0-5][0-9]))"
 )
-_ISO_SHORT = re.compile(r"(?P<year>\d{4})(?:-(?P<month>\d{2}))?")
-_WEEKDAY = r"(?:[^\W\d_]+\.?(?:\s*,\s*|\s+))?"
-_DAY_FIRST = re.compile(
-    rf"{_WEEKDAY}(?P<day>\d{{1,2}})(?:st|nd|rd|th|\.)?[\s-]+(?:de\s+)?(?P<month>[^\W\d_]{{3,}})"
-    rf"[\s.,-]+(?:de\s+)?(?P<year>\d{{4}}|\d{{2}})(?:[\s,]+{_TIME}\s*(?P<half>[AaPp]\.?[Mm]\b\.?)?)?"
-    r"\s*(?P<zone>\S.*)?"
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,3})?"
+    r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
-_MONTH_FIRST = re.compile(
-    rf"{_WEEKDAY}(?P<month>[^\W\d_]{{3,}})\.?\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?,?\s+"
-    rf"(?P<year>\d{{4}})(?:[\s,]+{_TIME}\s*(?P<half>[AaPp]\.?[Mm]\b\.?)?)?\s*(?P<zone>\S.*)?"
-)
-_YEAR_LAST = re.compile(
-    rf"{_WEEKDAY}(?P<month>[^\W\d_]{{3,}})\s+(?P<day>\d{{1,2}})\s+{_TIME}"
-    r"(?:\s+(?P<zone>[^\W\d_]+|[+-]\d+))?\s+(?P<year>\d{4})"
-)
-_SLASHES = re.compile(
-    rf"(?P<first>\d{{1,2}})[/.](?P<second_part>\d{{1,2}})[/.](?P<year>\d{{4}})"
-    rf"(?:[\s,]+{_TIME}\s*(?P<half>[AaPp]\.?[Mm]\b\.?)?)?\s*(?P<zone>\S.*)?"
-)
-_OFFSET = re.compile(r"(?:GMT|UTC|UT)?\s*(?P<sign>[+-])(?P<hours>\d{1,2}):?(?P<minutes>\d{2})?")
-_FORMS = (_ISO, _DAY_FIRST, _MONTH_FIRST, _YEAR_LAST, _SLASHES, _ISO_SHORT)
+_AFTERNOON = frozenset({"午後", "下午", "오후"})
 
 
-def parse_date(text: str) -> datetime | None:
-    """Return the moment that ``text`` names, in UTC, or None where it names none with certainty.
+@dataclass(frozen=True, slots=True)
+class DateHabits:
+    """What the other dates of a document tell about one that could mean two things.
 
-    Without a zone UTC is assumed; with an unknown zone, or with day and month in an order that
-    cannot be told, the answer is None. Milliseconds are kept, finer parts dropped.
+    ``day_first`` is the order of dates in figures, None where nothing or both orders were seen;
+    ``languages`` are those of CLDR that the document may be in, none where nothing is known.
     """
-    text = text.strip()
-    if not text or len(text) > _LONGEST_TEXT:
-        return None
-    for form in _FORMS:
-        match = form.fullmatch(text)
-        if match is not None:
-            return _read_match(match)
-    return None
+
+    day_first: bool | None = None
+    languages: frozenset[str] = frozenset()
+
+
+def parse_date(written: str, habits: Callable[[], DateHabits] = DateHabits) -> datetime | None:
+    """Return the moment that ``written`` names, in UTC, or None where it names none with certainty.
+
+    Without a zone UTC is assumed; with an unknown zone, with day and month in an order that neither
+    the weekday nor ``habits`` tell, or with a name that means different months, the answer is None.
+    ``habits`` is asked only by a date that needs it.
+    Nine or ten figures are seconds since 1970, with three or six more milli- or microseconds.
+    Milliseconds are kept, finer parts dropped.
+    """
+    plain = _read_plain(written)
+    if plain is not None:
+        return plain
+    text = clean_text(written)
+    since_epoch_ms = unix_milliseconds(text)
+    if since_epoch_ms is not None:
+        return _EPOCH + timedelta(milliseconds=since_epoch_ms)
+    parts = match_form(text) if text else None
+    return _read_parts(parts, habits) if parts is not None else None
+
+
+def find_habits(texts: Iterable[str], language: str | None) -> DateHabits:
+    """Return what the dates of one document, read together, and its ``language`` tell.
+
+    A date that is certain decides for all. Where two contradict, the order stays open.
+    """
+    orders: set[bool] = set()
+    languages: frozenset[str] = frozenset()
+    for text in dict.fromkeys(texts):
+        parts = match_form(clean_text(text))
+        if parts is None:
+            continue
+        if parts.get("first"):
+            orders |= _certain_order(parts)
+        elif (name := _foreign_name(parts)) is not None:
+            found = languages_of(name, parts.get("weekday"))
+            languages = (languages & found) or languages or found
+    spoken = _spoken(language)
+    day_first = next(iter(orders)) if len(orders) == 1 else None
+    return DateHabits(day_first, (languages & spoken) or languages or spoken)
 
 
 def is_plausible(moment: datetime, now: datetime) -> bool:
@@ -79,9 +90,26 @@ def is_plausible(moment: datetime, now: datetime) -> bool:
     return EARLIEST <= moment <= now + LONGEST_AHEAD
 
 
-def _read_match(match: re.Match[str]) -> datetime | None:
-    parts = match.groupdict()
-    month_and_day = _month_and_day(parts)
+def _read_plain(text: str) -> datetime | None:
+    """Return the moment of a date in one of the usual forms, to the letter; None for others."""
+    try:
+        match = _RFC_822.fullmatch(text)
+        if match is None:
+            is_plain = _RFC_3339.fullmatch(text) is not None
+            return datetime.fromisoformat(text).astimezone(UTC) if is_plain else None
+        day, month, year, hour, minute, second, offset = match.groups()
+        zone = parse_zone(offset)
+        moment = datetime(
+            int(year), _MONTHS.get(month, 0), int(day), int(hour), int(minute), int(second),
+            tzinfo=zone,
+        )  # fmt: skip
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _read_parts(parts: Parts, habits: Callable[[], DateHabits]) -> datetime | None:
+    month_and_day = _month_and_day(parts, habits)
     zone = parse_zone(parts.get("zone"))
     if month_and_day is None or zone is None:
         return None
@@ -92,27 +120,84 @@ def _read_match(match: re.Match[str]) -> datetime | None:
         return None
 
 
-def _month_and_day(parts: dict[str, str | None]) -> tuple[int, int] | None:
-    if "first" in parts:
-        return _untangle(int(parts["first"] or 0), int(parts["second_part"] or 0))
+def _month_and_day(parts: Parts, habits: Callable[[], DateHabits]) -> tuple[int, int] | None:
+    weekday = parts.get("weekday")
+    if weekday is not None and " " in weekday and not weekday_numbers(weekday):
+        # A sentence, which may say anything.
+        return None
+    if parts.get("first"):
+        certain = _certain_order(parts)
+        return _ordered(parts, certain.pop() if certain else _usual_order(parts, habits()))
     month = parts["month"]
     if month is None or month.isdigit():
         return int(month or 1), int(parts.get("day") or 1)
-    number = _month_number(month.lower())
-    return (number, int(parts["day"] or 1)) if number else None
+    day = int(parts["day"] or 1)
+    number = english_month(month, weekday)
+    if number is None:
+        number = _certain_month(find_months(month, weekday, habits().languages), day, parts)
+    return (number, day) if number else None
 
 
-def _untangle(first: int, second: int) -> tuple[int, int] | None:
-    """Return month and day of two numbers whose order is known only when one exceeds twelve."""
-    if first > 12 or first == second:
-        return second, first
-    return (first, second) if second > 12 else None
+def _certain_month(months: frozenset[int], day: int, parts: Parts) -> int | None:
+    """Return the one month, or the one whose day is the weekday beside it."""
+    if len(months) > 1:
+        numbers = weekday_numbers(parts.get("weekday") or "")
+        months = frozenset(m for m in months if _weekday_of(parts["year"], m, day) in numbers)
+    return next(iter(months)) if len(months) == 1 else None
 
 
-def _month_number(name: str) -> int:
-    if name.startswith(("juin", "jui")):
-        return 6 if name.startswith("juin") else 7
-    return _MONTHS.get(name[:3], 0)
+def _certain_order(parts: Parts) -> set[bool]:
+    """Return whether the day stands first, as far as a date in figures tells that itself.
+
+    A number over twelve is a day; else the weekday decides, if it fits one order alone. Empty where
+    neither tells; both where it makes no difference.
+    """
+    first, second = int(parts["first"] or 0), int(parts["second_part"] or 0)
+    if first == second or max(first, second) <= 12:
+        numbers = weekday_numbers(parts.get("weekday") or "")
+        fitting = {order for order in (True, False) if _weekday_in_order(parts, order) in numbers}
+        return fitting if len(fitting) == 1 else set()
+    return {first > 12}
+
+
+def _usual_order(parts: Parts, habits: DateHabits) -> bool | None:
+    if habits.day_first is None and parts["mark"] == "." and habits.languages - {"en"}:
+        # No language but English writes the month first before a point.
+        return True
+    return habits.day_first
+
+
+def _ordered(parts: Parts, day_first: bool | None) -> tuple[int, int] | None:
+    """Return month and day of a date in figures; None where the order matters and is not known."""
+    first, second = int(parts["first"] or 0), int(parts["second_part"] or 0)
+    if day_first is None and first != second:
+        return None
+    return (second, first) if day_first else (first, second)
+
+
+def _weekday_in_order(parts: Parts, day_first: bool) -> int | None:
+    month, day = _ordered(parts, day_first) or (0, 0)
+    return _weekday_of(parts["year"], month, day)
+
+
+def _weekday_of(year: str | None, month: int, day: int) -> int | None:
+    try:
+        return date(_year(year), month, day).weekday()
+    except ValueError:
+        return None
+
+
+def _foreign_name(parts: Parts) -> str | None:
+    """Return the name of a month that is not written in English."""
+    month = parts["month"]
+    if month is None or month.isdigit() or english_month(month, parts.get("weekday")):
+        return None
+    return month
+
+
+def _spoken(language: str | None) -> frozenset[str]:
+    primary = (language or "").strip().lower().replace("_", "-").partition("-")[0]
+    return frozenset({"no": {"nb", "nn"}, "sr": {"sr", "sr-Latn"}}.get(primary, {primary} - {""}))
 
 
 def _year(digits: str | None) -> int:
@@ -122,45 +207,13 @@ def _year(digits: str | None) -> int:
     return year
 
 
-def _time_of_day(parts: dict[str, str | None]) -> timedelta:
+def _time_of_day(parts: Parts) -> timedelta:
     hour, minute, second = (int(parts.get(unit) or 0) for unit in ("hour", "minute", "second"))
     half = (parts.get("half") or "").lower()
     if half:
-        hour = hour % 12 + (12 if half.startswith("p") else 0)
+        hour = hour % 12 + (12 if half.startswith("p") or half in _AFTERNOON else 0)
     if hour > 24 or minute > 59 or second > 60:
         raise ValueError("no time of day")
     milliseconds = int((parts.get("fraction") or "0")[:3].ljust(3, "0"))
     # A leap second, :60, has no place in our calendar.
     return timedelta(hours=hour, minutes=minute, seconds=min(second, 59), milliseconds=milliseconds)
-
-
-@lru_cache(maxsize=256)
-def parse_zone(text: str | None) -> timezone | ZoneInfo | None:
-    """Return the zone that ``text`` names; UTC for none, None for one that nobody knows."""
-    name = (text or "").strip().removeprefix("(").removesuffix(")").strip()
-    if not name or set(name) == {"0"}:
-        return UTC
-    offset = _OFFSET.match(name)
-    if offset is not None:
-        return _fixed_zone(offset)
-    hours = _ZONE_HOURS.get(name.lower().split(" ")[0].removeprefix("etc/"))
-    if hours is not None:
-        return timezone(timedelta(hours=hours))
-    return _named_zone(name)
-
-
-def _fixed_zone(offset: re.Match[str]) -> timezone | None:
-    hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
-    if hours > 14 or minutes > 59:
-        return None
-    distance = timedelta(hours=hours, minutes=minutes)
-    return timezone(-distance if offset["sign"] == "-" else distance)
-
-
-def _named_zone(name: str) -> ZoneInfo | None:
-    if re.fullmatch(r"[A-Za-z_]+(?:/[A-Za-z_+-]+){1,2}", name) is None:
-        return None
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None

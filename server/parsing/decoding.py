@@ -1,8 +1,13 @@
-"""Bytes to text: byte order mark, HTTP's charset, the XML declaration, UTF-8, windows-1252."""
+"""Bytes to text: what is UTF-8 is read so; else by byte order mark, HTTP's charset, declaration.
+
+Servers add a charset to all that they send, and templates keep the declaration of another time. But
+text in another encoding is hardly ever valid UTF-8 as soon as it leaves ASCII.
+"""
 
 import codecs
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -11,13 +16,14 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# How `<` begins in the wide encodings when there is no mark.
-_WIDE_STARTS = (
-    (b"<\x00\x00\x00", "utf-32-le"),
-    (b"\x00\x00\x00<", "utf-32-be"),
-    (b"<\x00", "utf-16-le"),
-    (b"\x00<", "utf-16-be"),
+# How a document begins in the wide encodings when there is no mark.
+_WIDE_STARTS = tuple(
+    (first.encode(name), name)
+    for name in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+    for first in "<{["
 )
+# In UTF-8 with a few wrong bytes at least so many sound characters stand beside each of them.
+_SOUND_PER_WRONG = 4
 # Supersets that publishers mean when they name the smaller one.
 _MEANT = {
     "iso8859-1": "windows-1252",
@@ -25,11 +31,13 @@ _MEANT = {
     "cp1252": "windows-1252",
     "gb2312": "gb18030",
     "gbk": "gb18030",
+    "utf-8-sig": "utf-8",
 }
 # Text encodings in name only, or ways to smuggle `<` past a reader.
 _REFUSED = frozenset(
     {"utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"}
 )
+_MANY_SINGLE_BYTES = 80
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _DECLARATION = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)[\"']")
 _LONGEST_DECLARATION = 512
@@ -42,23 +50,70 @@ _C1 = re.compile("[\x80-\x9f]")
 
 
 def decode_document(body: bytes, content_type: str | None) -> tuple[str, str | None]:
-    """Return the text of a document and a warning, if its encoding had to be guessed or mended.
+    """Return the text of a document and a warning, if its encoding had to be guessed or fixed.
 
+    Bytes that are valid UTF-8 and more than ASCII are UTF-8, whatever header and declaration say.
     Never fails: bytes that fit nothing else are read as windows-1252, each for itself, so that one
     wrong byte changes nothing around it. The byte order mark, leading blanks and NUL characters
     are left out.
     """
-    declared = None
-    for name in _candidates(body, content_type):
-        declared = declared or name
-        text = _decode(body, name)
-        if text is not None:
-            return _trim(text), None if name == declared else f"encoding is {name}, not {declared}"
-    mended = _replace_few(body, declared or "utf-8")
-    if mended is not None:
-        return _trim(mended), f"bytes that are not {declared} were replaced"
+    names = list(_candidates(body, content_type))
+    declared = names[0]
+    if _is_utf8(body):
+        names.insert(0, "utf-8")
+    elif _is_nearly_utf8(body, declared):
+        text = _trim(body.decode("utf-8", _WESTERN_BYTES))
+        return text, f"encoding is utf-8, not {declared}; wrong bytes were read as windows-1252"
+    for name in names:
+        decoded = _decode(body, name)
+        if decoded is not None:
+            return _trim(decoded), _warn_of_other(name, declared)
+    fixed = _replace_few(body, declared)
+    if fixed is not None:
+        return _trim(fixed), f"bytes that are not {declared} were replaced"
     text = _trim(body.decode("utf-8", _WESTERN_BYTES))
     return text, f"bytes that are not {declared} were read as windows-1252"
+
+
+def _is_utf8(body: bytes) -> bool:
+    """Tell whether the bytes are UTF-8 and say so by characters beyond ASCII.
+
+    ASCII alone says nothing: the encodings of seven bits, ISO-2022-JP and HZ, look like it.
+    """
+    if body.isascii() or b"\x00" in body[:4]:
+        return False
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_nearly_utf8(body: bytes, declared: str) -> bool:
+    """Tell whether the bytes are UTF-8 but for a few, although one byte a character is declared."""
+    codec = _text_codec(declared)
+    if codec is None or body.isascii() or not _has_single_bytes(codec):
+        return False
+    beyond_ascii = [char for char in body.decode("utf-8", "surrogateescape") if char > "\x7f"]
+    wrong = sum("\udc80" <= char <= "\udcff" for char in beyond_ascii)
+    return len(beyond_ascii) - wrong >= _SOUND_PER_WRONG * wrong
+
+
+@lru_cache(maxsize=64)
+def _has_single_bytes(codec: str) -> bool:
+    """Tell whether most bytes beyond ASCII are a character each: then UTF-8 passes for text too."""
+    characters = 0
+    for code in range(0x80, 0x100):
+        try:
+            characters += len(bytes([code]).decode(codec))
+        except UnicodeError:
+            continue
+    return characters > _MANY_SINGLE_BYTES
+
+
+def _warn_of_other(name: str, declared: str) -> str | None:
+    is_declared = name == declared or _text_codec(name) == _text_codec(declared)
+    return None if is_declared else f"encoding is {name}, not {declared}"
 
 
 def _read_western_byte(error: UnicodeError) -> tuple[str, int]:

@@ -1,98 +1,65 @@
-"""JSON Feed 1.0 and 1.1 to entries. A value of a wrong type rejects its item, not the feed."""
+"""JSON Feed 1.0 and 1.1 to entries. A value of a wrong type costs itself, not its item."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from server.parsing.date_reader import DateReader
 from server.parsing.guids import choose_guid, hash_guid, identifying_texts
-from server.parsing.json_repair import JsonDocument, read_json
+from server.parsing.json_frame import JsonFrame, read_frame
+from server.parsing.json_repair import read_json
+from server.parsing.json_values import Faults, JsonObject, as_text, is_number, kind_of
 from server.parsing.limits import check_item, check_items, check_parts
-from server.parsing.links import resolve_link
+from server.parsing.links import is_absolute, resolve_link
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
-from shared.errors import ItemError, ParseError
+from shared.errors import ItemError
 from shared.models import TEXT, Enclosure, ExtraField, FeedItem
 
-_ADDRESS = "jsonfeed.org/version/"
-# Where APIs say what went wrong.
-_ERROR_NAMES = ("error", "errors", "error_description", "message", "detail", "msg")
-_LONGEST_ERROR = 200
 _KNOWN = frozenset(
     {
         "id", "url", "external_url", "title", "content_html", "content_text", "summary",
         "date_published", "date_modified", "author", "authors", "tags", "attachments",
     }
 )  # fmt: skip
+_READ_OF_ATTACHMENTS = frozenset({"url", "mime_type", "size_in_bytes"})
+_NAMES_OF_TAGS = ("name", "label", "term", "title")
 
 
 def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
     """Read a document that begins like JSON.
 
-    A faulty one is mended; of one that breaks off the items that were whole are taken.
+    A faulty one is repaired; of one that breaks off the items that were whole are taken.
 
     Raises:
         ParseError: ``json_error`` (an error in JSON, or no JSON), ``not_a_feed`` (other JSON),
             ``damaged`` with no whole item in it, ``limits``.
     """
-    document = read_json(text)
-    feed = _check_feed(document)
-    check_items(len(feed["items"]))
-    check_parts(sum(map(_count_parts, feed["items"])))
+    document, faults = read_json(text), Faults()
+    frame = read_frame(document, faults)
+    check_items(len(frame.items))
+    check_parts(sum(map(_count_parts, frame.items)))
     warnings = [f"not valid JSON: {document.damage}"] if document.damage else []
     if not document.is_complete:
         warnings.append("damaged, only the items before the damage are taken")
-    reader = _ItemReader(feed, url=url, dates=DateReader(now))
+    reader = _ItemReader(frame, url=url, now=now, faults=faults)
     entries: list[ParsedEntry] = []
     rejected: list[RejectedEntry] = []
-    for value in feed["items"]:
+    for value in frame.items:
         try:
             entries.append(reader.read(value))
         except ItemError as exc:
             rejected.append(_reject(value, str(exc)))
-    title = feed.get("title")
+    title = frame.members.get("title")
     return ParsedFeed(
         format="json_feed",
-        version=str(feed["version"]).rpartition("/")[2],
+        version=frame.version,
         title=title if isinstance(title, str) else None,
         entries=tuple(entries),
         rejected=tuple(rejected),
-        warnings=(*warnings, *reader.dates.warnings()),
+        warnings=(*warnings, *reader.warnings()),
         is_whole=document.is_complete,
     )
-
-
-def _check_feed(document: JsonDocument) -> dict[str, Any]:
-    """Return the feed's members, or raise what the document is instead."""
-    feed = document.value
-    is_feed = isinstance(feed, dict) and _ADDRESS in str(feed.get("version"))
-    if is_feed and not document.is_complete and not feed.get("items"):
-        raise ParseError(
-            "damaged", f"the document breaks off before its first item ends: {document.damage}"
-        )
-    if is_feed and isinstance(feed.get("items"), list):
-        return dict(feed)
-    if document.damage and not document.is_complete:
-        raise ParseError("json_error", f"not valid JSON: {document.damage}")
-    told = _told_error(feed)
-    if told:
-        raise ParseError("json_error", f"an error in JSON instead of a feed: {told}")
-    what = "a JSON Feed without a list of items" if is_feed else "JSON, but not a JSON Feed"
-    raise ParseError("not_a_feed", f"the document is {what}")
-
-
-def _told_error(value: object) -> str:
-    """Return what an error answer of an API says, shortened; nothing for other JSON."""
-    if not isinstance(value, dict):
-        return ""
-    told = next((value[name] for name in _ERROR_NAMES if value.get(name)), "")
-    if isinstance(told, list):
-        told = told[0]
-    if isinstance(told, dict):
-        told = next((told[name] for name in _ERROR_NAMES if told.get(name)), told)
-    return str(told)[:_LONGEST_ERROR]
 
 
 def _count_parts(value: object) -> int:
@@ -102,69 +69,147 @@ def _count_parts(value: object) -> int:
     return sum(len(held) if isinstance(held, list) else 1 for held in value.values())
 
 
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """Who wrote an item, and what the feed says of them beside the name."""
+
+    name: str
+    about: dict[str, str]
+
+
 class _ItemReader:
     """Reads the items of one document, which share its bases and its clock."""
 
-    def __init__(self, feed: Mapping[str, Any], *, url: str | None, dates: DateReader) -> None:
-        home, own = feed.get("home_page_url"), feed.get("feed_url")
-        self._home = home if isinstance(home, str) else None
+    def __init__(self, frame: JsonFrame, *, url: str | None, now: datetime, faults: Faults) -> None:
+        feed = JsonObject(frame.members, faults)
+        self._faults = faults
+        self._home, own = feed.text("home_page_url"), feed.text("feed_url")
         self._url = url
-        self._feed_urls = frozenset(text for text in (url, own) if isinstance(text, str))
-        self.dates = dates
+        self._feed_urls = frozenset(text for text in (url, own) if text)
+        self._next_url = feed.text("next_url")
+        self._people = _people(feed)
+        self._dates = DateReader(
+            now, written=lambda: _written_dates(frame.items), language=feed.text("language")
+        )
 
     def read(self, value: object) -> ParsedEntry:
         """Return an item as an entry.
 
         Raises:
-            ItemError: ``unreadable``, for values of a wrong type or an item without identity.
+            ItemError: ``unreadable``, for what is no object or has nothing to be identified by.
         """
         if not isinstance(value, dict):
-            raise ItemError("unreadable", f"the item is {_kind(value)}, not an object")
-        written_guid = _identity(value)
-        written_link = _text(value, "url") or _text(value, "external_url")
-        written_enclosures = _enclosures(value)
-        published, updated = _text(value, "date_published"), _text(value, "date_modified")
-        content_html = _text(value, "content_html")
-        content = content_html or _text(value, "content_text")
-        summary = _text(value, "summary")
-        texts = {"summary": summary, "content": None if content_html else content}
+            raise ItemError("unreadable", f"the item is {kind_of(value)}, not an object")
+        fields = JsonObject(value, self._faults)
+        published, updated = fields.text("date_published"), fields.text("date_modified")
+        files, people = _attachments(fields), _people(fields)
+        written_link = fields.text("url", numbers=False)
+        if written_link is None:
+            written_link = fields.text("external_url", numbers=False)
         item = FeedItem(
             guid="",
             link=self._resolve(written_link),
-            title=_text(value, "title"),
-            summary=summary,
-            content=content,
-            author=_authors(value),
-            categories=_tags(value),
-            enclosures=self._resolve_enclosures(written_enclosures),
-            published_at=self.dates.read(published),
-            updated_at=self.dates.read(updated),
-            extra=_extra(value),
-            formats={name: TEXT for name, text in texts.items() if text},
+            author=_names(people),
+            categories=tuple(dict.fromkeys(fields.texts("tags", named=_NAMES_OF_TAGS))),
+            enclosures=tuple(self._absolute(file) for _, file in files),
+            published_at=self._dates.read(published),
+            updated_at=self._dates.read(updated),
+            extra=self._extra(value),
+            **_texts(fields),
         )
-        check_item(item)
-        enclosure_url = written_enclosures[0].url if written_enclosures else None
-        chosen = choose_guid(
-            written_guid=written_guid,
-            written_link=written_link,
-            enclosure_url=enclosure_url,
-            fallback=identifying_texts(item, published or updated),
-            feed_urls=self._feed_urls,
-        )
-        if chosen is None:
-            raise ItemError("unreadable", "the item is empty")
-        return ParsedEntry(
-            replace(item, guid=chosen[0]),
-            written_guid,
-            written_link,
-            chosen[1],
-            written_enclosure=enclosure_url,
+        addresses = (written_link, files[0][1].url if files else None)
+        entry = self._identify(item, fields, addresses, published or updated)
+        about = [
+            *self._about_files(files),
+            *(ExtraField("authors", each.name, each.about) for each in people if each.about),
+            *self._dates.unread(published=published, updated=updated),
+        ]
+        return replace(
+            entry,
+            item=self._complete(entry.item, about),
+            written_enclosure=addresses[1],
             written_published=published,
             written_updated=updated,
         )
 
-    def _resolve_enclosures(self, written: tuple[Enclosure, ...]) -> tuple[Enclosure, ...]:
-        return tuple(replace(file, url=self._resolve(file.url) or file.url) for file in written)
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is to be known of the document: its faults, dates left out, more pages."""
+        warnings = (*self._faults.warnings(), *self._dates.warnings())
+        if self._next_url is None:
+            return warnings
+        next_url = self._resolve(self._next_url)
+        return (*warnings, f"the feed has more pages, which are not read: {next_url}")
+
+    def _identify(
+        self,
+        item: FeedItem,
+        fields: JsonObject,
+        addresses: tuple[str | None, str | None],
+        date: str | None,
+    ) -> ParsedEntry:
+        """Return the item under its guid. What feed and attachments say beside it is no part."""
+        written_guid, (written_link, file_url) = fields.identity("id"), addresses
+        chosen = choose_guid(
+            written_guid=written_guid,
+            written_link=written_link,
+            enclosure_url=file_url,
+            fallback=identifying_texts(item, date),
+            feed_urls=self._feed_urls,
+        )
+        if chosen is None:
+            raise ItemError("unreadable", "the item is empty")
+        if chosen[1] == "hash" and fields.has_wrong_text("id"):
+            # Under a hash it would come twice when the publisher corrects its id.
+            raise ItemError("unreadable", f"'id' is {kind_of(fields.members['id'])}, not a string")
+        return ParsedEntry(replace(item, guid=chosen[0]), written_guid, written_link, chosen[1])
+
+    def _complete(self, item: FeedItem, about: list[ExtraField]) -> FeedItem:
+        """Return the item with what is no part of its identity."""
+        extra = (*item.extra, *about)
+        author = item.author or _names(self._people)
+        bases = self._bases(item, has_extra=bool(extra))
+        if extra != item.extra or author != item.author or bases:
+            item = replace(item, author=author, extra=extra, bases=bases)
+        check_item(item)
+        return item
+
+    def _bases(self, item: FeedItem, *, has_extra: bool) -> dict[str, str]:
+        """Return what addresses refer to where the item has no link: the home page, the feed."""
+        if is_absolute(item.link):
+            return {}
+        base = resolve_link(self._home or "", bases=(self._url,))
+        if not is_absolute(base):
+            return {}
+        has_html = item.content is not None and "content" not in item.formats
+        names = {"content": has_html, "extra": has_extra}
+        return {name: base for name, is_needed in names.items() if is_needed}
+
+    def _extra(self, members: Mapping[str, Any]) -> tuple[ExtraField, ...]:
+        """Return what is left: strings as they are, lists one by one, all else as JSON."""
+        fields: list[ExtraField] = []
+        for name, content in members.items():
+            if name in _KNOWN or content is None:
+                continue
+            values = content if isinstance(content, list) else [content]
+            try:
+                fields.extend(ExtraField(name, as_text(each)) for each in values)
+            except ItemError as exc:
+                self._faults.note(f"{name!r} is left out: {exc}")
+        external = members.get("external_url")
+        if members.get("url") and isinstance(external, str):
+            fields.append(ExtraField("external_url", external.strip()))
+        return tuple(field for field in fields if field.value)
+
+    def _about_files(self, files: list[tuple[JsonObject, Enclosure]]) -> Iterator[ExtraField]:
+        """Return what attachments say beyond address, type and size: title, duration."""
+        for attachment, file in files:
+            attributes = _plain_members(attachment.members)
+            if attributes.keys() - _READ_OF_ATTACHMENTS:
+                url = self._absolute(file).url
+                yield ExtraField("attachments", None, {**attributes, "url": url})
+
+    def _absolute(self, file: Enclosure) -> Enclosure:
+        return replace(file, url=self._resolve(file.url) or file.url)
 
     def _resolve(self, link: str | None) -> str | None:
         return resolve_link(link, bases=(self._home, self._url)) if link else None
@@ -188,99 +233,74 @@ def _reject(value: object, reason: str) -> RejectedEntry:
 
 def _sum_up(value: object) -> str:
     try:
-        return _dump(value)
+        return as_text(value)
     except ItemError as exc:
         return str(exc)
 
 
-def _identity(value: Mapping[str, Any]) -> str | None:
-    written = value.get("id")
-    # Version 1 says that a number is to be read as text.
-    if isinstance(written, int | float) and not isinstance(written, bool):
-        return str(written)
-    return _text(value, "id")
+def _texts(fields: JsonObject) -> dict[str, Any]:
+    """Return title, summary and content, and the formats of those that are plain text."""
+    html, plain = fields.text("content_html"), fields.text("content_text")
+    summary = fields.text("summary")
+    texts = {"summary": summary, "content": plain if html is None else None}
+    return {
+        "title": fields.text("title"),
+        "summary": summary,
+        "content": html or plain,
+        "formats": {name: TEXT for name, text in texts.items() if text},
+    }
 
 
-def _text(value: Mapping[str, Any], name: str) -> str | None:
-    text = value.get(name)
-    if text is None:
+def _written_dates(items: list[Any]) -> Iterator[str]:
+    for item in items:
+        members = item if isinstance(item, dict) else {}
+        for name in ("date_published", "date_modified"):
+            if isinstance(members.get(name), str):
+                yield members[name]
+
+
+def _people(fields: JsonObject) -> list[_Person]:
+    """Return the authors, or what version 1 has in their place."""
+    for objects in (
+        fields.objects("authors", text_as="name"),
+        fields.one_object("author", text_as="name"),
+    ):
+        found = [person for each in objects if (person := _person(each)) is not None]
+        if found:
+            return found
+    return []
+
+
+def _person(fields: JsonObject) -> _Person | None:
+    url = fields.text("url", numbers=False)
+    name = fields.text("name") or url
+    if name is None:
         return None
-    if not isinstance(text, str):
-        raise ItemError("unreadable", f"{name!r} is {_kind(text)}, not a string")
-    return text.strip() or None
+    about = {key: text for key, text in _plain_members(fields.members).items() if key != "name"}
+    if about.get("url") == name:
+        del about["url"]
+    return _Person(name, about)
 
 
-def _list(value: Mapping[str, Any], name: str) -> list[Any]:
-    values = value.get(name)
-    if values is None:
-        return []
-    if not isinstance(values, list):
-        raise ItemError("unreadable", f"{name!r} is {_kind(values)}, not a list")
-    return values
+def _names(people: list[_Person]) -> str | None:
+    return ", ".join(dict.fromkeys(person.name for person in people)) or None
 
 
-def _objects(value: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    values = _list(value, name)
-    for each in values:
-        if not isinstance(each, dict):
-            raise ItemError("unreadable", f"{name!r} holds {_kind(each)}, not an object")
-    return values
-
-
-def _authors(value: Mapping[str, Any]) -> str | None:
-    people = _objects(value, "authors")
-    if not people and value.get("author") is not None:
-        people = _objects({"author": [value["author"]]}, "author")
-    names = [_text(person, "name") or _text(person, "url") for person in people]
-    return ", ".join(dict.fromkeys(name for name in names if name)) or None
-
-
-def _tags(value: Mapping[str, Any]) -> tuple[str, ...]:
-    tags = _list(value, "tags")
-    if not all(isinstance(tag, str) for tag in tags):
-        raise ItemError("unreadable", "'tags' holds something other than strings")
-    return tuple(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
-
-
-def _enclosures(value: Mapping[str, Any]) -> tuple[Enclosure, ...]:
-    enclosures = []
-    for attachment in _objects(value, "attachments"):
-        url = _text(attachment, "url")
-        size = attachment.get("size_in_bytes")
-        length = int(size) if isinstance(size, int | float) and 0 <= size < 2**63 else None
+def _attachments(fields: JsonObject) -> list[tuple[JsonObject, Enclosure]]:
+    files = []
+    for each in fields.objects("attachments", text_as="url"):
+        url = each.text("url", numbers=False)
         if url:
-            enclosures.append(Enclosure(url, _text(attachment, "mime_type"), length))
-    return tuple(enclosures)
+            file = Enclosure(url, each.text("mime_type", numbers=False), each.size("size_in_bytes"))
+            files.append((each, file))
+    return files
 
 
-def _extra(value: Mapping[str, Any]) -> tuple[ExtraField, ...]:
-    """Return what is left: strings as they are, lists one by one, all else as JSON."""
-    fields: list[ExtraField] = []
-    for name, content in value.items():
-        if name not in _KNOWN and content is not None:
-            values = content if isinstance(content, list) else [content]
-            fields.extend(ExtraField(name, _as_text(each)) for each in values)
-    if value.get("url") and value.get("external_url"):
-        fields.append(ExtraField("external_url", str(value["external_url"])))
-    return tuple(field for field in fields if field.value)
-
-
-def _as_text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else _dump(value)
-
-
-def _dump(value: object) -> str:
-    """Return JSON whose keys have one order.
-
-    Raises:
-        ItemError: ``unreadable``, for values nested too deep to be written again.
-    """
-    try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-    except orjson.JSONEncodeError as exc:
-        raise ItemError("unreadable", "values are nested too deep") from exc
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    return "null" if value is None else names.get(type(value), "a number")
+def _plain_members(members: Mapping[str, Any]) -> dict[str, str]:
+    """Return the members that are texts, numbers, true or false, as texts; blank ones left out."""
+    texts = {
+        name: as_text(value)
+        for name, value in members.items()
+        if isinstance(value, str | bool) or is_number(value)
+    }
+    return {name: text for name, text in texts.items() if text}

@@ -17,6 +17,7 @@ from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.repair import repair_document
 from server.parsing.tree import Document, Node, read_document
 from server.parsing.xml_channel import Channel, read_channel
+from server.parsing.xml_dates import document_dates
 from shared.addresses import is_safe, scheme_of
 from shared.errors import ItemError, ParseError
 from shared.models import Enclosure, FeedItem
@@ -69,7 +70,7 @@ def _encode(text: str) -> bytes:
 def _build_feed(
     document: Document, channel: Channel, warnings: list[str], *, url: str | None, now: datetime
 ) -> ParsedFeed:
-    reader = EntryReader(channel, url=url, dates=DateReader(now))
+    reader = EntryReader(channel, url=url, dates=document_dates(document, now))
     entries: list[ParsedEntry] = []
     rejected: list[RejectedEntry] = []
     for item in document.items:
@@ -127,7 +128,8 @@ class EntryReader:
         )
         if chosen is None:
             return RejectedEntry(hash_guid(("empty",)), "the entry is empty")
-        extra = read_extra(fields)
+        unread = self.dates.unread(published=published, updated=updated)
+        extra = (*read_extra(fields), *unread)
         feed_item = FeedItem(
             guid=chosen[0],
             link=link,

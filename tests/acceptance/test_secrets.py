@@ -23,7 +23,7 @@ OWN_ADDRESS = """<rss version="2.0"><channel><title>t</title>
 <item><guid>1</guid><title>here</title><link>#here</link></item>
 <item><guid>2</guid><title>there</title><link>?page=2</link></item>
 <item><title>nowhere</title><link>.</link></item></channel></rss>"""
-UNREADABLE = '{"version": "https://jsonfeed.org/version/1.1", "items": [{"id": "1", "title": 5}]}'
+UNREADABLE = '{"version": "https://jsonfeed.org/version/1.1", "items": [{"id": [1], "title": "t"}]}'
 # What ends each import; the paths are those of the publisher, the rest are addresses of others.
 PATHS = {
     "/good": "completed",

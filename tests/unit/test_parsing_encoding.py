@@ -76,3 +76,73 @@ def test_numeric_references_to_control_codes_mean_windows_characters() -> None:
 def test_a_guess_is_warned_of_and_a_sound_document_is_not() -> None:
     assert decode_document(b"<rss/>", "text/xml; charset=utf-8")[1] is None
     assert decode_document(b"<rss>\xe9</rss>", None)[1] is not None
+
+
+@pytest.mark.parametrize(
+    "charset",
+    [
+        "ISO-8859-1", "us-ascii", "windows-1252", "iso-8859-2", "iso-8859-15", "koi8-r",
+        "mac-roman", "cp437", "windows-1251", "gb2312", "big5", "shift_jis", "euc-jp", "utf-16",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["header", "declaration", "both"])
+def test_what_is_utf_8_is_read_so_whatever_is_declared_and_warned_of(
+    charset: str, where: str
+) -> None:
+    title = "Müller – „Straße“ 😀 日本語"
+    body = document(title, "utf-8", declared=charset if where != "header" else "utf-8")
+    content_type = f"text/xml; charset={charset}" if where != "declaration" else None
+    feed = parse_feed(body, content_type=content_type, url=None, now=NOW)
+    assert feed.entries[0].item.title == title
+    assert feed.warnings == (f"encoding is utf-8, not {charset}",)
+
+
+@pytest.mark.parametrize("charset", ["ISO-8859-1", "us-ascii", "windows-1252", "koi8-r"])
+def test_json_is_utf_8_whatever_the_header_says(charset: str) -> None:
+    body = '{"version": "https://jsonfeed.org/version/1.1", "items": [{"title": "Café"}]}'
+    assert title_of(body.encode(), f"application/json; charset={charset}") == "Café"
+    assert title_of(body.encode("latin-1"), "application/json; charset=iso-8859-1") == "Café"
+    assert title_of(body.encode("utf-16-le"), "application/json") == "Café"
+
+
+@pytest.mark.parametrize(
+    ("title", "encoding", "declared"),
+    [
+        ("Müller Straße", "latin-1", "iso-8859-1"),
+        ("Müller Straße", "latin-1", "utf-8"),
+        ("é", "cp1252", "windows-1252"),
+        ("Ça c’est déjà vu à Nîmes", "cp1252", "iso-8859-1"),
+        ("Привет, мир", "koi8-r", "koi8-r"),
+        ("Привет, мир", "cp1251", "windows-1251"),
+        ("naïve", "mac-roman", "macintosh"),
+        ("日本語の題名", "iso2022_jp", "iso-2022-jp"),
+        ("日本語の題名", "euc-jp", "euc-jp"),
+        ("日本語の題名", "shift_jis", "shift_jis"),
+        ("中文标题", "gb2312", "gb2312"),
+        ("中文标题", "hz", "hz-gb-2312"),
+        ("中文標題", "big5", "big5"),
+        ("한국어 제목", "euc-kr", "euc-kr"),
+        ("한국어 제목", "iso2022_kr", "iso-2022-kr"),
+        ("Müller 日本", "utf-16", "utf-16"),
+        ("Müller 日本", "utf-16-be", "utf-16"),
+    ],
+)
+def test_what_is_no_utf_8_is_still_read_as_declared(
+    title: str, encoding: str, declared: str
+) -> None:
+    assert title_of(document(title, encoding, declared=declared)) == title
+    assert title_of(document(title, encoding), f"text/xml; charset={declared}") == title
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "windows-1252", "koi8-r"])
+def test_a_few_wrong_bytes_among_many_sound_characters_leave_it_utf_8(charset: str) -> None:
+    title = "Größe für Übermüdete: „Straße“, déjà vu"
+    body = document(title + "~", "utf-8", declared=charset).replace(b"~", b"\x93")
+    feed = parse_feed(body, content_type=None, url=None, now=NOW)
+    assert feed.entries[0].item.title == title + "“"
+    assert "windows-1252" in feed.warnings[0]
+
+
+def test_a_name_for_the_same_encoding_is_not_warned_of() -> None:
+    for name in ("utf8", "UTF-8", "Utf_8", "utf-8-sig"):
+        assert decode_document("<a>é</a>".encode(), f"text/xml; charset={name}")[1] is None

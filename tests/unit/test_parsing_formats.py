@@ -110,15 +110,16 @@ def test_rdf_in_latin_1() -> None:
 
 def test_json_feed_and_its_items_of_wrong_types() -> None:
     feed = parse("garden.json")
-    first, second = (entry.item for entry in feed.entries)
+    first, second, third = (entry.item for entry in feed.entries)
     assert (feed.format, feed.version) == ("json_feed", "1.1")
     assert first.link == "https://garden.example/log/9"
     assert first.author == "Iva Trellis, Sam Pot"
     assert first.extra[0] == ExtraField("_weather", '{"low":-1,"wind":"north"}')
     assert (second.guid, second.content) == ("8", "Watered everything.")
-    assert len(feed.rejected) == 2
-    assert feed.rejected[1].guid == "https://garden.example/log/6"
-    assert "'title' is a number" in feed.rejected[1].reason
+    assert (third.guid, third.title) == ("https://garden.example/log/6", "6")
+    [rejected] = feed.rejected
+    assert rejected.reason == "'id' is a list, not a string"
+    assert "'title' is a number, not a string" in feed.warnings
 
 
 @pytest.mark.parametrize(

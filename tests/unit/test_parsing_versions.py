@@ -97,7 +97,7 @@ def test_each_date_element_is_read_and_is_no_extra(element: str, field: str) -> 
 
 
 def test_a_date_out_of_bounds_is_absent_warned_of_and_costs_no_item() -> None:
-    dates = ("1762077600", "Sun, 01 Dec 2041 00:00:00 GMT", "02/11/2026", "")
+    dates = ("1893456000", "Sun, 01 Dec 2041 00:00:00 GMT", "02/11/2026", "")
     items = "".join(f"<item><title>{n}</title><pubDate>{date}</pubDate></item>"
                     for n, date in enumerate(dates))  # fmt: skip
     feed = parse(f"<rss><channel>{items}</channel></rss>")
