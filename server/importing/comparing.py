@@ -148,6 +148,17 @@ def _sort(
         compared.entries.append(_entry(candidate, revision))
 
 
+def _rename(candidates: Sequence[Candidate], new_ids: Mapping[str, str]) -> list[Candidate]:
+    renamed = []
+    for candidate in candidates:
+        item_id = new_ids.get(candidate.item_id, candidate.item_id)
+        if item_id != candidate.item_id:
+            data = {**candidate.data, "guid": split_item_id(item_id)[1]}
+            candidate = replace(candidate, item_id=item_id, data=data)
+        renamed.append(candidate)
+    return renamed
+
+
 def _is_removal_of_earlier_version(letter: DeadLetter) -> bool:
     """Tell whether an operator removed content whose hash cannot be compared with today's.
 
@@ -170,17 +181,6 @@ def _is_stored(candidate: Candidate, version: StoredVersion, letter: DeadLetter 
         and version.is_lenient == candidate.is_lenient
         and version.counters_hash == counters_hash(candidate.data)
     )
-
-
-def _rename(candidates: Sequence[Candidate], new_ids: Mapping[str, str]) -> list[Candidate]:
-    renamed = []
-    for candidate in candidates:
-        item_id = new_ids.get(candidate.item_id, candidate.item_id)
-        if item_id != candidate.item_id:
-            data = {**candidate.data, "guid": split_item_id(item_id)[1]}
-            candidate = replace(candidate, item_id=item_id, data=data)
-        renamed.append(candidate)
-    return renamed
 
 
 def _entry(candidate: Candidate, revision: int) -> JournalEntry:

@@ -212,6 +212,15 @@ def _link_or_title(entry: ParsedEntry) -> str:
 
 
 def _with_both_schemes(guids: Iterable[str]) -> set[str]:
-    """Return guids, and those that differ from them in http or https only."""
+    """Return guids, and those that differ from them in http or https only.
+
+    A link that moves is also the link that stands in the suffix of its second name.
+    """
     known = set(guids)
-    return known | {other for guid in known if (other := other_scheme(guid)) is not None}
+    others = {guid: other for guid in known if (other := other_scheme(guid)) is not None}
+    suffixes = {
+        suffixed_guid(other, other)
+        for guid, other in others.items()
+        if suffixed_guid(guid, guid) in known
+    }
+    return known | set(others.values()) | suffixes

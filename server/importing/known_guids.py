@@ -51,7 +51,7 @@ def _identify(entries_by_url: Sequence[Sequence[ParsedEntry]], known: KnownGuids
 def _find_keepers(
     stores: Stores, importing: Import, identified: Identified, known: KnownGuids
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield each shared guid, the guid of the item that keeps it, and that it is stored under."""
+    """Yield each guid found shared, the guid of its keeper, and what that is stored as."""
     source, claims = importing.source, identified.claims
     places = {shared: _places(shared, claims.keys(), known) for shared in claims}
     guids = {guid for some in places.values() for guid in some}
