@@ -1,7 +1,7 @@
 """Fetch and parse all that one import looks at, and merge it by guid."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -15,9 +15,10 @@ from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
 from server.importing.deadline import RunDeadline
 from server.importing.known_guids import identify_known
 from server.importing.observing import Observer, Unobserved
+from server.importing.other_places import explain_refusal, say_other_places
 from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
-from server.parsing.moves import moved_to, read_refresh, say_pages
+from server.parsing.moves import moved_to
 from shared.clock import Clock
 from shared.errors import FetchError, ParseError
 from shared.models import FeedItem
@@ -31,8 +32,6 @@ DOCUMENT_TYPE = "application/xml; charset=utf-8"
 SLOW_FROM_S = 3.0
 # After nothing but 304s for so long, one request is made without conditions.
 ONLY_304_FOR = timedelta(days=14)
-# What a feed may look like of which only the beginning came.
-_KINDS_OF_CUT = frozenset({"damaged", "not_a_feed", "json_error", "empty"})
 
 
 @dataclass(slots=True)
@@ -233,7 +232,7 @@ class Gatherer:
         try:
             parsed = self._parse_body(fetched.body, fetched.content_type, base_url, deadline)
         except ParseError as exc:
-            raise _explain(exc, url, fetched) from exc
+            raise explain_refusal(exc, url, fetched) from exc
         answers.parsed.append((url, parsed))
         gathered.warnings += [f"{mask_url(url)}: {fault}" for fault in fetched.faults]
         gathered.learnt[url] = UrlHistory(
@@ -244,7 +243,7 @@ class Gatherer:
             said_moved_to=moved_to(parsed, url=base_url),
             is_disbelieved=gathered.learnt[url].is_disbelieved,
         )
-        gathered.warnings += _say_other_places(url, gathered.learnt[url], parsed, fetched)
+        gathered.warnings += say_other_places(url, gathered.learnt[url], parsed, fetched)
         if parsed.is_whole:
             gathered.validators[url] = _to_store(fetched.validators)
 
@@ -351,32 +350,6 @@ def _out_of_time(errors: Sequence[FetchError | ParseError], deadline: RunDeadlin
 
 def _recall(feed: Feed, url: str) -> UrlHistory:
     return FeedHistory.read(feed.history).urls.get(url, UrlHistory())
-
-
-def _explain(error: ParseError, url: str, fetched: FetchedFeed) -> FetchError | ParseError:
-    """Return why an answer is no feed, with what HTTP says of it."""
-    if fetched.is_cut and error.kind in _KINDS_OF_CUT:
-        reason = f"{fetched.faults[0]}; what came holds no whole item"
-        return FetchError(url, "connect", reason, retryable=True)
-    target = read_refresh(fetched.refresh, url=fetched.final_url)
-    if target is not None and not error.retryable and type(error) is ParseError:
-        return ParseError(error.kind, f"{error}; its Refresh header leads to {target}")
-    return error
-
-
-def _say_other_places(
-    url: str, learnt: UrlHistory, parsed: ParsedFeed, fetched: FetchedFeed
-) -> Iterator[str]:
-    """Yield warnings with the addresses that a feed or its answer names instead of its own."""
-    shown = mask_url(url)
-    if learnt.said_moved_to is not None:
-        target = learnt.said_moved_to
-        yield f"{shown}: the feed says that it has moved to {target}; change the feed's url"
-    refreshed_to = read_refresh(fetched.refresh, url=fetched.final_url)
-    if refreshed_to is not None:
-        yield f"{shown}: its Refresh header leads to {refreshed_to}"
-    for warning in say_pages(parsed, url=fetched.final_url):
-        yield f"{shown}: {warning}"
 
 
 def _note_move(url: str, permanent_url: str | None, gathered: Gathered) -> None:

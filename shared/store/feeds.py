@@ -267,10 +267,7 @@ class FeedStore:
             self._update(mine, {"$set": {"running_import": None}})
 
     def release_host(self, host: str, now: datetime, reason: str) -> int:
-        """Make those feeds of a host due that waited for its Retry-After; returns how many.
-
-        They are known by what they remember of it, or by the reason that they were given.
-        """
+        """Make those feeds of a host due that wait for its Retry-After; returns how many."""
         waiting: Document = {
             "host": host,
             "enabled": True,
@@ -280,11 +277,11 @@ class FeedStore:
                 {"next_fetch_reason": {"$regex": WAITS_FOR_HOST}},
             ],
         }
-        due = {"next_fetch_at": now, "next_fetch_reason": reason}
-        forgotten = {"history.retry_after_until": True}
+        due: Document = {"$set": {"next_fetch_at": now, "next_fetch_reason": reason}}
+        forgotten: Document = {"$unset": {"history.retry_after_until": True}}
         with mapped_errors():
-            made_due = self._feeds.update_many(waiting, {"$set": due}).modified_count
-            self._feeds.update_many({"host": host}, {"$unset": forgotten})
+            made_due = self._feeds.update_many(waiting, due).modified_count
+            self._feeds.update_many({"host": host}, forgotten)
         return int(made_due)
 
     def claim(self, seen: Feed, import_id: str, *, scheduled: bool) -> bool:

@@ -17,6 +17,7 @@ from server.cli import app as command_line
 from server.dashboard.advice import ADVICE as ITEM_ADVICE
 from server.dashboard.import_advice import _ADVICE as IMPORT_ADVICE
 from server.dashboard.pages import ROUTERS
+from server.fetching import trust
 from tests.conftest import __file__ as conftest
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +97,8 @@ def test_variables_that_are_named_exist(name: str) -> None:
     example = read(ROOT / ".env.example")
     known = set(re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE))
     known |= set(_VARIABLE.findall(read(Path(conftest))))
+    # OpenSSL's, read by the fetcher.
+    known |= {trust.FILE_VARIABLE, trust.FOLDER_VARIABLE}
     assert set(_VARIABLE.findall(read(ROOT / name))) - known == set()
 
 
