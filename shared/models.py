@@ -265,7 +265,8 @@ def _hashed(entry: Mapping[str, Any]) -> list[object]:
 
 
 def _is_other_format(formats: Mapping[str, Any], name: str) -> bool:
-    return formats.get(name, DEFAULT_FORMATS[name]) != DEFAULT_FORMATS[name]
+    default = DEFAULT_FORMATS[name]
+    return bool(formats.get(name, default) != default)
 
 
 def _digest(content: object) -> str:

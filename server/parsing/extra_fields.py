@@ -29,9 +29,11 @@ def read_extra(fields: ItemFields) -> tuple[ExtraField, ...]:
     """
     entries: list[ExtraField] = []
     for node in fields.children:
-        entries.extend(
-            _left_over(node, fields) if fields.is_used(node) else _entries(node, "", fields)
-        )
+        is_used = fields.is_used(node)
+        if node.attributes or node.has_children:
+            entries.extend(_left_over(node, fields) if is_used else _entries(node, "", fields))
+        elif not is_used and (value := mend_c1(node.text)):
+            entries.append(ExtraField(node.name, value))
     return tuple(entries)
 
 
@@ -64,7 +66,9 @@ def _left_over(node: Node, fields: ItemFields) -> Iterator[ExtraField]:
     if fields.is_person(node):
         yield from _left_of_person(node, fields)
     elif _says_more(node):
-        yield ExtraField(node.name, mend_c1(node.text) or None, _attributes(node))
+        # A text as long as an article is not kept twice.
+        is_short = is_category(node) or node.name == "link"
+        yield ExtraField(node.name, (is_short and mend_c1(node.text)) or None, _attributes(node))
 
 
 def _left_of_person(node: Node, fields: ItemFields) -> Iterator[ExtraField]:

@@ -20,6 +20,7 @@ CATEGORIES = frozenset(
 _PAGE_TYPES = frozenset({"text/html", "html", "xhtml", "application/xhtml+xml"})
 _COMMA_SEPARATED = frozenset({"itunes:keywords", "media:keywords", "tags"})
 _MEDIA = frozenset({"audio", "video", "image"})
+_PARTS_OF_PEOPLE = frozenset({"name", "email", "uri", "url", "homepage"})
 PUBLISHED = ("pubdate", "published", "issued", "dcterms:issued", "dc:date", "created",
              "dcterms:created")  # fmt: skip
 UPDATED = ("updated", "modified", "dcterms:modified", "lastbuilddate", "dc:date")
@@ -37,6 +38,10 @@ class ItemFields:
             self._by_name.setdefault(child.name, []).append(child)
         self._used: set[int] = set()
         self._people: set[int] = set()
+
+    def has_base(self) -> bool:
+        """Tell whether the item, or an element right inside it, says what addresses refer to."""
+        return self.item.base is not None or any(child.base for child in self.children)
 
     def is_used(self, node: Node) -> bool:
         """Tell whether a field was read from this child, or from one inside it."""
@@ -208,7 +213,9 @@ def _author_text(node: Node) -> str | None:
     name, email = parts.get("name"), parts.get("email")
     if name and email:
         return mend_c1(f"{name} ({email})")
-    return mend_c1(name or email or node.full_text) or None
+    # Anything but the parts of a person is markup around a name.
+    text = node.text if parts.keys() & _PARTS_OF_PEOPLE else node.full_text
+    return mend_c1(name or email or text) or None
 
 
 def _terms(node: Node) -> list[str]:

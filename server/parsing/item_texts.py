@@ -7,7 +7,7 @@ from server.parsing.item_fields import ItemFields
 from server.parsing.links import is_absolute
 from server.parsing.markup import MarkedText
 from server.parsing.tree import Node
-from shared.models import DEFAULT_FORMATS, HTML, TEXT, FeedItem
+from shared.models import DEFAULT_FORMATS, HTML, TEXT, ExtraField
 
 TITLES = ("title", "dc:title", "media:title")
 SUMMARIES = ("description", "summary", "abstract", "dc:description", "itunes:summary")
@@ -56,7 +56,9 @@ class ItemTexts:
             node for node in self._fields.children if node is used or not self._fields.is_used(node)
         ]
 
-    def formats(self, item: FeedItem) -> dict[str, str]:
+    def formats(
+        self, author: str | None, categories: Iterable[str], extra: Iterable[ExtraField]
+    ) -> dict[str, str]:
         """Return the formats of the item's fields that are not read by default."""
         formats: dict[str, str] = {}
         for name, text in self._texts.items():
@@ -65,32 +67,33 @@ class ItemTexts:
             if text.format == TEXT or _MARKED.search(text.text):
                 formats[name] = text.format
         if self._fields.default_format == HTML:
-            formats.update((name, HTML) for name, texts in _loose_texts(item) if _are_marked(texts))
+            if author and _MARKED.search(author):
+                formats["author"] = HTML
+            if any(map(_MARKED.search, categories)):
+                formats["categories"] = HTML
+            if any(entry.value and _MARKED.search(entry.value) for entry in extra):
+                formats["extra"] = HTML
         return formats
 
-    def bases(self, item: FeedItem, find_base: Callable[[Node], str | None]) -> dict[str, str]:
+    def bases(
+        self, link: str | None, find_base: Callable[[str | None, Node], str | None], *, extra: bool
+    ) -> dict[str, str]:
         """Return what addresses in summary, content and extra refer to, where not to the link."""
+        has_link = is_absolute(link)
+        if has_link and not self._fields.has_base():
+            return {}
         nodes = {
             name: text.node
             for name, text in self._texts.items()
             if name != "title" and text is not None and text.format == HTML and "<" in text.text
         }
-        if item.extra:
+        if extra:
             nodes["extra"] = self._fields.item
-        has_link = is_absolute(item.link)
-        bases = {name: find_base(node) for name, node in nodes.items() if node.base or not has_link}
-        return {name: base for name, base in bases.items() if base and base != item.link}
+        bases = {
+            name: find_base(link, node) for name, node in nodes.items() if node.base or not has_link
+        }
+        return {name: base for name, base in bases.items() if base and base != link}
 
     def _text(self, name: str) -> str | None:
         text = self._texts[name]
         return text.text if text is not None else None
-
-
-def _loose_texts(item: FeedItem) -> Iterable[tuple[str, Iterable[str]]]:
-    yield "author", (item.author or "",)
-    yield "categories", item.categories
-    yield "extra", (entry.value for entry in item.extra if entry.value)
-
-
-def _are_marked(texts: Iterable[str]) -> bool:
-    return any(_MARKED.search(text) for text in texts)

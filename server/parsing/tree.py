@@ -48,6 +48,11 @@ class Node:
         return [part for part in self.parts if type(part) is Node]
 
     @property
+    def has_children(self) -> bool:
+        parts = self.parts
+        return len(parts) > 1 or (len(parts) == 1 and type(parts[0]) is Node)
+
+    @property
     def text(self) -> str:
         """The text directly inside, without that of children, stripped."""
         parts = self.parts

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from server.parsing.item_fields import ItemFields
 from server.parsing.links import join_url
+from server.parsing.markup import MarkedText
 from server.parsing.names import ATOM_03, ATOM_10, RSS_090, RSS_10
 from server.parsing.tree import Node
 from shared.models import HTML, TEXT
+from shared.plain_text import to_plain_text
 
 LONGEST_TTL_S = 7 * 86400
 _PERIODS_S = {
@@ -47,13 +49,13 @@ def read_channel(root: Node) -> Channel | None:
     if kind is None:
         return None
     frame = next((node for node in root.children if node.name == "channel"), root)
-    fields = ItemFields(frame)
+    fields = ItemFields(frame, TEXT if kind[0] == "atom" else HTML)
     _, link = fields.link()
     title = fields.first_text(("title", "dc:title"))
     return Channel(
         format=kind[0],
         version=kind[1],
-        title=title.text if title is not None else None,
+        title=_shown(title),
         link=join_url(frame.base, link) if link is not None else frame.base,
         self_url=_self_url(frame),
         ttl_s=_ttl_s(frame),
@@ -61,6 +63,12 @@ def read_channel(root: Node) -> Channel | None:
         skip_days=_skip_days(frame),
         author=fields.author() if kind[0] == "atom" else None,
     )
+
+
+def _shown(title: MarkedText | None) -> str | None:
+    if title is None:
+        return None
+    return to_plain_text(title.text) if title.format == HTML else title.text
 
 
 def _format(root: Node) -> tuple[str, str] | None:

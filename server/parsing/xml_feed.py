@@ -1,9 +1,9 @@
 """RSS, RDF and Atom documents to entries."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from server.parsing.damaged import Reading, Salvage, read_damaged
 from server.parsing.date_reader import DateReader
@@ -20,11 +20,14 @@ from server.parsing.repair import repair_document
 from server.parsing.salvage import READER, Allowance, read_all
 from server.parsing.tree import Document, Node, read_document
 from server.parsing.xml_channel import Channel, read_channel
+from shared.addresses import is_safe, scheme_of
 from shared.errors import ItemError, ParseError
 from shared.models import Enclosure, FeedItem
 
 _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)", re.DOTALL)
 _ITEM_LIKE = re.compile(r"<(?:[\w.-]+:)?(?:item|entry)(?=[\s/>])", re.IGNORECASE)
+_MOST_SCHEMES = 5
+_LONGEST_SCHEME = 20
 
 
 def parse_xml(
@@ -139,7 +142,7 @@ def _build_feed(
         title=channel.title,
         entries=tuple(entries),
         rejected=tuple(rejected),
-        warnings=(*reading.warnings, *reader.dates.warnings()),
+        warnings=(*reading.warnings, *reader.warnings()),
         is_whole=reading.is_whole,
         ttl_s=channel.ttl_s,
         skip_hours=channel.skip_hours,
@@ -167,6 +170,7 @@ class EntryReader:
         self._channel = channel
         self._url = url
         self.dates = dates
+        self._unknown_schemes: Counter[str] = Counter()
         own = (url, channel.self_url)
         self._feed_urls = frozenset(address for address in own if address)
 
@@ -178,41 +182,54 @@ class EntryReader:
         written_files = fields.enclosures()
         published, updated = fields.date_text(PUBLISHED), fields.updated_text()
         link = self._resolve(link_node, written_link or _permalink(fields))
+        self._note_scheme(link)
         texts, own_author = ItemTexts(fields), fields.author()
-        feed_item = FeedItem(
-            guid="",
-            link=link,
-            title=texts.title,
-            summary=texts.summary,
-            content=texts.content,
-            author=own_author or self._inherited_author(fields),
-            categories=fields.categories(),
-            enclosures=self._resolve_files([*written_files, *fields.media_files()]),
-            published_at=self.dates.read(published),
-            updated_at=self.dates.read(updated),
-        )
+        author = own_author or self._inherited_author(fields)
+        categories = fields.categories()
         chosen = choose_guid(
             written_guid=written_guid,
             written_link=written_link,
             enclosure_url=written_files[0][1].url if written_files else None,
-            fallback=_identifying_texts(
-                replace(feed_item, author=own_author), texts, published or updated
-            ),
+            fallback=_identifying_texts(texts, own_author, categories, published or updated),
             feed_urls=self._feed_urls,
         )
         if chosen is None:
             return RejectedEntry(hash_guid(("empty",)), "the entry is empty")
-        feed_item = replace(feed_item, guid=chosen[0], extra=read_extra(fields))
+        extra = read_extra(fields)
+        feed_item = FeedItem(
+            guid=chosen[0],
+            link=link,
+            title=texts.title,
+            summary=texts.summary,
+            content=texts.content,
+            author=author,
+            categories=categories,
+            enclosures=self._resolve_files([*written_files, *fields.media_files()]),
+            published_at=self.dates.read(published),
+            updated_at=self.dates.read(updated),
+            extra=extra,
+            formats=texts.formats(author, categories, extra),
+            bases=texts.bases(link, self._find_base, extra=bool(extra)),
+        )
         try:
             check_item(feed_item)
         except ItemError as exc:
             return RejectedEntry(chosen[0], str(exc), title=feed_item.title, link=feed_item.link)
-        feed_item = replace(
-            feed_item,
-            formats=texts.formats(feed_item),
-            bases=texts.bases(feed_item, partial(self._find_base, feed_item.link)),
-        )
         return ParsedEntry(feed_item, written_guid, written_link, chosen[1])
+
+    def warnings(self) -> list[str]:
+        """Return what was found about dates and links of all items read."""
+        return [
+            *self.dates.warnings(),
+            *(
+                f"links that begin with {scheme}: are left out ({count} items)"
+                for scheme, count in self._unknown_schemes.most_common(_MOST_SCHEMES)
+            ),
+        ]
+
+    def _note_scheme(self, link: str | None) -> None:
+        if link is not None and not is_absolute(link) and not is_safe(link):
+            self._unknown_schemes[str(scheme_of(link))[:_LONGEST_SCHEME]] += 1
 
     def _inherited_author(self, fields: ItemFields) -> str | None:
         if self._channel.format != "atom":
@@ -262,11 +279,18 @@ class EntryReader:
 
 
 def _identifying_texts(
-    item: FeedItem, texts: ItemTexts, date: str | None
+    texts: ItemTexts, author: str | None, categories: tuple[str, ...], date: str | None
 ) -> tuple[str | None, ...]:
-    if item.title:
-        return identifying_texts(item, date)
-    own = replace(item, summary=texts.own_summary)
+    """Return the item's own texts as they identify it, without what comes from its feed."""
+    if texts.title:
+        return (texts.title, date, author)
+    own = FeedItem(
+        guid="",
+        summary=texts.own_summary,
+        content=texts.content,
+        author=author,
+        categories=categories,
+    )
     return (*identifying_texts(own, date), *identifying_extra(texts.unread()))
 
 
