@@ -7,7 +7,9 @@ _QUOTED = (
     r"\"[^\"<]*+\"|'[^'<]*+'"
     r"|\"[^\"]{0,500}\"(?=[\s/>]|\Z)|'[^']{0,500}'(?=[\s/>]|\Z)"
 )
-START_TAG = re.compile(rf"<(?P<name>[^\W\d][\w.:-]*)(?P<rest>(?:[^<>\"']++|{_QUOTED}){{0,200}}+)>")
+START_TAG = re.compile(
+    rf"<(?P<name>[^\W\d][\w.-]*(?::[^\W\d][\w.-]*)?)(?P<rest>(?:[^<>\"']++|{_QUOTED}){{0,200}}+)>"
+)
 _ATTRIBUTE = re.compile(
     rf"(?P<name>[^\s=<>\"'/]+)(?:\s*=(?:\s*(?P<quoted>{_QUOTED})|(?P<plain>(?:[^\s\"'<>/]|/(?!\Z))*)))?"
 )
