@@ -204,7 +204,8 @@ class _ItemReader:
         document = self._read_strictly(source)
         if document.is_complete:
             return document
-        return self._read_strictly(repair_document(source))
+        repaired = repair_document(source)
+        return document if repaired == source else self._read_strictly(repaired)
 
     def _read_strictly(self, source: str) -> Document:
         document = read_document(source.encode("utf-8", "ignore"))

@@ -66,6 +66,11 @@ def cut_leading_markup(text: str) -> str | None:
     return text[start.start() :]
 
 
+def is_web_page(text: str) -> bool:
+    """Tell whether a document says itself that it is a web page, whatever else is in it."""
+    return _PAGE.search(text[:_PAGE_LENGTH].lower()) is not None
+
+
 def refusal(text: str) -> ParseError:
     """Return the error that says what a document without a feed in it is."""
     page = text[:_PAGE_LENGTH].lower()

@@ -63,7 +63,7 @@ def read_item(source: str, sound: Node, *, is_atom: bool, allowance: Allowance) 
         ItemError: ``unreadable``, when feedparser cannot read it, or must not be asked.
     """
     allowance.take(source, MAX_PIECE)
-    entries = _parse(source).get("entries") or []
+    entries = _parse(repair_document(source)).get("entries") or []
     if not entries:
         raise ItemError("unreadable", "feedparser finds no item in it")
     known = {child.name for child in sound.children}
@@ -73,11 +73,19 @@ def read_item(source: str, sound: Node, *, is_atom: bool, allowance: Allowance) 
     return sound
 
 
+def _decoded(value: str) -> str:
+    """Return an identity as written: of ill-formed XML feedparser leaves ampersands escaped."""
+    return value.replace("&amp;", "&")
+
+
 def read_all(text: str, allowance: Allowance) -> tuple[Node, list[Node]] | None:
     """Return the frame and the items that feedparser finds in a document, None without any."""
     try:
         allowance.take(text, MAX_DOCUMENT)
-        result = _parse(text)
+        result = _parse(repair_document(text))
+        if not result.get("entries"):
+            # What is mended for our reader may be no help to this one.
+            result = _parse(text)
     except ItemError:
         return None
     entries = result.get("entries") or []
@@ -99,7 +107,7 @@ def read_all(text: str, allowance: Allowance) -> tuple[Node, list[Node]] | None:
 def _parse(source: str) -> Mapping[str, Any]:
     import feedparser
 
-    body = _BASE.sub("", repair_document(source)).encode("utf-8", "ignore")
+    body = _BASE.sub("", source).encode("utf-8", "ignore")
     headers = {"content-type": "application/xml; charset=utf-8"}
     try:
         with warnings.catch_warnings():
@@ -123,7 +131,7 @@ def _elements(entry: Mapping[str, Any], *, is_atom: bool, base: str | None) -> I
         # It makes a link of a guid; ours does that itself, by its own rule.
         is_made_up = key == "link" and "id" in entry.keys() and entry["id"] == value  # noqa: SIM118
         if isinstance(value, str) and value.strip() and not is_made_up:
-            yield _element(name, value, base=base)
+            yield _element(name, _decoded(value), base=base)
     yield from _texts(entry, is_atom=is_atom, base=base)
     for author in _names(entry, "authors", "name") or _names(entry, "author_detail", "name"):
         yield _element("dc:creator", author)

@@ -5,11 +5,13 @@ import re
 # A quoted value may hold a `<`, which XML forbids, if it is short and the quote ends it properly.
 _QUOTED = (
     r"\"[^\"<]*+\"|'[^'<]*+'"
-    r"|\"[^\"]{0,500}\"(?=[\s/>])|'[^']{0,500}'(?=[\s/>])"
+    r"|\"[^\"]{0,500}\"(?=[\s/>]|\Z)|'[^']{0,500}'(?=[\s/>]|\Z)"
 )
-START_TAG = re.compile(rf"<(?P<name>[^\W\d][\w.:-]*)(?P<rest>(?:[^<>\"']++|{_QUOTED}){{0,200}}+)>")
+START_TAG = re.compile(
+    rf"<(?P<name>[^\W\d][\w.-]*(?::[^\W\d][\w.-]*)?)(?P<rest>(?:[^<>\"']++|{_QUOTED}){{0,200}}+)>"
+)
 _ATTRIBUTE = re.compile(
-    rf"(?P<name>[^\s=<>\"'/]+)(?:\s*=\s*(?P<value>{_QUOTED}|(?:[^\s\"'<>/]|/(?!\Z))*))?"
+    rf"(?P<name>[^\s=<>\"'/]+)(?:\s*=(?:\s*(?P<quoted>{_QUOTED})|(?P<plain>(?:[^\s\"'<>/]|/(?!\Z))*)))?"
 )
 _NAME = re.compile(r"[^\W\d][\w.-]*(?::[^\W\d][\w.-]*)?")
 _BLANKS = re.compile(r"[\t\r\n]")
@@ -28,7 +30,8 @@ def read_attributes(tag: re.Match[str]) -> dict[str, str]:
     attributes: dict[str, str] = {}
     for attribute in _ATTRIBUTE.finditer(tag["rest"].removesuffix("/")):
         if _NAME.fullmatch(attribute["name"]):
-            attributes.setdefault(attribute["name"], _unquote(attribute["value"] or ""))
+            value = (attribute["quoted"] or "")[1:-1] or attribute["plain"] or ""
+            attributes.setdefault(attribute["name"], _clean(value))
     return attributes
 
 
@@ -38,7 +41,5 @@ def write_start_tag(tag: re.Match[str]) -> str:
     return f"<{tag['name']}{attributes}{'/' if is_empty(tag) else ''}>"
 
 
-def _unquote(value: str) -> str:
-    if value[:1] in ("'", '"'):
-        value = value[1:-1]
+def _clean(value: str) -> str:
     return _BLANKS.sub(" ", value).replace("<", "&lt;").replace('"', "&quot;")

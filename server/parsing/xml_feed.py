@@ -7,7 +7,7 @@ from datetime import datetime
 
 from server.parsing.damaged import Reading, Salvage, read_damaged
 from server.parsing.date_reader import DateReader
-from server.parsing.detection import cut_leading_markup, refusal
+from server.parsing.detection import cut_leading_markup, is_web_page, refusal
 from server.parsing.doctype import remove_prolog
 from server.parsing.extra_fields import identifying_extra, read_extra
 from server.parsing.guids import choose_guid, hash_guid, identifying_texts
@@ -25,10 +25,10 @@ from shared.addresses import is_safe, scheme_of
 from shared.errors import ItemError, ParseError
 from shared.models import Enclosure, FeedItem
 
-_MOST_SCHEMES = 5
-_LONGEST_SCHEME = 20
 _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)", re.DOTALL)
 _ITEM_LIKE = re.compile(r"<(?:[\w.-]+:)?(?:item|entry)(?=[\s/>])", re.IGNORECASE)
+_MOST_SCHEMES = 5
+_LONGEST_SCHEME = 20
 
 
 def parse_xml(
@@ -78,7 +78,7 @@ def parse_leniently(
 
     None where feedparser finds nothing either, or may not be asked: a bomb is refused as one.
     """
-    if error.kind not in _LAST_RESORT_KINDS or not _ITEM_LIKE.search(text):
+    if error.kind not in _LAST_RESORT_KINDS or not _ITEM_LIKE.search(text) or is_web_page(text):
         return None
     found = read_all(text, Allowance())
     channel = read_channel(found[0]) if found is not None else None
@@ -90,7 +90,7 @@ def parse_leniently(
     return _build_feed(reading, channel, url=url, now=now)
 
 
-_LAST_RESORT_KINDS = frozenset({"not_a_feed", "damaged", "no_items"})
+_LAST_RESORT_KINDS = frozenset({"not_a_feed", "damaged", "html", "no_items"})
 
 
 def _recognise(text: str, salvage: Salvage) -> tuple[Reading, Channel] | None:
