@@ -37,8 +37,12 @@ class ItemFields:
         self.default_format = default_format
         self.children = item.children
         self._by_name: dict[str, list[Node]] = {}
+        # Whether the item, or an element right inside it, says what addresses refer to.
+        self.has_base = item.base is not None
         for child in self.children:
             self._by_name.setdefault(child.name, []).append(child)
+            if child.base is not None:
+                self.has_base = True
         self.used: set[int] = set()
         self._people: set[int] = set()
 

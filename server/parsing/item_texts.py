@@ -80,7 +80,7 @@ class ItemTexts:
     ) -> dict[str, str]:
         """Return what addresses in summary, content and extra refer to, where not to the link."""
         has_link = is_absolute(link)
-        if has_link and not any(map(_base_of, self._texts.values())) and not self._fields.item.base:
+        if has_link and not self._fields.has_base:
             return {}
         nodes = {
             name: text.node
@@ -97,7 +97,3 @@ class ItemTexts:
     def _text(self, name: str) -> str | None:
         text = self._texts[name]
         return text.text if text is not None else None
-
-
-def _base_of(text: MarkedText | None) -> str | None:
-    return text.node.base if text is not None else None

@@ -41,7 +41,7 @@ def read_text(node: Node, default_format: str) -> MarkedText | None:
         text, is_markup = _inner_markup(node), True
     else:
         text, is_markup = node.text, False
-        if _is_base64(node):
+        if node.attributes and _is_base64(node):
             text = _decode_base64(text)
     if not text:
         return None
@@ -49,7 +49,8 @@ def read_text(node: Node, default_format: str) -> MarkedText | None:
 
 
 def _format(node: Node, default: str) -> str:
-    if node.name in _HTML_NAMES:
+    # Most elements are in no namespace, and none of the typed ones is.
+    if node.name in _HTML_NAMES or (default == HTML and " " not in node.tag):
         return HTML
     is_typed = node.name in _TYPED_NAMES or node.namespace in (ATOM_10, ATOM_03)
     if default == HTML and not is_typed:
