@@ -9,7 +9,7 @@ from pymongo import UpdateOne
 
 from shared.store.causes import make_cause
 from shared.store.database import Document
-from shared.store.ranks import Rank
+from shared.store.ranks import Rank, get_reader
 from shared.store.reading import read_fields
 
 MAX_HISTORY = 10
@@ -236,7 +236,7 @@ def read_letter(document: Document) -> DeadLetter:
             "data": document.get("data", ""),
             "stacktrace": document.get("stacktrace", ""),
             "history": document.get("history", []),
-            "read_by": document.get("read_by"),
+            "read_by": get_reader(document),
         },
     )
     for end in letter.history:

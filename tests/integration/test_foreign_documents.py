@@ -35,11 +35,12 @@ IMPORT_FIELDS = (
 JOURNAL_FIELDS = ("import_id", "revision", "number", "ids", "revisions", "hashes", "body")
 ITEM_FIELDS = (
     "source", "guid", "title", "revision", "content_hash", "created_at", "created_by",
-    "modified_at", "modified_by", "categories", "enclosures",
+    "modified_at", "modified_by", "categories", "enclosures", "read_by", "counters_hash",
 )  # fmt: skip
 LETTER_FIELDS = (
     "queue", "source", "guid", "revision", "import_id", "content_hash", "kind", "reason",
     "error_type", "cause", "attempts", "failed_at", "data", "stacktrace", "history",
+    "read_by",
 )  # fmt: skip
 ROUNDS = 1
 # With an interval of half an hour; one more may be asked for by what is being healed.
