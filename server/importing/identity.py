@@ -198,6 +198,9 @@ def _is_named_by_link(entry: ParsedEntry) -> bool:
 
 
 def _is_newer(entry: ParsedEntry, other: ParsedEntry) -> bool:
+    """Tell whether an entry counts rather than another version of it: a strict reading, a newer."""
+    if (entry.item.read_by is None) != (other.item.read_by is None):
+        return entry.item.read_by is None
     date, other_date = _last_change(entry), _last_change(other)
     return date is not None and (other_date is None or date > other_date)
 

@@ -1,11 +1,14 @@
 import itertools
 import random
+from datetime import UTC, datetime
 
 import pytest
 
 from server.importing.identity import identify
 from server.parsing import ParsedEntry
 from shared.models import FeedItem
+
+EARLIER, LATER = datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 10, 2, tzinfo=UTC)
 
 
 def make_entry(guid: str, link: str | None = None, title: str = "t") -> ParsedEntry:
@@ -108,6 +111,33 @@ def test_the_same_guid_and_link_is_a_duplicate_however_its_texts_differ() -> Non
     entries = [make_entry("a", "https://x/1", title) for title in ("one", "two", "three")]
     identified = identify([entries], colliding=())
     assert ([item.title for item in identified.items], identified.duplicates) == (["one"], 2)
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        (FeedItem(guid="a", updated_at=LATER), FeedItem(guid="a", updated_at=EARLIER)),
+        (FeedItem(guid="a", updated_at=EARLIER), FeedItem(guid="a")),
+        (FeedItem(guid="a", published_at=LATER), FeedItem(guid="a", published_at=EARLIER)),
+        (FeedItem(guid="a"), FeedItem(guid="a", updated_at=LATER, read_by="feedparser")),
+    ],
+)
+def test_of_two_versions_the_newest_strict_reading_counts_whichever_stands_first(
+    better: FeedItem, worse: FeedItem, is_reversed: bool
+) -> None:
+    entries = [ParsedEntry(item, "a", None, "guid") for item in (better, worse)]
+    [item] = identify([entries[::-1] if is_reversed else entries], colliding=()).items
+    assert item == better
+
+
+def test_a_newer_version_at_a_later_url_changes_nothing() -> None:
+    old, new = (
+        ParsedEntry(FeedItem(guid="a", updated_at=date), "a", None, "guid")
+        for date in (EARLIER, LATER)
+    )
+    [item] = identify([[old], [new]], colliding=()).items
+    assert item.updated_at == EARLIER
 
 
 def test_a_long_guid_with_a_suffix_still_fits() -> None:
