@@ -7,15 +7,16 @@ items, and ``HASH_VERSION`` has to be raised, with a migration, before any of th
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from shared.errors import ItemError
 
-HASH_VERSION = 1
+HASH_VERSION = 2
 MAX_GUID_BYTES = 512
 MAX_SOURCE_LENGTH = 64
 
@@ -34,6 +35,28 @@ _RESERVED_SUFFIXES = (
 )
 _TEXT_FIELDS = ("link", "title", "summary", "content", "author")
 _DATE_FIELDS = ("published_at", "updated_at")
+# How a raw text is to be read. What ``formats`` does not name has the default.
+TEXT = "text"
+HTML = "html"
+DEFAULT_FORMATS: Mapping[str, str] = {
+    "title": TEXT, "author": TEXT, "categories": TEXT, "extra": TEXT, "summary": HTML,
+    "content": HTML,
+}  # fmt: skip
+# Elements that count how often an item was read, rated or answered. They change while the item
+# does not: in its hash they would make every poll an update.
+_COUNTERS = frozenset(
+    {
+        "slash:comments", "slash:hit_parade", "slash:hitparade", "thr:total", "media:community",
+        "media:statistics", "media:starrating", "media:views", "yt:statistics", "yt:rating",
+        "gd:comments", "gd:rating", "nyaa:seeders", "nyaa:leechers", "nyaa:downloads",
+        "nyaa:comments", "torrent:seeds", "torrent:peers", "post:count",
+    }
+)  # fmt: skip
+# The same on elements that say more: <link rel="replies" thr:count="5">.
+_COUNTER_ATTRIBUTES = frozenset({"thr:count", "thr:updated", "countHint"})
+# One element of indexers for all they know of a file, its counters among it.
+_NAMED_ATTRIBUTES = frozenset({"torznab:attr", "newznab:attr"})
+_NAMED_COUNTERS = frozenset({"seeders", "leechers", "peers", "grabs", "comments"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +70,15 @@ class Enclosure:
 
 @dataclass(frozen=True, slots=True)
 class ExtraField:
-    """One element that the feed carries beyond the known fields: ``job_listing:company``."""
+    """One element that the feed carries beyond the known fields: ``job_listing:company``.
+
+    A nested one is named by its path: ``media:group/media:content``. ``value`` is the element's
+    own text, None where it has none; ``attributes`` are named as the publisher writes them.
+    """
 
     name: str
-    value: str
+    value: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +87,11 @@ class FeedItem:
 
     ``guid`` is the identity in its source after the fallbacks of :func:`make_guid`; two items
     of one source with the same guid are the same item.
+
+    ``formats`` says of the fields whose format is not the default whether they are ``text`` or
+    ``html`` (:data:`DEFAULT_FORMATS`; ``extra`` and ``categories`` as a whole). ``bases`` holds
+    what relative addresses in summary, content and extra refer to, where that is not the link.
+    ``read_by`` names the reader that an item of a damaged document needed.
     """
 
     guid: str
@@ -72,6 +105,9 @@ class FeedItem:
     published_at: datetime | None = None
     updated_at: datetime | None = None
     extra: tuple[ExtraField, ...] = ()
+    formats: Mapping[str, str] = field(default_factory=dict)
+    bases: Mapping[str, str] = field(default_factory=dict)
+    read_by: str | None = None
 
 
 def is_source(text: str) -> bool:
@@ -108,31 +144,72 @@ def split_item_id(item_id: str) -> tuple[str, str]:
 def job_data(source: str, item: FeedItem) -> dict[str, Any]:
     """Return an item as the flat JSON object that its job carries; absent fields are left out."""
     data: dict[str, Any] = {"source": source, "guid": item.guid}
-    for field in _TEXT_FIELDS:
-        data[field] = getattr(item, field)
+    for name in _TEXT_FIELDS:
+        data[name] = getattr(item, name)
     data["categories"] = list(item.categories)
     data["enclosures"] = [_enclosure_data(enclosure) for enclosure in item.enclosures]
-    for field in _DATE_FIELDS:
-        moment = getattr(item, field)
-        data[field] = format_time(moment) if moment is not None else None
-    data["extra"] = [{"name": field.name, "value": field.value} for field in item.extra]
-    return {name: value for name, value in data.items() if value is not None and value != []}
+    for name in _DATE_FIELDS:
+        moment = getattr(item, name)
+        data[name] = format_time(moment) if moment is not None else None
+    data["extra"] = [_extra_data(entry) for entry in item.extra]
+    data["formats"], data["bases"] = dict(item.formats), dict(item.bases)
+    data["read_by"] = item.read_by
+    return {
+        name: value for name, value in data.items() if value is not None and value not in ([], {})
+    }
 
 
 def content_hash(data: Mapping[str, Any]) -> str:
     """Return the hash of an item's raw content, from its job data.
 
-    Over link, title, summary, content, author, categories, enclosures and extra; dates are left
-    out, for many publishers change them at every poll. The text is
+    Over link, title, summary, content, author, categories, enclosures, extra and the formats, all
+    as published. Dates are left out, for many publishers change them at every poll; counters, for
+    they say nothing of the item; bases and ``read_by``, for they are not content. The text is
     ``<version>:<sha256 hex of a canonical JSON>``, so that hashes of two rules never compare equal.
     """
-    content = [data.get(field) or "" for field in _TEXT_FIELDS]
+    content = [data.get(name) or "" for name in _TEXT_FIELDS]
     content.append(list(data.get("categories") or ()))
     content.append(
         [[e.get("url"), e.get("type"), e.get("length")] for e in data.get("enclosures") or ()]
     )
-    content.append([[e.get("name"), e.get("value")] for e in data.get("extra") or ()])
-    return f"{HASH_VERSION}:{hashlib.sha256(encode_json(content)).hexdigest()}"
+    content.append([_hashed(e) for e in data.get("extra") or () if not is_counter(e)])
+    formats = data.get("formats") or {}
+    content.append(
+        [[name, formats[name]] for name in DEFAULT_FORMATS if _is_other_format(formats, name)]
+    )
+    return _digest(content)
+
+
+def counters_hash(data: Mapping[str, Any]) -> str | None:
+    """Return the hash of an item's counters, from its job data; None where it has none.
+
+    A counter that changed alone refreshes the stored document, but is no update of the item.
+    """
+    counters: list[object] = []
+    for entry in data.get("extra") or ():
+        attributes = entry.get("attributes") or {}
+        if is_counter(entry):
+            counters.append(
+                [entry.get("name"), entry.get("value") or "", sorted(attributes.items())]
+            )
+        elif not _COUNTER_ATTRIBUTES.isdisjoint(attributes):
+            counted = sorted(item for item in attributes.items() if item[0] in _COUNTER_ATTRIBUTES)
+            counters.append([entry.get("name"), "", counted])
+    return _digest(counters) if counters else None
+
+
+def is_counter(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry of ``extra`` in job data is a counter, or part of one."""
+    name = str(entry.get("name"))
+    if name in _NAMED_ATTRIBUTES:
+        attributes = entry.get("attributes") or {}
+        return str(attributes.get("name")) in _NAMED_COUNTERS
+    return _is_counters_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _is_counters_name(name: str) -> bool:
+    return ":" in name and not _COUNTERS.isdisjoint(name.lower().split("/"))
 
 
 def encode_json(value: object) -> bytes:
@@ -169,3 +246,28 @@ def parse_time(text: str) -> datetime:
 def _enclosure_data(enclosure: Enclosure) -> dict[str, Any]:
     fields = {"url": enclosure.url, "type": enclosure.type, "length": enclosure.length}
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _extra_data(entry: ExtraField) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": entry.name}
+    if entry.value is not None:
+        data["value"] = entry.value
+    if entry.attributes:
+        data["attributes"] = dict(entry.attributes)
+    return data
+
+
+def _hashed(entry: Mapping[str, Any]) -> list[object]:
+    """Return what is hashed of an entry of ``extra``: the order of attributes means nothing."""
+    attributes = entry.get("attributes") or {}
+    content = sorted(item for item in attributes.items() if item[0] not in _COUNTER_ATTRIBUTES)
+    return [entry.get("name"), entry.get("value") or "", content]
+
+
+def _is_other_format(formats: Mapping[str, Any], name: str) -> bool:
+    default = DEFAULT_FORMATS[name]
+    return bool(formats.get(name, default) != default)
+
+
+def _digest(content: object) -> str:
+    return f"{HASH_VERSION}:{hashlib.sha256(encode_json(content)).hexdigest()}"

@@ -11,10 +11,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import escape
 from typing import Any
 
 from server.parsing import ParsedEntry, ParsedFeed
 from server.parsing.decoding import decode_document
+from shared.models import HTML, FeedItem
+from shared.plain_text import to_plain_text
 
 # The keys that make a part of an expectation one about ids, links, titles or dates.
 _DATES = ("published", "updated", "created", "expired", "issued", "modified", "date")
@@ -48,6 +51,25 @@ class WrittenDate:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, str) and _read_date(other) == self._moment
+
+
+class ShownTitle:
+    """A title of ours as plain text, equal to HTML and to text that shows the same."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ShownTitle):
+            return other._text == self._text
+        if not isinstance(other, str):
+            return False
+        return other == self._text or to_plain_text(other) == to_plain_text(escape(self._text))
+
+    def __contains__(self, part: str) -> bool:
+        return part in self._text
 
 
 class _Addressed(dict[str, str]):
@@ -86,7 +108,7 @@ def view_feed(feed: ParsedFeed | None) -> dict[str, Any]:
     return {
         "bozo": any(warning.startswith("not well-formed") for warning in feed.warnings),
         "entries": [_view_entry(entry) for entry in feed.entries],
-        "feed": _present({"title": feed.title, "title_detail": _detail(feed.title)}),
+        "feed": _present(_view_title(feed.title)),
     }
 
 
@@ -106,8 +128,7 @@ def _view_entry(entry: ParsedEntry) -> dict[str, Any]:
             "link": item.link,
             "links": [*_view_links(entry), *({**file, "rel": "enclosure"} for file in enclosures)],
             "enclosures": enclosures or None,
-            "title": item.title,
-            "title_detail": _detail(item.title),
+            **_view_title(shown_title(item)),
             **_view_dates(entry),
         }
     )
@@ -117,8 +138,8 @@ def _view_links(entry: ParsedEntry) -> Iterator[dict[str, str]]:
     if entry.item.link is not None:
         yield {"rel": "alternate", "href": entry.item.link}
     for field in entry.item.extra:
-        if field.name.startswith("link"):
-            yield {"rel": field.name.partition(":")[2] or "alternate", "href": field.value}
+        if field.name == "link":
+            yield {"rel": "alternate", "href": field.value, **field.attributes}
 
 
 def _view_dates(entry: ParsedEntry) -> dict[str, Any]:
@@ -138,8 +159,16 @@ def _digits(length: int | None) -> str | None:
     return None if length is None else str(length)
 
 
-def _detail(title: str | None) -> dict[str, str] | None:
-    return {"value": title} if title is not None else None
+def shown_title(item: FeedItem) -> str | None:
+    """Return an item's title as its document has it."""
+    is_html = item.title is not None and item.formats.get("title") == HTML
+    return to_plain_text(item.title or "") if is_html else item.title
+
+
+def _view_title(title: str | None) -> dict[str, Any]:
+    if title is None:
+        return {}
+    return {"title": ShownTitle(title), "title_detail": {"value": ShownTitle(title)}}
 
 
 def _present(fields: Mapping[str, Any]) -> dict[str, Any]:

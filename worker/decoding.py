@@ -1,19 +1,19 @@
 """Turn a claimed job into an item that can be written, or into the reason why it cannot. Pure."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from html import escape
 from typing import Any
 
-import nh3
 import orjson
 
+from shared.addresses import is_safe, scheme_of, tidy
 from shared.errors import ItemError
 from shared.models import (
+    DEFAULT_FORMATS,
     MAX_SOURCE_LENGTH,
     content_hash,
+    counters_hash,
     is_source,
     make_guid,
     make_item_id,
@@ -21,29 +21,12 @@ from shared.models import (
 )
 from shared.queue import ClaimedJob, JobQueue, Lock
 from shared.store.items import check_encodable
+from worker.sanitize import clean_extra, clean_html, clean_text
 
 STALLED = "stalled"
-# nh3 0.3 takes time with the square of the ampersands behind a "<": 80,000 cost 0.3 s, a million
-# minutes. A text with more than this is no article: it is shown as the text that it is.
-MAX_AMPERSANDS = 20_000
 _HTML_FIELDS = ("summary", "content")
 _PLAIN_FIELDS = ("title", "author")
 _DATE_FIELDS = ("published_at", "updated_at")
-_SCHEME = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
-_SAFE_SCHEMES = frozenset({"http", "https", "mailto", "ftp", "ftps", "magnet", "tel"})
-# What a browser ignores in a URL before it looks at the scheme.
-_IGNORED_IN_URLS = re.compile(r"[\x00-\x20\x7f]")
-# In an address these stand for markup, or for nothing; written so they are the address still.
-_UNSAFE_IN_URLS = {
-    **dict.fromkeys([*range(0x20), 0x7F]),
-    **{ord(character): f"%{ord(character):02X}" for character in '<>"`'},
-}
-# Fields of the publisher's own that hold an address: "link:via", "media:content@url".
-_ADDRESS_NAME = re.compile(
-    r"(?:^|/)link(?::[^/@]*)?$|(?:href|link|ur[li]|src|comments|docs|icon|image|logo|about)$",
-    re.IGNORECASE,
-)
-_RUNNING_SCHEMES = frozenset({"javascript", "vbscript", "data"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,28 +129,51 @@ def _check_identity(data: Mapping[str, Any]) -> None:
 
 
 def _build_content(data: Mapping[str, Any]) -> dict[str, Any]:
-    for name in (*_HTML_FIELDS, *_PLAIN_FIELDS, "link"):
+    for name in (*_HTML_FIELDS, *_PLAIN_FIELDS, "link", "read_by"):
         _expect(data, name, str)
+    for name in ("formats", "bases"):
+        _expect_texts(data, name)
     categories = _read_list(data, "categories", _read_text)
     enclosures = _read_list(data, "enclosures", _read_enclosure)
     extra = _read_list(data, "extra", _read_extra)
+    formats = {**DEFAULT_FORMATS, **(data.get("formats") or {})}
     content: dict[str, Any] = {"source": data["source"], "guid": data["guid"]}
-    content |= {name: _clean_html(data[name]) for name in _HTML_FIELDS if data.get(name)}
-    content |= {name: _clean_text(data[name]) for name in _PLAIN_FIELDS if data.get(name)}
-    if data.get("link") and _is_safe_url(data["link"]):
-        content["link"] = _clean_url(data["link"])
-    content["categories"] = [_clean_text(category) for category in categories]
-    content["enclosures"] = [
-        _clean_enclosure(entry) for entry in enclosures if _is_safe_url(entry["url"])
-    ]
-    content["extra"] = [
-        {"name": _clean_text(field["name"]), "value": _clean_html(field["value"])}
-        for field in extra
-        if not _runs_something(field)
-    ]
+    content |= _clean_texts(data, formats)
+    if data.get("link") and is_safe(data["link"]):
+        content["link"] = tidy(data["link"])
+    shown = (clean_text(category, formats["categories"]) for category in categories)
+    content["categories"] = list(dict.fromkeys(filter(None, shown)))
+    content["enclosures"] = [_clean_enclosure(file) for file in enclosures if is_safe(file["url"])]
+    base = _find_base(data, "extra")
+    cleaned = (clean_extra(entry, formats["extra"], base) for entry in extra)
+    content["extra"] = [entry for entry in cleaned if entry is not None]
     content |= {name: _read_time(data, name) for name in _DATE_FIELDS if data.get(name)}
     content["content_hash"] = content_hash(data)
+    counters = counters_hash(data)
+    if counters is not None:
+        content["counters_hash"] = counters
+    if data.get("read_by"):
+        content["read_by"] = data["read_by"]
     return content
+
+
+def _clean_texts(data: Mapping[str, Any], formats: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts that are shown; one that shows nothing is left out."""
+    texts = {
+        name: clean_html(data[name], formats[name], _find_base(data, name))
+        for name in _HTML_FIELDS
+        if data.get(name)
+    }
+    texts |= {
+        name: clean_text(data[name], formats[name]) for name in _PLAIN_FIELDS if data.get(name)
+    }
+    return {name: text for name, text in texts.items() if text}
+
+
+def _find_base(data: Mapping[str, Any], name: str) -> str | None:
+    """Return what relative addresses in a field refer to: its own base, else the link."""
+    base = (data.get("bases") or {}).get(name) or data.get("link") or ""
+    return base if scheme_of(base) in ("http", "https") else None
 
 
 def _expect(data: Mapping[str, Any], name: str, kind: type) -> None:
@@ -197,14 +203,26 @@ def _read_enclosure(name: str, entry: Any) -> dict[str, Any]:
     return {key: entry[key] for key in ("url", "type", "length") if entry.get(key) is not None}
 
 
-def _read_extra(name: str, entry: Any) -> dict[str, str]:
-    if (
-        not isinstance(entry, dict)
-        or not isinstance(entry.get("name"), str)
-        or not isinstance(entry.get("value"), str)
-    ):
-        raise ItemError("invalid", f"{name} holds an entry that is not {{name, value}}")
-    return {"name": entry["name"], "value": entry["value"]}
+def _read_extra(name: str, entry: Any) -> dict[str, Any]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise ItemError("invalid", f"{name} holds an entry without a name")
+    _expect(entry, "value", str)
+    _expect_texts(entry, "attributes")
+    if any(key.startswith("$") or "\x00" in key for key in entry.get("attributes") or ()):
+        raise ItemError("invalid", f"{name} holds an attribute whose name cannot be stored")
+    read: dict[str, Any] = {"name": entry["name"]}
+    if entry.get("value"):
+        read["value"] = entry["value"]
+    if entry.get("attributes"):
+        read["attributes"] = entry["attributes"]
+    return read
+
+
+def _expect_texts(data: Mapping[str, Any], name: str) -> None:
+    _expect(data, name, dict)
+    for value in (data.get(name) or {}).values():
+        if not isinstance(value, str):
+            raise ItemError("invalid", f"{name} holds {type(value).__name__}, not str")
 
 
 def _read_time(data: Mapping[str, Any], name: str) -> datetime:
@@ -215,43 +233,5 @@ def _read_time(data: Mapping[str, Any], name: str) -> datetime:
         raise ItemError("invalid", f"{name} {data[name][:40]!r} is not RFC 3339") from exc
 
 
-def _clean_html(text: str) -> str:
-    # Without "<" there is no markup, and plain text stays as the publisher wrote it.
-    if "<" not in text:
-        return text
-    return nh3.clean(text) if _can_be_cleaned(text) else escape(text)
-
-
-def _clean_text(text: str) -> str:
-    if "<" not in text:
-        return text
-    return nh3.clean(text, tags=set()) if _can_be_cleaned(text) else escape(text)
-
-
-def _can_be_cleaned(text: str) -> bool:
-    return text.count("&") <= MAX_AMPERSANDS
-
-
 def _clean_enclosure(entry: Mapping[str, Any]) -> dict[str, Any]:
-    cleaned = {**entry, "url": _clean_url(entry["url"])}
-    return cleaned | ({"type": _clean_text(entry["type"])} if "type" in entry else {})
-
-
-def _clean_url(url: str) -> str:
-    return url.translate(_UNSAFE_IN_URLS)
-
-
-def _is_safe_url(url: str) -> bool:
-    scheme = _scheme_of(url)
-    return scheme is None or scheme in _SAFE_SCHEMES
-
-
-def _runs_something(field: Mapping[str, str]) -> bool:
-    """Tell whether a field is an address that a browser would run."""
-    is_address = _ADDRESS_NAME.search(field["name"]) is not None
-    return is_address and _scheme_of(field["value"]) in _RUNNING_SCHEMES
-
-
-def _scheme_of(url: str) -> str | None:
-    scheme = _SCHEME.match(_IGNORED_IN_URLS.sub("", url))
-    return scheme[1].lower() if scheme is not None else None
+    return {**entry, "url": tidy(entry["url"])}

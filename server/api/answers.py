@@ -158,10 +158,13 @@ class Enclosure(BaseModel):
 
 
 class ExtraField(BaseModel):
-    """A field that a feed carries beyond the known ones."""
+    """An element that a feed carries beyond the known fields; a nested one is named by its path."""
+
+    model_config = ConfigDict(extra="allow")
 
     name: str
-    value: Any
+    value: Any = None
+    attributes: Any = None
 
 
 class ItemAnswer(BaseModel):

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from html import unescape
 from urllib.parse import quote
 
 import orjson
@@ -13,7 +12,6 @@ from shared.models import parse_time
 
 # Zero-width characters and those that change the direction of what follows.
 _UNSEEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_TAG = re.compile(r"<[^<>]*>")
 _SIZES = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -121,8 +119,3 @@ def own_url(url: URL) -> str:
     """
     path = quote(url.path)
     return f"{path}?{url.query}" if url.query else path
-
-
-def show_plain(html: object) -> str:
-    """Return the text of a stored title or name, which is sanitised HTML; it is escaped anew."""
-    return unescape(_TAG.sub("", str(html or ""))).strip()

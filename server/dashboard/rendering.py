@@ -140,7 +140,6 @@ def environment() -> Environment:
         "moment": filters.show_moment,
         "own_url": filters.own_url,
         "rate": filters.show_rate,
-        "plain": filters.show_plain,
         "read_moment": filters.read_moment,
         "safe_link": filters.safe_link,
         "sentence": filters.show_sentence,

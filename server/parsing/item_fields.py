@@ -3,15 +3,13 @@
 from collections.abc import Iterable
 
 from server.parsing.decoding import mend_c1
-from server.parsing.markup import text_of
+from server.parsing.links import is_absolute
+from server.parsing.markup import MarkedText, read_text
 from server.parsing.tree import Node
-from shared.models import Enclosure
+from shared.models import HTML, Enclosure
 
 MAX_LENGTH_BYTES = 2**63 - 1
 
-TITLES = ("title", "dc:title", "media:title")
-SUMMARIES = ("description", "summary", "abstract", "dc:description", "itunes:summary")
-CONTENTS = ("content:encoded", "content", "fullitem", "xhtml:body", "body")
 AUTHORS = ("author", "dc:creator", "dc:author", "itunes:author")
 CATEGORIES = frozenset(
     {
@@ -21,36 +19,59 @@ CATEGORIES = frozenset(
 )  # fmt: skip
 _PAGE_TYPES = frozenset({"text/html", "html", "xhtml", "application/xhtml+xml"})
 _COMMA_SEPARATED = frozenset({"itunes:keywords", "media:keywords", "tags"})
+_MEDIA = frozenset({"audio", "video", "image"})
+_PARTS_OF_PEOPLE = frozenset({"name", "email", "uri", "url", "homepage"})
 PUBLISHED = ("pubdate", "published", "issued", "dcterms:issued", "dc:date", "created",
              "dcterms:created")  # fmt: skip
 UPDATED = ("updated", "modified", "dcterms:modified", "lastbuilddate", "dc:date")
 
 
 class ItemFields:
-    """One item's children, looked up by name; remembers which of them became known fields."""
+    """One item's children, looked up by name.
 
-    def __init__(self, item: Node) -> None:
+    ``used`` holds the ids of the nodes that became known fields.
+    """
+
+    def __init__(self, item: Node, default_format: str = HTML) -> None:
         self.item = item
+        self.default_format = default_format
         self.children = item.children
         self._by_name: dict[str, list[Node]] = {}
+        # Whether the item, or an element right inside it, says what addresses refer to.
+        self.has_base = item.base is not None
         for child in self.children:
             self._by_name.setdefault(child.name, []).append(child)
-        self._used: set[int] = set()
+            if child.base is not None:
+                self.has_base = True
+        self.used: set[int] = set()
+        self._people: set[int] = set()
 
-    def unused(self) -> list[Node]:
-        """Return the children that no field was read from, in document order."""
-        return [child for child in self.children if id(child) not in self._used]
+    def is_used(self, node: Node) -> bool:
+        """Tell whether a field was read from this child, or from one inside it."""
+        return id(node) in self.used
 
-    def first_text(self, names: Iterable[str]) -> str | None:
+    def first_text(self, names: Iterable[str]) -> MarkedText | None:
         """Return the first non-blank text among the named elements, the first name winning."""
         for name in names:
             for node in self._by_name.get(name, ()):
-                text = text_of(node)
+                text = read_text(node, self.default_format)
                 # An empty content element may point at content elsewhere: that is kept as extra.
                 if text is not None or "src" not in node.attributes:
-                    self._used.add(id(node))
+                    self.used.add(id(node))
                 if text is not None:
                     return text
+        return None
+
+    def media_description(self) -> MarkedText | None:
+        """Return what Media RSS says of the item as a whole; where it stands is used then."""
+        groups = [self.item, *self._by_name.get("media:group", ())]
+        for node in (child for group in groups for child in group.children):
+            text = (
+                read_text(node, self.default_format) if node.name == "media:description" else None
+            )
+            if text is not None:
+                self.used.add(id(node))
+                return text
         return None
 
     def date_text(self, names: Iterable[str]) -> str | None:
@@ -58,7 +79,7 @@ class ItemFields:
         written = None
         for name in names:
             for node in self._by_name.get(name, ()):
-                self._used.add(id(node))
+                self.used.add(id(node))
                 written = written or node.text or None
         return written
 
@@ -66,9 +87,10 @@ class ItemFields:
         """Return guid, id or rdf:about as written; an empty one is as good as none."""
         for name in ("guid", "id"):
             for node in self._by_name.get(name, ()):
-                self._used.add(id(node))
-                if node.text:
-                    return node.text
+                self.used.add(id(node))
+                text = node.full_text
+                if text:
+                    return text
         return self.item.attributes.get("rdf:about") or None
 
     def permalink(self) -> str | None:
@@ -76,7 +98,7 @@ class ItemFields:
         for name in ("guid", "id"):
             for node in self._by_name.get(name, ()):
                 if node.attributes.get("ispermalink", "true").strip().lower() != "false":
-                    return node.text or None
+                    return node.full_text or None
         return self.item.attributes.get("rdf:about") or None
 
     def link(self) -> tuple[Node, str] | tuple[None, None]:
@@ -84,7 +106,7 @@ class ItemFields:
         links = [node for node in self._by_name.get("link", ()) if is_alternate(node)]
         chosen = next((node for node in links if not _href(node)), None) or _best_page(links)
         if chosen is not None:
-            self._used.add(id(chosen))
+            self.used.add(id(chosen))
             return chosen, written_address(chosen)
         # CDF has no link elements; items and channels carry their address themselves.
         address = self.item.attributes.get("href", "").strip()
@@ -100,16 +122,33 @@ class ItemFields:
             nodes = self._by_name.get(name, ())
             names = [author for node in nodes if (author := _author_text(node))]
             if names:
-                self._used.update(map(id, nodes))
+                self.used.update(map(id, nodes))
+                self._people = set(map(id, nodes))
                 return ", ".join(dict.fromkeys(names))
         return None
+
+    def source_author(self) -> str | None:
+        """Return the authors of the feed that an entry was taken from."""
+        for source in self._by_name.get("source", ()):
+            author = ItemFields(source).author()
+            if author:
+                return author
+        return None
+
+    def is_person(self, node: Node) -> bool:
+        """Tell whether the authors were read from this child, among others."""
+        return id(node) in self._people
+
+    def has_several_people(self) -> bool:
+        """Tell whether the authors were read from more than one child."""
+        return len(self._people) > 1
 
     def categories(self) -> tuple[str, ...]:
         """Return the categories, each once, in document order."""
         terms: list[str] = []
         for child in self.children:
             if child.name in CATEGORIES:
-                self._used.add(id(child))
+                self.used.add(id(child))
                 terms.extend(_terms(child))
         return tuple(dict.fromkeys(terms))
 
@@ -119,16 +158,37 @@ class ItemFields:
         for child in self.children:
             is_link = child.name == "link" and _relation(child) == "enclosure"
             if child.name == "enclosure" or is_link:
-                self._used.add(id(child))
+                self.used.add(id(child))
                 enclosure = _enclosure(child)
                 if enclosure is not None:
                     enclosures.append((child, enclosure))
         return enclosures
 
+    def media_files(self) -> list[tuple[Node, Enclosure]]:
+        """Return the sounds, films and pictures of Media RSS as written, in document order."""
+        files: list[tuple[Node, Enclosure]] = []
+        if self._by_name.keys().isdisjoint(("media:content", "media:group")):
+            return files
+        for child in self.children:
+            for node in child.children if child.name == "media:group" else (child,):
+                file = _media_file(node) if node.name == "media:content" else None
+                if file is not None:
+                    files.append((node, file))
+        return files
+
 
 def written_address(link: Node) -> str:
-    """Return what a link element says, unresolved."""
-    return (_href(link) or link.text).strip()
+    """Return what a link element says, unresolved: its attribute, unless only its text is one."""
+    href = _href(link)
+    if href is None:
+        return link.text
+    text = "" if is_absolute(href.strip()) else link.text
+    return text if is_absolute(text) else href.strip()
+
+
+def is_category(node: Node) -> bool:
+    """Tell whether an element names a category."""
+    return node.name in CATEGORIES
 
 
 def is_alternate(link: Node) -> bool:
@@ -158,7 +218,9 @@ def _author_text(node: Node) -> str | None:
     name, email = parts.get("name"), parts.get("email")
     if name and email:
         return mend_c1(f"{name} ({email})")
-    return mend_c1(name or email or node.text) or None
+    # Anything but the parts of a person is markup around a name.
+    text = node.text if parts.keys() & _PARTS_OF_PEOPLE else node.full_text
+    return mend_c1(name or email or text) or None
 
 
 def _terms(node: Node) -> list[str]:
@@ -174,10 +236,20 @@ def _enclosure(node: Node) -> Enclosure | None:
     if not url:
         return None
     kind = node.attributes.get("type", "").strip() or None
-    return Enclosure(url=url, type=kind, length=_length(node.attributes.get("length", "")))
+    return Enclosure(url=url, type=kind, length=read_length(node.attributes.get("length", "")))
 
 
-def _length(written: str) -> int | None:
+def _media_file(node: Node) -> Enclosure | None:
+    attributes = node.attributes
+    url, kind = attributes.get("url", "").strip(), attributes.get("type", "").strip()
+    medium = attributes.get("medium", "").strip().lower()
+    if not url or not (medium in _MEDIA or kind.lower().partition("/")[0] in _MEDIA):
+        return None
+    return Enclosure(url, kind or None, read_length(attributes.get("filesize", "")))
+
+
+def read_length(written: str) -> int | None:
+    """Return a size in bytes as a number; None where it is none."""
     digits = written.strip()
     if not digits.isascii() or not digits.isdigit() or len(digits) > 19:
         return None

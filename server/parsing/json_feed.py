@@ -14,7 +14,7 @@ from server.parsing.limits import check_item, check_items, check_parts
 from server.parsing.links import resolve_link
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from shared.errors import ItemError, ParseError
-from shared.models import Enclosure, ExtraField, FeedItem
+from shared.models import TEXT, Enclosure, ExtraField, FeedItem
 
 _ADDRESS = "jsonfeed.org/version/"
 # Where APIs say what went wrong.
@@ -125,18 +125,23 @@ class _ItemReader:
         written_link = _text(value, "url") or _text(value, "external_url")
         written_enclosures = _enclosures(value)
         published, updated = _text(value, "date_published"), _text(value, "date_modified")
+        content_html = _text(value, "content_html")
+        content = content_html or _text(value, "content_text")
+        summary = _text(value, "summary")
+        texts = {"summary": summary, "content": None if content_html else content}
         item = FeedItem(
             guid="",
             link=self._resolve(written_link),
             title=_text(value, "title"),
-            summary=_text(value, "summary"),
-            content=_text(value, "content_html") or _text(value, "content_text"),
+            summary=summary,
+            content=content,
             author=_authors(value),
             categories=_tags(value),
             enclosures=self._resolve_enclosures(written_enclosures),
             published_at=self.dates.read(published),
             updated_at=self.dates.read(updated),
             extra=_extra(value),
+            formats={name: TEXT for name, text in texts.items() if text},
         )
         check_item(item)
         chosen = choose_guid(

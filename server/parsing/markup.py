@@ -2,28 +2,80 @@
 
 import base64
 import binascii
+from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from server.parsing.decoding import mend_c1
+from server.parsing.names import ATOM_03, ATOM_10
 from server.parsing.tree import Node
+from shared.models import HTML, TEXT
 
 _TYPED = frozenset({"title", "summary", "content"})
 _VOID = frozenset({"br", "hr", "img", "input", "meta", "link", "area", "base", "col", "wbr"})
+_HTML_TYPES = frozenset({"html", "xhtml", "text/html", "application/xhtml+xml"})
+_TEXT_TYPES = frozenset({"text", "plain", "text/plain"})
+# Elements that hold HTML wherever they stand.
+_HTML_NAMES = frozenset({"content:encoded", "xhtml:body", "body", "fullitem"})
+# Elements whose specification makes plain text the default, wherever they stand.
+_TYPED_NAMES = frozenset({"media:title", "media:description"})
 
 
-def text_of(node: Node) -> str | None:
-    """Return an element's text, None when blank; elements inside it are written out as markup."""
-    if any(type(part) is Node for part in node.parts):
-        text = _inner_markup(node)
+class MarkedText(NamedTuple):
+    """A text as written, whether it is ``text`` or ``html``, and the element it was read from."""
+
+    text: str
+    format: str
+    node: Node
+
+
+def read_text(node: Node, default_format: str) -> MarkedText | None:
+    """Return an element's text with its format, None when blank.
+
+    Elements inside it are written out as markup. ``default_format`` is that of the document for
+    elements that do not say what they hold.
+    """
+    parts = node.parts
+    if not parts:
+        return None
+    if (len(parts) > 1 or type(parts[0]) is Node) and any(type(part) is Node for part in parts):
+        text, is_markup = _inner_markup(node), True
     else:
-        text = node.text
-        if _is_base64(node):
+        text, is_markup = node.text, False
+        if node.attributes and _is_base64(node):
             text = _decode_base64(text)
-    return mend_c1(text) or None
+    if not text:
+        return None
+    return MarkedText(mend_c1(text), HTML if is_markup else _format(node, default_format), node)
+
+
+def _format(node: Node, default: str) -> str:
+    # Most elements are in no namespace, and none of the typed ones is.
+    if node.name in _HTML_NAMES or (default == HTML and " " not in node.tag):
+        return HTML
+    is_typed = node.name in _TYPED_NAMES or node.namespace in (ATOM_10, ATOM_03)
+    if default == HTML and not is_typed:
+        return HTML
+    kind = node.attributes.get("type", "").strip().lower()
+    if kind == "xhtml":
+        # Without an element in it, what looks like a tag was escaped and is text.
+        return TEXT
+    return HTML if kind in _HTML_TYPES else TEXT
+
+
+def is_ordinary_type(kind: str) -> bool:
+    """Tell whether a type of a text says no more than whether it is text or HTML."""
+    return kind in _HTML_TYPES or kind in _TEXT_TYPES
+
+
+def inner_markup(node: Node) -> str:
+    """Return what is inside an element, its elements written out as markup."""
+    return mend_c1(_inner_markup(node))
 
 
 def _inner_markup(node: Node) -> str:
     children = node.children
+    if not children:
+        return escape(node.text)
     wrapper = children[0]
     # Atom wraps XHTML in one div that is no part of the content.
     if len(children) == 1 and not node.text and _local(wrapper) == "div":

@@ -96,6 +96,19 @@ def attribute_name(expat_name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def written_attribute_name(expat_name: str) -> str:
+    """Return an attribute's name as written, with the usual prefix of a known namespace."""
+    parts = expat_name.split(" ")
+    if len(parts) == 1:
+        return expat_name
+    known = _known_prefix(parts[0])
+    if known == CORE:
+        return parts[1]
+    prefix = known if known is not None else parts[-1]
+    return f"{prefix}:{parts[1]}"
+
+
+@lru_cache(maxsize=4096)
 def namespace_of(expat_name: str) -> str:
     """Return the namespace of a name as expat gives it, in lower case; empty without one."""
     return expat_name.split(" ")[0].lower() if " " in expat_name else ""

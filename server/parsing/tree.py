@@ -4,6 +4,7 @@ Expat does the reading. Nothing is fetched, no entity but XML's own five is know
 limited while reading, so that a hostile document costs no more than its length.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 from xml.parsers import expat
@@ -19,14 +20,20 @@ _NO_ATTRIBUTES: Final[dict[str, str]] = {}
 
 
 class Node:
-    """One element: ``parts`` are its texts and child nodes in document order."""
+    """One element: ``parts`` are its texts and child nodes in document order.
 
-    __slots__ = ("attributes", "base", "name", "parts", "tag")
+    ``attributes`` have lower-case names, to be looked up; ``written`` has them as expat gave them.
+    """
 
-    def __init__(self, tag: str, attributes: dict[str, str], base: str | None) -> None:
+    __slots__ = ("attributes", "base", "name", "parts", "tag", "written")
+
+    def __init__(
+        self, tag: str, attributes: dict[str, str], base: str | None, written: dict[str, str]
+    ) -> None:
         self.tag = tag
         self.name = canonical_name(tag)
         self.attributes = attributes
+        self.written = written
         self.base = base
         self.parts: list[str | Node] = []
 
@@ -43,8 +50,21 @@ class Node:
         return "".join([part for part in parts if type(part) is str]).strip()
 
     @property
+    def full_text(self) -> str:
+        """The text inside, with that of children, stripped."""
+        return "".join(_texts(self)).strip()
+
+    @property
     def namespace(self) -> str:
         return namespace_of(self.tag)
+
+
+def _texts(node: Node) -> Iterator[str]:
+    for part in node.parts:
+        if isinstance(part, Node):
+            yield from _texts(part)
+        else:
+            yield part
 
 
 @dataclass(slots=True)
@@ -105,10 +125,11 @@ class _Builder:
         open_nodes = self._open
         parent = open_nodes[-1] if open_nodes else None
         base = parent.base if parent is not None else None
+        written = attributes
         if attributes:
             attributes = {attribute_name(name): value for name, value in attributes.items()}
             base = _deeper_base(base, attributes)
-        node = Node(tag, attributes or _NO_ATTRIBUTES, base)
+        node = Node(tag, attributes or _NO_ATTRIBUTES, base, written or _NO_ATTRIBUTES)
         if parent is None:
             self.document.root = node
         elif self._item is None and node.name in _ITEM_NAMES:

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 from server.parsing.item_fields import ItemFields
 from server.parsing.links import join_url
+from server.parsing.markup import MarkedText
 from server.parsing.moves import read_new_url, read_next_page
 from server.parsing.names import ATOM_03, ATOM_10, RSS_090, RSS_10
 from server.parsing.tree import Node
+from shared.models import HTML, TEXT
+from shared.plain_text import to_plain_text
 
 LONGEST_TTL_S = 7 * 86400
 _PERIODS_S = {
@@ -35,6 +38,12 @@ class Channel:
     skip_days: frozenset[str]
     moved_to: str | None
     next_page: str | None
+    author: str | None = None
+
+    @property
+    def default_format(self) -> str:
+        """What a text is that does not say so: Atom's is plain, that of all others HTML."""
+        return TEXT if self.format == "atom" else HTML
 
 
 def read_channel(root: Node) -> Channel | None:
@@ -43,12 +52,13 @@ def read_channel(root: Node) -> Channel | None:
     if kind is None:
         return None
     frame = next((node for node in root.children if node.name == "channel"), root)
-    fields = ItemFields(frame)
+    fields = ItemFields(frame, TEXT if kind[0] == "atom" else HTML)
     _, link = fields.link()
+    title = fields.first_text(("title", "dc:title"))
     return Channel(
         format=kind[0],
         version=kind[1],
-        title=fields.first_text(("title", "dc:title")),
+        title=_shown(title),
         link=join_url(frame.base, link) if link is not None else frame.base,
         self_url=_self_url(frame),
         ttl_s=_ttl_s(frame),
@@ -56,7 +66,14 @@ def read_channel(root: Node) -> Channel | None:
         skip_days=_skip_days(frame),
         moved_to=read_new_url(frame),
         next_page=read_next_page(frame),
+        author=fields.author() if kind[0] == "atom" else None,
     )
+
+
+def _shown(title: MarkedText | None) -> str | None:
+    if title is None:
+        return None
+    return to_plain_text(title.text) if title.format == HTML else title.text
 
 
 def _format(root: Node) -> tuple[str, str] | None:

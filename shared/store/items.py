@@ -34,6 +34,8 @@ OPTIONAL_FIELDS = (
     "author",
     "published_at",
     "updated_at",
+    "counters_hash",
+    "read_by",
 )
 
 # MongoDB takes 16 MiB, of which revision, times and authorship need a little.

@@ -123,12 +123,12 @@ def test_every_item_becomes_a_job_or_is_rejected_with_a_reason(outcomes: list[Ou
 
 
 def stored_texts(data: dict[str, Any]) -> Iterator[str]:
-    """Yield all texts of the document that a worker makes of an item."""
+    """Yield the texts of an item's document that are shown as HTML, and its addresses."""
     # Which job an item came with makes no difference to its document.
     content = hold_item(cast(JobQueue, None), cast(ClaimedJob, None), data, 1).content
-    yield from (value for value in content.values() if isinstance(value, str))
-    yield from content["categories"]
-    yield from (field["value"] for field in content["extra"])
+    yield from (content[name] for name in ("summary", "content") if name in content)
+    yield from (f"<a href='{content[name]}'>" for name in ("link",) if name in content)
+    yield from (f"<a href='{file['url']}'>" for file in content["enclosures"])
 
 
 def test_what_would_run_in_a_page_is_hashed_but_never_stored() -> None:

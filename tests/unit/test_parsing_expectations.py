@@ -18,7 +18,7 @@ import feedparser
 from server.parsing import ParsedEntry, ParsedFeed, parse_feed
 from shared.errors import ParseError
 from tests.corpus import Sample, needs_corpus, read_samples
-from tests.expectations import holds, read_clauses, view_feed
+from tests.expectations import ShownTitle, holds, read_clauses, shown_title, view_feed
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 DIFFERENCES = tomllib.loads((Path(__file__).parent / "corpus_differences.toml").read_text())
@@ -98,9 +98,10 @@ def test_no_item_of_the_reference_is_missing() -> None:
 
 def fields_of(entry: ParsedEntry) -> dict[str, object]:
     item = entry.item
+    title = shown_title(item)
     return {
         "guid": entry.written_guid,
-        "title": item.title,
+        "title": ShownTitle(title) if title is not None else None,
         "author": item.author,
         "categories": item.categories,
         "published": _whole_seconds(item.published_at),

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from server.parsing import ParsedFeed, parse_feed
-from shared.models import Enclosure, ExtraField, FeedItem
+from shared.models import (
+    Enclosure,
+    ExtraField,
+    FeedItem,
+    content_hash,
+    counters_hash,
+    job_data,
+)
 
 FEEDS = Path(__file__).parents[1] / "feeds"
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
@@ -43,9 +50,9 @@ def test_rss_with_a_job_boards_namespace() -> None:
             ExtraField("job_listing:location", "Kap Arkona"),
             ExtraField("job_listing:job_type", "Full Time"),
             ExtraField("job_listing:job_type", "Remote in winter"),
-            ExtraField("job_listing:salary", "52000"),
-            ExtraField("job_listing:salary@currency", "EUR"),
+            ExtraField("job_listing:salary", "52000", {"currency": "EUR"}),
         ),
+        formats=dict.fromkeys(("title", "extra"), "html"),
     )
 
 
@@ -74,7 +81,11 @@ def test_atom_with_markup_people_and_relations() -> None:
     assert item.content == "<p>The <em>north</em> sail &amp; its rope turn again.</p>"
     assert item.author == "Mira Vane (mira@tidings.example), Otto Cog"
     assert item.categories == ("repairs", "sails")
-    assert item.extra == (ExtraField("link:via", "https://millers.example/notes/7"),)
+    assert item.extra == (
+        ExtraField("link", None, {"rel": "via", "href": "https://millers.example/notes/7"}),
+        ExtraField("category", None, {"term": "repairs", "label": "Repairs"}),
+        ExtraField("thr:total", "12"),
+    )
     assert item.link == "https://tidings.example/blog/sails"
     assert item.updated_at == datetime(2026, 11, 2, 9, 30, 0, 250000, tzinfo=UTC)
 
@@ -94,7 +105,7 @@ def test_rdf_in_latin_1() -> None:
     assert item.title == "Moss moved a millimètre"
     assert item.guid == "https://bulletin.example/2026/moss-moved"
     assert item.published_at == datetime(2026, 10, 31, 17, 4, tzinfo=UTC)
-    assert item.extra == ()
+    assert item.extra == (ExtraField("slash:comments", "3"),)
 
 
 def test_json_feed_and_its_items_of_wrong_types() -> None:
@@ -161,10 +172,16 @@ def test_an_empty_item_is_rejected_and_harms_no_other() -> None:
     assert [entry.reason for entry in feed.rejected] == ["the entry is empty"]
 
 
-def test_counters_that_change_by_themselves_are_no_content() -> None:
+def test_counters_that_change_by_themselves_are_kept_but_are_no_content() -> None:
     ns = "xmlns:slash='http://purl.org/rss/1.0/modules/slash/' xmlns:j='urn:jobs'"
-    item = parse_item("<title>t</title><slash:comments>3</slash:comments><j:a>b</j:a>", ns=ns)
-    assert item.extra == (ExtraField("j:a", "b"),)
+    inner = "<title>t</title><slash:comments>3</slash:comments><j:a>b</j:a>"
+    item = parse_item(inner, ns=ns)
+    assert item.extra == (ExtraField("slash:comments", "3"), ExtraField("j:a", "b"))
+    data, later = (
+        job_data("s", each) for each in (item, parse_item(inner.replace("3", "4"), ns=ns))
+    )
+    assert content_hash(data) == content_hash(later)
+    assert counters_hash(data) != counters_hash(later)
 
 
 def test_nested_extension_elements_keep_their_path() -> None:

@@ -149,20 +149,23 @@ def test_media_elements_are_kept_with_their_attributes_and_repeats() -> None:
         MEDIA,
     )
     assert item.extra == (
-        ExtraField("media:group/media:content@url", "https://x/1.jpg"),
-        ExtraField("media:group/media:content@medium", "image"),
-        ExtraField("media:group/media:content@url", "https://x/2.jpg"),
-        ExtraField("media:group/media:content@medium", "image"),
-        ExtraField("media:thumbnail@url", "https://x/t.jpg"),
+        ExtraField(
+            "media:group/media:content", None, {"url": "https://x/1.jpg", "medium": "image"}
+        ),
+        ExtraField(
+            "media:group/media:content", None, {"url": "https://x/2.jpg", "medium": "image"}
+        ),
+        ExtraField("media:thumbnail", None, {"url": "https://x/t.jpg"}),
+        ExtraField("media:statistics", None, {"views": "7"}),
     )
+    assert item.enclosures == (Enclosure("https://x/1.jpg"), Enclosure("https://x/2.jpg"))
 
 
 def test_an_items_source_and_unknown_elements_are_extra_in_document_order() -> None:
     item = parse_item("<b>2</b><title>t</title><source url='https://o/f'>Other</source><b>1</b>")
     assert item.extra == (
         ExtraField("b", "2"),
-        ExtraField("source", "Other"),
-        ExtraField("source@url", "https://o/f"),
+        ExtraField("source", "Other", {"url": "https://o/f"}),
         ExtraField("b", "1"),
     )
 

@@ -50,17 +50,19 @@ def test_item_without_a_title_is_listed_by_its_guid(api: Api) -> None:
 
 def test_every_field_of_an_item_is_shown(api: Api) -> None:
     item_id = seed_item(
-        api, title="Sails &amp; <i>flour</i>", link="https://lwn.net/1", author="Ann &amp; Bob",
-        categories=["a &lt; b", "c"], published_at=api.clock.now(), updated_at=api.clock.now(),
+        api, title="Sails & <flour>", link="https://lwn.net/1", author="Ann & Bob",
+        categories=["a < b", "c"], published_at=api.clock.now(), updated_at=api.clock.now(),
         enclosures=[{"url": "https://lwn.net/a.mp3", "type": "audio/mpeg", "length": 1_200_000},
                     {"url": "https://lwn.net/b"}],
-        extra=[{"name": "job:company", "value": "Mill Ltd"}, {"name": "n", "value": {"a": [1]}}],
+        extra=[{"name": "job:company", "value": "Mill Ltd"}, {"name": "n", "value": {"a": [1]}},
+               {"name": "itunes:image", "attributes": {"href": "https://lwn.net/i.png"}}],
         odd="unknown field",
     )  # fmt: skip
     page = get_page(api, path_of(item_id))
     for said in (
-        "Sails & flour", "Ann & Bob", "a < b, c", "https://lwn.net/a.mp3 audio/mpeg 1.2 MB",
-        "https://lwn.net/b – –", "job:company Mill Ltd", "unknown field", "1:x", "lwn#1",
+        "Sails & <flour>", "Ann & Bob", "a < b, c", "https://lwn.net/a.mp3 audio/mpeg 1.2 MB",
+        "https://lwn.net/b – –", "job:company Mill Ltd –",
+        "itunes:image – href https://lwn.net/i.png", "unknown field", "1:x", "lwn#1",
     ):  # fmt: skip
         assert said in page.text
     assert page.all("a", href="https://lwn.net/1", rel="noopener noreferrer", target="_blank")

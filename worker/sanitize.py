@@ -1,0 +1,187 @@
+"""What a publisher wrote, made fit to be shown: plain text, safe HTML, addresses. Pure.
+
+Titles and the like become plain text, which whoever shows it escapes; summaries and contents become
+HTML that may be put into a page as it is.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from html import escape
+from typing import Any
+from urllib.parse import urljoin
+
+import nh3
+
+from shared.addresses import RUNNING_SCHEMES, is_safe, scheme_of, tidy
+from shared.models import HTML
+from shared.plain_text import escape_unknown_tags, to_plain_text
+
+# nh3 0.3 takes time with the square of the ampersands behind a "<": 80,000 cost 0.3 s, a million
+# minutes. A text with more than this is no article: it is shown as the text that it is.
+MAX_AMPERSANDS = 20_000
+_TAGS = nh3.ALLOWED_TAGS | {"audio", "picture", "source", "video"}
+_ATTRIBUTES = deepcopy(nh3.ALLOWED_ATTRIBUTES)
+_ATTRIBUTES["img"] |= {"srcset", "sizes", "title"}
+_ATTRIBUTES["source"] = {"src", "srcset", "sizes", "type", "media"}
+_ATTRIBUTES["video"] = {"src", "poster", "controls", "width", "height"}
+_ATTRIBUTES["audio"] = {"src", "controls"}
+_SCHEMES = nh3.ALLOWED_URL_SCHEMES
+# Attributes with addresses that nh3 leaves as they are.
+_OTHER_ADDRESSES = re.compile(r"srcset|cite|poster", re.IGNORECASE)
+_NEEDS_CLEANING = re.compile(r"[<>&\xa0]")
+_LINE = re.compile(r"\r\n?|\n")
+# Attributes of the publisher's own that hold an address wherever they stand.
+_ADDRESS_ATTRIBUTES = frozenset({"url", "href", "src", "rdf:resource", "resource"})
+# Fields of the publisher's own that hold an address: "wfw:commentRss", "media:content@url".
+_ADDRESS_NAME = re.compile(
+    r"(?:^|/)link(?::[^/@]*)?$"
+    r"|(?:href|link|ur[li]|src|comments|commentrss|docs|icon|image|img|logo|about)$",
+    re.IGNORECASE,
+)
+_PATH = re.compile(r"/|\.{1,2}/|\?|#")
+_TEXT_TYPES = frozenset({"text", "plain", "text/plain"})
+_HTML_TYPES = frozenset({"html", "xhtml", "text/html", "application/xhtml+xml"})
+_TYPED_NAMES = ("media:title", "media:description")
+
+
+def clean_text(text: str, text_format: str, *, keep_lines: bool = False) -> str:
+    """Return plain text: what is text word for word, of HTML what it shows."""
+    return to_plain_text(text, keep_lines=keep_lines) if text_format == HTML else text
+
+
+def clean_html(text: str, text_format: str, base: str | None) -> str:
+    """Return HTML that is safe in a page, its relative addresses resolved against ``base``.
+
+    Plain text is escaped and its lines are kept.
+    """
+    if text_format != HTML:
+        return _LINE.sub("<br>\n", escape(text, quote=False))
+    if _NEEDS_CLEANING.search(text) is None:
+        return text
+    if "<" not in text or text.count("&") > MAX_AMPERSANDS:
+        return _escape_html(text)
+    return _sanitise(escape_unknown_tags(text), base)
+
+
+def _escape_html(text: str) -> str:
+    """Return text without tags as HTML: its references are kept."""
+    if text.count("&") > MAX_AMPERSANDS:
+        return escape(text)
+    return nh3.clean(text)
+
+
+def _sanitise(html: str, base: str | None) -> str:
+    options: dict[str, Any] = {}
+    if base is not None:
+        options["url_relative"] = ("rewrite_with_base", base)
+    if _OTHER_ADDRESSES.search(html):
+        options["attribute_filter"] = _address_filter(base)
+    return nh3.clean(html, tags=_TAGS, attributes=_ATTRIBUTES, **options)
+
+
+def _address_filter(base: str | None) -> Callable[[str, str, str], str | None]:
+    def resolve_attribute(_tag: str, name: str, value: str) -> str | None:
+        if name == "srcset":
+            return _resolve_candidates(value, base)
+        if name in ("cite", "poster"):
+            address = resolve(value, base)
+            return address if is_safe(address) else None
+        return value
+
+    return resolve_attribute
+
+
+def _resolve_candidates(srcset: str, base: str | None) -> str | None:
+    """Return a list of pictures with absolute addresses, without those of other schemes."""
+    kept = []
+    for address, size in _split_srcset(srcset):
+        resolved = resolve(address, base)
+        if scheme_of(resolved) in (None, "http", "https"):
+            kept.append(f"{resolved} {size}".strip())
+    return ", ".join(kept) or None
+
+
+def _split_srcset(srcset: str) -> Iterator[tuple[str, str]]:
+    """Yield address and size of each picture: a comma ends one, but also stands in addresses."""
+    words = deque(srcset.split())
+    while words:
+        word = words.popleft()
+        address, size = word.strip(","), ""
+        if not word.endswith(",") and words:
+            size, _, rest = words.popleft().partition(",")
+            if rest:
+                words.appendleft(rest)
+        if address:
+            yield address, size
+
+
+def resolve(url: str, base: str | None) -> str:
+    """Return an address resolved against ``base``, tidied; as it is where that cannot be done."""
+    url = tidy(url)
+    if base is None or scheme_of(url) is not None:
+        return url
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return url
+
+
+def clean_extra(
+    entry: dict[str, Any], default_format: str, base: str | None
+) -> dict[str, Any] | None:
+    """Return an entry of ``extra`` as it is stored; None where nothing safe is left of it.
+
+    Its name and its attributes are plain text as they are. Addresses are made absolute; one that
+    a browser would run is left out.
+    """
+    name: str = entry["name"]
+    cleaned: dict[str, Any] = {"name": name}
+    value = entry.get("value")
+    if value:
+        value = clean_text(value, _extra_format(entry, default_format), keep_lines=True)
+        value = _clean_extra_value(name, value, base)
+        if value:
+            cleaned["value"] = value
+    attributes = {
+        key: kept
+        for key, text in (entry.get("attributes") or {}).items()
+        if (kept := _clean_attribute(key, text, base)) is not None
+    }
+    if attributes:
+        cleaned["attributes"] = attributes
+    return cleaned if len(cleaned) > 1 else None
+
+
+def _extra_format(entry: dict[str, Any], default: str) -> str:
+    """Return the format of an element that says what it holds, else that of the feed."""
+    kind = str((entry.get("attributes") or {}).get("type", "")).strip().lower()
+    if kind in _HTML_TYPES:
+        return HTML
+    is_typed = entry["name"].endswith(_TYPED_NAMES)
+    return "text" if kind in _TEXT_TYPES or is_typed else default
+
+
+def _clean_extra_value(name: str, value: str, base: str | None) -> str | None:
+    if _ADDRESS_NAME.search(name) is None:
+        return value
+    scheme = scheme_of(value)
+    if scheme in RUNNING_SCHEMES:
+        return None
+    is_relative = scheme is None and _is_one_word(value) and _PATH.search(value) is not None
+    return resolve(value, base) if is_relative else value
+
+
+def _clean_attribute(name: str, value: str, base: str | None) -> str | None:
+    local = name.rpartition(":")[2].lower()
+    if name.lower() not in _ADDRESS_ATTRIBUTES and local not in _ADDRESS_ATTRIBUTES:
+        return _clean_extra_value(name, value, base)
+    scheme = scheme_of(value)
+    if scheme in RUNNING_SCHEMES:
+        return None
+    return resolve(value, base) if scheme is None else value
+
+
+def _is_one_word(value: str) -> bool:
+    return len(value.split(None, 1)) == 1
