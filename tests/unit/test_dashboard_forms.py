@@ -5,7 +5,6 @@ import re
 import pytest
 
 from server.dashboard.feed_form import FeedForm
-from server.dashboard.filters import show_plain
 from server.dashboard.import_advice import advise, advise_by_text
 from shared.errors import FetchError, InvalidRequestError, ParseError
 from shared.store import Feed
@@ -67,16 +66,3 @@ def test_advice_is_found_by_an_errors_text() -> None:
     assert advise_by_text("something else") is None
     assert advise_by_text(None) is None
     assert advise(None) is None
-
-
-@pytest.mark.parametrize(
-    ("html", "text"),
-    [
-        ("a &lt;b&gt; <i>c</i>", "a <b> c"),
-        (None, ""),
-        ("1 < 2 &amp; 3", "1 < 2 & 3"),
-        ("<<b>", "<"),
-    ],
-)
-def test_stored_titles_are_shown_as_text(html: str | None, text: str) -> None:
-    assert show_plain(html) == text
