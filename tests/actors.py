@@ -70,7 +70,7 @@ class Server(Actor):
     ) -> None:
         super().__init__(redis, database)
         with mock.patch.multiple(
-            "server.process", Fetcher=lambda **_: press, ParserPool=lambda *_: InlineParser()
+            "server.process", Fetcher=lambda **_: press, ParserPool=lambda *_, **__: InlineParser()
         ):
             self.process = ServerProcess(
                 settings, self.redis, self.stores, clock, random=lambda: 0.0

@@ -63,6 +63,7 @@ def read_damaged(text: str, salvage: Salvage) -> Reading | None:
         reading.warnings[MAX_WARNINGS:] = [f"{more} more items are damaged"]
     if not split.is_ended:
         reading.warnings.append("the document breaks off: its end is missing")
+    reading.warnings = [f"damaged: {warning}" for warning in reading.warnings]
     return reading
 
 

@@ -64,7 +64,7 @@ NO_FEEDS = {
     "json_error": '{"error": "no such feed"}',
     "empty": " ",
     "not_a_feed": "<opml version='2.0'/>",
-    "damaged": "<rss><channel><item><guid>3",
+    "damaged": "<rss><channel><title>3",
 }
 
 
@@ -78,7 +78,7 @@ def test_what_is_no_feed_fails_with_its_kind_and_moves_nothing(fed: Mill, kind: 
     assert guids(fed) == ["1", "2"]
 
 
-@pytest.mark.parametrize("broken", [cut(item("2"), item("3")), rss(item("3"), "<item></b></item>")])
+@pytest.mark.parametrize("broken", [cut(item("3")), cut(item("2"), item("3"))])
 def test_a_salvaged_document_adds_its_whole_items_and_moves_no_validators(
     fed: Mill, broken: str
 ) -> None:

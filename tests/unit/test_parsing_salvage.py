@@ -130,7 +130,7 @@ def test_an_only_item_that_is_cut_is_read_with_the_elements_that_were_closed(cut
 def test_an_only_item_that_is_cut_before_its_identity_is_no_item_but_no_refusal_either() -> None:
     feed = parse("<rss><channel><item><title>half")
     assert (feed.entries, [cut.is_cut for cut in feed.rejected]) == ((), [True])
-    assert "line 1: the document breaks off inside an item" in feed.warnings
+    assert "damaged: line 1: the document breaks off inside an item" in feed.warnings
 
 
 def test_a_half_read_guid_names_nothing() -> None:
