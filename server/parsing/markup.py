@@ -6,7 +6,7 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from server.parsing.decoding import mend_c1
-from server.parsing.names import ATOM_03, ATOM_10
+from server.parsing.names import ATOM_03, ATOM_10, SEPARATOR
 from server.parsing.tree import Node
 from shared.models import HTML, TEXT
 
@@ -50,7 +50,7 @@ def read_text(node: Node, default_format: str) -> MarkedText | None:
 
 def _format(node: Node, default: str) -> str:
     # Most elements are in no namespace, and none of the typed ones is.
-    if node.name in _HTML_NAMES or (default == HTML and " " not in node.tag):
+    if node.name in _HTML_NAMES or (default == HTML and SEPARATOR not in node.tag):
         return HTML
     is_typed = node.name in _TYPED_NAMES or node.namespace in (ATOM_10, ATOM_03)
     if default == HTML and not is_typed:
