@@ -34,8 +34,9 @@ from shared.store.reading import find_misfits, read_document, read_those_that_fi
 
 LETTERS = "dead_letters"
 MAX_LISTED_DATA_BYTES = 64 * 1024
-# What a slow store can write in the time that one call has; a whole feed may be unreadable.
-RECORD_DEATHS = 500
+# What a slow store can write, three times over, in the time that one call has; a whole feed may be
+# unreadable.
+RECORD_DEATHS = 350
 # Whole letters in one answer of MongoDB: most have kilobytes, a few have megabytes.
 WHOLE_LETTERS = 16
 
