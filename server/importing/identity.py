@@ -58,7 +58,9 @@ def identify(
     """
     listed = [(number, entry) for number, some in enumerate(entries_by_url) for entry in some]
     shared = _with_both_schemes(colliding)
-    while found := _find_colliding(listed, shared):
+    # A link that was misread out of damage must not change anybody's id for good.
+    strict = [(number, entry) for number, entry in listed if entry.item.read_by is None]
+    while found := _find_colliding(strict, shared):
         shared |= _with_both_schemes(found)
     chosen = _choose(listed, shared, aliases)
     avoided = {name for _, entry in listed for name in _avoided(entry, shared)}
@@ -86,9 +88,15 @@ def _choose(
         name = _name(entry, shared)
         guid = aliases.get(name, name)
         before = chosen.get(guid)
-        if before is None or (before[0] == number and _is_newer(entry, before[1])):
+        if before is None or _wins(number, entry, before):
             chosen[guid] = number, entry
     return chosen
+
+
+def _wins(number: int, entry: ParsedEntry, before: _Listed) -> bool:
+    """Tell whether an entry counts instead of an earlier one: newer, or the first strict one."""
+    is_first_strict = before[1].item.read_by is not None and entry.item.read_by is None
+    return is_first_strict or (before[0] == number and _is_newer(entry, before[1]))
 
 
 def _find_claims(

@@ -52,7 +52,8 @@ def worker_at_work(mill: Mill) -> Iterator[threading.Thread]:
 
 def open_client(mill: Mill) -> TestClient:
     """Return a client of the API on the first server's services."""
-    return TestClient(create_site(replace(mill.server.services, stores=mill.stores)))
+    site = create_site(replace(mill.server.services, stores=mill.stores))
+    return TestClient(site, base_url="http://127.0.0.1")
 
 
 def delete_heads(mill: Mill, client: TestClient, worker: threading.Thread) -> dict[str, set[int]]:

@@ -1,5 +1,6 @@
 import itertools
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -145,3 +146,22 @@ def test_a_long_guid_with_a_suffix_still_fits() -> None:
     found = guids([[make_entry(long, "https://x/1"), make_entry(long, "https://x/2")]])
     assert len(set(found)) == 2
     assert all(guid.startswith("sha256:") for guid in found)
+
+
+def as_lenient(entry: ParsedEntry) -> ParsedEntry:
+    return replace(entry, item=replace(entry.item, read_by="feedparser"))
+
+
+def test_a_strict_reading_at_a_later_url_wins_over_a_lenient_one() -> None:
+    first = as_lenient(make_entry("a", "https://x/1", "torn"))
+    second = make_entry("a", "https://x/1", "whole")
+    for listed in ([[first], [second]], [[second], [first]]):
+        identified = identify(listed, colliding=())
+        assert [item.title for item in identified.items] == ["whole"]
+        assert identified.duplicates == 1
+
+
+def test_a_link_that_was_misread_out_of_damage_makes_no_guid_shared() -> None:
+    sound, torn = make_entry("N", "https://x/1"), as_lenient(make_entry("N", "https://x/2"))
+    identified = identify([[sound, torn]], colliding=())
+    assert (identified.colliding, [item.guid for item in identified.items]) == (frozenset(), ["N"])
