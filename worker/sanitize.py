@@ -44,6 +44,7 @@ _PATH = re.compile(r"/|\.{1,2}/|\?|#")
 _TEXT_TYPES = frozenset({"text", "plain", "text/plain"})
 _HTML_TYPES = frozenset({"html", "xhtml", "text/html", "application/xhtml+xml"})
 _TYPED_NAMES = ("media:title", "media:description")
+_NO_BRACKETS = str.maketrans("", "", "<>")
 
 
 def clean_text(text: str, text_format: str, *, keep_lines: bool = False) -> str:
@@ -133,11 +134,11 @@ def clean_extra(
 ) -> dict[str, Any] | None:
     """Return an entry of ``extra`` as it is stored; None where nothing safe is left of it.
 
-    Its name and its attributes are plain text as they are. Addresses are made absolute; one that
-    a browser would run is left out.
+    Its attributes are plain text as they are; its name, a label, has no brackets of tags. Addresses
+    are made absolute; one that a browser would run is left out.
     """
     name: str = entry["name"]
-    cleaned: dict[str, Any] = {"name": name}
+    cleaned: dict[str, Any] = {"name": name.translate(_NO_BRACKETS)}
     value = entry.get("value")
     if value:
         value = clean_text(value, _extra_format(entry, default_format), keep_lines=True)

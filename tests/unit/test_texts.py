@@ -10,7 +10,7 @@ import pytest
 from server.parsing import parse_feed
 from shared.plain_text import to_plain_text
 from tests.documents import NOW, atom_document, documents_of, rss_document
-from worker.sanitize import MAX_AMPERSANDS, clean_html
+from worker.sanitize import MAX_AMPERSANDS, clean_extra, clean_html
 
 CASES = Path(__file__).parents[1] / "feeds" / "cases" / "texts"
 BASE = "https://site.example/a/b"
@@ -274,3 +274,8 @@ def test_counters_change_their_own_hash_only() -> None:
     assert before[0] == after[0]
     assert before[1] != after[1]
     assert counted(atom_document("<title>t</title>"))[1] is None
+
+
+def test_a_name_in_extra_holds_no_tag() -> None:
+    cleaned = clean_extra({"name": "<script>x</script>", "value": "1 < 2"}, "text", None)
+    assert cleaned == {"name": "scriptx/script", "value": "1 < 2"}
