@@ -87,7 +87,8 @@ class _ItemReader:
         self._home, own = feed.text("home_page_url"), feed.text("feed_url")
         self._url = url
         self._feed_urls = frozenset(text for text in (url, own) if text)
-        self.next_url = feed.text("next_url")
+        next_url = frame.members.get("next_url")
+        self.next_url = next_url if isinstance(next_url, str) else None
         self._people = _people(feed)
         self._dates = DateReader(
             now, written=lambda: _written_dates(frame.items), language=feed.text("language")
