@@ -8,7 +8,7 @@ CANDIDATES := python3 python3.15 python3.14 python3.13 python3.12 python3.11 pyt
 # Handed on in the environment: a URL may hold what a shell would take for its own.
 export FEEDS
 
-.PHONY: help run install test check politeness chaos pictures format lint lock clean
+.PHONY: help run install test check politeness chaos damage pictures format lint lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,9 +18,10 @@ help:
 	@echo 'make test                           all tests'
 	@echo 'make politeness                     simulate weeks of polls, and grade our manners'
 	@echo 'make chaos                          kill processes at random, and count the items'
+	@echo 'make damage                         damage every sample feed in all ways, and count the items'
 	@echo 'make lint                           format, lint, types and import rules alone'
 	@echo 'make pictures                       take docs/dashboard.png anew, with the Chromium here'
-	@echo 'make format                         format the code, mend what lint can mend'
+	@echo 'make format                         format the code, fix what lint can fix'
 	@echo 'make lock                           choose the versions in constraints.txt anew'
 	@echo 'make clean                          remove $(VENV) and what tools left; data stays'
 	@echo 'make help                           these lines'
@@ -42,6 +43,9 @@ politeness: $(RUNTIME)
 
 chaos: $(DEVELOPMENT)
 	$(PYTHON) -m pytest -m chaos -s
+
+damage: $(DEVELOPMENT)
+	FEEDMILL_ALL_DAMAGE=1 $(PYTHON) -m pytest -s tests/unit/test_parsing_damage_property.py
 
 pictures: $(DEVELOPMENT)
 	FEEDMILL_KEEP_PICTURES=1 $(PYTHON) -m pytest -q tests/acceptance/browser -k shows_imports_that_run
