@@ -123,9 +123,13 @@ def show_discovery(discovery: Discovery) -> DiscoveryAnswer:
 
 
 def show_item(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an item's document with JSON's types; ``id`` is its ``_id`` once more."""
+    """Return an item's document with JSON's types; ``id`` is its ``_id`` once more.
+
+    The hash of its counters is nobody's business but the comparison's.
+    """
     shown: dict[str, Any] = {"id": document["_id"]}
-    shown.update((name, show_value(value)) for name, value in document.items())
+    fields = (item for item in document.items() if item[0] != "counters_hash")
+    shown.update((name, show_value(value)) for name, value in fields)
     return shown
 
 
