@@ -20,6 +20,7 @@ class Hands:
         self._run_limit_s = run_limit_s
         self._taken_s: dict[tuple[str, str], tuple[ClaimedJob, float]] = {}
         self._abandoned: set[tuple[str, str]] = set()
+        self._being_settled: dict[tuple[str, str], ClaimedJob] = {}
         self._changed = threading.Condition()
 
     def __len__(self) -> int:
@@ -64,13 +65,20 @@ class Hands:
             for job, _ in overdue:
                 del self._taken_s[job.id, job.token]
                 self._abandoned.add((job.id, job.token))
+                self._being_settled[job.id, job.token] = job
             self._changed.notify_all()
         return overdue
 
-    def held(self) -> list[ClaimedJob]:
-        """Return the jobs that are held."""
+    def note_settled(self, job: ClaimedJob) -> None:
+        """Keep the lock of a job no longer whose run was given up: it is settled, or cannot be."""
         with self._changed:
-            return [job for job, _ in self._taken_s.values()]
+            self._being_settled.pop((job.id, job.token), None)
+
+    def locked(self) -> list[ClaimedJob]:
+        """Return the jobs whose locks are to be kept: those held, and those being given up."""
+        with self._changed:
+            held = [job for job, _ in self._taken_s.values()]
+            return [*held, *self._being_settled.values()]
 
     def wait_for_room(self, room_for: int, stopping: threading.Event) -> None:
         """Wait until fewer than ``room_for`` jobs are held, or ``stopping`` is set."""

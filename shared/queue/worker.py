@@ -328,10 +328,12 @@ class Worker:
             except QueueError as exc:
                 # Its lock runs out by itself; then it is reclaimed, and charged with that.
                 self._tell("settle_failed", job, error=str(exc))
+            finally:
+                self._hands.note_settled(job)
 
     def _keep_locks(self) -> float:
         self._give_up_overdue()
-        locks = [_lock_of(job) for job in self._hands.held()]
+        locks = [_lock_of(job) for job in self._hands.locked()]
         try:
             if locks:
                 self._queue.extend_many(locks, lock_ms=self._lock_ms)
