@@ -15,6 +15,7 @@ from shared.models import content_hash
 from shared.queue import JobState, RedisConnection
 from shared.store import Import, ImportState, JournalEntry, Stores
 from shared.store.database import FIND_IDS, Database
+from shared.store.dead_letters import RECORD_DEATHS
 from shared.store.journal import MAX_CHUNK_ENTRIES
 from tests.factories import NOON, Bench, make_data, make_death
 
@@ -129,14 +130,15 @@ def test_a_batch_that_clears_dead_letters_costs_two_commands_more(
     assert counting.sent == {"find": 2, "update": 1, "delete": 1}
 
 
-def test_a_batch_that_dies_costs_two_commands_whatever_its_size(
-    warm: Bench, counting: Counting
+@pytest.mark.parametrize("count", [1, RECORD_DEATHS, 500])
+def test_a_batch_that_dies_costs_a_command_and_an_update_for_each_part_of_bounded_size(
+    warm: Bench, counting: Counting, count: int
 ) -> None:
-    warm.add(*some_data(500, title=5))
+    warm.add(*some_data(count, title=5))
     taken = warm.take()
     counting.sent.clear()
     assert redis_commands_of(warm.redis, lambda: warm.finish(taken)) == ["EVALSHA"]
-    assert counting.sent == {"update": 1}
+    assert counting.sent == {"update": -(-count // RECORD_DEATHS)}
 
 
 @pytest.mark.parametrize("count", [100, 500])
