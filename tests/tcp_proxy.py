@@ -1,5 +1,6 @@
 """A loopback proxy between a client and a store: it passes, refuses, stays silent, or cuts."""
 
+import contextlib
 import socket
 import struct
 import threading
@@ -193,11 +194,9 @@ def _bound(port: int) -> socket.socket:
 
 
 def _reset(one: socket.socket) -> None:
-    try:
+    # It may be closed already.
+    with contextlib.suppress(OSError):
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         # Wakes a thread that reads from it; close alone would not.
         one.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # it is closed already
-    finally:
-        one.close()
+    one.close()

@@ -1,6 +1,5 @@
 """The fetcher against a publisher on loopback."""
 
-import contextlib
 import gzip
 import itertools
 import threading
@@ -13,12 +12,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from server.fetching.fetcher import Fetcher, Validators
-from shared.clock import SystemClock
 from shared.errors import FetchError
+from tests.fetchers import MakeFetcher, open_fetchers
 from tests.publisher import Answer, Publisher
 
 FEED = b"<rss version='2.0'><channel><title>t</title></channel></rss>"
-MakeFetcher = Callable[..., Fetcher]
 
 
 def gzipped(body: bytes, coding: str) -> Answer:
@@ -33,19 +31,7 @@ def publisher() -> Iterator[Publisher]:
 
 @pytest.fixture
 def make_fetcher() -> Iterator[MakeFetcher]:
-    with contextlib.ExitStack() as stack:
-
-        def make(**overrides: object) -> Fetcher:
-            arguments: dict[str, object] = {
-                "allow_private": True,
-                "timeout_s": 10.0,
-                "max_bytes": 1 << 20,
-                "user_agent": "Feedmill-test/1 (+https://feedmill.example)",
-                "clock": SystemClock(),
-                **overrides,
-            }
-            return stack.enter_context(contextlib.closing(Fetcher(**arguments)))  # type: ignore[arg-type]
-
+    with open_fetchers(timeout_s=10.0, max_bytes=1 << 20) as make:
         yield make
 
 

@@ -1,12 +1,11 @@
 """Answers that HTTP's grammar refuses and every browser shows: they are read."""
 
-import contextlib
 import gzip
 import os
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,12 @@ from server.fetching.answer_head import MAX_HEAD_BYTES, mend_head
 from server.fetching.body import MAX_MEMBERS
 from server.fetching.fetcher import Fetcher
 from server.fetching.trust import make_ssl_context
-from shared.clock import SystemClock
 from shared.errors import FetchError, SettingsError
+from tests.fetchers import MakeFetcher, open_fetchers
 from tests.publisher import Answer, Publisher
 
 FEED = b"<rss version='2.0'><channel><title>t</title></channel></rss>"
 LENGTH = b"Content-Length: %d\r\n" % len(FEED)
-MakeFetcher = Callable[..., Fetcher]
 
 
 def gzipped(body: bytes) -> bytes:
@@ -37,19 +35,7 @@ def publisher() -> Iterator[Publisher]:
 
 @pytest.fixture
 def make_fetcher() -> Iterator[MakeFetcher]:
-    with contextlib.ExitStack() as stack:
-
-        def make(**overrides: object) -> Fetcher:
-            arguments: dict[str, object] = {
-                "allow_private": True,
-                "timeout_s": 5.0,
-                "max_bytes": 1 << 22,
-                "user_agent": "Feedmill-test/1",
-                "clock": SystemClock(),
-                **overrides,
-            }
-            return stack.enter_context(contextlib.closing(Fetcher(**arguments)))  # type: ignore[arg-type]
-
+    with open_fetchers(timeout_s=5.0, max_bytes=1 << 22, user_agent="Feedmill-test/1") as make:
         yield make
 
 
