@@ -33,6 +33,44 @@ A driver's exceptions are mapped where the driver is used (``shared/queue``, ``s
 ``retryable`` says whether the same call may succeed later without anybody changing anything.
 """
 
+from enum import StrEnum
+
+
+class ErrorKind(StrEnum):
+    """What went wrong with an import, as a stable word for programs."""
+
+    # A URL could not be fetched.
+    REFUSED_ADDRESS = "refused_address"
+    BAD_URL = "bad_url"
+    NO_URL = "no_url"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"  # also: no parser was free in time
+    HTTP_STATUS = "http_status"
+    BLOCKED = "blocked"
+    GONE = "gone"
+    RATE_LIMITED = "rate_limited"
+    TOO_LARGE = "too_large"
+    REDIRECT = "redirect"
+    ENCODING = "encoding"
+    # A document is not a feed that can be read.
+    HTML = "html"
+    WAF_CHALLENGE = "waf_challenge"
+    JSON_ERROR = "json_error"  # an error in JSON, or no JSON
+    EMPTY = "empty"
+    NOT_A_FEED = "not_a_feed"
+    DAMAGED = "damaged"  # no whole item in it
+    REFUSED = "refused"  # entity bombs, depth
+    LIMITS = "limits"  # too many items or parts, or too much time or memory
+    # The import itself came to nothing.
+    FEED_DELETED = "feed_deleted"
+    RUN_LOST = "run_lost"  # its runs ended again and again without a result
+    REPLAY_LOST = "replay_lost"
+    UNREADABLE_FEED = "unreadable_feed"  # a document of MongoDB that somebody has spoilt
+    UNREADABLE_RECORD = "unreadable_record"
+    INTERNAL = "internal"  # an error of our own
+
 
 class FeedmillError(Exception):
     """Root of all errors that Feedmill raises on purpose."""
@@ -147,11 +185,9 @@ class UnreadableDocument(StoreError):
 class FetchError(FeedmillError):
     """A URL could not be fetched.
 
-    ``kind`` is a stable word for programs: ``refused_address``, ``dns``, ``connect``, ``tls``,
-    ``timeout``, ``http_status``, ``blocked``, ``gone``, ``rate_limited``, ``too_large``,
-    ``redirect``, ``bad_url``, ``encoding``. ``host`` is the one that was being asked when it
-    failed, the target of a redirect perhaps; None when nobody was. ``retry_after_s`` is what it
-    asked for, if it did.
+    ``kind`` is one of :class:`ErrorKind`. ``host`` is the one that was being asked when it failed,
+    the target of a redirect perhaps; None when nobody was. ``retry_after_s`` is what it asked for,
+    if it did.
     """
 
     def __init__(
@@ -175,14 +211,7 @@ class FetchError(FeedmillError):
 
 
 class ParseError(FeedmillError):
-    """A document is not a feed that can be read.
-
-    ``kind``: ``html``, ``waf_challenge``, ``json_error`` (an error in JSON, or no JSON),
-    ``empty``, ``not_a_feed``, ``damaged`` (no whole item in it), ``refused`` (entity bombs, depth),
-    ``limits`` (too many items or parts, or too much time or memory), ``timeout`` (no parser was
-    free in time), ``run_lost`` (its runs ended again and again without a result), ``internal`` (an
-    error of our own).
-    """
+    """A document is not a feed that can be read; ``kind`` is one of :class:`ErrorKind`."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.queue import JobState
-from shared.store import DeathKind, ImportState
+from shared.store import DeathKind, ImportState, Trigger
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ class ImportAnswer(BaseModel):
     id: str
     source: str
     url: str | None = Field(description="the first URL; null for a document that was handed in")
-    trigger: str
+    trigger: Trigger
     state: ImportState
     http_status: int | None
     not_modified: bool

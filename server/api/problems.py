@@ -19,6 +19,7 @@ from server.api.presentation import show_text
 from shared.errors import (
     BusyError,
     ConflictError,
+    ErrorKind,
     FeedmillError,
     FetchError,
     InvalidJobId,
@@ -51,7 +52,11 @@ EXPLAINED_ERRORS: tuple[type[Exception], ...] = (
     *_STATUS_OF_ERROR,
 )
 # Of an address that was asked for, in a call that waits for it; all other kinds are 502.
-_STATUS_OF_KIND = {"refused_address": 422, "bad_url": 422, "timeout": 504}
+_STATUS_OF_KIND: Mapping[str, int] = {
+    ErrorKind.REFUSED_ADDRESS: 422,
+    ErrorKind.BAD_URL: 422,
+    ErrorKind.TIMEOUT: 504,
+}
 _BODY_NOT_READ = "the body cannot be read: JSON is accepted, not nested deeper than 100"
 
 

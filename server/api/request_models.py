@@ -17,7 +17,7 @@ from pydantic import (
 from server.feeds.service import MAX_URLS
 from shared.models import MAX_SOURCE_LENGTH, is_source, parse_time
 from shared.queue import JobState
-from shared.store import ImportState
+from shared.store import ImportState, Trigger
 
 MAX_LIMIT = 500
 MAX_IDS = 10_000
@@ -121,7 +121,7 @@ class StartRequest(RequestBody):
     document: str | None = Field(None, description="the feed document itself; needs `source`")
     source: Source | None = Field(None, description="with `url` or `document`")
     force: bool = Field(False, description="skip validators and comparison")
-    trigger: Literal["api", "cli"] = "api"
+    trigger: Literal[Trigger.API, Trigger.CLI] = Trigger.API
 
     @model_validator(mode="after")
     def _check_choice(self) -> Self:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from shared.errors import InvalidRequestError
 from shared.models import MAX_SOURCE_LENGTH, is_source
+from shared.store import Trigger
 
 _UNFIT = re.compile(r"[^a-z0-9_.]+")
 _ENCODING = re.compile(r"(<\?xml[^>]*?encoding\s*=\s*)([\"'])[\w.:-]+\2", re.IGNORECASE)
@@ -34,7 +35,7 @@ class FeedArgument:
         Raises:
             InvalidRequestError: the file cannot be read.
         """
-        body: dict[str, Any] = {"trigger": "cli", "force": force}
+        body: dict[str, Any] = {"trigger": Trigger.CLI, "force": force}
         if self.source is not None:
             body["source"] = self.source
         if self.file is None:
@@ -54,7 +55,7 @@ class KnownFeed:
 
     def start_body(self, *, force: bool) -> dict[str, Any]:
         """Return the body of the call that starts its import."""
-        return {"trigger": "cli", "force": force, "sources": [self.text]}
+        return {"trigger": Trigger.CLI, "force": force, "sources": [self.text]}
 
 
 def read_feed_arguments(texts: Sequence[str], source: str | None) -> list[FeedArgument]:

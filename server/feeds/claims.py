@@ -7,7 +7,7 @@ from server.feeds.fetch_jobs import alternate_hosts, fetch_job
 from shared.clock import Clock
 from shared.errors import ConflictError, NotFoundError
 from shared.queue import JobQueue
-from shared.store import Feed, Import, ImportState, Stores, new_import_id
+from shared.store import Feed, Import, ImportState, Stores, Trigger, new_import_id
 from shared.store.imports import BEFORE_COMMIT
 
 HEAVY_WEIGHT = "heavy"
@@ -44,7 +44,7 @@ class FeedClaims:
     def claim(
         self,
         feed: Feed,
-        trigger: str,
+        trigger: Trigger,
         force: bool = False,
         scheduled: bool = False,
         has_document: bool = False,
@@ -78,7 +78,12 @@ class FeedClaims:
         raise ConflictError(f"feed {feed.source!r} is being claimed by others; try again")
 
     def claim_many(
-        self, feeds: Sequence[Feed], trigger: str, *, force: bool = False, scheduled: bool = False
+        self,
+        feeds: Sequence[Feed],
+        trigger: Trigger,
+        *,
+        force: bool = False,
+        scheduled: bool = False,
     ) -> Iterator[Import]:
         """Yield the imports of feeds as :meth:`claim` would return them, in their order.
 
@@ -100,7 +105,7 @@ class FeedClaims:
                     )
 
     def _claim_free(
-        self, feeds: Sequence[Feed], trigger: str, force: bool, scheduled: bool
+        self, feeds: Sequence[Feed], trigger: Trigger, force: bool, scheduled: bool
     ) -> dict[str, Import]:
         """Claim those feeds that name no import; return the new imports by source."""
         free = [feed for feed in feeds if feed.running_import is None]
@@ -133,7 +138,7 @@ class FeedClaims:
         for start in range(0, len(jobs), _JOBS_PER_CALL):
             self._fetch_queue.add_many(jobs[start : start + _JOBS_PER_CALL])
 
-    def _meet_running(self, feed: Feed, import_id: str, trigger: str) -> Import | None:
+    def _meet_running(self, feed: Feed, import_id: str, trigger: Trigger) -> Import | None:
         """Return the import the feed names if it holds the feed; None once the feed is free."""
         held = self._stores.imports.get(import_id)
         if held is None:
@@ -143,7 +148,7 @@ class FeedClaims:
         self._stores.feeds.finish(held)
         return None
 
-    def _insert_missing(self, feed: Feed, import_id: str, trigger: str) -> Import | None:
+    def _insert_missing(self, feed: Feed, import_id: str, trigger: Trigger) -> Import | None:
         """Insert an import that was claimed and never inserted; None if somebody just did."""
         # Handed-in documents are stored before their feed is claimed.
         has_document = import_id in self._stores.documents.read_import_ids()
@@ -151,7 +156,7 @@ class FeedClaims:
         return missing if self._stores.imports.insert(missing) else None
 
     def _new_import(
-        self, feed: Feed, trigger: str, force: bool, has_document: bool, import_id: str | None
+        self, feed: Feed, trigger: Trigger, force: bool, has_document: bool, import_id: str | None
     ) -> Import:
         now = self._clock.now()
         return Import(

@@ -12,7 +12,14 @@ from server.parsing.discovery import CERTAIN_TYPES, WebPageError, read_link_head
 from server.parsing.isolation import ParserPool
 from server.parsing.parsed import NamedFeed
 from shared.clock import Clock
-from shared.errors import BusyError, FetchError, InvalidRequestError, ParseError, Postponed
+from shared.errors import (
+    BusyError,
+    ErrorKind,
+    FetchError,
+    InvalidRequestError,
+    ParseError,
+    Postponed,
+)
 from shared.host_names import hosts_of
 
 # Each holds one of the threads that serve requests, for as long as a fetch may take.
@@ -88,7 +95,7 @@ class FeedDiscoverer:
         try:
             parsed = self._parse(fetched)
         except ParseError as exc:
-            if exc.kind != "html" and not isinstance(exc, WebPageError):
+            if exc.kind != ErrorKind.HTML and not isinstance(exc, WebPageError):
                 raise
             named = exc.feeds if isinstance(exc, WebPageError) else ()
             by_header = read_link_header(fetched.link, url=fetched.final_url)

@@ -21,6 +21,7 @@ from datetime import datetime, timedelta
 from server.feeds.history import FeedHistory
 from server.feeds.moments import Random, cron_time, fit, share, show_duration, small_part
 from server.feeds.response import MAX_WISH, Response
+from shared.errors import ErrorKind
 from shared.models import format_time
 from shared.store import Feed
 
@@ -28,7 +29,7 @@ NOT_SCHEDULED = "not scheduled"
 MAX_BACKOFF = timedelta(days=1)
 # A host that refuses us on purpose is not persuaded by being asked often.
 MIN_REFUSED = timedelta(hours=4)
-REFUSALS = frozenset({"blocked", "waf_challenge"})
+REFUSALS = frozenset({ErrorKind.BLOCKED, ErrorKind.WAF_CHALLENGE})
 # One mistake in a publisher's set-up may answer 410 for hours.
 GONE_PATIENCE = timedelta(days=1)
 OUTAGE_PAUSE = timedelta(minutes=5)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from server.feeds.history import FeedHistory
+from shared.errors import ErrorKind
 
 # No wish of a publisher counts for longer: one mistake of his must not silence a feed.
 MAX_WISH = timedelta(days=7)
@@ -39,7 +40,7 @@ class Response:
     @property
     def is_gone(self) -> bool:
         """Whether all URLs answered 410."""
-        return self.error_kinds == {"gone"}
+        return self.error_kinds == {ErrorKind.GONE}
 
 
 def remember(history: FeedHistory, response: Response, now: datetime) -> FeedHistory:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from server.feeds.host_places import explain_hold
 from shared.clock import Clock
-from shared.errors import FetchError
+from shared.errors import ErrorKind, FetchError
 from shared.host_names import host_of, hosts_of
 from shared.store import HostStore
 
@@ -32,7 +32,7 @@ class RetryAfter:
         if until is not None:
             raise FetchError(
                 url,
-                "rate_limited",
+                ErrorKind.RATE_LIMITED,
                 explain_hold(host, until),
                 retry_after_s=(until - now).total_seconds(),
             )

@@ -10,7 +10,7 @@ from shared.clock import Clock
 from shared.errors import FeedmillError
 from shared.host_names import hosts_of
 from shared.logs import get_logger
-from shared.store import Feed, Import, Stores
+from shared.store import Feed, Import, Stores, Trigger
 from shared.supervision import Supervisor
 
 log = get_logger("server.feeds.scheduler")
@@ -19,7 +19,6 @@ TICK_S = 1
 MAX_FEEDS_A_TICK = 500
 # Each looks past the hosts that the ones before found to have enough.
 MAX_ROUNDS = 16
-TRIGGER = "schedule"
 
 
 class Scheduler:
@@ -91,7 +90,7 @@ class Scheduler:
         hosts = hosts_of(url for feed in due for url in feed.urls)
         choice = places.choose(due, self._stores.hosts.read_blocked(hosts, now), room)
         # Without what another server's tick, or a change of the feed, was faster with.
-        for started in self._claims.claim_many(choice.to_claim, TRIGGER, scheduled=True):
+        for started in self._claims.claim_many(choice.to_claim, Trigger.SCHEDULE, scheduled=True):
             claimed.append(started)
         if self._stores.feeds.defer_many(choice.to_defer):
             log.info("feeds_deferred", feeds=len(choice.to_defer))

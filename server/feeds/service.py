@@ -10,7 +10,7 @@ from server.feeds.schedule import check_cron
 from server.feeds.source_names import make_hashed_source, make_source
 from server.fetching.addresses import is_masked
 from shared.clock import Clock
-from shared.errors import ConflictError, InvalidRequestError, NotFoundError
+from shared.errors import ConflictError, ErrorKind, InvalidRequestError, NotFoundError
 from shared.masking import MASK
 from shared.models import is_source
 from shared.queue import JobQueue
@@ -22,7 +22,6 @@ NEW_FEED = "new feed"
 SCHEDULE_CHANGED = "schedule changed"
 URL_CHANGED = "URL changed"
 ENABLED = "enabled"
-FEED_DELETED = "feed_deleted"
 
 
 class FeedService:
@@ -186,10 +185,10 @@ class FeedService:
             raise NotFoundError(f"there is no feed {source!r}")
 
     def _fail_import(self, import_id: str) -> None:
-        error = f"{FEED_DELETED}: the feed was deleted"
+        error = f"{ErrorKind.FEED_DELETED}: the feed was deleted"
         outcome = {
             "error": error,
-            "error_kind": FEED_DELETED,
+            "error_kind": ErrorKind.FEED_DELETED,
             "finished_at": self._clock.now(),
         }
         if self._stores.imports.fail(import_id, None, outcome):

@@ -7,7 +7,7 @@ from server.feeds.service import FeedService
 from shared.clock import Clock
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
 from shared.models import is_source
-from shared.store import Feed, Import, Stores, new_import_id
+from shared.store import Feed, Import, Stores, Trigger, new_import_id
 from shared.store.imports import BEFORE_COMMIT
 
 
@@ -26,12 +26,12 @@ class ImportStarter:
         self._feeds = feeds
         self._clock = clock
 
-    def start_all(self, *, force: bool = False, trigger: str = "api") -> list[Import]:
+    def start_all(self, *, force: bool = False, trigger: Trigger = Trigger.API) -> list[Import]:
         """Start an import of every enabled feed that has a URL; none is an empty list."""
         return self._start(self._stores.feeds.find_enabled(), force=force, trigger=trigger)
 
     def start_sources(
-        self, sources: Sequence[str], *, force: bool = False, trigger: str = "api"
+        self, sources: Sequence[str], *, force: bool = False, trigger: Trigger = Trigger.API
     ) -> list[Import]:
         """Start imports of these feeds, in this order, each once; nothing starts if one is unfit.
 
@@ -56,7 +56,7 @@ class ImportStarter:
         source: str | None = None,
         *,
         force: bool = False,
-        trigger: str = "api",
+        trigger: Trigger = Trigger.API,
     ) -> list[Import]:
         """Start an import of a URL: by the feed that has exactly it, else by a new one.
 
@@ -70,7 +70,7 @@ class ImportStarter:
         return self._start([feed], force=force, trigger=trigger)
 
     def start_document(
-        self, document: bytes, source: str, *, force: bool = False, trigger: str = "api"
+        self, document: bytes, source: str, *, force: bool = False, trigger: Trigger = Trigger.API
     ) -> list[Import]:
         """Start an import of a feed document itself; it is safe in MongoDB when this returns.
 
@@ -95,7 +95,7 @@ class ImportStarter:
         return [started]
 
     def _claim_for_document(
-        self, feed: Feed, import_id: str, *, force: bool, trigger: str
+        self, feed: Feed, import_id: str, *, force: bool, trigger: Trigger
     ) -> Import:
         started, is_new = self._claims.claim(
             feed, trigger, force=force, has_document=True, import_id=import_id
@@ -112,7 +112,7 @@ class ImportStarter:
         if running is not None and running.state in BEFORE_COMMIT:
             raise _running_conflict(feed.source, running.import_id)
 
-    def _start(self, feeds: Sequence[Feed], *, force: bool, trigger: str) -> list[Import]:
+    def _start(self, feeds: Sequence[Feed], *, force: bool, trigger: Trigger) -> list[Import]:
         started: list[Import] = []
         try:
             # Without those deleted since: as if they had been deleted a moment earlier.

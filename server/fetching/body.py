@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import httpcore2
 import httpx2
 
-from shared.errors import FetchError
+from shared.errors import ErrorKind, FetchError
 
 # Feeds shrink tenfold or so; repetitive ones a hundredfold. Beyond is a bomb, once it is large.
 MAX_RATIO = 200
@@ -84,7 +84,9 @@ def _read_codings(written: str) -> list[str]:
     names = [name.strip().lower() for name in written.split(",")]
     codings = [name for name in names if name not in _UNCODED]
     if len(codings) > MAX_CODINGS:
-        raise FetchError("", "encoding", f"the body is encoded more than {MAX_CODINGS} times")
+        raise FetchError(
+            "", ErrorKind.ENCODING, f"the body is encoded more than {MAX_CODINGS} times"
+        )
     return codings
 
 
@@ -164,9 +166,11 @@ def _choose_window(first: bytes, coding: str) -> int | None:
     if not coding or not first or _is_text(first):
         return None
     if coding not in _CODED:
-        raise FetchError("", "encoding", f"the body is encoded as {coding[:40]!r}")
+        raise FetchError("", ErrorKind.ENCODING, f"the body is encoded as {coding[:40]!r}")
     if coding != "deflate":
-        raise FetchError("", "encoding", f"the body cannot be decoded as {coding}: it is none")
+        raise FetchError(
+            "", ErrorKind.ENCODING, f"the body cannot be decoded as {coding}: it is none"
+        )
     # By the book it has zlib's header (RFC 1950, 2.2); some servers leave that out.
     is_method = first[0] & 0x0F == zlib.DEFLATED
     is_checked = len(first) < 2 or int.from_bytes(first[:2]) % 31 == 0
@@ -219,7 +223,7 @@ class _Inflater:
         self._members += 1
         if self._members > MAX_MEMBERS:
             reason = f"the body has more than {MAX_MEMBERS} compressed parts"
-            raise FetchError("", "too_large", reason)
+            raise FetchError("", ErrorKind.TOO_LARGE, reason)
         self._inflater = zlib.decompressobj(self._window)
         return True
 
@@ -228,15 +232,15 @@ class _Inflater:
             return self._inflater.decompress(data, _PIECE_BYTES)
         except zlib.error as exc:
             reason = f"the body cannot be decoded as {self._coding}: {exc}"
-            raise FetchError("", "encoding", reason) from exc
+            raise FetchError("", ErrorKind.ENCODING, reason) from exc
 
 
 def _check_size(size: int, wire_size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise _too_large(max_bytes)
     if size > RATIO_MATTERS_FROM_BYTES and size > wire_size * MAX_RATIO:
-        raise FetchError("", "too_large", f"the body swells more than {MAX_RATIO} times")
+        raise FetchError("", ErrorKind.TOO_LARGE, f"the body swells more than {MAX_RATIO} times")
 
 
 def _too_large(max_bytes: int) -> FetchError:
-    return FetchError("", "too_large", f"the body is larger than {max_bytes} bytes")
+    return FetchError("", ErrorKind.TOO_LARGE, f"the body is larger than {max_bytes} bytes")

@@ -3,13 +3,13 @@
 import threading
 
 from shared.clock import Clock
-from shared.errors import FetchError
+from shared.errors import ErrorKind, FetchError
 from shared.host_names import host_of
 
 WINDOW_S = 60.0
 MIN_HOSTS = 5
 # Nothing but silence from the other side: a name not found, a connection not made.
-UNREACHABLE = frozenset({"dns", "connect"})
+UNREACHABLE = frozenset({ErrorKind.DNS, ErrorKind.CONNECT})
 
 
 class Egress:

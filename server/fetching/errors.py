@@ -9,10 +9,16 @@ from typing import NoReturn
 import httpcore2
 import httpx2
 
-from shared.errors import FetchError
+from shared.errors import ErrorKind, FetchError
 
 # Of the body that comes with an error: enough to tell whether it is a feed.
 START_BYTES = 4096
+_KIND_OF_STATUS = {
+    401: ErrorKind.BLOCKED,
+    403: ErrorKind.BLOCKED,
+    410: ErrorKind.GONE,
+    429: ErrorKind.RATE_LIMITED,
+}
 _FEED = re.compile(rb"<(?:[\w-]+:)?(?:rss|feed|rdf|channel)[\s>]", re.IGNORECASE)
 _JSON_FEED = re.compile(rb"\s*\{.*?\"version\"\s*:\s*\"https?://jsonfeed\.org/", re.DOTALL)
 _PAGE = re.compile(rb"<!doctype\s+html|<html\b", re.IGNORECASE)
@@ -24,23 +30,29 @@ def mapped_errors() -> Iterator[None]:
     try:
         yield
     except httpcore2.ConnectTimeout as exc:
-        raise FetchError("", "connect", "no connection in time", retryable=True) from exc
+        raise FetchError("", ErrorKind.CONNECT, "no connection in time", retryable=True) from exc
     except httpcore2.TimeoutException as exc:
-        raise FetchError("", "timeout", "the request took too long", retryable=True) from exc
+        raise FetchError(
+            "", ErrorKind.TIMEOUT, "the request took too long", retryable=True
+        ) from exc
     except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as exc:
         _raise_for_connection(exc)
     except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol, httpx2.InvalidURL):
         # Their texts may quote headers, and with them credentials; so they are not in the trace.
-        raise FetchError("", "bad_url", "the request cannot be sent as configured") from None
+        raise FetchError(
+            "", ErrorKind.BAD_URL, "the request cannot be sent as configured"
+        ) from None
 
 
 def _raise_for_connection(exc: Exception) -> NoReturn:
     cause = exc.__cause__ or exc.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        raise FetchError("", "tls", f"certificate refused: {cause.verify_message}") from exc
+        raise FetchError("", ErrorKind.TLS, f"certificate refused: {cause.verify_message}") from exc
     if isinstance(cause, ssl.SSLError):
-        raise FetchError("", "tls", f"no secure connection: {cause}", retryable=True) from exc
-    raise FetchError("", "connect", f"connection failed: {exc}", retryable=True) from exc
+        raise FetchError(
+            "", ErrorKind.TLS, f"no secure connection: {cause}", retryable=True
+        ) from exc
+    raise FetchError("", ErrorKind.CONNECT, f"connection failed: {exc}", retryable=True) from exc
 
 
 def raise_for_status(
@@ -52,17 +64,17 @@ def raise_for_status(
     first bytes of the body: where a feed came all the same, the error says so.
     """
     status = response.status_code
-    kind = {401: "blocked", 403: "blocked", 410: "gone", 429: "rate_limited"}.get(status)
+    kind = _KIND_OF_STATUS.get(status)
     if status == 503 and retry_after_s is not None:
-        kind = "rate_limited"
+        kind = ErrorKind.RATE_LIMITED
     if response.headers.get("cf-mitigated", "").lower() == "challenge":
-        kind = "blocked"
+        kind = ErrorKind.BLOCKED
     reason = f"server answered {status}"
-    if kind != "rate_limited" and status >= 400 and _is_feed(read_start()):
+    if kind != ErrorKind.RATE_LIMITED and status >= 400 and _is_feed(read_start()):
         reason += ", though with a feed: its publisher has to correct the status"
     raise FetchError(
         "",
-        kind or "http_status",
+        kind or ErrorKind.HTTP_STATUS,
         reason,
         retryable=kind is None and status >= 500,
         http_status=status,

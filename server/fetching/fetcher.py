@@ -28,7 +28,7 @@ from server.fetching.headers import (
 from server.fetching.network import Deadline, Resolver, VettedBackend, resolve
 from server.fetching.trust import make_ssl_context
 from shared.clock import Clock
-from shared.errors import FetchError, InvalidRequestError
+from shared.errors import ErrorKind, FetchError, InvalidRequestError
 from shared.host_names import host_of
 
 MAX_REDIRECTS = 5
@@ -116,7 +116,7 @@ class Fetcher:
         visit: _Visit | None = None
         try:
             with mapped_errors():
-                target = _parse_target(url, "bad_url")
+                target = _parse_target(url, ErrorKind.BAD_URL)
                 visit = _Visit(
                     target, validators or Validators(), headers or {}, httpx2.Cookies(), target
                 )
@@ -142,7 +142,7 @@ class Fetcher:
                 visit.cookies.extract_cookies(response)
                 is_permanent = is_permanent and response.status_code in _PERMANENT
                 visit.target = _next_target(visit.target, response)
-        raise FetchError("", "redirect", f"more than {MAX_REDIRECTS} redirects")
+        raise FetchError("", ErrorKind.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
 
     def _send(self, visit: _Visit) -> httpx2.Response:
         target = visit.target
@@ -248,7 +248,7 @@ def _open_pool(
     )
 
 
-def _parse_target(url: str, kind: str) -> httpx2.URL:
+def _parse_target(url: str, kind: ErrorKind) -> httpx2.URL:
     # Addresses and ports are vetted when connecting, where names are known too.
     try:
         return httpx2.URL(check_url(url, allow_private=True))
@@ -259,15 +259,15 @@ def _parse_target(url: str, kind: str) -> httpx2.URL:
 def _next_target(current: httpx2.URL, response: httpx2.Response) -> httpx2.URL:
     location = response.headers.get("location", "").strip()
     if not location:
-        raise FetchError("", "redirect", f"{response.status_code} without a target")
+        raise FetchError("", ErrorKind.REDIRECT, f"{response.status_code} without a target")
     try:
         joined = current.copy_with(userinfo=b"", fragment=None).join(location)
     except (httpx2.InvalidURL, ValueError):
         # Their texts quote the address, and with it secrets that the redirect took along.
-        raise FetchError("", "redirect", "redirected to a malformed address") from None
-    target = _parse_target(str(joined.copy_with(fragment=None)), "redirect")
+        raise FetchError("", ErrorKind.REDIRECT, "redirected to a malformed address") from None
+    target = _parse_target(str(joined.copy_with(fragment=None)), ErrorKind.REDIRECT)
     if current.scheme == "https" and target.scheme != "https":
-        raise FetchError("", "redirect", "redirected from https to http")
+        raise FetchError("", ErrorKind.REDIRECT, "redirected from https to http")
     return target
 
 

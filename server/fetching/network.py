@@ -16,7 +16,7 @@ import httpcore2
 
 from server.fetching.addresses import IPNetwork, is_allowed_address, is_allowed_port
 from server.fetching.answer_head import MAX_HEAD_BYTES, find_head_end, mend_head
-from shared.errors import FetchError
+from shared.errors import ErrorKind, FetchError
 
 Resolver = Callable[[str, int], Sequence[str]]
 _SocketOption = (
@@ -111,10 +111,10 @@ class VettedBackend(httpcore2.NetworkBackend):
         if not is_allowed_port(
             port, allow_private=self._allow_private, extra_ports=self._extra_ports
         ):
-            raise FetchError("", "refused_address", f"port {port} is not allowed")
+            raise FetchError("", ErrorKind.REFUSED_ADDRESS, f"port {port} is not allowed")
         addresses = self._resolve_in_time(host.strip("[]"), port)
         if not addresses:
-            raise FetchError("", "dns", f"{host} has no address", retryable=True)
+            raise FetchError("", ErrorKind.DNS, f"{host} has no address", retryable=True)
         # One bad address condemns them all: a name that leads inside is not a publisher's.
         for address in addresses:
             self._check_address(address, host)
@@ -136,9 +136,9 @@ class VettedBackend(httpcore2.NetworkBackend):
         thread.join(self._deadline.remaining_s())
         if failures:
             reason = f"{host} cannot be resolved: {failures[0]}"
-            raise FetchError("", "dns", reason, retryable=True) from failures[0]
+            raise FetchError("", ErrorKind.DNS, reason, retryable=True) from failures[0]
         if not answer:
-            raise FetchError("", "dns", f"resolving {host} took too long", retryable=True)
+            raise FetchError("", ErrorKind.DNS, f"resolving {host} took too long", retryable=True)
         return answer[0]
 
     def _check_address(self, address: str, host: str) -> None:
@@ -146,7 +146,7 @@ class VettedBackend(httpcore2.NetworkBackend):
             address, allow_private=self._allow_private, extra_networks=self._extra_networks
         ):
             reason = f"{host} leads to {address}, which is not a public address"
-            raise FetchError("", "refused_address", reason)
+            raise FetchError("", ErrorKind.REFUSED_ADDRESS, reason)
 
     def _check_peer(self, stream: httpcore2.NetworkStream, host: str) -> None:
         try:

@@ -10,7 +10,7 @@ from typing import Protocol
 from server.feeds.endings import Endings
 from server.importing.busy_marks import BusyMarks
 from server.importing.counts import count_settled
-from server.importing.deriving import PENDING, REPLAY, Derived, derive_chunk
+from server.importing.deriving import PENDING, Derived, derive_chunk
 from server.importing.enqueueing import Enqueuer
 from shared.clock import Clock
 from shared.dead_jobs import clear_dead_letters
@@ -25,7 +25,7 @@ from shared.errors import (
 )
 from shared.logs import get_logger
 from shared.queue import AddOutcome, JobQueue
-from shared.store import Chunk, Import, Stores
+from shared.store import Chunk, Import, Stores, Trigger
 from shared.supervision import Supervisor
 
 log = get_logger("server.importing.auditor")
@@ -251,7 +251,7 @@ class Auditor:
                 chunk,
                 derive_chunk(
                     chunk,
-                    is_replay=importing.trigger == REPLAY,
+                    is_replay=importing.trigger == Trigger.REPLAY,
                     letters=letters,
                     stored=stored,
                 ),

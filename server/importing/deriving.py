@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from shared.store import Chunk, DeadLetter, Rank, StoredVersion
 
 PENDING = "pending"
-REPLAY = "replay"
 
 
 @dataclass(frozen=True, slots=True)

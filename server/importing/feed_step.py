@@ -13,10 +13,9 @@ from server.feeds.moments import Random
 from server.feeds.next_fetch import NextFetch, next_fetch, schedule_of
 from server.feeds.response import Response, remember
 from server.importing.gathering import DOCUMENT_URL, Gathered
-from shared.store import Feed, Import, StoredValidators
+from shared.store import Feed, Import, StoredValidators, Trigger
 from shared.store.feed_documents import validators_document
 
-SCHEDULED = "schedule"
 UNRECKONED_PAUSE = timedelta(hours=1)
 COMPUTED_FROM = ("enabled", "interval_s", "cron", "next_fetch_at")
 
@@ -90,7 +89,7 @@ def _response(importing: Import, gathered: Gathered) -> Response:
         was_held=gathered.was_held,
         max_age_s=gathered.max_age_s,
         retry_after_s=gathered.retry_after_s,
-        is_explicit=importing.trigger != SCHEDULED,
+        is_explicit=importing.trigger != Trigger.SCHEDULE,
     )
 
 

@@ -20,7 +20,7 @@ from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
 from server.parsing.moves import moved_to
 from shared.clock import Clock
-from shared.errors import FetchError, ParseError
+from shared.errors import ErrorKind, FetchError, ParseError
 from shared.models import FeedItem
 from shared.store import Feed, Import, StoredValidators, Stores
 
@@ -280,7 +280,7 @@ class Gatherer:
         gathered.fetches.append(shown)
         try:
             if body is None:
-                raise ParseError("empty", "the document that was handed in is gone")
+                raise ParseError(ErrorKind.EMPTY, "the document that was handed in is gone")
             body_hash = hashlib.sha256(body).hexdigest()
             known = feed.validators.get(DOCUMENT_URL)
             if known is not None and known.body_hash == body_hash and not importing.force:
@@ -306,7 +306,7 @@ class Gatherer:
                 if fetch["error"] is not None
             ]
             return
-        errors = answers.errors or [ParseError("no_url", "the feed has no URL to fetch")]
+        errors = answers.errors or [ParseError(ErrorKind.NO_URL, "the feed has no URL to fetch")]
         gathered.error = next((error for error in errors if error.retryable), errors[0])
         if deadline.is_over:
             # Tried again at once, it would only take the same time once more.
@@ -338,14 +338,14 @@ class Gatherer:
 def _check_time(url: str, deadline: RunDeadline) -> None:
     if deadline.is_over:
         reason = f"not asked, for the {deadline.limit_s:g} s of this run were used up before"
-        raise FetchError(url, "timeout", reason)
+        raise FetchError(url, ErrorKind.TIMEOUT, reason)
 
 
 def _out_of_time(errors: Sequence[FetchError | ParseError], deadline: RunDeadline) -> FetchError:
     reason = f"nothing could be read in the {deadline.limit_s:g} s that a run may take"
     if len(errors) > 1:
         reason += f" for all its {len(errors)} URLs together"
-    return FetchError("", "timeout", f"{reason}; first: {errors[0]}")
+    return FetchError("", ErrorKind.TIMEOUT, f"{reason}; first: {errors[0]}")
 
 
 def _recall(feed: Feed, url: str) -> UrlHistory:
@@ -365,7 +365,9 @@ def _note_move(url: str, permanent_url: str | None, gathered: Gathered) -> None:
 def _is_unasked(error: FetchError | ParseError) -> bool:
     """Tell whether a host was not asked at all, because its Retry-After runs."""
     return (
-        isinstance(error, FetchError) and error.kind == "rate_limited" and error.http_status is None
+        isinstance(error, FetchError)
+        and error.kind == ErrorKind.RATE_LIMITED
+        and error.http_status is None
     )
 
 

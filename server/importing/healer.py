@@ -10,16 +10,15 @@ from server.feeds.endings import Endings
 from server.feeds.fetch_jobs import fetch_job_id
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job_of
-from shared.errors import ConflictError, NotFoundError, QueueFull, UnreadableDocument
+from shared.errors import ConflictError, ErrorKind, NotFoundError, QueueFull, UnreadableDocument
 from shared.logs import get_logger
 from shared.queue import JobQueue, JobState, RateLimit
-from shared.store import Feed, Import, Stores
+from shared.store import Feed, Import, Stores, Trigger
 from shared.store.ends import DeathKind
 from shared.store.imports import BEFORE_COMMIT
 
 log = get_logger("server.importing.healer")
 
-REPLAY = "replay"
 # Longer than any replay needs from its insert to its commit.
 REPLAY_PATIENCE = timedelta(minutes=10)
 # A document is stored before its import is inserted.
@@ -147,7 +146,7 @@ class Healer:
         # Deleted or claimed by others since it was read: then there is nothing to heal. Nor where
         # it names an import that cannot be read: somebody has to correct that.
         with suppress(NotFoundError, ConflictError, UnreadableDocument):
-            healed, _ = self._claims.claim(feed, "schedule")
+            healed, _ = self._claims.claim(feed, Trigger.SCHEDULE)
             self._claims.add_fetch_jobs([healed])
 
     def _heal_fetch_jobs(self, named: Sequence[Import]) -> None:
@@ -177,19 +176,19 @@ class Healer:
         for found in unnamed:
             if found.state not in BEFORE_COMMIT:
                 continue
-            if found.trigger == REPLAY:
+            if found.trigger == Trigger.REPLAY:
                 if now - found.requested_at > REPLAY_PATIENCE:
-                    self._fail(found, "replay_lost", "the replay was never committed")
+                    self._fail(found, ErrorKind.REPLAY_LOST, "the replay was never committed")
                 continue
             try:
                 feed = self._stores.feeds.get(found.source)
             except UnreadableDocument as exc:
-                self._fail(found, "unreadable_feed", str(exc))
+                self._fail(found, ErrorKind.UNREADABLE_FEED, str(exc))
                 continue
             if feed is None or feed.running_import != found.import_id:
-                self._fail(found, "feed_deleted", "feed deleted")
+                self._fail(found, ErrorKind.FEED_DELETED, "feed deleted")
 
-    def _fail(self, found: Import, kind: str, reason: str) -> None:
+    def _fail(self, found: Import, kind: ErrorKind, reason: str) -> None:
         error = f"{kind}: {reason}"
         outcome = {"error": error, "error_kind": kind, "finished_at": self._clock.now()}
         if self._stores.imports.fail(found.import_id, None, outcome):

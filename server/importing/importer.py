@@ -29,7 +29,6 @@ from server.importing.comparing import Candidate, Compared, compare
 from server.importing.deadline import RunDeadline
 from server.importing.enqueueing import Enqueuer
 from server.importing.feed_step import (
-    SCHEDULED,
     failed_feed_step,
     imported_feed_step,
     unreckoned_feed_step,
@@ -40,6 +39,7 @@ from shared.clock import Clock
 from shared.dead_jobs import dead_job
 from shared.errors import (
     DoomedJob,
+    ErrorKind,
     FetchError,
     ItemError,
     ParseError,
@@ -60,6 +60,7 @@ from shared.store import (
     ImportState,
     JournalEntry,
     Stores,
+    Trigger,
     get_reader,
 )
 from shared.store.imports import BEFORE_COMMIT, empty_counts
@@ -68,7 +69,7 @@ from shared.store.journal import split_entries
 
 log = get_logger("server.importing.importer")
 
-FEED_DELETED = ParseError("feed_deleted", "feed deleted")
+_FEED_DELETED = ParseError(ErrorKind.FEED_DELETED, "feed deleted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class Importer:
         Nobody was asked, so nothing failed: its feed is due again when they may be. The feed
         first, so that a crash in between leaves an import that is withdrawn by its next run.
         """
-        if importing.trigger != SCHEDULED or importing.state is not ImportState.QUEUED:
+        if importing.trigger != Trigger.SCHEDULE or importing.state is not ImportState.QUEUED:
             return False
         hold = self._gatherer.find_hold(importing)
         if hold is None:
@@ -240,10 +241,12 @@ class Importer:
             feed = self._stores.feeds.get(importing.source)
         except UnreadableDocument as exc:
             # Said by the import; the feed cannot be due again before somebody corrects it.
-            self.fail(importing, None, ParseError("unreadable_feed", str(exc)), None, Gathered())
+            self.fail(
+                importing, None, ParseError(ErrorKind.UNREADABLE_FEED, str(exc)), None, Gathered()
+            )
             return None
         if feed is None or feed.running_import != import_id:
-            self.fail(importing, None, FEED_DELETED, None, Gathered())
+            self.fail(importing, None, _FEED_DELETED, None, Gathered())
             return None
         if not self._stores.imports.mark_fetching(import_id, self._clock.now()):
             return None
@@ -456,15 +459,17 @@ def _find_import(job: ClaimedJob) -> str | None:
 def _reason_to_give_up(error: BaseException) -> FetchError | ParseError | None:
     """Return why a job's import is to fail; None when a store was to blame."""
     if isinstance(error, RunOverdue):
-        return FetchError("", "timeout", str(error))
+        return FetchError("", ErrorKind.TIMEOUT, str(error))
     if isinstance(error, DoomedJob):
         reason = "its server stopped, or lost its lock, in each of its runs; see the servers' logs"
-        return ParseError("run_lost", reason)
+        return ParseError(ErrorKind.RUN_LOST, reason)
     if isinstance(error, UnreadableDocument):
-        return ParseError("unreadable_record", str(error))
+        return ParseError(ErrorKind.UNREADABLE_RECORD, str(error))
     if getattr(error, "retryable", False):
         return None
-    return ParseError("internal", f"an error of Feedmill's own, please report it: {error!r}")
+    return ParseError(
+        ErrorKind.INTERNAL, f"an error of Feedmill's own, please report it: {error!r}"
+    )
 
 
 def _dead_job(death: Death) -> NewJob:

@@ -7,17 +7,19 @@ from server.fetching.addresses import mask_url
 from server.fetching.fetched import FetchedFeed
 from server.parsing import ParsedFeed
 from server.parsing.moves import read_refresh, say_pages
-from shared.errors import FetchError, ParseError
+from shared.errors import ErrorKind, FetchError, ParseError
 
 # What a feed may look like of which only the beginning came.
-_KINDS_OF_CUT = frozenset({"damaged", "not_a_feed", "json_error", "empty"})
+_KINDS_OF_CUT = frozenset(
+    {ErrorKind.DAMAGED, ErrorKind.NOT_A_FEED, ErrorKind.JSON_ERROR, ErrorKind.EMPTY}
+)
 
 
 def explain_refusal(error: ParseError, url: str, fetched: FetchedFeed) -> FetchError | ParseError:
     """Return why an answer is no feed, with what HTTP says of it."""
     if fetched.is_cut and error.kind in _KINDS_OF_CUT:
         reason = f"{fetched.faults[0]}; what came holds no whole item"
-        return FetchError(url, "connect", reason, retryable=True)
+        return FetchError(url, ErrorKind.CONNECT, reason, retryable=True)
     target = read_refresh(fetched.refresh, url=fetched.final_url)
     if target is not None and not error.retryable and type(error) is ParseError:
         return ParseError(error.kind, f"{error}; its Refresh header leads to {target}")

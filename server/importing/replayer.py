@@ -19,6 +19,7 @@ from shared.store import (
     ImportState,
     JournalEntry,
     Stores,
+    Trigger,
     new_import_id,
 )
 from shared.store.ends import DeathKind
@@ -27,7 +28,6 @@ from shared.store.journal import split_entries
 
 log = get_logger("server.importing.replayer")
 
-REPLAY = "replay"
 # No fetch, so no draw: one run only, and its items keep the revisions that they died with.
 REPLAY_REVISION = 0
 # What could not be read when it was fetched is not whole on record either.
@@ -120,7 +120,7 @@ class Replayer:
             import_id=new_import_id(now),
             source=source,
             urls=[],
-            trigger=REPLAY,
+            trigger=Trigger.REPLAY,
             state=ImportState.FETCHING,
             requested_at=now,
             started_at=now,

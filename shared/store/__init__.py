@@ -14,7 +14,7 @@ from shared.store.examination import MongoReport, examine_mongodb
 from shared.store.feed_documents import Feed, StoredValidators
 from shared.store.feeds import Deferral, FeedCounts, FeedStore
 from shared.store.hosts import HostStore
-from shared.store.imports import Import, ImportState, ImportStore, new_import_id
+from shared.store.imports import Import, ImportState, ImportStore, Trigger, new_import_id
 from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport
 from shared.store.journal import Chunk, JournalEntry, JournalStore
 from shared.store.pages import Page
@@ -51,6 +51,7 @@ __all__ = [
     "StoredValidators",
     "StoredVersion",
     "Stores",
+    "Trigger",
     "WriteKind",
     "WriteReport",
     "examine_mongodb",

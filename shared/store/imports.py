@@ -61,6 +61,15 @@ _OPTIONAL = (
 )
 
 
+class Trigger(StrEnum):
+    """Who started an import. Only scheduled ones wait for Retry-After and move the schedule."""
+
+    API = "api"
+    CLI = "cli"
+    SCHEDULE = "schedule"
+    REPLAY = "replay"
+
+
 class ImportState(StrEnum):
     """Where an import is. Queued, fetching and importing ones are open."""
 
@@ -86,7 +95,7 @@ class Import:
     import_id: str
     source: str
     urls: list[str]
-    trigger: str
+    trigger: Trigger
     state: ImportState
     requested_at: datetime
     force: bool = False
@@ -348,7 +357,7 @@ def _to_document(new: Import) -> Document:
         "open": new.is_open,
         "source": new.source,
         "urls": new.urls,
-        "trigger": new.trigger,
+        "trigger": str(new.trigger),
         "state": str(new.state),
         "requested_at": new.requested_at,
         "force": new.force,

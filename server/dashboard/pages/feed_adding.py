@@ -17,7 +17,7 @@ from server.dashboard.problem_text import describe_problem, show_problem
 from server.dashboard.rendering import redirect, render
 from server.fetching.addresses import mask_url
 from server.parsing.parsed import NamedFeed
-from shared.errors import ConflictError, FetchError, InvalidRequestError, ParseError
+from shared.errors import ConflictError, ErrorKind, FetchError, InvalidRequestError, ParseError
 
 router = page_router()
 
@@ -87,7 +87,7 @@ def _look_at(parts: ApiParts, form: FeedForm) -> list[NamedFeed]:
     if discovery.is_feed:
         return [NamedFeed(addresses[0], None, None)]
     if not discovery.feeds:
-        raise ParseError("html", _NO_FEED)
+        raise ParseError(ErrorKind.HTML, _NO_FEED)
     return list(discovery.feeds)
 
 
