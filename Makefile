@@ -8,7 +8,8 @@ CANDIDATES := python3 python3.15 python3.14 python3.13 python3.12 python3.11 pyt
 # Handed on in the environment: a URL may hold what a shell would take for its own.
 export FEEDS
 
-.PHONY: help run install test check politeness chaos damage pictures format lint lock clean
+.PHONY: help run install test check politeness chaos damage bench bench-smoke pictures format lint \
+	lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +20,8 @@ help:
 	@echo 'make politeness                     simulate weeks of polls, and grade our manners'
 	@echo 'make chaos                          kill processes at random, and count the items'
 	@echo 'make damage                         damage every sample feed in all ways, and count the items'
+	@echo 'make bench [ONLY=queue] [BEFORE=DIR] measure, beside the goals and other programs'
+	@echo 'make bench-smoke                    check in a minute that nothing grows with what is there'
 	@echo 'make lint                           format, lint, types and import rules alone'
 	@echo 'make pictures                       take docs/dashboard.png anew, with the Chromium here'
 	@echo 'make format                         format the code, fix what lint can fix'
@@ -47,6 +50,13 @@ chaos: $(DEVELOPMENT)
 damage: $(DEVELOPMENT)
 	FEEDMILL_ALL_DAMAGE=1 $(PYTHON) -m pytest -s tests/unit/test_parsing_damage_property.py
 
+# ONLY: some parts; BEFORE: another checkout to measure beside this one; BENCH: more options.
+bench: $(DEVELOPMENT)
+	$(PYTHON) -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(BEFORE),--before $(BEFORE)) $(BENCH)
+
+bench-smoke: $(DEVELOPMENT)
+	$(PYTHON) -m benchmarks --smoke
+
 pictures: $(DEVELOPMENT)
 	FEEDMILL_KEEP_PICTURES=1 $(PYTHON) -m pytest -q tests/acceptance/browser -k shows_imports_that_run
 
@@ -66,7 +76,7 @@ lock: $(DEVELOPMENT)
 		--no-header --no-annotate --python-version 3.11 pyproject.toml -o constraints.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(PYTHON):
 	@for candidate in $(CANDIDATES); do \

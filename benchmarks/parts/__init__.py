@@ -1,0 +1,11 @@
+"""The parts of a run, by the name under which they can be asked for."""
+
+from collections.abc import Mapping
+
+from benchmarks.context import Part
+from benchmarks.parts.queue import measure_queue
+
+PARTS: Mapping[str, Part] = {"queue": measure_queue}
+
+# Those whose ratios mean the same on every machine, and that take a few seconds.
+SMOKE_PARTS = ["queue"]

@@ -1,0 +1,45 @@
+"""Adding, draining and settling, through the queue's own scripts, beside other queues."""
+
+from collections.abc import Iterator
+
+from benchmarks.context import Context
+from benchmarks.peers import PEERS, PeerMissing
+from benchmarks.rows import Missing, Sample
+from benchmarks.stores import running_redis
+from benchmarks.trees import Tree
+
+
+def measure_queue(context: Context) -> Iterator[Sample | Missing]:
+    """Measure each checkout and each peer on one Redis, one after the other."""
+    with running_redis(context.folder / "redis") as redis:
+        for tree in context.trees:
+            yield from _measure_tree(context, tree, redis.url)
+        if context.with_peers:
+            yield from _measure_peers(context, redis.url)
+
+
+def _measure_tree(context: Context, tree: Tree, redis_url: str) -> Iterator[Sample]:
+    figures = tree.probe("queue_probe", redis_url, "add_and_drain", context.sizes.jobs)
+    for key, value in figures.items():
+        yield Sample(key, tree.name, value)
+    yield from _measure_settling(context, tree, redis_url)
+
+
+def _measure_settling(context: Context, tree: Tree, redis_url: str) -> Iterator[Sample]:
+    taken_ms: list[float] = []
+    for row, others in zip((0, 10_000, 50_000), context.sizes.active, strict=True):
+        settled = tree.probe("queue_probe", redis_url, "settle_beside_active", others)
+        taken_ms.append(settled["redis_ms"])
+        yield Sample(f"settle.{row}", tree.name, settled["redis_ms"])
+    yield Sample("settle.ratio", tree.name, taken_ms[-1] / taken_ms[0])
+
+
+def _measure_peers(context: Context, redis_url: str) -> Iterator[Sample | Missing]:
+    for name, measure in PEERS.items():
+        try:
+            figures = measure(redis_url, context.sizes.jobs)
+        except PeerMissing as missing:
+            yield Missing(name, str(missing))
+            continue
+        for key, value in figures.items():
+            yield Sample(key, name, value)

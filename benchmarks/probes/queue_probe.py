@@ -1,0 +1,143 @@
+"""Runs in the Python of a measured checkout: its queue's own calls, timed.
+
+``python queue_probe.py REDIS_URL ACTION COUNT`` prints one JSON object of figures. The Redis is
+emptied first. Started by ``benchmarks.parts.queue``; it knows ``shared.queue`` only.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from itertools import count
+
+from shared.clock import SystemClock
+from shared.queue import ClaimedJob, Completion, JobQueue, NewJob, connect
+
+ADD_AT_ONCE = 5_000
+CLAIM_AT_ONCE = 500
+SETTLE_AT_ONCE = 100
+SETTLED_JOBS = 1_000
+LOCK_MS = 600_000
+JOB_BYTES = 620
+
+_tokens = count()
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    url, action, jobs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    client = connect(url)
+    client.flushdb()
+    queue = JobQueue(client, "bench", clock=SystemClock())
+    print(json.dumps(_ACTIONS[action](queue, jobs)))
+    client.flushdb()
+
+
+def _add_and_drain(queue: JobQueue, jobs: int) -> dict[str, float]:
+    made = _make_jobs(jobs)
+    add_s, _, _ = _timed(queue, lambda: _add(queue, made))
+    drain_s, own_s, redis_s = _timed(queue, lambda: _drain(queue))
+    return {
+        "add": jobs / add_s,
+        "drain": jobs / drain_s,
+        "drain.ours": own_s * 10_000 / jobs,
+        "drain.redis": redis_s * 10_000 / jobs,
+    }
+
+
+def _settle_beside_active(queue: JobQueue, others: int) -> dict[str, float]:
+    """Settle jobs that lie among many active ones, spread over all of them."""
+    _add(queue, _make_jobs(others + SETTLED_JOBS))
+    active = _claim_all(queue)
+    settled = active[:: len(active) // SETTLED_JOBS][:SETTLED_JOBS]
+    return _settle(queue, settled)
+
+
+def _claim_beside_waiting(queue: JobQueue, waiting: int) -> dict[str, float]:
+    _add(queue, _make_jobs(waiting + SETTLED_JOBS))
+    seconds, _, redis_s = _timed(queue, lambda: _drain(queue, SETTLED_JOBS))
+    return {"ms": seconds * 1000, "redis_ms": redis_s * 1000}
+
+
+def _settle(queue: JobQueue, jobs: list[ClaimedJob]) -> dict[str, float]:
+    def settle_all() -> None:
+        for start in range(0, len(jobs), SETTLE_AT_ONCE):
+            _complete(queue, jobs[start : start + SETTLE_AT_ONCE])
+
+    seconds, _, redis_s = _timed(queue, settle_all)
+    return {"ms": seconds * 1000, "redis_ms": redis_s * 1000}
+
+
+def _make_jobs(jobs: int) -> list[NewJob]:
+    filler = "x" * (JOB_BYTES - 60)
+    return [
+        NewJob(
+            id=f"board#{number}",
+            name="item",
+            data={"source": "board", "guid": str(number), "summary": filler},
+            revision=1,
+            attempts=3,
+            backoff_ms=1000,
+        )
+        for number in range(jobs)
+    ]
+
+
+def _add(queue: JobQueue, jobs: list[NewJob]) -> None:
+    for start in range(0, len(jobs), ADD_AT_ONCE):
+        queue.add_many(jobs[start : start + ADD_AT_ONCE])
+
+
+def _claim(queue: JobQueue) -> list[ClaimedJob]:
+    token = f"bench-{next(_tokens)}"
+    return list(queue.claim(limit=CLAIM_AT_ONCE, lock_ms=LOCK_MS, token=token).jobs)
+
+
+def _claim_all(queue: JobQueue) -> list[ClaimedJob]:
+    claimed: list[ClaimedJob] = []
+    while jobs := _claim(queue):
+        claimed += jobs
+    return claimed
+
+
+def _drain(queue: JobQueue, at_most: int | None = None) -> None:
+    drained = 0
+    while (at_most is None or drained < at_most) and (jobs := _claim(queue)):
+        _complete(queue, jobs)
+        drained += len(jobs)
+
+
+def _complete(queue: JobQueue, jobs: list[ClaimedJob]) -> None:
+    queue.complete_many([Completion(job.id, job.token) for job in jobs])
+
+
+def _timed(queue: JobQueue, act: Callable[[], None]) -> tuple[float, float, float]:
+    """Return what an act took in seconds: by the clock, of this process, and in Redis' scripts."""
+    before_s, before_cpu_s, before_redis_s = (
+        time.perf_counter(),
+        time.process_time(),
+        _script_s(queue),
+    )
+    act()
+    return (
+        time.perf_counter() - before_s,
+        time.process_time() - before_cpu_s,
+        _script_s(queue) - before_redis_s,
+    )
+
+
+def _script_s(queue: JobQueue) -> float:
+    """Return the seconds that Redis has spent in scripts. What they call is in it, once."""
+    statistics = queue.client.info("commandstats")
+    names = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_fcall")
+    return float(sum(statistics.get(name, {}).get("usec", 0) for name in names)) / 1e6
+
+
+_ACTIONS = {
+    "add_and_drain": _add_and_drain,
+    "settle_beside_active": _settle_beside_active,
+    "claim_beside_waiting": _claim_beside_waiting,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Shows results: lines for a terminal, and the table of docs/performance.md."""
+
+from collections.abc import Iterable, Iterator
+
+from benchmarks.results import Results
+from benchmarks.rows import ROWS, Goal, Row
+
+NOW, BEFORE = "now", "before"
+
+
+def lines_of(results: Results) -> Iterator[str]:
+    """Yield a run's figures, each beside its goal and beside what others need."""
+    for row in _measured(results):
+        shown = [f"{row.title} ({row.unit})"]
+        shown += [
+            f"    {column:<24}{_with_spread(results, row, column)}"
+            for column in results.columns(row.key)
+        ]
+        if row.goal is not None:
+            shown.append(f"    {'goal':<24}{_goal(row.goal)}  {_verdict(results, row)}")
+        yield from shown
+    for column, reason in results.missing.items():
+        yield f"not measured: {column}: {reason}"
+
+
+def table_of(results: Results) -> Iterator[str]:
+    """Yield a Markdown table: the goal, the state before, the state now, the peers."""
+    yield "| work | goal | before | now | beside it |"
+    yield "| --- | --- | --- | --- | --- |"
+    for row in _measured(results):
+        goal = _goal(row.goal) if row.goal is not None else "–"
+        cells = [f"{row.title}, {row.unit}", goal]
+        cells += [_median(results, row, BEFORE), _median(results, row, NOW), _peers(results, row)]
+        yield f"| {' | '.join(cells)} |"
+    for column, reason in results.missing.items():
+        yield f"\n{column}: not measured ({reason})"
+
+
+def failed_ratios(results: Results) -> list[str]:
+    """Return the ratios of this checkout that miss their goal, or were not measured."""
+    return [
+        f"{row.title}: {_median(results, row, NOW)}, wanted {_goal(row.goal)}"
+        for row in ROWS.values()
+        if row.in_smoke and row.goal is not None and not _is_reached(results, row, row.goal)
+    ]
+
+
+def shorten(value: float) -> str:
+    """Write a number with three digits that count."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _measured(results: Results) -> Iterable[Row]:
+    return (row for key, row in ROWS.items() if key in results.values)
+
+
+def _median(results: Results, row: Row, column: str) -> str:
+    value = results.median(row.key, column)
+    return "–" if value is None else shorten(value)
+
+
+def _with_spread(results: Results, row: Row, column: str) -> str:
+    least, most = results.spread(row.key, column)
+    return f"{_median(results, row, column):>10}   ({shorten(least)} to {shorten(most)})"
+
+
+def _peers(results: Results, row: Row) -> str:
+    peers = [name for name in results.columns(row.key) if name not in (NOW, BEFORE)]
+    return "; ".join(f"{name} {_median(results, row, name)}" for name in peers)
+
+
+def _goal(goal: Goal) -> str:
+    return f"{goal.bound} {shorten(goal.limit)}"
+
+
+def _verdict(results: Results, row: Row) -> str:
+    if row.goal is None or results.median(row.key, NOW) is None:
+        return ""
+    return "reached" if _is_reached(results, row, row.goal) else "NOT reached"
+
+
+def _is_reached(results: Results, row: Row, goal: Goal) -> bool:
+    value = results.median(row.key, NOW)
+    return value is not None and goal.is_reached(value)
