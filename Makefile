@@ -8,8 +8,8 @@ CANDIDATES := python3 python3.15 python3.14 python3.13 python3.12 python3.11 pyt
 # Handed on in the environment: a URL may hold what a shell would take for its own.
 export FEEDS
 
-.PHONY: help run install test check politeness chaos damage bench bench-smoke pictures format lint \
-	lock clean
+.PHONY: help run install test check politeness chaos damage pictures format lint lock clean
+.PHONY: bench bench-smoke
 .DEFAULT_GOAL := help
 
 help:
