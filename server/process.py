@@ -14,9 +14,9 @@ from structlog.contextvars import bound_contextvars
 from server.feeds.claims import FeedClaims
 from server.feeds.discovering import FeedDiscoverer
 from server.feeds.endings import Endings
-from server.feeds.moments import Random
 from server.feeds.retry_after import RetryAfter
 from server.feeds.scheduler import Scheduler
+from server.feeds.schedules import Random
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
 from server.fetching.addresses import check_url

@@ -1,6 +1,6 @@
-"""What a feed remembers of earlier answers, for its schedule. Pure.
+"""What a feed's URLs answered this time, and what is remembered of earlier answers. Pure.
 
-It is a plain document, the feed's field ``history``; empty parts are left out::
+The history is a plain document, the feed's field ``history``; empty parts are left out::
 
     retry_after_until  until when a host of the feed asked not to be asked
     gone_since         when the first of an unbroken row of 410s came
@@ -17,14 +17,51 @@ asked for. A list, for a URL can be no field name; an empty URL stands for hande
 Changed URLs clear the whole history.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any, Self, TypeVar
 
+from shared.errors import ErrorKind
+
 T = TypeVar("T")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+# Nothing that a publisher asks for counts for longer: one mistake must not silence a feed.
+MAX_WAIT = timedelta(days=7)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What one import met when it asked a feed's URLs.
+
+    ``error_kinds`` are those of all URLs when all of them failed, else empty: a 304 and an
+    unchanged body are answers too. ``is_outage``: the errors are our own line's. ``was_held``: no
+    URL was asked at all, because a host's Retry-After runs. Of several URLs ``max_age_s`` and
+    ``retry_after_s`` are the longest. ``is_explicit``: somebody asked for it, not the schedule.
+    """
+
+    error_kinds: frozenset[str] = frozenset()
+    is_outage: bool = False
+    was_held: bool = False
+    max_age_s: float | None = None
+    retry_after_s: float | None = None
+    is_explicit: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether no URL answered."""
+        return bool(self.error_kinds)
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether it says anything about the publisher."""
+        return not (self.is_outage or self.was_held)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether all URLs answered 410."""
+        return self.error_kinds == {ErrorKind.GONE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +83,16 @@ class UrlHistory:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:
-        """Return an entry of ``urls`` read back."""
-        return cls(
-            ttl_s=_only(float, document.get("ttl_s")),
-            skip_hours=frozenset(_all_of(int, document.get("skip_hours"))),
-            skip_days=frozenset(_all_of(str, document.get("skip_days"))),
-            moved_to=_only(str, document.get("moved_to")),
-            had_items=document.get("had_items", False) is True,
-            was_slow=document.get("was_slow", False) is True,
-            said_moved_to=_only(str, document.get("said_moved_to")),
-            only_304_since=_only(datetime, document.get("only_304_since")),
-            is_disbelieved=document.get("is_disbelieved", False) is True,
-        )
+        """Return an entry of ``urls`` read back; what makes no sense in it is forgotten."""
+        return cls(**{name: read(document.get(name)) for name, read in _URL_FIELDS.items()})
 
     def write(self) -> dict[str, Any]:
         """Return it as stored."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         return _without_empty(
             {
-                "ttl_s": self.ttl_s,
-                "skip_hours": sorted(self.skip_hours),
-                "skip_days": sorted(self.skip_days),
-                "moved_to": self.moved_to,
-                "had_items": self.had_items,
-                "was_slow": self.was_slow,
-                "said_moved_to": self.said_moved_to,
-                "only_304_since": self.only_304_since,
-                "is_disbelieved": self.is_disbelieved,
+                name: sorted(value) if isinstance(value, frozenset) else value
+                for name, value in values.items()
             }
         )
 
@@ -116,8 +137,25 @@ class FeedHistory:
 
     def skips(self, moment: datetime) -> bool:
         """Tell whether one of the URLs asks not to be fetched in this hour or on this day (UTC)."""
-        hours, days = _union(self.urls.values())
-        return moment.hour in hours or _DAYS[moment.weekday()] in days
+        day = _DAYS[moment.weekday()]
+        return any(
+            moment.hour in url.skip_hours or day in url.skip_days for url in self.urls.values()
+        )
+
+
+def remember(history: FeedHistory, response: Response, now: datetime) -> FeedHistory:
+    """Return a history with what a response says of Retry-After and 410.
+
+    Anything but a 410 that comes from the publisher forgets the earlier one.
+    """
+    until, gone_since = history.retry_after_until, history.gone_since
+    if response.retry_after_s:
+        until = now + min(timedelta(seconds=response.retry_after_s), MAX_WAIT)
+    if response.is_telling:
+        gone_since = (gone_since or now) if response.is_gone else None
+    if until is not None and until <= now:
+        until = None
+    return replace(history, retry_after_until=until, gone_since=gone_since)
 
 
 def _only(kind: type[T], value: Any) -> T | None:
@@ -135,14 +173,22 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
-def _union(entries: Iterable[UrlHistory]) -> tuple[set[int], set[str]]:
-    hours: set[int] = set()
-    days: set[str] = set()
-    for entry in entries:
-        hours |= entry.skip_hours
-        days |= entry.skip_days
-    return hours, days
+def _is_true(value: Any) -> bool:
+    return value is True
 
 
 def _without_empty(document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if value}
+
+
+_URL_FIELDS: Mapping[str, Callable[[Any], Any]] = {
+    "ttl_s": lambda value: _only(float, value),
+    "skip_hours": lambda value: frozenset(_all_of(int, value)),
+    "skip_days": lambda value: frozenset(_all_of(str, value)),
+    "moved_to": lambda value: _only(str, value),
+    "had_items": _is_true,
+    "was_slow": _is_true,
+    "said_moved_to": lambda value: _only(str, value),
+    "only_304_since": lambda value: _only(datetime, value),
+    "is_disbelieved": _is_true,
+}

@@ -5,7 +5,7 @@ Every way out of an import comes here, and every scheduled feed leaves with a ti
 - *It answered*: after its interval, a little longer by chance so that feeds do not move in step, or
   exactly by its crontab line. What the publisher asks for (max-age or Expires, ttl, skipHours and
   skipDays, Retry-After) only ever lengthens that, by seven days at most; a feed with a crontab line
-  goes to its first time that suits the wish.
+  goes to its first time that suits that.
 - *It failed*: later with each failure in a row, up to once a day, and so for ever. Whoever refuses
   us is left alone for 4 hours at least.
 - *410*: asked again after a day at the soonest; a second one then disables the feed.
@@ -18,9 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from server.feeds.history import FeedHistory
-from server.feeds.moments import Random, cron_time, fit, share, show_duration, small_part
-from server.feeds.response import MAX_WISH, Response
+from server.feeds.history import MAX_WAIT, FeedHistory, Response
+from server.feeds.schedules import Random, cron_time, fit, share, show_duration, small_part
 from shared.errors import ErrorKind
 from shared.models import format_time
 from shared.store import Feed
@@ -65,7 +64,7 @@ class NextFetch:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _NotBefore:
     """Not before ``at``, because of ``why``."""
 
     at: datetime
@@ -92,7 +91,7 @@ def next_fetch(
         failures = failures + 1 if response.has_failed else 0
     since = history.gone_since
     if response.is_gone and since is not None and now - since >= GONE_PATIENCE:
-        return NextFetch(None, _say_gone(since, now), failures, is_disabled=True)
+        return NextFetch(None, _explain_gone(since, now), failures, is_disabled=True)
     if response.is_explicit:
         at, reason = _after_explicit(now, schedule, history, response, random)
     elif schedule.is_scheduled:
@@ -125,7 +124,7 @@ def _after_answer(
     latest = _latest([regular, *hints, *_retry_after(now, history)])
     at, is_moved = fit(latest.at, regular.at - now, schedule.cron, history, random)
     reason = regular.why if latest is regular else f"{regular.why}, but {latest.why}"
-    return at, _say_moved(reason, is_moved)
+    return at, _explain_moved(reason, is_moved)
 
 
 def _after_failure(
@@ -141,12 +140,12 @@ def _after_failure(
     wait = latest.at - now
     at, is_moved = fit(latest.at, wait, schedule.cron, history, random, cap=now + MAX_BACKOFF)
     why = backing_off.why if latest is backing_off else f"{backing_off.why}; {latest.why}"
-    return at, _say_moved(f"{why}: next in {show_duration(at - now)}", is_moved)
+    return at, _explain_moved(f"{why}: next in {show_duration(at - now)}", is_moved)
 
 
 def _after_outage(now: datetime, history: FeedHistory, random: Random) -> tuple[datetime, str]:
     """Return the next try, crontab line or not: a daily feed would lose a day through our fault."""
-    pause = _Wish(
+    pause = _NotBefore(
         now + OUTAGE_PAUSE + share(OUTAGE_SPREAD, random),
         "this server seems to be cut off: no host can be reached",
     )
@@ -169,7 +168,7 @@ def _after_explicit(
     for held in _retry_after(now, history):
         if planned_at is not None and planned_at < held.at:
             at, is_moved = fit(held.at, held.at - now, schedule.cron, history, random)
-            return at, _say_moved(f"{planned_why}, but {held.why}", is_moved)
+            return at, _explain_moved(f"{planned_why}, but {held.why}", is_moved)
     is_backing_off = schedule.is_scheduled and schedule.consecutive_failures > 0
     if response.has_failed or not is_backing_off:
         return planned_at, planned_why
@@ -180,61 +179,65 @@ def _after_explicit(
     return regular_at, f"{_BACK_OFF_ENDED}: {why}"
 
 
-def _regular(schedule: Schedule, now: datetime) -> _Wish:
+def _regular(schedule: Schedule, now: datetime) -> _NotBefore:
     """Return the time by the feed's own settings."""
     if schedule.cron is None:
         interval_s = schedule.interval_s or 0
-        return _Wish(now + timedelta(seconds=interval_s), f"every {interval_s} s")
+        return _NotBefore(now + timedelta(seconds=interval_s), f"every {interval_s} s")
     # A line that never comes is asked for once a day: no feed is forgotten.
-    return _Wish(cron_time(schedule.cron, now) or now + MAX_BACKOFF, f"by cron {schedule.cron!r}")
+    return _NotBefore(
+        cron_time(schedule.cron, now) or now + MAX_BACKOFF, f"by cron {schedule.cron!r}"
+    )
 
 
 def _hints(
     now: datetime, schedule: Schedule, history: FeedHistory, response: Response
-) -> Iterable[_Wish]:
+) -> Iterable[_NotBefore]:
     """Return what the publisher says about how long an answer holds."""
     for asked_s, who in (
         (response.max_age_s, "the publisher's max-age or Expires"),
         (history.ttl_s, "the feed's ttl or updatePeriod"),
     ):
         if asked_s:
-            wait = min(timedelta(seconds=asked_s), MAX_WISH)
+            wait = min(timedelta(seconds=asked_s), MAX_WAIT)
             at = now + wait - _delay_by_cron(schedule, wait)
-            yield _Wish(at, f"{who} asks for {show_duration(wait)}")
+            yield _NotBefore(at, f"{who} asks for {show_duration(wait)}")
 
 
-def _retry_after(now: datetime, history: FeedHistory) -> Iterable[_Wish]:
+def _retry_after(now: datetime, history: FeedHistory) -> Iterable[_NotBefore]:
     until = history.retry_after_until
     if until is not None and until > now:
-        yield _Wish(until, f"the host's Retry-After asks for {show_duration(until - now)}")
+        yield _NotBefore(until, f"the host's Retry-After asks for {show_duration(until - now)}")
 
 
-def _demands(now: datetime, history: FeedHistory, response: Response) -> Iterable[_Wish]:
+def _demands(now: datetime, history: FeedHistory, response: Response) -> Iterable[_NotBefore]:
     """Return what certain failures demand."""
     refusals = sorted(response.error_kinds & REFUSALS)
     if refusals:
         wait = show_duration(MIN_REFUSED)
-        yield _Wish(now + MIN_REFUSED, f"the publisher refuses us ({refusals[0]}): at least {wait}")
+        yield _NotBefore(
+            now + MIN_REFUSED, f"the publisher refuses us ({refusals[0]}): at least {wait}"
+        )
     if response.is_gone:
         yield from _gone_again(history)
 
 
-def _gone_again(history: FeedHistory) -> Iterable[_Wish]:
+def _gone_again(history: FeedHistory) -> Iterable[_NotBefore]:
     if history.gone_since is not None:
         since = format_time(history.gone_since)
         wait = show_duration(GONE_PATIENCE)
         why = f"gone (410) at {since}: asked again after {wait}, and disabled if it is 410 again"
-        yield _Wish(history.gone_since + GONE_PATIENCE, why)
+        yield _NotBefore(history.gone_since + GONE_PATIENCE, why)
 
 
-def _back_off(schedule: Schedule, now: datetime, failures: int) -> _Wish:
+def _back_off(schedule: Schedule, now: datetime, failures: int) -> _NotBefore:
     """Return the regular time, later with each failure; never earlier than the regular one."""
     regular_s = (_regular(schedule, now).at - now).total_seconds()
     grown_s = regular_s * 2 ** min(failures - 1, 30)
     delay = timedelta(seconds=max(regular_s, min(grown_s, MAX_BACKOFF.total_seconds())))
     plural = "" if failures == 1 else "s"
     why = f"backing off after {failures} failure{plural} in a row"
-    return _Wish(now + delay - _delay_by_cron(schedule, delay), why)
+    return _NotBefore(now + delay - _delay_by_cron(schedule, delay), why)
 
 
 def _delay_by_cron(schedule: Schedule, wait: timedelta) -> timedelta:
@@ -245,15 +248,15 @@ def _delay_by_cron(schedule: Schedule, wait: timedelta) -> timedelta:
     return small_part(wait) if schedule.cron is not None else timedelta()
 
 
-def _latest(wishes: Iterable[_Wish]) -> _Wish:
-    return max(wishes, key=lambda wish: wish.at)
+def _latest(bounds: Iterable[_NotBefore]) -> _NotBefore:
+    return max(bounds, key=lambda bound: bound.at)
 
 
-def _say_moved(reason: str, is_moved: bool) -> str:
+def _explain_moved(reason: str, is_moved: bool) -> str:
     return f"{reason}; moved out of the feed's skipHours and skipDays" if is_moved else reason
 
 
-def _say_gone(since: datetime, now: datetime) -> str:
+def _explain_gone(since: datetime, now: datetime) -> str:
     return (
         f"gone: the publisher answered 410 twice, at {format_time(since)} and {format_time(now)}; "
         "enable the feed to try again"

@@ -6,7 +6,7 @@ from typing import Any
 from server.feeds.endings import Endings
 from server.feeds.fetch_jobs import fetch_job_id
 from server.feeds.next_fetch import NOT_SCHEDULED
-from server.feeds.schedule import check_cron
+from server.feeds.schedules import check_cron
 from server.feeds.source_names import make_hashed_source, make_source
 from server.fetching.addresses import is_masked
 from shared.clock import Clock

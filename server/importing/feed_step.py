@@ -8,10 +8,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from server.feeds.history import FeedHistory
-from server.feeds.moments import Random
+from server.feeds.history import FeedHistory, Response, remember
 from server.feeds.next_fetch import NextFetch, next_fetch, schedule_of
-from server.feeds.response import Response, remember
+from server.feeds.schedules import Random
 from server.importing.gathering import DOCUMENT_URL, Gathered
 from shared.store import Feed, Import, StoredValidators, Trigger
 from shared.store.feed_documents import validators_document

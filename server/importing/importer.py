@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from server.feeds.endings import Endings
-from server.feeds.moments import Random
+from server.feeds.schedules import Random
 from server.fetching.host_slots import HostSlots
 from server.importing.comparing import Candidate, Compared, compare
 from server.importing.deadline import RunDeadline

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from server.feeds.schedule import check_cron, next_regular_fetch
+from server.feeds.schedules import check_cron, next_regular_fetch
 from shared.errors import InvalidRequestError
 
 # A Sunday.

@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.feeds.history import FeedHistory, UrlHistory
-from server.feeds.moments import show_duration
+from server.feeds.history import MAX_WAIT, FeedHistory, Response, UrlHistory, remember
 from server.feeds.next_fetch import MAX_BACKOFF, NextFetch, Schedule, next_fetch
-from server.feeds.response import MAX_WISH, Response, remember
-from server.feeds.schedule import next_regular_fetch
+from server.feeds.schedules import next_regular_fetch, show_duration
 
 # A Sunday.
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -107,7 +105,7 @@ def test_a_feed_without_a_schedule_has_no_next_fetch() -> None:
         (
             Response(),
             asking(ttl_s=30 * 86400),
-            MAX_WISH,
+            MAX_WAIT,
             "every 3600 s, but the feed's ttl or updatePeriod asks for 7 d",
         ),
     ],
@@ -268,7 +266,7 @@ def test_retry_after_of_zero_means_our_own_back_off() -> None:
 
 
 def test_retry_after_counts_for_a_week_at_most() -> None:
-    assert wait(decide(failed("rate_limited", retry_after_s=1e8))) == MAX_WISH
+    assert wait(decide(failed("rate_limited", retry_after_s=1e8))) == MAX_WAIT
 
 
 def test_a_fetch_that_was_held_back_is_no_failure() -> None:
