@@ -56,13 +56,16 @@ def wait_until(
 
 
 def give_children_default_signals() -> None:
-    """Let every process that is started from here on begin with SIGINT as a terminal's does.
+    """Let every process that is started from here on begin with the signals of a terminal's.
 
-    A shell lets its background jobs ignore it, and their children inherit that; what this process
-    handles itself is as by default in a new program. Main thread only.
+    A shell lets its background jobs ignore SIGINT, and nohup SIGHUP, and their children inherit
+    that; what this process handles itself is as by default in a new program. Tests that run under
+    nohup go on doing so. Main thread only.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 
 def ignoring(name: str) -> list[str]:
