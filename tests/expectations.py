@@ -15,7 +15,7 @@ from html import escape
 from typing import Any
 
 from server.parsing import ParsedEntry, ParsedFeed
-from server.parsing.decoding import decode_document
+from server.parsing.detection import decode_document
 from shared.models import HTML, FeedItem
 from shared.plain_text import to_plain_text
 

@@ -109,7 +109,7 @@ def _as_text(document: bytes) -> str:
         return document.decode()
     except UnicodeDecodeError:
         # Only here, because the parser is slow to load and hardly ever needed.
-        from server.parsing.decoding import decode_document
+        from server.parsing.detection import decode_document
 
         text, _ = decode_document(document, None)
         # It travels as UTF-8 from here on; what it says about itself must not mislead the parser.

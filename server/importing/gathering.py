@@ -18,7 +18,7 @@ from server.importing.observing import Observer, Unobserved
 from server.importing.other_places import explain_refusal, say_other_places
 from server.parsing import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.isolation import ParserPool
-from server.parsing.moves import moved_to
+from server.parsing.urls import moved_to
 from shared.clock import Clock
 from shared.errors import ErrorKind, FetchError, ParseError
 from shared.models import FeedItem

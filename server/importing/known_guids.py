@@ -9,7 +9,7 @@ from typing import Any
 
 from server.importing.identity import Identified, identify
 from server.parsing import ParsedEntry
-from server.parsing.guids import other_scheme
+from server.parsing.urls import other_scheme
 from shared.models import FeedItem, content_hash, format_time, job_data, make_item_id, split_item_id
 from shared.store import Import, JournalEntry, KnownGuids, Stores
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from server.parsing.guids import other_scheme
+from server.parsing.urls import other_scheme
 from shared.models import make_item_id, split_item_id
 from shared.store import DeadLetter, Death, StoredVersion, Stores
 from shared.store.sources import MAX_ALIASES

@@ -6,7 +6,7 @@ from server.feeds.history import UrlHistory
 from server.fetching.addresses import mask_url
 from server.fetching.fetched import FetchedFeed
 from server.parsing import ParsedFeed
-from server.parsing.moves import read_refresh, say_pages
+from server.parsing.urls import read_refresh, warn_of_pages
 from shared.errors import ErrorKind, FetchError, ParseError
 
 # What a feed may look like of which only the beginning came.
@@ -37,5 +37,5 @@ def say_other_places(
     refreshed_to = read_refresh(fetched.refresh, url=fetched.final_url)
     if refreshed_to is not None:
         yield f"{shown}: its Refresh header leads to {refreshed_to}"
-    for warning in say_pages(parsed, url=fetched.final_url):
+    for warning in warn_of_pages(parsed, url=fetched.final_url):
         yield f"{shown}: {warning}"

@@ -6,14 +6,12 @@
 import dataclasses
 from datetime import datetime
 
-from server.parsing.damaged import Salvage
-from server.parsing.decoding import decode_document
-from server.parsing.detection import cut_leading_noise, is_json
+from server.parsing.detection import cut_leading_noise, decode_document, is_json
 from server.parsing.discovery import PAGE_KINDS, WebPageError, find_feeds
 from server.parsing.json_feed import parse_json_feed
-from server.parsing.limits import check_rejected
-from server.parsing.moves import find_move
-from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
+from server.parsing.lenient import Salvage
+from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry, check_rejected
+from server.parsing.urls import find_move
 from server.parsing.xml_feed import NoItemError, parse_leniently, parse_xml
 from shared.errors import ParseError
 

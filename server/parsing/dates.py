@@ -1,4 +1,4 @@
-"""Dates as feeds write them. Pure: what is plausible is judged by a time that is handed in.
+"""The dates of one document, read together. Pure: what is plausible is judged by a time given.
 
 A date that cannot be read with certainty is no date: a wrong one would misorder and mislead.
 """
@@ -8,9 +8,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from server.parsing.date_forms import Parts, clean_text, match_form, unix_milliseconds
-from server.parsing.date_names import english_month, find_months, languages_of, weekday_numbers
-from server.parsing.date_zones import parse_zone
+from server.parsing.date_forms import (
+    Parts,
+    clean_text,
+    english_month,
+    find_months,
+    languages_of,
+    match_form,
+    parse_zone,
+    unix_milliseconds,
+    weekday_numbers,
+)
+from shared.models import UNREAD_PUBLISHED, UNREAD_UPDATED, ExtraField
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 LONGEST_AHEAD = timedelta(hours=48)
@@ -30,6 +39,7 @@ _RFC_3339 = re.compile(
     r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
 _AFTERNOON = frozenset({"午後", "下午", "오후"})
+_LONGEST_SAMPLE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,3 +227,54 @@ def _time_of_day(parts: Parts) -> timedelta:
     milliseconds = int((parts.get("fraction") or "0")[:3].ljust(3, "0"))
     # A leap second, :60, has no place in our calendar.
     return timedelta(hours=hour, minutes=minute, seconds=min(second, 59), milliseconds=milliseconds)
+
+
+class DateReader:
+    """Turns written dates into moments; what cannot be read or believed is absent and counted.
+
+    ``written`` gives all dates of the document, and ``language`` is the one it says it is in: they
+    are looked at only when a date does not say by itself which of two it means.
+    """
+
+    def __init__(
+        self,
+        now: datetime,
+        *,
+        written: Callable[[], Iterable[str]] = tuple,
+        language: str | None = None,
+    ) -> None:
+        self._now = now
+        self._written = written
+        self._language = language
+        self._habits: DateHabits | None = None
+        self._rejected = 0
+        self._left_out: dict[str, None] = {}
+
+    def read(self, written: str | None) -> datetime | None:
+        """Return the moment, or None for no date, an unreadable or an implausible one."""
+        if not written:
+            return None
+        moment = parse_date(written, self._find_habits)
+        if moment is not None and is_plausible(moment, self._now):
+            return moment
+        self._rejected += 1
+        self._left_out[written] = None
+        return None
+
+    def unread(self, *, published: str | None, updated: str | None) -> tuple[ExtraField, ...]:
+        """Return the dates that :meth:`read` had no moment for, word for word, as extra fields."""
+        dates = ((UNREAD_PUBLISHED, published), (UNREAD_UPDATED, updated))
+        return tuple(ExtraField(name, text) for name, text in dates if text in self._left_out)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return one warning for all dates left out, or none."""
+        if not self._rejected:
+            return ()
+        text = f"{self._rejected} date(s) left out: unreadable, before 1990 or over two days ahead"
+        first = next(iter(self._left_out))[:_LONGEST_SAMPLE]
+        return (f"{text} (first: {first!r})",)
+
+    def _find_habits(self) -> DateHabits:
+        if self._habits is None:
+            self._habits = find_habits(self._written(), self._language)
+        return self._habits

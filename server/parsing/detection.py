@@ -1,9 +1,55 @@
-"""What a document is, before anything is parsed: JSON, XML, or a page that is no feed."""
+"""What a document is, before it is parsed: its text, and whether it is JSON, XML or a page.
 
+What is UTF-8 is read so; else by byte order mark, HTTP's charset, declaration. Servers add a
+charset to all that they send, and templates keep the declaration of another time. But text in
+another encoding is hardly ever valid UTF-8 as soon as it leaves ASCII.
+"""
+
+import codecs
 import re
+from collections.abc import Iterator
+from functools import lru_cache
 
 from shared.errors import ParseError
 
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# How a document begins in the wide encodings when there is no mark.
+_WIDE_STARTS = tuple(
+    (first.encode(name), name)
+    for name in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+    for first in "<{["
+)
+# In UTF-8 with a few wrong bytes at least so many sound characters stand beside each of them.
+_SOUND_PER_WRONG = 4
+# Supersets that publishers mean when they name the smaller one.
+_MEANT = {
+    "iso8859-1": "windows-1252",
+    "ascii": "windows-1252",
+    "cp1252": "windows-1252",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "utf-8-sig": "utf-8",
+}
+# Text encodings in name only, or ways to smuggle `<` past a reader.
+_REFUSED = frozenset(
+    {"utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"}
+)
+_MANY_SINGLE_BYTES = 80
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
+_DECLARATION = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)[\"']")
+_LONGEST_DECLARATION = 512
+_WESTERN_BYTES = "feedmill.western_bytes"
+
+# The characters that windows-1252 has where ISO 8859-1 has control codes: publishers write the
+# codes and mean the characters.
+C1_MEANT = {code: bytes([code]).decode("cp1252", "ignore") or None for code in range(0x80, 0xA0)}
+_C1 = re.compile("[\x80-\x9f]")
 # Words that only the pages of bot shields carry. A page with one says nothing about the feed.
 _CHALLENGE_WORDS = (
     "_incapsula_resource",
@@ -32,6 +78,153 @@ _HTML = re.compile(
 _ROOT = re.compile(r"<(?:[\w.-]+:)?(?:rss|feed|rdf|channel)\b", re.IGNORECASE)
 _HEAD_LENGTH = 4096
 _PAGE_LENGTH = 65536
+
+
+def decode_document(body: bytes, content_type: str | None) -> tuple[str, str | None]:
+    """Return the text of a document and a warning, if its encoding had to be guessed or fixed.
+
+    Bytes that are valid UTF-8 and more than ASCII are UTF-8, whatever header and declaration say.
+    Never fails: bytes that fit nothing else are read as windows-1252, each for itself, so that one
+    wrong byte changes nothing around it. The byte order mark, leading blanks and NUL characters
+    are left out.
+    """
+    names = list(_candidates(body, content_type))
+    declared = names[0]
+    if _is_utf8(body):
+        names.insert(0, "utf-8")
+    elif _is_nearly_utf8(body, declared):
+        text = _trim(body.decode("utf-8", _WESTERN_BYTES))
+        return text, f"encoding is utf-8, not {declared}; wrong bytes were read as windows-1252"
+    for name in names:
+        decoded = _decode(body, name)
+        if decoded is not None:
+            return _trim(decoded), _warn_of_other(name, declared)
+    fixed = _replace_few(body, declared)
+    if fixed is not None:
+        return _trim(fixed), f"bytes that are not {declared} were replaced"
+    text = _trim(body.decode("utf-8", _WESTERN_BYTES))
+    return text, f"bytes that are not {declared} were read as windows-1252"
+
+
+def _is_utf8(body: bytes) -> bool:
+    """Tell whether the bytes are UTF-8 and say so by characters beyond ASCII.
+
+    ASCII alone says nothing: the encodings of seven bits, ISO-2022-JP and HZ, look like it.
+    """
+    if body.isascii() or b"\x00" in body[:4]:
+        return False
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_nearly_utf8(body: bytes, declared: str) -> bool:
+    """Tell whether the bytes are UTF-8 but for a few, although one byte a character is declared."""
+    codec = _text_codec(declared)
+    if codec is None or body.isascii() or not _has_single_bytes(codec):
+        return False
+    beyond_ascii = [char for char in body.decode("utf-8", "surrogateescape") if char > "\x7f"]
+    wrong = sum("\udc80" <= char <= "\udcff" for char in beyond_ascii)
+    return len(beyond_ascii) - wrong >= _SOUND_PER_WRONG * wrong
+
+
+@lru_cache(maxsize=64)
+def _has_single_bytes(codec: str) -> bool:
+    """Tell whether most bytes beyond ASCII are a character each: then UTF-8 passes for text too."""
+    characters = 0
+    for code in range(0x80, 0x100):
+        try:
+            characters += len(bytes([code]).decode(codec))
+        except UnicodeError:
+            continue
+    return characters > _MANY_SINGLE_BYTES
+
+
+def _warn_of_other(name: str, declared: str) -> str | None:
+    is_declared = name == declared or _text_codec(name) == _text_codec(declared)
+    return None if is_declared else f"encoding is {name}, not {declared}"
+
+
+def _read_western_byte(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return _decode_western(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_WESTERN_BYTES, _read_western_byte)
+
+
+def _replace_few(body: bytes, name: str) -> str | None:
+    """Return the text in a declared encoding other than UTF-8, if it fits but for a few bytes."""
+    codec = _text_codec(name)
+    if codec is None or codec.startswith("utf-8"):
+        return None
+    text = body.decode(codec, "replace")
+    return text if "<" in text and text.count("\ufffd") * 100 < len(text) else None
+
+
+def repair_c1(text: str) -> str:
+    """Replace C1 control codes by the windows-1252 characters that were meant."""
+    if text.isascii() or _C1.search(text) is None:
+        return text
+    return text.translate(C1_MEANT)
+
+
+def _candidates(body: bytes, content_type: str | None) -> Iterator[str]:
+    for mark, name in _MARKS:
+        if body.startswith(mark):
+            yield name
+            break
+    charset = _CHARSET.search(content_type or "")
+    if charset:
+        yield charset[1]
+    yield from _undeclared_wide(body)
+    declaration = _DECLARATION.match(body[:_LONGEST_DECLARATION].removeprefix(codecs.BOM_UTF8))
+    if declaration:
+        yield declaration[1].decode("ascii", "replace")
+    yield "utf-8"
+
+
+def _undeclared_wide(body: bytes) -> Iterator[str]:
+    for start, name in _WIDE_STARTS:
+        if body.startswith(start):
+            yield name
+            return
+
+
+def _decode(body: bytes, name: str) -> str | None:
+    codec = _text_codec(name)
+    if codec is None:
+        return None
+    if codec == "windows-1252":
+        text = _decode_western(body)
+    else:
+        try:
+            text = body.decode(codec)
+        except (UnicodeError, LookupError):
+            return None
+    # A wrong wide or exotic encoding decodes without complaint, into anything but markup.
+    return text if not body or "<" in text or "{" in text or "[" in text else None
+
+
+def _text_codec(name: str) -> str | None:
+    try:
+        codec = codecs.lookup(name).name
+        # Codecs like rot13 and zlib are found as well, and refuse to give text.
+        "a".encode(codec)
+    except (LookupError, ValueError):
+        return None
+    return None if codec in _REFUSED else _MEANT.get(codec, codec)
+
+
+def _decode_western(body: bytes) -> str:
+    return repair_c1(body.decode("latin-1"))
+
+
+def _trim(text: str) -> str:
+    return text.removeprefix("\ufeff").replace("\x00", "").lstrip()
 
 
 def is_json(text: str) -> bool:

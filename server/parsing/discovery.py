@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from html.parser import HTMLParser
 from urllib.parse import urlsplit, urlunsplit
 
-from server.parsing.links import is_absolute, join_url
 from server.parsing.parsed import NamedFeed
+from server.parsing.urls import is_absolute, join_url
 from shared.errors import ParseError
 from shared.masking import mask_secrets
 
@@ -68,8 +68,8 @@ def find_feeds(page: str, *, url: str | None) -> tuple[NamedFeed, ...]:
     """Return the feeds that a page names in ``link`` elements, in order, each once, at most 20.
 
     Where it names none so, those of the links in its text that look like feeds.
-    Only the first 512 Ki characters are read. ``url`` is the page's own address; its ``base``
-    element, if there is one, goes before it. Only absolute http and https addresses are named,
+    Only the first 512 Ki characters are read. ``url`` is the page's own URL; its ``base``
+    element, if there is one, goes before it. Only absolute http and https URLs are named,
     without the user names and passwords that a page may have put there.
     """
     reader = _LinkReader()
@@ -101,7 +101,7 @@ def _resolve_all(base: str | None, links: Iterable[NamedFeed]) -> tuple[NamedFee
 
 
 class _LinkReader(HTMLParser):
-    """Collects the links to feeds, their addresses as written, and the page's base."""
+    """Collects the links to feeds, their URLs as written, and the page's base."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _LinkReader(HTMLParser):
 
 
 def _named_feed(attrs: Sequence[tuple[str, str | None]]) -> NamedFeed | None:
-    """Return the feed that the attributes of a link name, its address as written."""
+    """Return the feed that the attributes of a link name, its URL as written."""
     relations = _first(attrs, "rel").lower().split()
     media_type = _first(attrs, "type").partition(";")[0].strip().lower()
     is_alternate = "alternate" in relations and media_type in _FEED_TYPES
@@ -165,7 +165,7 @@ def _first(attrs: Sequence[tuple[str, str | None]], name: str) -> str:
 
 
 def _choose_base(url: str | None, written: str | None) -> str | None:
-    """Return what links are relative to; a ``base`` that is no address counts for nothing."""
+    """Return what links are relative to; a ``base`` that is no URL counts for nothing."""
     base = join_url(url, (written or "").strip())
     return base if is_absolute(base) and _has_host(base) else url
 
@@ -178,7 +178,7 @@ def _has_host(url: str) -> bool:
 
 
 def _resolve(base: str | None, href: str) -> str | None:
-    """Return an address that can be fetched, None where there is none."""
+    """Return a URL that can be fetched, None where there is none."""
     joined = join_url(base, href)
     if not is_absolute(joined) or not _has_host(joined) or _API_RECORD.search(joined):
         return None

@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast
 
-from server.parsing.damaged import Salvage
 from server.parsing.discovery import WebPageError
-from server.parsing.frames import read_frame, write_frame
+from server.parsing.lenient import Salvage
 from server.parsing.parsed import ParsedFeed, Refusal
+from server.parsing.parser_process import read_frame, write_frame
 from shared.errors import ParseError
 
 _ROOT = Path(__file__).resolve().parents[2]

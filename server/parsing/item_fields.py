@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from server.parsing.decoding import mend_c1
-from server.parsing.links import is_absolute
-from server.parsing.markup import MarkedText, read_text
-from server.parsing.tree import Node
+from server.parsing.detection import repair_c1
+from server.parsing.item_texts import ItemTexts, MarkedText, read_text
+from server.parsing.urls import is_absolute
+from server.parsing.xml_tree import Node
 from shared.models import HTML, Enclosure
 
 MAX_LENGTH_BYTES = 2**63 - 1
@@ -21,6 +21,9 @@ _PAGE_TYPES = frozenset({"text/html", "html", "xhtml", "application/xhtml+xml"})
 _COMMA_SEPARATED = frozenset({"itunes:keywords", "media:keywords", "tags"})
 _MEDIA = frozenset({"audio", "video", "image"})
 _PARTS_OF_PEOPLE = frozenset({"name", "email", "uri", "url", "homepage"})
+TITLES = ("title", "dc:title", "media:title")
+SUMMARIES = ("description", "summary", "abstract", "dc:description", "itunes:summary")
+CONTENTS = ("content:encoded", "content", "fullitem", "xhtml:body", "body")
 PUBLISHED = ("pubdate", "published", "issued", "dcterms:issued", "dc:date", "created",
              "dcterms:created")  # fmt: skip
 UPDATED = ("updated", "modified", "dcterms:modified", "lastbuilddate", "dc:date")
@@ -62,7 +65,16 @@ class ItemFields:
                     return text
         return None
 
-    def media_description(self) -> MarkedText | None:
+    def texts(self) -> ItemTexts:
+        """Return title, summary and content."""
+        title, summary = self.first_text(TITLES), self.first_text(SUMMARIES)
+        content = self.first_text(CONTENTS)
+        if summary is not None:
+            return ItemTexts(title, summary, content)
+        summary = self._media_description()
+        return ItemTexts(title, summary, content, is_of_media=summary is not None)
+
+    def _media_description(self) -> MarkedText | None:
         """Return what Media RSS says of the item as a whole; where it stands is used then."""
         groups = [self.item, *self._by_name.get("media:group", ())]
         for node in (child for group in groups for child in group.children):
@@ -107,7 +119,7 @@ class ItemFields:
         chosen = next((node for node in links if not _href(node)), None) or _best_page(links)
         if chosen is not None:
             self.used.add(id(chosen))
-            return chosen, written_address(chosen)
+            return chosen, written_url(chosen)
         # CDF has no link elements; items and channels carry their address themselves.
         address = self.item.attributes.get("href", "").strip()
         return (self.item, address) if address else (None, None)
@@ -177,7 +189,7 @@ class ItemFields:
         return files
 
 
-def written_address(link: Node) -> str:
+def written_url(link: Node) -> str:
     """Return what a link element says, unresolved: its attribute, unless only its text is one."""
     href = _href(link)
     if href is None:
@@ -193,7 +205,7 @@ def is_category(node: Node) -> bool:
 
 def is_alternate(link: Node) -> bool:
     """Tell whether a link element leads to the page itself, and says where."""
-    return _relation(link) == "alternate" and bool(written_address(link))
+    return _relation(link) == "alternate" and bool(written_url(link))
 
 
 def _href(node: Node) -> str | None:
@@ -217,10 +229,10 @@ def _author_text(node: Node) -> str | None:
     parts = {child.name.rpartition(":")[2].lower(): child.text for child in node.children}
     name, email = parts.get("name"), parts.get("email")
     if name and email:
-        return mend_c1(f"{name} ({email})")
+        return repair_c1(f"{name} ({email})")
     # Anything but the parts of a person is markup around a name.
     text = node.text if parts.keys() & _PARTS_OF_PEOPLE else node.full_text
-    return mend_c1(name or email or text) or None
+    return repair_c1(name or email or text) or None
 
 
 def _terms(node: Node) -> list[str]:
@@ -228,11 +240,11 @@ def _terms(node: Node) -> list[str]:
     text = attributes.get("term") or node.text or attributes.get("label") or attributes.get("text")
     terms = (text or "").split(",") if node.name in _COMMA_SEPARATED else [text or ""]
     nested = [term for child in node.children if child.name in CATEGORIES for term in _terms(child)]
-    return [mend_c1(term.strip()) for term in terms if term.strip()] + nested
+    return [repair_c1(term.strip()) for term in terms if term.strip()] + nested
 
 
 def _enclosure(node: Node) -> Enclosure | None:
-    url = written_address(node)
+    url = written_url(node)
     if not url:
         return None
     kind = node.attributes.get("type", "").strip() or None

@@ -1,99 +1,187 @@
-"""An item's title, summary and content, with what is known of their formats and bases."""
+"""An item's texts: plain, escaped, inline markup or base64, each as one string with its format."""
 
+import base64
+import binascii
 import re
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
+from xml.sax.saxutils import escape, quoteattr
 
-from server.parsing.item_fields import ItemFields
-from server.parsing.links import is_absolute
-from server.parsing.markup import MarkedText
-from server.parsing.tree import Node
+from server.parsing.detection import repair_c1
+from server.parsing.urls import is_absolute
+from server.parsing.xml_tree import ATOM_03, ATOM_10, SEPARATOR, Node
 from shared.models import DEFAULT_FORMATS, HTML, TEXT, ExtraField
 
-TITLES = ("title", "dc:title", "media:title")
-SUMMARIES = ("description", "summary", "abstract", "dc:description", "itunes:summary")
-CONTENTS = ("content:encoded", "content", "fullitem", "xhtml:body", "body")
-
+_TYPED = frozenset({"title", "summary", "content"})
+_VOID = frozenset({"br", "hr", "img", "input", "meta", "link", "area", "base", "col", "wbr"})
+_HTML_TYPES = frozenset({"html", "xhtml", "text/html", "application/xhtml+xml"})
+_TEXT_TYPES = frozenset({"text", "plain", "text/plain"})
+# Elements that hold HTML wherever they stand.
+_HTML_NAMES = frozenset({"content:encoded", "xhtml:body", "body", "fullitem"})
+# Elements whose specification makes plain text the default, wherever they stand.
+_TYPED_NAMES = frozenset({"media:title", "media:description"})
 # What reads otherwise as HTML than as text: a tag, a reference, white space.
 _MARKED = re.compile(r"[<&\n\r\t]|  ")
 
 
-class ItemTexts:
-    """The texts of one item as written, each from the first element that has any."""
+class MarkedText(NamedTuple):
+    """A text as written, whether it is ``text`` or ``html``, and the element it was read from."""
 
-    def __init__(self, fields: ItemFields) -> None:
-        self._texts = {
-            "title": fields.first_text(TITLES),
-            "summary": fields.first_text(SUMMARIES),
-            "content": fields.first_text(CONTENTS),
-        }
-        self._fields = fields
-        self._media_description: MarkedText | None = None
-        if self._texts["summary"] is None:
-            self._media_description = fields.media_description()
-            self._texts["summary"] = self._media_description
+    text: str
+    format: str
+    node: Node
 
-    @property
-    def title(self) -> str | None:
-        return self._text("title")
 
-    @property
-    def summary(self) -> str | None:
-        return self._text("summary")
+class ItemTexts(NamedTuple):
+    """The texts of one item as written, each from the first element that has any.
 
-    @property
-    def content(self) -> str | None:
-        return self._text("content")
+    ``is_of_media`` tells that Media RSS had to give the summary.
+    """
 
-    @property
-    def own_summary(self) -> str | None:
-        """The summary, unless Media RSS had to give it."""
-        return None if self._media_description is not None else self.summary
+    title: MarkedText | None
+    summary: MarkedText | None
+    content: MarkedText | None
+    is_of_media: bool = False
 
-    def unread(self) -> list[Node]:
-        """Return the children that no field was read from, but for that of Media RSS."""
-        used = self._media_description.node if self._media_description is not None else None
-        return [
-            node for node in self._fields.children if node is used or not self._fields.is_used(node)
-        ]
 
-    def formats(
-        self, author: str | None, categories: Iterable[str], extra: Iterable[ExtraField]
-    ) -> dict[str, str]:
-        """Return the formats of the item's fields that are not read by default."""
-        formats: dict[str, str] = {}
-        for name, text in self._texts.items():
-            if text is None or text.format == DEFAULT_FORMATS[name]:
-                continue
-            if text.format == TEXT or _MARKED.search(text.text):
-                formats[name] = text.format
-        if self._fields.default_format == HTML:
-            if author and _MARKED.search(author):
-                formats["author"] = HTML
-            if any(map(_MARKED.search, categories)):
-                formats["categories"] = HTML
-            if any(entry.value and _MARKED.search(entry.value) for entry in extra):
-                formats["extra"] = HTML
-        return formats
+def text_of(marked: MarkedText | None) -> str | None:
+    """Return the text alone."""
+    return None if marked is None else marked.text
 
-    def bases(
-        self, link: str | None, find_base: Callable[[str | None, Node], str | None], *, extra: bool
-    ) -> dict[str, str]:
-        """Return what addresses in summary, content and extra refer to, where not to the link."""
-        has_link = is_absolute(link)
-        if has_link and not self._fields.has_base:
-            return {}
-        nodes = {
-            name: text.node
-            for name, text in self._texts.items()
-            if name != "title" and text is not None and text.format == HTML and "<" in text.text
-        }
-        if extra:
-            nodes["extra"] = self._fields.item
-        bases = {
-            name: find_base(link, node) for name, node in nodes.items() if node.base or not has_link
-        }
-        return {name: base for name, base in bases.items() if base and base != link}
 
-    def _text(self, name: str) -> str | None:
-        text = self._texts[name]
-        return text.text if text is not None else None
+def read_text(node: Node, default_format: str) -> MarkedText | None:
+    """Return an element's text with its format, None when blank.
+
+    Elements inside it are written out as markup. ``default_format`` is that of the document for
+    elements that do not name one.
+    """
+    parts = node.parts
+    if not parts:
+        return None
+    if (len(parts) > 1 or type(parts[0]) is Node) and any(type(part) is Node for part in parts):
+        text, is_markup = _inner_markup(node), True
+    else:
+        text, is_markup = node.text, False
+        if node.attributes and _is_base64(node):
+            text = _decode_base64(text)
+    if not text:
+        return None
+    return MarkedText(repair_c1(text), HTML if is_markup else _format(node, default_format), node)
+
+
+def other_formats(
+    texts: ItemTexts,
+    default_format: str,
+    author: str | None,
+    categories: Iterable[str],
+    extra: Iterable[ExtraField],
+) -> dict[str, str]:
+    """Return the formats of an item's fields that are not read by default."""
+    formats: dict[str, str] = {}
+    for name, text in (("title", texts.title), ("summary", texts.summary), ("content", texts[2])):
+        if text is None or text.format == DEFAULT_FORMATS[name]:
+            continue
+        if text.format == TEXT or _MARKED.search(text.text):
+            formats[name] = text.format
+    if default_format == HTML:
+        if author and _MARKED.search(author):
+            formats["author"] = HTML
+        if any(map(_MARKED.search, categories)):
+            formats["categories"] = HTML
+        if any(entry.value and _MARKED.search(entry.value) for entry in extra):
+            formats["extra"] = HTML
+    return formats
+
+
+def other_bases(
+    texts: ItemTexts,
+    link: str | None,
+    find_base: Callable[[str | None, Node], str | None],
+    extra: Node | None,
+) -> dict[str, str]:
+    """Return what URLs in summary, content and extra refer to, where that is not the link.
+
+    ``extra`` is the element that extra fields were read from, None without any.
+    """
+    has_link = is_absolute(link)
+    marked = (("summary", texts.summary), ("content", texts.content))
+    nodes = {
+        name: text.node
+        for name, text in marked
+        if text is not None and text.format == HTML and "<" in text.text
+    }
+    if extra is not None:
+        nodes["extra"] = extra
+    bases = {
+        name: find_base(link, node) for name, node in nodes.items() if node.base or not has_link
+    }
+    return {name: base for name, base in bases.items() if base and base != link}
+
+
+def _format(node: Node, default: str) -> str:
+    # Most elements are in no namespace, and none of the typed ones is.
+    if node.name in _HTML_NAMES or (default == HTML and SEPARATOR not in node.tag):
+        return HTML
+    is_typed = node.name in _TYPED_NAMES or node.namespace in (ATOM_10, ATOM_03)
+    if default == HTML and not is_typed:
+        return HTML
+    kind = node.attributes.get("type", "").strip().lower()
+    if kind == "xhtml":
+        # Without an element in it, what looks like a tag was escaped and is text.
+        return TEXT
+    return HTML if kind in _HTML_TYPES else TEXT
+
+
+def is_ordinary_type(kind: str) -> bool:
+    """Tell whether a type of a text tells no more than whether it is text or HTML."""
+    return kind in _HTML_TYPES or kind in _TEXT_TYPES
+
+
+def inner_markup(node: Node) -> str:
+    """Return what is inside an element, its elements written out as markup."""
+    return repair_c1(_inner_markup(node))
+
+
+def _inner_markup(node: Node) -> str:
+    children = node.children
+    if not children:
+        return escape(node.text)
+    wrapper = children[0]
+    # Atom wraps XHTML in one div that is no part of the content.
+    if len(children) == 1 and not node.text and _local(wrapper) == "div":
+        return _parts_as_markup(wrapper).strip()
+    return _parts_as_markup(node).strip()
+
+
+def _parts_as_markup(node: Node) -> str:
+    return "".join(
+        [_as_markup(part) if isinstance(part, Node) else escape(part) for part in node.parts]
+    )
+
+
+def _as_markup(node: Node) -> str:
+    name = _local(node)
+    attributes = "".join([f" {key}={quoteattr(value)}" for key, value in node.attributes.items()])
+    if not node.parts and name in _VOID:
+        return f"<{name}{attributes} />"
+    return f"<{name}{attributes}>{_parts_as_markup(node)}</{name}>"
+
+
+def _local(node: Node) -> str:
+    return node.name.rpartition(":")[2]
+
+
+def _is_base64(node: Node) -> bool:
+    if node.attributes.get("mode") == "base64":
+        return True
+    kind = node.attributes.get("type", "").lower()
+    # Only Atom's rule: a media type that is neither text nor XML is encoded.
+    is_media_type = "/" in kind and node.name in _TYPED
+    return is_media_type and not kind.startswith("text/") and not kind.endswith(("/xml", "+xml"))
+
+
+def _decode_base64(text: str) -> str:
+    try:
+        return base64.b64decode(text, validate=False).decode("utf-8")
+    except (binascii.Error, ValueError):
+        return text

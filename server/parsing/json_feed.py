@@ -5,17 +5,43 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from server.parsing.date_reader import DateReader
-from server.parsing.guids import choose_guid, hash_guid, identifying_texts
-from server.parsing.json_frame import JsonFrame, read_frame
-from server.parsing.json_repair import read_json
-from server.parsing.json_values import Faults, JsonObject, as_text, is_number, kind_of
-from server.parsing.limits import check_item, check_items, check_parts
-from server.parsing.links import is_absolute, resolve_link
-from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
-from shared.errors import ItemError
+from server.parsing.dates import DateReader
+from server.parsing.json_document import (
+    Faults,
+    JsonDocument,
+    JsonObject,
+    as_text,
+    is_number,
+    join_names,
+    kind_of,
+    plain_members,
+    read_attachments,
+    read_json,
+    read_people,
+)
+from server.parsing.parsed import (
+    ParsedEntry,
+    ParsedFeed,
+    RejectedEntry,
+    check_item,
+    check_items,
+    check_parts,
+    choose_guid,
+    hash_guid,
+    identifying_texts,
+)
+from server.parsing.urls import is_absolute, resolve_link
+from shared.errors import ItemError, ParseError
 from shared.models import TEXT, Enclosure, ExtraField, FeedItem
 
+_ADDRESS = "jsonfeed.org/version/"
+_VERSIONS = frozenset({"1", "1.0", "1.1"})
+# What only an item of a JSON Feed has, where the version says nothing; and what an item may have.
+_TELLING = frozenset({"content_html", "content_text", "date_published", "date_modified"})
+_USUAL = _TELLING | {"title", "url", "external_url", "summary", "attachments", "tags"}
+# Where APIs say what went wrong.
+_ERROR_NAMES = ("error", "errors", "error_description", "message", "detail", "msg")
+_LONGEST_ERROR = 200
 _KNOWN = frozenset(
     {
         "id", "url", "external_url", "title", "content_html", "content_text", "summary",
@@ -24,6 +50,86 @@ _KNOWN = frozenset(
 )  # fmt: skip
 _READ_OF_ATTACHMENTS = frozenset({"url", "mime_type", "size_in_bytes"})
 _NAMES_OF_TAGS = ("name", "label", "term", "title")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFrame:
+    """A document that was recognised as a JSON Feed; ``members`` are all of its object."""
+
+    members: dict[str, Any]
+    version: str
+    items: list[Any]
+
+
+def read_frame(document: JsonDocument, faults: Faults) -> JsonFrame:
+    """Return the frame of a feed.
+
+    The version may be the bare number, or missing where an item shows what it is.
+
+    Raises:
+        ParseError: ``json_error`` (an error in JSON, or no JSON), ``not_a_feed`` (other JSON),
+            ``damaged`` with no whole item in it.
+    """
+    feed = document.value
+    is_feed = isinstance(feed, dict) and _is_feed(feed)
+    if is_feed and not document.is_complete and not feed.get("items"):
+        raise ParseError(
+            "damaged", f"the document breaks off before its first item ends: {document.damage}"
+        )
+    if is_feed and (isinstance(feed.get("items"), list) or _is_filled_object(feed.get("items"))):
+        written = str(feed.get("version") or "")
+        if _ADDRESS not in written.lower():
+            faults.note(f"'version' is {feed.get('version')!r}, not the address of JSON Feed's")
+        version = written.rstrip("/").rpartition("/")[2]
+        return JsonFrame(feed, version, _list_items(feed["items"], faults))
+    raise _refusal(document, is_feed=is_feed)
+
+
+def _refusal(document: JsonDocument, *, is_feed: bool) -> ParseError:
+    if document.damage and not document.is_complete:
+        return ParseError("json_error", f"not valid JSON: {document.damage}")
+    reason = _error_answer(document.value)
+    if reason:
+        return ParseError("json_error", f"an error in JSON instead of a feed: {reason}")
+    what = "a JSON Feed without a list of items" if is_feed else "JSON, but not a JSON Feed"
+    return ParseError("not_a_feed", f"the document is {what}")
+
+
+def _is_feed(feed: dict[str, Any]) -> bool:
+    version, items = feed.get("version"), feed.get("items")
+    if _ADDRESS in str(version).lower():
+        return True
+    if isinstance(items, dict):
+        items = [items] if _TELLING & items.keys() else list(items.values())
+    entries = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    is_bare = str(version).strip() in _VERSIONS and (isinstance(version, str) or is_number(version))
+    needed = _USUAL if is_bare else _TELLING
+    return any(needed & entry.keys() for entry in entries)
+
+
+def _is_filled_object(value: object) -> bool:
+    return isinstance(value, dict) and bool(value)
+
+
+def _list_items(items: list[Any] | dict[str, Any], faults: Faults) -> list[Any]:
+    """Return the items of a list, of an object that numbers them, or one item alone."""
+    if isinstance(items, list):
+        return items
+    faults.add("items", items, "a list")
+    is_item = bool({"id", *_USUAL} & items.keys())
+    return [items] if is_item else [item for item in items.values() if isinstance(item, dict)]
+
+
+def _error_answer(value: object) -> str:
+    """Return what an error answer of an API says, shortened; nothing for other JSON."""
+    if not isinstance(value, dict):
+        return ""
+    reason = next((value[name] for name in _ERROR_NAMES if value.get(name)), "")
+    if isinstance(reason, list):
+        reason = reason[0]
+    if isinstance(reason, dict):
+        reason = next((reason[name] for name in _ERROR_NAMES if reason.get(name)), reason)
+    return str(reason)[:_LONGEST_ERROR]
 
 
 def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
@@ -70,14 +176,6 @@ def _count_parts(value: object) -> int:
     return sum(len(held) if isinstance(held, list) else 1 for held in value.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _Person:
-    """Who wrote an item, and what the feed says of them beside the name."""
-
-    name: str
-    about: dict[str, str]
-
-
 class _ItemReader:
     """Reads the items of one document, which share its bases and its clock."""
 
@@ -89,7 +187,7 @@ class _ItemReader:
         self._feed_urls = frozenset(text for text in (url, own) if text)
         next_url = frame.members.get("next_url")
         self.next_url = next_url if isinstance(next_url, str) else None
-        self._people = _people(feed)
+        self._people = read_people(feed)
         self._dates = DateReader(
             now, written=lambda: _written_dates(frame.items), language=feed.text("language")
         )
@@ -104,14 +202,14 @@ class _ItemReader:
             raise ItemError("unreadable", f"the item is {kind_of(value)}, not an object")
         fields = JsonObject(value, self._faults)
         published, updated = fields.text("date_published"), fields.text("date_modified")
-        files, people = _attachments(fields), _people(fields)
+        files, people = read_attachments(fields), read_people(fields)
         written_link = fields.text("url", numbers=False)
         if written_link is None:
             written_link = fields.text("external_url", numbers=False)
         item = FeedItem(
             guid="",
             link=self._resolve(written_link),
-            author=_names(people),
+            author=join_names(people),
             categories=tuple(dict.fromkeys(fields.texts("tags", named=_NAMES_OF_TAGS))),
             enclosures=tuple(self._absolute(file) for _, file in files),
             published_at=self._dates.read(published),
@@ -164,7 +262,7 @@ class _ItemReader:
     def _complete(self, item: FeedItem, about: list[ExtraField]) -> FeedItem:
         """Return the item with what is no part of its identity."""
         extra = (*item.extra, *about)
-        author = item.author or _names(self._people)
+        author = item.author or join_names(self._people)
         bases = self._bases(item, has_extra=bool(extra))
         if extra != item.extra or author != item.author or bases:
             item = replace(item, author=author, extra=extra, bases=bases)
@@ -201,7 +299,7 @@ class _ItemReader:
     def _about_files(self, files: list[tuple[JsonObject, Enclosure]]) -> Iterator[ExtraField]:
         """Return what attachments say beyond address, type and size: title, duration."""
         for attachment, file in files:
-            attributes = _plain_members(attachment.members)
+            attributes = plain_members(attachment.members)
             if attributes.keys() - _READ_OF_ATTACHMENTS:
                 url = self._absolute(file).url
                 yield ExtraField("attachments", None, {**attributes, "url": url})
@@ -255,50 +353,3 @@ def _written_dates(items: list[Any]) -> Iterator[str]:
         for name in ("date_published", "date_modified"):
             if isinstance(members.get(name), str):
                 yield members[name]
-
-
-def _people(fields: JsonObject) -> list[_Person]:
-    """Return the authors, or what version 1 has in their place."""
-    for objects in (
-        fields.objects("authors", text_as="name"),
-        fields.one_object("author", text_as="name"),
-    ):
-        found = [person for each in objects if (person := _person(each)) is not None]
-        if found:
-            return found
-    return []
-
-
-def _person(fields: JsonObject) -> _Person | None:
-    url = fields.text("url", numbers=False)
-    name = fields.text("name") or url
-    if name is None:
-        return None
-    about = {key: text for key, text in _plain_members(fields.members).items() if key != "name"}
-    if about.get("url") == name:
-        del about["url"]
-    return _Person(name, about)
-
-
-def _names(people: list[_Person]) -> str | None:
-    return ", ".join(dict.fromkeys(person.name for person in people)) or None
-
-
-def _attachments(fields: JsonObject) -> list[tuple[JsonObject, Enclosure]]:
-    files = []
-    for each in fields.objects("attachments", text_as="url"):
-        url = each.text("url", numbers=False)
-        if url:
-            file = Enclosure(url, each.text("mime_type", numbers=False), each.size("size_in_bytes"))
-            files.append((each, file))
-    return files
-
-
-def _plain_members(members: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that are texts, numbers, true or false, as texts; blank ones left out."""
-    texts = {
-        name: as_text(value)
-        for name, value in members.items()
-        if isinstance(value, str | bool) or is_number(value)
-    }
-    return {name: text for name, text in texts.items() if text}

@@ -1,13 +1,14 @@
-"""The frame of a feed: its format, its own addresses, and how often it wants to be asked."""
+"""What an XML feed tells of itself: format, own URLs, how often to fetch it, its language."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from server.parsing.item_fields import ItemFields
-from server.parsing.links import join_url
-from server.parsing.markup import MarkedText
-from server.parsing.moves import read_new_url, read_next_page
-from server.parsing.names import ATOM_03, ATOM_10, RSS_090, RSS_10
-from server.parsing.tree import Node
+from server.parsing.dates import DateReader
+from server.parsing.item_fields import PUBLISHED, UPDATED, ItemFields
+from server.parsing.item_texts import MarkedText
+from server.parsing.urls import join_url
+from server.parsing.xml_tree import ATOM_03, ATOM_10, RSS_090, RSS_10, Node
 from shared.models import HTML, TEXT
 from shared.plain_text import to_plain_text
 
@@ -22,6 +23,8 @@ _PERIODS_S = {
 _DAYS = frozenset({"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"})
 _ATOM_VERSIONS = {ATOM_10: "1.0", ATOM_03: "0.3"}
 _RDF_VERSIONS = {RSS_10: "1.0", RSS_090: "0.90"}
+_NEXT_PAGES = ("next", "prev-archive")
+_DATES = frozenset({*PUBLISHED, *UPDATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,8 @@ def read_channel(root: Node) -> Channel | None:
         ttl_s=_ttl_s(frame),
         skip_hours=_skip_hours(frame),
         skip_days=_skip_days(frame),
-        moved_to=read_new_url(frame),
-        next_page=read_next_page(frame),
+        moved_to=_new_url(frame),
+        next_page=_next_page(frame),
         author=fields.author() if kind[0] == "atom" else None,
     )
 
@@ -126,3 +129,40 @@ def _texts_inside(frame: Node, name: str) -> list[str]:
 def _number(text: str | None) -> int | None:
     digits = (text or "").strip()
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
+
+
+def document_dates(root: Node | None, items: Sequence[Node], now: datetime) -> DateReader:
+    """Return a reader for the dates of one document, which it reads together."""
+    return DateReader(now, written=lambda: _written(items), language=_language(root))
+
+
+def _written(items: Iterable[Node]) -> Iterator[str]:
+    for item in items:
+        for child in item.children:
+            if child.name in _DATES and child.text:
+                yield child.text
+
+
+def _language(root: Node | None) -> str | None:
+    if root is None:
+        return None
+    frame = next((node for node in root.children if node.name == "channel"), root)
+    texts = {node.name: node.text for node in frame.children}
+    told = texts.get("language") or texts.get("dc:language")
+    return told or frame.attributes.get("xml:lang") or root.attributes.get("xml:lang")
+
+
+def _new_url(frame: Node) -> str | None:
+    """Return where a feed tells in its channel that it has moved to, as written."""
+    texts = (node.text for node in frame.children if node.name == "itunes:new-feed-url")
+    return next((text.strip() for text in texts if text.strip()), None)
+
+
+def _next_page(frame: Node) -> str | None:
+    """Return the URL of a feed's next or archived page (RFC 5005), as written."""
+    for relation in _NEXT_PAGES:
+        for node in frame.children:
+            is_link = node.name.rpartition(":")[2] == "link"
+            if is_link and node.attributes.get("rel", "").strip().lower() == relation:
+                return node.attributes.get("href") or None
+    return None

@@ -1,34 +1,21 @@
 """RSS, RDF and Atom documents to entries."""
 
 import re
-from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 
-from server.parsing.damaged import Reading, Salvage, read_damaged
-from server.parsing.date_reader import DateReader
 from server.parsing.detection import cut_leading_markup, is_web_page, refusal
-from server.parsing.doctype import remove_prolog
-from server.parsing.extra_fields import identifying_extra, read_extra
-from server.parsing.guids import choose_guid, hash_guid, identifying_texts
-from server.parsing.item_fields import PUBLISHED, ItemFields
-from server.parsing.item_texts import ItemTexts
-from server.parsing.limits import check_item
-from server.parsing.links import is_absolute, resolve_link
+from server.parsing.lenient import Reading, Salvage, read_damaged
+from server.parsing.lenient_feedparser import READER, Allowance, read_all
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
-from server.parsing.repair import repair_document
-from server.parsing.salvage import READER, Allowance, read_all
-from server.parsing.tree import Document, Node, read_document
-from server.parsing.xml_channel import Channel, read_channel
-from server.parsing.xml_dates import document_dates
-from shared.addresses import is_safe, scheme_of
-from shared.errors import ItemError, ParseError
-from shared.models import Enclosure, FeedItem
+from server.parsing.xml_channel import Channel, document_dates, read_channel
+from server.parsing.xml_entries import EntryReader
+from server.parsing.xml_source import remove_prolog, repair_document
+from server.parsing.xml_tree import Document, Node, read_document
+from shared.errors import ParseError
 
 _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)", re.DOTALL)
 _ITEM_LIKE = re.compile(r"<(?:[\w.-]+:)?(?:item|entry)(?=[\s/>])", re.IGNORECASE)
-_MOST_SCHEMES = 5
-_LONGEST_SCHEME = 20
 
 
 def parse_xml(
@@ -164,151 +151,3 @@ def _read_item(reader: "EntryReader", item: Node, reading: Reading) -> ParsedEnt
     if id(item) in reading.lenient and isinstance(outcome, ParsedEntry):
         return replace(outcome, item=replace(outcome.item, read_by=READER))
     return outcome
-
-
-class EntryReader:
-    """Reads the items of one document, which share its bases and its clock."""
-
-    def __init__(self, channel: Channel, *, url: str | None, dates: DateReader) -> None:
-        self._channel = channel
-        self._url = url
-        self.dates = dates
-        self._unknown_schemes: Counter[str] = Counter()
-        own = (url, channel.self_url)
-        self._feed_urls = frozenset(address for address in own if address)
-
-    def read(self, item: Node) -> ParsedEntry | RejectedEntry:
-        """Return the item as an entry, or rejected: nothing identifies it, or it is a bomb."""
-        fields = ItemFields(item, self._channel.default_format)
-        link_node, written_link = fields.link()
-        written_guid = fields.written_guid()
-        written_files = fields.enclosures()
-        published, updated = fields.date_text(PUBLISHED), fields.updated_text()
-        link = self._resolve(link_node, written_link or _permalink(fields))
-        self._note_scheme(link)
-        texts, own_author = ItemTexts(fields), fields.author()
-        author = own_author or self._inherited_author(fields)
-        categories = fields.categories()
-        enclosure_url = written_files[0][1].url if written_files else None
-        chosen = choose_guid(
-            written_guid=written_guid,
-            written_link=written_link,
-            enclosure_url=enclosure_url,
-            fallback=_identifying_texts(texts, own_author, categories, published or updated),
-            feed_urls=self._feed_urls,
-        )
-        if chosen is None:
-            return RejectedEntry(hash_guid(("empty",)), "the entry is empty")
-        extra = read_extra(fields)
-        published_at, updated_at = self.dates.read(published), self.dates.read(updated)
-        feed_item = FeedItem(
-            guid=chosen[0],
-            link=link,
-            title=texts.title,
-            summary=texts.summary,
-            content=texts.content,
-            author=author,
-            categories=categories,
-            enclosures=self._resolve_files([*written_files, *fields.media_files()]),
-            published_at=published_at,
-            updated_at=updated_at,
-            extra=(*extra, *self.dates.unread(published=published, updated=updated)),
-            formats=texts.formats(author, categories, extra),
-            bases=texts.bases(link, self._find_base, extra=bool(extra)),
-        )
-        try:
-            check_item(feed_item)
-        except ItemError as exc:
-            return RejectedEntry(chosen[0], str(exc), title=feed_item.title, link=feed_item.link)
-        return ParsedEntry(
-            feed_item,
-            written_guid,
-            written_link,
-            chosen[1],
-            written_enclosure=enclosure_url,
-            written_published=published,
-            written_updated=updated,
-        )
-
-    def warnings(self) -> list[str]:
-        """Return what was found about dates and links of all items read."""
-        return [
-            *self.dates.warnings(),
-            *(
-                f"links that begin with {scheme}: are left out ({count} items)"
-                for scheme, count in self._unknown_schemes.most_common(_MOST_SCHEMES)
-            ),
-        ]
-
-    def _note_scheme(self, link: str | None) -> None:
-        if link is not None and not is_absolute(link) and not is_safe(link):
-            self._unknown_schemes[str(scheme_of(link))[:_LONGEST_SCHEME]] += 1
-
-    def _inherited_author(self, fields: ItemFields) -> str | None:
-        if self._channel.format != "atom":
-            return None
-        return fields.source_author() or self._channel.author
-
-    def _find_base(self, link: str | None, node: Node) -> str | None:
-        """Return what addresses in a text refer to: xml:base, or link, feed and document."""
-        nearest = node.base or (link if is_absolute(link) else None) or ""
-        base = resolve_link(nearest, bases=(self._channel.link, self._url))
-        return base if is_absolute(base) else None
-
-    def reject(self, item: Node, reason: str, *, is_cut: bool = False) -> RejectedEntry:
-        """Return an item that cannot be imported, identified as far as it was read."""
-        fields = ItemFields(item)
-        link_node, written_link = fields.link()
-        title = ItemTexts(fields).title
-        chosen = choose_guid(
-            written_guid=fields.written_guid(),
-            written_link=written_link,
-            enclosure_url=None,
-            fallback=(title,),
-            feed_urls=self._feed_urls,
-        )
-        guid = chosen[0] if chosen is not None else hash_guid(("cut" if is_cut else reason,))
-        return RejectedEntry(
-            guid,
-            reason,
-            is_cut=is_cut,
-            title=title,
-            link=self._resolve(link_node, written_link),
-        )
-
-    def _resolve_files(self, written: list[tuple[Node, Enclosure]]) -> tuple[Enclosure, ...]:
-        """Return files with absolute addresses, each address once."""
-        if not written:
-            return ()
-        files: dict[str, Enclosure] = {}
-        for node, file in written:
-            url = self._resolve(node, file.url) or file.url
-            files.setdefault(url, replace(file, url=url))
-        return tuple(files.values())
-
-    def _resolve(self, node: Node | None, link: str | None) -> str | None:
-        if not link:
-            return None
-        nearest = node.base if node is not None else None
-        return resolve_link(link, bases=(nearest, self._channel.link, self._url))
-
-
-def _identifying_texts(
-    texts: ItemTexts, author: str | None, categories: tuple[str, ...], date: str | None
-) -> tuple[str | None, ...]:
-    """Return the item's own texts as they identify it, without what comes from its feed."""
-    if texts.title:
-        return (texts.title, date, author)
-    own = FeedItem(
-        guid="",
-        summary=texts.own_summary,
-        content=texts.content,
-        author=author,
-        categories=categories,
-    )
-    return (*identifying_texts(own, date), *identifying_extra(texts.unread()))
-
-
-def _permalink(fields: ItemFields) -> str | None:
-    link = fields.permalink()
-    return link if is_absolute(link) else None

@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.parsing import date_names
-from server.parsing.date_reader import DateReader
-from server.parsing.dates import parse_date
+from server.parsing import date_forms
+from server.parsing.dates import DateReader, parse_date
 from shared.models import ExtraField
 
-NAMES = Path(date_names.__file__).with_name("calendar_names.json")
+NAMES = Path(date_forms.__file__).with_name("calendar_names.json")
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
 TEN = datetime(2026, 11, 2, 10, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ import pytest
 
 from server.importing.identity import identify
 from server.parsing import ParsedFeed, parse_feed
-from server.parsing.decoding import decode_document
+from server.parsing.detection import decode_document
 from shared.errors import ParseError
 from shared.models import content_hash, encode_json, job_data, make_item_id
 from shared.queue import ClaimedJob, JobQueue

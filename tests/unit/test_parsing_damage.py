@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from server.parsing import ParsedFeed, parse_feed
-from server.parsing.damaged import MAX_WARNINGS
 from server.parsing.isolation import ParserPool
-from server.parsing.salvage import MAX_PIECES
+from server.parsing.lenient import MAX_WARNINGS
+from server.parsing.lenient_feedparser import MAX_PIECES
 from shared.errors import ParseError
 from shared.models import content_hash, job_data
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from server.parsing import parse_feed
-from server.parsing.decoding import decode_document
+from server.parsing.detection import decode_document
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.parsing import ParsedFeed, limits, parse_feed
+from server.parsing import ParsedFeed, parse_feed, parsed
 from shared.errors import ParseError
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
@@ -64,10 +64,10 @@ def json_lists(values: str) -> str:
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same limits, met by documents that are quickly read."""
-    monkeypatch.setattr(limits, "MAX_ITEMS", 100)
-    monkeypatch.setattr(limits, "MAX_PARTS", 1000)
-    monkeypatch.setattr(limits, "MAX_ITEM_PARTS", 50)
-    monkeypatch.setattr(limits, "MAX_REJECTED", 90)
+    monkeypatch.setattr(parsed, "MAX_ITEMS", 100)
+    monkeypatch.setattr(parsed, "MAX_PARTS", 1000)
+    monkeypatch.setattr(parsed, "MAX_ITEM_PARTS", 50)
+    monkeypatch.setattr(parsed, "MAX_REJECTED", 90)
 
 
 @pytest.mark.usefixtures("small_limits")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.parsing import ParsedFeed, parse_feed
-from server.parsing.damaged import Salvage
+from server.parsing.lenient import Salvage
 from shared.errors import ParseError
 from shared.models import content_hash, job_data
 

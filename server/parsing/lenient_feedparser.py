@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server.parsing.html_names import VOID_NAMES
-from server.parsing.repair import repair_document
-from server.parsing.tree import MAX_DEPTH, Node
+from server.parsing.xml_source import VOID_NAMES, repair_document
+from server.parsing.xml_tree import MAX_DEPTH, Node
 from shared.errors import ItemError
 
 READER = "feedparser"

@@ -7,13 +7,12 @@ thing only, at last by feedparser. The first two give the ids and hashes of the 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from server.parsing.limits import check_items, check_parts
-from server.parsing.mending import Mended, Steps, mend_children
-from server.parsing.repair import repair_document
-from server.parsing.resync import Fragment, Split, split_document
-from server.parsing.salvage import Allowance, read_item
-from server.parsing.start_tags import START_TAG, write_start_tag
-from server.parsing.tree import Document, Node, read_document
+from server.parsing.lenient_feedparser import Allowance, read_item
+from server.parsing.lenient_repair import Mended, Steps, mend_children
+from server.parsing.lenient_split import Fragment, Split, split_document
+from server.parsing.parsed import check_items, check_parts
+from server.parsing.xml_source import START_TAG, repair_document, write_start_tag
+from server.parsing.xml_tree import Document, Node, read_document
 from shared.errors import ItemError
 
 # How far items of damaged documents are read: FEED_SALVAGE.

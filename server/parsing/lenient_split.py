@@ -8,9 +8,14 @@ import bisect
 import re
 from dataclasses import dataclass
 
-from server.parsing.names import ROOT_NAMES, is_core
-from server.parsing.repair import find_root
-from server.parsing.start_tags import START_TAG, is_empty, read_attributes, write_start_tag
+from server.parsing.xml_source import (
+    START_TAG,
+    find_root,
+    is_empty,
+    read_attributes,
+    write_start_tag,
+)
+from server.parsing.xml_tree import ROOT_NAMES, is_core
 
 _EDGE = re.compile(
     r"<(?:(?P<verbatim>!--|!\[CDATA\[)"

@@ -1,0 +1,131 @@
+"""URLs in documents: made absolute, and where a document tells that its feed has moved to.
+
+Pure. Nothing here is followed or adopted: moves and further pages are reported to people.
+"""
+
+import re
+from collections.abc import Iterator
+from html import unescape
+from urllib.parse import urljoin, urlsplit
+
+from server.parsing.parsed import ParsedFeed
+from shared.addresses import without_breaks
+from shared.masking import mask_secrets
+
+MAX_SHOWN_URL = 500
+_HEAD_LENGTH = 65536
+# The redirect document of Userland: <redirect><newLocation>URL</newLocation></redirect>.
+_NEW_LOCATION = re.compile(
+    r"<redirect[\s>].{0,2000}?<newlocation(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?\s*([^<>\]]{1,4096})",
+    re.IGNORECASE | re.DOTALL,
+)
+_META = re.compile(r"<meta\s([^<>]{1,4096})>", re.IGNORECASE)
+_REFRESH = re.compile(r"""http-equiv\s*=\s*["']?\s*refresh\b""", re.IGNORECASE)
+_CONTENT = re.compile(r"""content\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]*))""", re.IGNORECASE)
+_TARGET = re.compile(r"""^\s*[\d.]*\s*[;,\s]\s*(?:url\s*=\s*)?["']?\s*([^"']+)""", re.IGNORECASE)
+
+
+def join_url(base: str | None, url: str) -> str:
+    """Return ``url`` resolved against ``base``; as it is where that cannot be done."""
+    if not base:
+        return url
+    try:
+        return urljoin(base, url)
+    except ValueError:
+        return url
+
+
+def is_absolute(url: str | None) -> bool:
+    """Tell whether ``url`` is an absolute http or https URL."""
+    return url is not None and url[:8].lower().startswith(("http://", "https://"))
+
+
+def resolve_link(link: str, *, bases: tuple[str | None, ...]) -> str:
+    """Return ``link`` resolved against the bases, the nearest first: xml:base, channel, document.
+
+    A base may be relative itself and is then resolved against those after it. Line breaks go, with
+    the blanks around them.
+    """
+    link = without_breaks(link)
+    if is_absolute(link) or _has_scheme(link):
+        return link
+    base: str | None = None
+    for candidate in reversed(bases):
+        if candidate:
+            base = join_url(base, candidate)
+    if link[:4].lower() == "www.":
+        # A host whose scheme was forgotten, not a path.
+        scheme = "https" if base is not None and base.lower().startswith("https:") else "http"
+        return f"{scheme}://{link}"
+    return join_url(base, link)
+
+
+def _has_scheme(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).scheme)
+    except ValueError:
+        return True
+
+
+def other_scheme(guid: str) -> str | None:
+    """Return a guid that is a URL with ``https`` for ``http``, or the other way round."""
+    if guid.startswith("http://"):
+        return "https://" + guid.removeprefix("http://")
+    if guid.startswith("https://"):
+        return "http://" + guid.removeprefix("https://")
+    return None
+
+
+def find_move(text: str, *, url: str | None) -> str | None:
+    """Return where a document that is no feed names as its new place, to be shown."""
+    head = text[:_HEAD_LENGTH]
+    found = _NEW_LOCATION.search(head)
+    written = found[1] if found is not None else _find_refresh(head)
+    return None if written is None else _show(url, unescape(written))
+
+
+def read_refresh(value: str | None, *, url: str | None) -> str | None:
+    """Return where the header ``Refresh`` leads to, to be shown; None where to no other place."""
+    found = _TARGET.match(value[:4096]) if value else None
+    return None if found is None else _show(url, found[1])
+
+
+def moved_to(feed: ParsedFeed, *, url: str | None) -> str | None:
+    """Return where a feed names as its new place, to be shown; None for its own URL."""
+    return _show(url, feed.moved_to) if feed.moved_to else None
+
+
+def warn_of_pages(feed: ParsedFeed, *, url: str | None) -> Iterator[str]:
+    """Yield a warning for a document that is one page of several."""
+    following = _show(url, feed.next_page) if feed.next_page else None
+    if following is not None:
+        yield (
+            f"the document is page one of several: older items are at {following}, which is not "
+            "fetched; give it to the feed as a further URL to have them"
+        )
+
+
+def _find_refresh(head: str) -> str | None:
+    for found in _META.finditer(head):
+        if _REFRESH.search(found[1]):
+            content = _CONTENT.search(found[1])
+            target = _TARGET.match(unescape(_first(content))) if content is not None else None
+            return target[1] if target is not None else None
+    return None
+
+
+def _first(found: re.Match[str]) -> str:
+    return next((group for group in found.groups() if group), "")
+
+
+def _show(base: str | None, written: str) -> str | None:
+    """Return a URL that may be shown; None for what is none, or leads where one is."""
+    url = join_url(base, written.strip())
+    if not is_absolute(url) or not url.isprintable() or _plain(url) == _plain(base):
+        return None
+    return mask_secrets(url[:MAX_SHOWN_URL])
+
+
+def _plain(url: str | None) -> str:
+    """Return a URL without what makes no other feed of it: scheme, fragment, last slash."""
+    return (url or "").partition("#")[0].partition("://")[2].rstrip("/").lower()
