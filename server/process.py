@@ -11,14 +11,13 @@ from random import random as draw_random
 import orjson
 from structlog.contextvars import bound_contextvars
 
-from server.feeds.claims import FeedClaims
-from server.feeds.discovering import FeedDiscoverer
-from server.feeds.endings import Endings
+from server.feeds.discovery import FeedDiscoverer
+from server.feeds.outcomes import Outcomes
 from server.feeds.retry_after import RetryAfter
 from server.feeds.scheduler import Scheduler
 from server.feeds.schedules import Random
 from server.feeds.service import FeedService
-from server.feeds.starter import ImportStarter
+from server.feeds.starter import FeedReservations, ImportStarter
 from server.fetching.addresses import check_url
 from server.fetching.egress import Egress
 from server.fetching.fetcher import Fetcher
@@ -103,8 +102,8 @@ class ServerProcess:
             options=ItemJobOptions(settings.job_attempts, settings.job_backoff_ms),
         )
         metrics = ImportMetrics()
-        endings = Endings(clock, metrics.note_end)
-        self.claims = FeedClaims(
+        outcomes = Outcomes(clock, metrics.note_end)
+        self.reservations = FeedReservations(
             stores,
             fetches,
             clock,
@@ -113,14 +112,14 @@ class ServerProcess:
         )
         healer = Healer(
             stores=stores,
-            claims=self.claims,
+            reservations=self.reservations,
             item_queues=[light, heavy],
             dead_letter_queue=dead_letters,
             fetch_queue=fetches,
             rate_limit=rate_limit(settings),
             keep_imports=timedelta(days=settings.keep_imports_days),
             keep_dead=timedelta(days=settings.keep_dead_days) if settings.keep_dead_days else None,
-            endings=endings,
+            outcomes=outcomes,
             clock=clock,
         )
         self.auditor = Auditor(
@@ -128,7 +127,7 @@ class ServerProcess:
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
             upkeep=healer,
-            endings=endings,
+            outcomes=outcomes,
             clock=clock,
         )
         self._fetcher = Fetcher(
@@ -141,7 +140,7 @@ class ServerProcess:
         )
         self._parser = ParserPool(PARSER_PROCESSES, salvage=settings.feed_salvage)
         host_slots = HostSlots(settings.fetch_per_host, clock, lease_s=run_limit_s)
-        retry_after = RetryAfter(stores.hosts, clock)
+        retry_after = RetryAfter(stores, clock)
         importer = Importer(
             stores=stores,
             gatherer=Gatherer(
@@ -157,7 +156,7 @@ class ServerProcess:
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
             note_busy=self.auditor.note_busy,
-            endings=endings,
+            outcomes=outcomes,
             clock=clock,
             random=random,
             max_item_bytes=settings.job_max_bytes,
@@ -180,13 +179,13 @@ class ServerProcess:
         self._fetch_upkeep = fetch_upkeep(fetches, settings, clock, self.supervisor)
         self.scheduler = Scheduler(
             stores=stores,
-            claims=self.claims,
+            reservations=self.reservations,
             clock=clock,
             max_per_host=settings.fetch_per_host,
         )
         item_queues = [light, heavy]
         check = partial(check_url, allow_private=settings.fetch_allow_private)
-        feeds = FeedService(stores, fetches, clock, check, endings)
+        feeds = FeedService(stores, fetches, clock, check, outcomes)
         self._limited_queues = item_queues
         self._rate_limit = rate_limit(settings)
         self.services = Services(
@@ -197,7 +196,7 @@ class ServerProcess:
             heavy_queue=heavy,
             dead_letter_queue=dead_letters,
             fetch_queue=fetches,
-            starter=ImportStarter(stores, self.claims, feeds, clock),
+            starter=ImportStarter(stores, self.reservations, feeds, clock),
             feeds=feeds,
             discoverer=FeedDiscoverer(
                 fetcher=self._fetcher,
@@ -277,7 +276,7 @@ class ServerProcess:
             return
         named = self._stores.imports.get(feed.running_import or "")
         if named is not None:
-            self.claims.add_fetch_jobs([named])
+            self.reservations.add_fetch_jobs([named])
 
 
 def fetch_upkeep(

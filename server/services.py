@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from server.feeds.discovering import FeedDiscoverer
+from server.feeds.discovery import FeedDiscoverer
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
 from server.importing.metrics import ImportMetrics

@@ -78,7 +78,7 @@ class Server(Actor):
         self.services = self.process.services
         self.auditor = self.process.auditor
         self.scheduler = self.process.scheduler
-        self.claims = self.process.claims
+        self.reservations = self.process.reservations
 
     def start(self, source: str, *, force: bool = False) -> Import:
         """Ask for an import of a feed, as the API does."""

@@ -13,12 +13,11 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from server.dashboard.mounting import create_site
-from server.feeds.claims import FeedClaims
-from server.feeds.discovering import FeedDiscoverer
-from server.feeds.endings import Endings
+from server.feeds.discovery import FeedDiscoverer
+from server.feeds.outcomes import Outcomes
 from server.feeds.retry_after import RetryAfter
 from server.feeds.service import FeedService
-from server.feeds.starter import ImportStarter
+from server.feeds.starter import FeedReservations, ImportStarter
 from server.fetching.addresses import check_url
 from server.fetching.fetcher import Fetcher
 from server.fetching.host_slots import HostSlots
@@ -58,7 +57,7 @@ class Api:
 
     client: TestClient
     services: Services
-    claims: FeedClaims
+    reservations: FeedReservations
     clock: FakeClock
     replayer: RecordingReplayer
 
@@ -113,7 +112,7 @@ def open_discoverer(
             fetcher=fetcher,
             parser=parser,
             check_url=check,
-            retry_after=RetryAfter(stores.hosts, clock),
+            retry_after=RetryAfter(stores, clock),
             host_slots=HostSlots(settings.fetch_per_host, clock),
             clock=clock,
         )
@@ -125,7 +124,7 @@ def make_services(
     clock: FakeClock,
     settings: Settings,
     discoverer: FeedDiscoverer,
-) -> tuple[Services, FeedClaims, RecordingReplayer]:
+) -> tuple[Services, FeedReservations, RecordingReplayer]:
     """Return services on these stores; only the replayer is a stand-in."""
 
     def queue(name: str) -> JobQueue:
@@ -133,9 +132,9 @@ def make_services(
 
     light, heavy, dead = queue("items"), queue("items_heavy"), queue("items_dlq")
     fetch_queue = queue("feed_fetch_queue")
-    claims = FeedClaims(stores, fetch_queue, clock)
+    reservations = FeedReservations(stores, fetch_queue, clock)
     check = partial(check_url, allow_private=settings.fetch_allow_private)
-    feeds = FeedService(stores, fetch_queue, clock, check, Endings(clock))
+    feeds = FeedService(stores, fetch_queue, clock, check, Outcomes(clock))
     replayer = RecordingReplayer()
     services = Services(
         settings=settings,
@@ -145,7 +144,7 @@ def make_services(
         heavy_queue=heavy,
         dead_letter_queue=dead,
         fetch_queue=fetch_queue,
-        starter=ImportStarter(stores, claims, feeds, clock),
+        starter=ImportStarter(stores, reservations, feeds, clock),
         feeds=feeds,
         discoverer=discoverer,
         replayer=replayer,
@@ -157,7 +156,7 @@ def make_services(
         ),
         supervisor=Supervisor(clock, lambda *_, **__: None),
     )
-    return services, claims, replayer
+    return services, reservations, replayer
 
 
 @contextmanager
@@ -165,10 +164,10 @@ def open_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterato
     """Run an application for the time of a test."""
     clock, made = FakeClock(), make_settings(**settings)
     with open_discoverer(stores, clock, made) as discoverer:
-        services, claims, replayer = make_services(redis, stores, clock, made, discoverer)
+        services, reservations, replayer = make_services(redis, stores, clock, made, discoverer)
         app = create_site(services)
         with TestClient(app, raise_server_exceptions=False) as client:
-            yield Api(client, services, claims, clock, replayer)
+            yield Api(client, services, reservations, clock, replayer)
 
 
 def seed_item(api: Api, guid: str = "1", **fields: Any) -> str:

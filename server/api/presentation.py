@@ -22,7 +22,7 @@ from server.api.answers import (
     StartedImport,
     WorkerAnswer,
 )
-from server.feeds.discovering import Discovery
+from server.feeds.discovery import Discovery
 from server.feeds.history import FeedHistory
 from server.fetching.addresses import mask_url
 from server.importing.counts import live_counts

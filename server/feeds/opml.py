@@ -1,13 +1,14 @@
 """OPML: lists of feeds, read with suspicion and written so that they come back whole."""
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from server.feeds.opml_repair import find_outlines
 from server.feeds.service import FeedService
 from server.fetching.addresses import mask_url
 from shared.errors import ConflictError, InvalidRequestError
@@ -27,13 +28,23 @@ _FEED_TYPES = frozenset({"rss", "atom", "rdf", "feed"})
 _FEED_SCHEME = re.compile(r"(?:feed|itpc|pcast):(?://)?(?=.)", re.IGNORECASE)
 _ENTITIES = "the document declares entities, which is refused"
 _TOO_MANY = f"the document has more than {MAX_OUTLINES} outlines"
+_DECLARED = re.compile(rb"<\?xml[^<>]*?encoding\s*=\s*[\"']([\w.-]{1,40})[\"']")
+_ROOT = re.compile(r"<opml[\s>/]", re.IGNORECASE)
+_HIDDEN = re.compile(r"<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)", re.DOTALL)
+_OUTLINE = re.compile(r"<outline(?=[\s/>])", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""\s+([\w:.-]+)\s*=\s*(?:"([^"<]*)"|'([^'<]*)'|([^\s"'<>]+))""")
+# With its semicolon only: "&copy=1" is a parameter of a URL.
+_REFERENCE = re.compile(r"&#?\w{1,40};")
+_TAG_END = re.compile(r"\s*/?>")
+# What stands between a tag and its end is shown to nobody, so long ones are not looked through.
+_LONGEST_TAG = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
     """One entry that is a feed; ``own`` are our own attributes, without their prefix.
 
-    ``url`` is empty in an entry that says it is a feed and names no address; ``line`` is where it
+    ``url`` is empty in an entry that says it is a feed and names no URL; ``line`` is where it
     stands in the document.
     """
 
@@ -89,7 +100,7 @@ def read_opml(document: bytes) -> OpmlDocument:
 
 
 def _read_damaged(document: bytes, error: Exception) -> OpmlDocument:
-    found = find_outlines(document)
+    found = _find_outlines(document)
     if found is None:
         raise InvalidRequestError(f"the body is not readable XML: {error}") from error
     if b"<!ENTITY" in document.replace(b"\0", b""):
@@ -183,7 +194,7 @@ class _OutlineReader:
 def _to_outline(attributes: Mapping[str, str], line: int) -> Outline | None:
     """Return an entry that is a feed, None for a folder or a link to something else."""
     by_name = {name.lower(): value for name, value in attributes.items()}
-    url = _plain_address(by_name.get("xmlurl", "").strip())
+    url = _http_url(by_name.get("xmlurl", "").strip())
     if not url and by_name.get("type", "").strip().lower() not in _FEED_TYPES:
         return None
     own = {
@@ -194,8 +205,8 @@ def _to_outline(attributes: Mapping[str, str], line: int) -> Outline | None:
     return Outline(url, line, by_name.get("text") or by_name.get("title") or "", own)
 
 
-def _plain_address(url: str) -> str:
-    """Return the http address that ``feed:`` and its like stand for, as browsers once had them."""
+def _http_url(url: str) -> str:
+    """Return the http URL that ``feed:`` and its like stand for, as browsers once had them."""
     found = _FEED_SCHEME.match(url)
     if found is None:
         return url
@@ -278,3 +289,57 @@ def _iterate(feeds: FeedStore) -> Iterator[Feed]:
         cursor = page.next_cursor
         if cursor is None:
             return
+
+
+@dataclass(frozen=True, slots=True)
+class _RawOutline:
+    """An outline by its line; ``attributes`` is None where they cannot be told apart."""
+
+    line: int
+    attributes: Mapping[str, str] | None
+
+
+def _find_outlines(document: bytes) -> Iterator[_RawOutline] | None:
+    """Return the outlines of a damaged document, in order; None where it is no OPML at all.
+
+    Entities that it declares are not looked at: whoever calls refuses such a document before.
+    """
+    text = _decode(document)
+    if text is None or not _ROOT.search(text[:_LONGEST_TAG]):
+        return None
+    return _scan(_HIDDEN.sub(lambda found: "\n" * found[0].count("\n"), text))
+
+
+def _scan(text: str) -> Iterator[_RawOutline]:
+    line, counted_to = 1, 0
+    for found in _OUTLINE.finditer(text):
+        line += text.count("\n", counted_to, found.start())
+        counted_to = found.start()
+        yield _RawOutline(line, _read_attributes(text[found.end() : found.end() + _LONGEST_TAG]))
+
+
+def _read_attributes(text: str) -> dict[str, str] | None:
+    attributes: dict[str, str] = {}
+    at = 0
+    while (found := _ATTRIBUTE.match(text, at)) is not None:
+        value = next((group for group in found.groups()[1:] if group is not None), "")
+        # The first of two with one name counts, as in HTML; a bare "&" stays what it is.
+        attributes.setdefault(found[1], _REFERENCE.sub(lambda each: unescape(each[0]), value))
+        at = found.end()
+    return attributes if _TAG_END.match(text, at) else None
+
+
+def _decode(document: bytes) -> str | None:
+    """Return a document's text; None for an encoding that nobody knows."""
+    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if document.startswith(mark):
+            return document.decode(name, "replace")
+    declared = _DECLARED.search(document[:200])
+    try:
+        return document.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        name = declared[1].decode("ascii") if declared is not None else "windows-1252"
+    try:
+        return document.decode(name, "replace")
+    except LookupError:
+        return None

@@ -1,28 +1,44 @@
 """What hosts asked for with Retry-After: kept for all their feeds, and across restarts."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from server.feeds.host_places import explain_hold
 from shared.clock import Clock
-from shared.errors import ErrorKind, FetchError
+from shared.errors import ErrorKind, FetchError, NotFoundError
 from shared.host_names import host_of, hosts_of
-from shared.store import HostStore
+from shared.models import format_time
+from shared.store import Stores
+from shared.store.feeds import WAITS_FOR_HOST
+
+MAX_SHOWN = 500
+LIFTED = "an operator lifted the host's Retry-After"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A host is not asked before ``until``; ``feeds`` have their first URL there."""
+
+    host: str
+    until: datetime
+    feeds: int
 
 
 class RetryAfter:
-    """Remembers hosts that asked to be left alone, and holds back what would ask them. Safe for
-    threads; all servers share what it remembers.
+    """Remembers the pauses that hosts asked for, and refuses what would ask them meanwhile.
+
+    Safe for threads; all servers share what it remembers.
     """
 
-    def __init__(self, hosts: HostStore, clock: Clock) -> None:
-        self._hosts = hosts
+    def __init__(self, stores: Stores, clock: Clock) -> None:
+        self._feeds = stores.feeds
+        self._hosts = stores.hosts
         self._clock = clock
 
     def check(self, url: str) -> None:
         """Refuse to ask a host again before the time that it named, for whichever feed it did.
 
-        What a redirect leads to is not looked at: its host will say so again.
+        What a redirect leads to is not looked at: its host will answer so again.
 
         Raises:
             FetchError: ``rate_limited``, without an HTTP status, for nobody was asked.
@@ -33,21 +49,46 @@ class RetryAfter:
             raise FetchError(
                 url,
                 ErrorKind.RATE_LIMITED,
-                explain_hold(host, until),
+                explain_pause(host, until),
                 retry_after_s=(until - now).total_seconds(),
             )
 
-    def find_hold(self, urls: Sequence[str]) -> tuple[datetime, str] | None:
+    def find_pause(self, urls: Sequence[str]) -> tuple[datetime, str] | None:
         """Return until when none of some URLs may be asked, and why; None when one may be."""
         hosts = hosts_of(urls)
         blocked = self._hosts.read_blocked(hosts, self._clock.now())
         if not hosts or len(blocked) < len(hosts):
             return None
         until, host = min((moment, host) for host, moment in blocked.items())
-        return until, explain_hold(host, until)
+        return until, explain_pause(host, until)
 
     def note(self, answer: FetchError) -> None:
         """Remember what the host that answered asks for, if it asks for anything."""
         if answer.host is not None and answer.retry_after_s:
             until = self._clock.now() + timedelta(seconds=answer.retry_after_s)
             self._hosts.block(answer.host, until)
+
+    def list_pauses(self) -> list[Pause]:
+        """Return the hosts that are not to be asked now, longest first, at most 500."""
+        blocked = self._hosts.find_blocked(self._clock.now(), MAX_SHOWN)
+        counts = self._feeds.count_by_host(blocked)
+        return [Pause(host, until, counts.get(host, 0)) for host, until in blocked.items()]
+
+    def lift(self, host: str) -> int:
+        """Let a host be asked again; its feeds that waited for it are due now.
+
+        Returns how many those are. The next Retry-After of the host counts again.
+
+        Raises:
+            NotFoundError: the host does not pause.
+        """
+        now = self._clock.now()
+        if self._hosts.blocked_until(host, now) is None:
+            raise NotFoundError(f"host {host[:200]!r} does not ask to be left alone")
+        self._hosts.release(host)
+        return self._feeds.release_host(host, now, LIFTED)
+
+
+def explain_pause(host: str, until: datetime) -> str:
+    """Return why a host is not asked now, as errors and reasons of feeds word it."""
+    return f"{host} {WAITS_FOR_HOST} {format_time(until)}"

@@ -1,18 +1,19 @@
-"""Adds, changes and removes feeds."""
+"""Adds, changes and removes feeds, and names those that nobody has named."""
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-from server.feeds.endings import Endings
-from server.feeds.fetch_jobs import fetch_job_id
 from server.feeds.next_fetch import NOT_SCHEDULED
+from server.feeds.outcomes import Outcomes
 from server.feeds.schedules import check_cron
-from server.feeds.source_names import make_hashed_source, make_source
 from server.fetching.addresses import is_masked
 from shared.clock import Clock
 from shared.errors import ConflictError, ErrorKind, InvalidRequestError, NotFoundError
 from shared.masking import MASK
-from shared.models import is_source
+from shared.models import MAX_SOURCE_LENGTH, is_source
 from shared.queue import JobQueue
 from shared.store import Feed, Stores
 
@@ -22,6 +23,9 @@ NEW_FEED = "new feed"
 SCHEDULE_CHANGED = "schedule changed"
 URL_CHANGED = "URL changed"
 ENABLED = "enabled"
+_HASH_LENGTH = 8
+_UNFIT = re.compile(r"[^a-z0-9_.-]+")
+_FALLBACK = "feed"
 
 
 class FeedService:
@@ -37,13 +41,13 @@ class FeedService:
         fetch_queue: JobQueue,
         clock: Clock,
         check_url: Callable[[str], str],
-        endings: Endings,
+        outcomes: Outcomes,
     ) -> None:
         self._stores = stores
         self._fetch_queue = fetch_queue
         self._clock = clock
         self._check_url = check_url
-        self._endings = endings
+        self._outcomes = outcomes
 
     def get(self, source: str) -> Feed:
         """Return a feed.
@@ -195,7 +199,7 @@ class FeedService:
             self._stores.documents.delete(import_id)
             failed = self._stores.imports.get(import_id)
             if failed is not None:
-                self._endings.tell_failed(failed, error)
+                self._outcomes.report_failed(failed, error)
 
     def _reschedule(self, feed: Feed, update: Mapping[str, Any]) -> dict[str, Any]:
         reason = _why_due(update)
@@ -255,6 +259,27 @@ class FeedService:
         return checked
 
 
+def make_source(url: str) -> str:
+    """Return a slug of the URL's host and path: ``lwn.net-headlines-rss``.
+
+    Credentials, port and query stay out. One that would be too long is cut and gets the hash.
+    """
+    parts = urlsplit(url)
+    host = _ascii_host(parts.hostname or "").removeprefix("www.")
+    slug = _UNFIT.sub("-", f"{host}/{parts.path}".lower()).strip("-.") or _FALLBACK
+    return slug if len(slug) <= MAX_SOURCE_LENGTH else _with_hash(slug, url)
+
+
+def make_hashed_source(url: str) -> str:
+    """Return the slug with a short hash of the URL, for when the plain one is taken."""
+    return _with_hash(make_source(url), url)
+
+
+def fetch_job_id(source: str) -> str:
+    """Return the id of a feed's fetch job: one at a time for each feed."""
+    return f"feed#{source}"
+
+
 def _why_due(update: Mapping[str, Any]) -> str | None:
     """Return why a changed feed is due anew (or no more), or None when its schedule goes on."""
     if "enabled" in update and not update["enabled"]:
@@ -264,3 +289,16 @@ def _why_due(update: Mapping[str, Any]) -> str | None:
     if "interval_s" in update or "cron" in update:
         return SCHEDULE_CHANGED
     return ENABLED if "enabled" in update else None
+
+
+def _with_hash(slug: str, url: str) -> str:
+    digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
+    kept = slug[: MAX_SOURCE_LENGTH - _HASH_LENGTH - 1].rstrip("-.")
+    return f"{kept}-{digest}"
+
+
+def _ascii_host(host: str) -> str:
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        return host

@@ -1,14 +1,189 @@
-"""Starts imports on request: of all feeds, some feeds, a URL or a document that is handed in."""
+"""Starts imports: reserves their feeds, inserts them and adds their fetch jobs."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
-from server.feeds.claims import FeedClaims
-from server.feeds.service import FeedService
+from server.feeds.service import FeedService, fetch_job_id
 from shared.clock import Clock
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
+from shared.host_names import host_of
 from shared.models import is_source
-from shared.store import Feed, Import, Stores, Trigger, new_import_id
+from shared.queue import JobQueue, NewJob
+from shared.store import Feed, Import, ImportState, Stores, Trigger, new_import_id
 from shared.store.imports import BEFORE_COMMIT
+
+HEAVY_WEIGHT = "heavy"
+# Each lost race means that another caller made progress with this feed.
+_MAX_TRIES = 8
+_JOBS_PER_CALL = 500
+# A reserved feed whose import is not inserted yet looks like one that a crash left so.
+_RESERVED_PER_CALL = 100
+FETCH_JOB_NAME = "fetch"
+FETCH_ATTEMPTS = 3
+FETCH_BACKOFF_MS = 1000
+
+
+class FeedReservations:
+    """Reserves feeds for imports; the API, the tick and the auditor all go through here.
+
+    A feed is reserved by a compare-and-set on its document, so of any number of callers on any
+    number of servers one makes the import and the others are given that import. What a crash
+    left behind is repaired on the way.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        fetch_queue: JobQueue,
+        clock: Clock,
+        *,
+        keep_completed: int = 100,
+        keep_failed: int = 500,
+    ) -> None:
+        self._stores = stores
+        self._fetch_queue = fetch_queue
+        self._clock = clock
+        self._keep_completed = keep_completed
+        self._keep_failed = keep_failed
+
+    def reserve(
+        self,
+        feed: Feed,
+        trigger: Trigger,
+        force: bool = False,
+        scheduled: bool = False,
+        has_document: bool = False,
+        import_id: str | None = None,
+    ) -> tuple[Import, bool]:
+        """Return the feed's import that is queued or fetching, and whether this call made it.
+
+        An import that the feed names and that was never inserted is inserted; one that is past
+        its commit, or failed, hands the feed what it has to, then a new one is made.
+        ``scheduled``: only while the feed is enabled and due as it was seen. ``import_id`` is the
+        id for a new import, drawn before because something is stored under it already.
+        The fetch job is not added: see :meth:`add_fetch_jobs`.
+
+        Raises:
+            NotFoundError: the feed was deleted.
+            ConflictError: scheduled, and it is no longer due as it was seen; or others kept
+                reserving it.
+        """
+        seen = feed
+        for _ in range(_MAX_TRIES):
+            if seen.running_import is None:
+                new = self._new_import(seen, trigger, force, has_document, import_id)
+                if self._stores.feeds.reserve(seen, new.import_id, scheduled=scheduled):
+                    self._stores.imports.insert(new)
+                    return new, True
+            else:
+                running = self._find_running(seen, seen.running_import, trigger)
+                if running is not None:
+                    return running, False
+            seen = self._read_again(feed, scheduled=scheduled)
+        raise ConflictError(f"feed {feed.source!r} is being started by others; try again")
+
+    def reserve_many(
+        self,
+        feeds: Sequence[Feed],
+        trigger: Trigger,
+        *,
+        force: bool = False,
+        scheduled: bool = False,
+    ) -> Iterator[Import]:
+        """Yield the imports of feeds as :meth:`reserve` would return them, in their order.
+
+        Feeds that were deleted meanwhile are left out, and so are, if ``scheduled``, those that are
+        no longer due as they were seen. Reserved is what was yielded, and up to 99 more.
+
+        Raises:
+            ConflictError: not scheduled, and others kept reserving a feed.
+        """
+        skipped = (NotFoundError, ConflictError) if scheduled else (NotFoundError,)
+        for start in range(0, len(feeds), _RESERVED_PER_CALL):
+            some = feeds[start : start + _RESERVED_PER_CALL]
+            made = self._reserve_free(some, trigger, force, scheduled)
+            for feed in some:
+                with suppress(*skipped):
+                    yield (
+                        made.get(feed.source)
+                        or self.reserve(feed, trigger, force=force, scheduled=scheduled)[0]
+                    )
+
+    def _reserve_free(
+        self, feeds: Sequence[Feed], trigger: Trigger, force: bool, scheduled: bool
+    ) -> dict[str, Import]:
+        """Reserve those feeds that name no import; return the new imports by source."""
+        free = [feed for feed in feeds if feed.running_import is None]
+        new = {feed.source: self._new_import(feed, trigger, force, False, None) for feed in free}
+        reserved = self._stores.feeds.reserve_many(
+            [(feed, new[feed.source].import_id) for feed in free], scheduled=scheduled
+        )
+        made = {source: new[source] for source in reserved}
+        self._stores.imports.insert_many(made.values())
+        return made
+
+    def add_fetch_jobs(self, imports: Iterable[Import]) -> None:
+        """Add the fetch jobs of those that are not committed, so that their hosts take turns.
+
+        Safe to repeat: one job a feed.
+
+        Raises:
+            QueueUnavailable: some may not have been added; the auditor adds them later.
+        """
+        jobs = [
+            fetch_job(
+                queued.source,
+                queued.import_id,
+                keep_completed=self._keep_completed,
+                keep_failed=self._keep_failed,
+            )
+            for queued in alternate_hosts(imports)
+            if queued.state in BEFORE_COMMIT
+        ]
+        for start in range(0, len(jobs), _JOBS_PER_CALL):
+            self._fetch_queue.add_many(jobs[start : start + _JOBS_PER_CALL])
+
+    def _find_running(self, feed: Feed, import_id: str, trigger: Trigger) -> Import | None:
+        """Return the import that the feed names and waits for; None once the feed is free."""
+        running = self._stores.imports.get(import_id)
+        if running is None:
+            return self._insert_missing(feed, import_id, trigger)
+        if running.state in BEFORE_COMMIT:
+            return running
+        self._stores.feeds.finish(running)
+        return None
+
+    def _insert_missing(self, feed: Feed, import_id: str, trigger: Trigger) -> Import | None:
+        """Insert an import that was reserved and never inserted; None if somebody just did."""
+        # Handed-in documents are stored before their feed is reserved.
+        has_document = import_id in self._stores.documents.read_import_ids()
+        missing = self._new_import(feed, trigger, False, has_document, import_id)
+        return missing if self._stores.imports.insert(missing) else None
+
+    def _new_import(
+        self, feed: Feed, trigger: Trigger, force: bool, has_document: bool, import_id: str | None
+    ) -> Import:
+        now = self._clock.now()
+        return Import(
+            import_id=import_id or new_import_id(now),
+            source=feed.source,
+            urls=feed.urls,
+            trigger=trigger,
+            state=ImportState.QUEUED,
+            requested_at=now,
+            force=force,
+            has_document=has_document,
+            is_heavy_feed=feed.weight == HEAVY_WEIGHT,
+        )
+
+    def _read_again(self, seen: Feed, *, scheduled: bool) -> Feed:
+        found = self._stores.feeds.get(seen.source)
+        if found is None:
+            raise NotFoundError(f"there is no feed {seen.source!r}")
+        if scheduled and not (found.enabled and found.next_fetch_at == seen.next_fetch_at):
+            raise ConflictError(f"feed {seen.source!r} is no longer due")
+        return found
 
 
 class ImportStarter:
@@ -19,10 +194,10 @@ class ImportStarter:
     """
 
     def __init__(
-        self, stores: Stores, claims: FeedClaims, feeds: FeedService, clock: Clock
+        self, stores: Stores, reservations: FeedReservations, feeds: FeedService, clock: Clock
     ) -> None:
         self._stores = stores
-        self._claims = claims
+        self._reservations = reservations
         self._feeds = feeds
         self._clock = clock
 
@@ -84,20 +259,20 @@ class ImportStarter:
         feed = self._feeds.get_or_add_without_url(source)
         self._refuse_running(feed)
         import_id = new_import_id(self._clock.now())
-        # Before the claim: whoever finds the claim without its import can tell that it has one.
+        # Before the reservation: whoever finds it without its import can tell that it has one.
         self._stores.documents.insert(import_id, document)
         try:
-            started = self._claim_for_document(feed, import_id, force=force, trigger=trigger)
+            started = self._reserve_for_document(feed, import_id, force=force, trigger=trigger)
         except (ConflictError, NotFoundError):
             self._stores.documents.delete(import_id)
             raise
-        self._claims.add_fetch_jobs([started])
+        self._reservations.add_fetch_jobs([started])
         return [started]
 
-    def _claim_for_document(
+    def _reserve_for_document(
         self, feed: Feed, import_id: str, *, force: bool, trigger: Trigger
     ) -> Import:
-        started, is_new = self._claims.claim(
+        started, is_new = self._reservations.reserve(
             feed, trigger, force=force, has_document=True, import_id=import_id
         )
         if not is_new:
@@ -116,12 +291,42 @@ class ImportStarter:
         started: list[Import] = []
         try:
             # Without those deleted since: as if they had been deleted a moment earlier.
-            for claimed in self._claims.claim_many(feeds, trigger, force=force):
-                started.append(claimed)
+            for one in self._reservations.reserve_many(feeds, trigger, force=force):
+                started.append(one)
         finally:
-            # Also of those that were claimed before the store went away.
-            self._claims.add_fetch_jobs(started)
+            # Also of those that were reserved before the store went away.
+            self._reservations.add_fetch_jobs(started)
         return started
+
+
+def fetch_job(
+    source: str, import_id: str, *, keep_completed: int = 100, keep_failed: int = 500
+) -> NewJob:
+    """Return the fetch job of an import; ``keep_…`` say how many ended jobs the queue keeps."""
+    return NewJob(
+        id=fetch_job_id(source),
+        name=FETCH_JOB_NAME,
+        data={"source": source, "import_id": import_id},
+        attempts=FETCH_ATTEMPTS,
+        backoff_ms=FETCH_BACKOFF_MS,
+        keep_completed=keep_completed,
+        keep_failed=keep_failed,
+    )
+
+
+def alternate_hosts(imports: Iterable[Import]) -> list[Import]:
+    """Return imports in an order in which hosts take turns: the first of each, the second …
+
+    Jobs of one host in a row would all be put off but for the first few.
+    """
+    met: Counter[str] = Counter()
+
+    def turn(queued: Import) -> int:
+        host = host_of(queued.urls[0]) if queued.urls else ""
+        met[host] += 1
+        return met[host]
+
+    return sorted(imports, key=turn)
 
 
 def _running_conflict(source: str, import_id: str) -> ConflictError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from server.feeds.endings import Endings
+from server.feeds.outcomes import Outcomes
 from server.importing.busy_marks import BusyMarks
 from server.importing.counts import count_settled
 from server.importing.deriving import PENDING, Derived, derive_chunk
@@ -93,7 +93,7 @@ class Auditor:
         enqueuer: Enqueuer,
         dead_letter_queue: JobQueue,
         upkeep: Upkeep,
-        endings: Endings,
+        outcomes: Outcomes,
         clock: Clock,
         heal_every_s: float = 5.0,
         idle_s: float = IDLE_S,
@@ -102,7 +102,7 @@ class Auditor:
         self._enqueuer = enqueuer
         self._dead_letter_queue = dead_letter_queue
         self._upkeep = upkeep
-        self._endings = endings
+        self._outcomes = outcomes
         self._clock = clock
         self._heal_every_s = heal_every_s
         self._idle_s = idle_s
@@ -289,7 +289,7 @@ class Auditor:
         self._stores.journal.delete(importing.import_id)
         queue = self._enqueuer.queue_of(importing)
         queue.delete_tallies([importing.import_id])
-        self._endings.tell_completed(importing, counts, queue=queue.name)
+        self._outcomes.report_completed(importing, counts, queue=queue.name)
         return True
 
     def _read_settled(self, committed: Sequence[Import]) -> list[int]:

@@ -108,9 +108,9 @@ class Gatherer:
         self._clock = clock
         self._observer = observer or Unobserved()
 
-    def find_hold(self, importing: Import) -> tuple[datetime, str] | None:
+    def find_pause(self, importing: Import) -> tuple[datetime, str] | None:
         """Return until when an import may ask none of its hosts, and why; None when it may."""
-        return None if importing.has_document else self._retry_after.find_hold(importing.urls)
+        return None if importing.has_document else self._retry_after.find_pause(importing.urls)
 
     def gather(self, importing: Import, feed: Feed, deadline: RunDeadline) -> Gathered:
         """Fetch an import's URLs, each with its own validators, or read its document.

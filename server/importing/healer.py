@@ -5,9 +5,9 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
-from server.feeds.claims import FeedClaims
-from server.feeds.endings import Endings
-from server.feeds.fetch_jobs import fetch_job_id
+from server.feeds.outcomes import Outcomes
+from server.feeds.service import fetch_job_id
+from server.feeds.starter import FeedReservations
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job_of
 from shared.errors import ConflictError, ErrorKind, NotFoundError, QueueFull, UnreadableDocument
@@ -23,7 +23,7 @@ log = get_logger("server.importing.healer")
 REPLAY_PATIENCE = timedelta(minutes=10)
 # A document is stored before its import is inserted.
 DOCUMENT_PATIENCE = timedelta(hours=1)
-# Who starts many imports at once claims all of them before he adds their jobs.
+# Who starts many imports at once reserves all of them before adding their jobs.
 JOB_PATIENCE = timedelta(seconds=10)
 SWEEP_EVERY = timedelta(hours=1)
 RESTORE_BATCH = 200
@@ -36,25 +36,25 @@ class Healer:
         self,
         *,
         stores: Stores,
-        claims: FeedClaims,
+        reservations: FeedReservations,
         item_queues: Sequence[JobQueue],
         dead_letter_queue: JobQueue,
         fetch_queue: JobQueue,
         rate_limit: RateLimit | None,
         keep_imports: timedelta,
         keep_dead: timedelta | None,
-        endings: Endings,
+        outcomes: Outcomes,
         clock: Clock,
     ) -> None:
         self._stores = stores
-        self._claims = claims
+        self._reservations = reservations
         self._item_queues = item_queues
         self._dead_letter_queue = dead_letter_queue
         self._fetch_queue = fetch_queue
         self._rate_limit = rate_limit
         self._keep_imports = keep_imports
         self._keep_dead = keep_dead
-        self._endings = endings
+        self._outcomes = outcomes
         self._clock = clock
         self._incarnation: str | None = None
         self._matching: str | None = None
@@ -146,8 +146,8 @@ class Healer:
         # Deleted or claimed by others since it was read: then there is nothing to heal. Nor where
         # it names an import that cannot be read: somebody has to correct that.
         with suppress(NotFoundError, ConflictError, UnreadableDocument):
-            healed, _ = self._claims.claim(feed, Trigger.SCHEDULE)
-            self._claims.add_fetch_jobs([healed])
+            healed, _ = self._reservations.reserve(feed, Trigger.SCHEDULE)
+            self._reservations.add_fetch_jobs([healed])
 
     def _heal_fetch_jobs(self, named: Sequence[Import]) -> None:
         """Add the jobs of queued and fetching imports that have none."""
@@ -165,7 +165,7 @@ class Healer:
             for found, view in zip(waiting, views, strict=True)
             if view is None or view.state in (JobState.COMPLETED, JobState.FAILED)
         ]
-        self._claims.add_fetch_jobs(jobless)
+        self._reservations.add_fetch_jobs(jobless)
 
     def _fail_orphans(self, unnamed: Sequence[Import]) -> None:
         """Fail imports before their commit that no feed names, and replays that never commit.
@@ -192,7 +192,7 @@ class Healer:
         error = f"{kind}: {reason}"
         outcome = {"error": error, "error_kind": kind, "finished_at": self._clock.now()}
         if self._stores.imports.fail(found.import_id, None, outcome):
-            self._endings.tell_failed(found, error)
+            self._outcomes.report_failed(found, error)
 
     def _collect_garbage(self) -> None:
         lowest = self._stores.journal.read_lowest_revisions()

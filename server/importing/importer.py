@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from server.feeds.endings import Endings
+from server.feeds.outcomes import Outcomes
 from server.feeds.schedules import Random
 from server.fetching.host_slots import HostSlots
 from server.importing.comparing import Candidate, Compared, compare
@@ -107,7 +107,7 @@ class Importer:
         enqueuer: Enqueuer,
         dead_letter_queue: JobQueue,
         note_busy: Callable[[str], None],
-        endings: Endings,
+        outcomes: Outcomes,
         clock: Clock,
         random: Random,
         max_item_bytes: int,
@@ -119,7 +119,7 @@ class Importer:
         self._enqueuer = enqueuer
         self._dead_letter_queue = dead_letter_queue
         self._note_busy = note_busy
-        self._endings = endings
+        self._outcomes = outcomes
         self._clock = clock
         self._random = random
         self._max_item_bytes = max_item_bytes
@@ -168,7 +168,7 @@ class Importer:
         """
         if importing.trigger != Trigger.SCHEDULE or importing.state is not ImportState.QUEUED:
             return False
-        hold = self._gatherer.find_hold(importing)
+        hold = self._gatherer.find_pause(importing)
         if hold is None:
             return False
         until, reason = hold
@@ -199,7 +199,7 @@ class Importer:
                 importing, feed, reason, gathered, now, self._random
             )
         if self._stores.imports.fail(importing.import_id, revision, outcome):
-            self._endings.tell_failed(importing, reason)
+            self._outcomes.report_failed(importing, reason)
         self._finish_feed(importing.import_id)
 
     def give_up(self, job: ClaimedJob, error: BaseException) -> None:
@@ -229,7 +229,7 @@ class Importer:
             outcome = {"error": reason, "error_kind": error.kind, "finished_at": now}
             outcome["feed_step"] = unreckoned_feed_step(reason, now)
             if self._stores.imports.fail(importing.import_id, importing.revision, outcome):
-                self._endings.tell_failed(importing, reason)
+                self._outcomes.report_failed(importing, reason)
             self._finish_feed(importing.import_id)
 
     def _begin(self, importing: Import) -> Run | None:
@@ -418,7 +418,7 @@ class Importer:
     def _tell_commit(self, run: Run, gathered: Gathered, outcome: dict[str, Any]) -> None:
         """Tell that an import ended with its commit; of one that goes on only in detail."""
         if outcome["state"] is ImportState.COMPLETED:
-            self._endings.tell_completed(
+            self._outcomes.report_completed(
                 run.importing,
                 outcome["counts"],
                 queue=None,

@@ -256,7 +256,7 @@ class FeedStore:
             return int(self._feeds.bulk_write(updates, ordered=False).matched_count)
 
     def withdraw(self, source: str, import_id: str, until: datetime, reason: str) -> None:
-        """Take back the claim of an import that was not begun, and move the feed to ``until``.
+        """Take back a reservation whose import was not begun, and move the feed to ``until``.
 
         A feed that is not scheduled any more is only freed.
         """
@@ -284,29 +284,29 @@ class FeedStore:
             self._feeds.update_many({"host": host}, forgotten)
         return int(made_due)
 
-    def claim(self, seen: Feed, import_id: str, *, scheduled: bool) -> bool:
+    def reserve(self, seen: Feed, import_id: str, *, scheduled: bool) -> bool:
         """Name an import in a feed that names none; of many callers one gets it.
 
         ``scheduled``: only while the feed is enabled and due as it was seen.
         """
-        return self._update(_claimable(seen, scheduled), {"$set": {"running_import": import_id}})
+        return self._update(_reservable(seen, scheduled), {"$set": {"running_import": import_id}})
 
-    def claim_many(
+    def reserve_many(
         self, import_ids: Sequence[tuple[Feed, str]], *, scheduled: bool
     ) -> dict[str, str]:
-        """Claim feeds as :meth:`claim` does, in two round trips for up to a hundred of them.
+        """Reserve feeds as :meth:`reserve` does, in two round trips for up to a hundred of them.
 
         Returns the ids of the imports that are named now, by source.
         """
-        claims = [
-            UpdateOne(_claimable(seen, scheduled), {"$set": {"running_import": import_id}})
+        reservations = [
+            UpdateOne(_reservable(seen, scheduled), {"$set": {"running_import": import_id}})
             for seen, import_id in import_ids
         ]
-        if not claims:
+        if not reservations:
             return {}
         wanted = {seen.source: import_id for seen, import_id in import_ids}
         with mapped_errors():
-            self._feeds.bulk_write(claims, ordered=False)
+            self._feeds.bulk_write(reservations, ordered=False)
         found = find_by_ids(self._feeds, wanted, {"running_import": True})
         named = {document["_id"]: document["running_import"] for document in found}
         return {source: wanted[source] for source in named if named[source] == wanted[source]}
@@ -387,7 +387,7 @@ class FeedStore:
             return self._feeds.update_one(query, update).matched_count == 1
 
 
-def _claimable(seen: Feed, scheduled: bool) -> Document:
+def _reservable(seen: Feed, scheduled: bool) -> Document:
     query: Document = {"_id": seen.source, "running_import": None}
     if scheduled:
         query |= {"enabled": True, "next_fetch_at": seen.next_fetch_at}

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from server.feeds.endings import Endings
+from server.feeds.outcomes import Outcomes
 from server.importing.auditor import Auditor
 from shared.clock import SystemClock
 from shared.errors import QueueError, QueueFull, QueueUnavailable
@@ -51,7 +51,7 @@ def make_auditor(bench: Bench) -> Auditor:
         enqueuer=bench.make_enqueuer(),
         dead_letter_queue=bench.dlq,
         upkeep=NothingToHeal(),
-        endings=Endings(bench.clock),
+        outcomes=Outcomes(bench.clock),
         clock=bench.clock,
     )
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from server.feeds import scheduler
-from server.feeds.held_hosts import HeldHosts
-from server.feeds.host_places import DEFERRAL_GAP
+from server.feeds.retry_after import RetryAfter
+from server.feeds.scheduler import DEFERRAL_GAP
 from server.importing.healer import SWEEP_EVERY
 from shared.errors import NotFoundError, Postponed
 from shared.queue import JobState
@@ -107,7 +107,7 @@ def test_a_crash_while_an_import_is_withdrawn_leaves_nothing_behind(
         patch.setattr(type(mill.stores.imports), "withdraw", lambda *_: False)
         fetch_all(mill)
     [left] = mill.stores.imports.find_open()
-    mill.server.claims.add_fetch_jobs([left])
+    mill.server.reservations.add_fetch_jobs([left])
     fetch_all(mill)
     assert mill.stores.imports.find_open() == []
     feed = mill.stores.feeds.get(source)
@@ -123,13 +123,13 @@ def test_an_operator_lifts_a_hosts_wish(mill: Mill) -> None:
     mill.press.ask_for_rest(7200)
     fetch_all(mill)
     mill.server.scheduler.tick()
-    held = HeldHosts(mill.stores, mill.clock)
+    retry_after = RetryAfter(mill.stores, mill.clock)
     until = mill.clock.now() + timedelta(hours=2)
-    assert {each.host: (each.until, each.feeds) for each in held.list()} == {
+    assert {each.host: (each.until, each.feeds) for each in retry_after.list_pauses()} == {
         HOST: (until, 3), "other.example": (until, 1),
     }  # fmt: skip
-    assert held.lift(HOST) == 2
-    assert [each.host for each in held.list()] == ["other.example"]
+    assert retry_after.lift(HOST) == 2
+    assert [each.host for each in retry_after.list_pauses()] == ["other.example"]
     assert due_at(mill, [asked, waiting]) == [mill.clock.now()] * 2
     assert due_at(mill, [by_hand]) == []
     assert due_at(mill, [other]) == [until]
@@ -138,7 +138,7 @@ def test_an_operator_lifts_a_hosts_wish(mill: Mill) -> None:
     fetch_all(mill)
     assert import_of(mill, asked).error is None
     with pytest.raises(NotFoundError):
-        held.lift(HOST)
+        retry_after.lift(HOST)
 
 
 def test_a_host_is_asked_again_when_its_time_has_come(mill: Mill) -> None:

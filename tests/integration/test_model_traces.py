@@ -219,7 +219,7 @@ def test_of_two_ticks_one_claims_a_feed_and_no_import_is_left_without_it(mill: M
     mill.server.services.feeds.add([feed_url(SOURCE)], source=SOURCE, interval_s=3600)
     first, second = mill.new_server(), mill.new_server()
 
-    with Held(first.scheduler.tick, first.stores.feeds, "claim_many"):
+    with Held(first.scheduler.tick, first.stores.feeds, "reserve_many"):
         assert second.scheduler.tick() == 1
         while second.fetch():
             pass

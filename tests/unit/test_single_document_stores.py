@@ -70,8 +70,8 @@ def test_of_two_claims_of_a_feed_one_is_granted(database: Database) -> None:
     feeds.insert(make_feed())
     seen = feeds.get("lwn")
     assert seen is not None
-    assert feeds.claim(seen, "import-1", scheduled=False)
-    assert not feeds.claim(seen, "import-2", scheduled=False)
+    assert feeds.reserve(seen, "import-1", scheduled=False)
+    assert not feeds.reserve(seen, "import-2", scheduled=False)
 
 
 def test_a_scheduled_claim_is_refused_when_the_schedule_has_moved(database: Database) -> None:
@@ -80,7 +80,7 @@ def test_a_scheduled_claim_is_refused_when_the_schedule_has_moved(database: Data
     seen = feeds.get("lwn")
     assert seen is not None
     feeds.update("lwn", {"next_fetch_at": NOW.replace(hour=13)})
-    assert not feeds.claim(seen, "import-1", scheduled=True)
+    assert not feeds.reserve(seen, "import-1", scheduled=True)
 
 
 def test_a_commit_is_refused_to_a_run_that_was_overtaken(database: Database) -> None:

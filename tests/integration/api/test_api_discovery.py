@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.feeds.discovering import MAX_DISCOVERIES, Discovery
+from server.feeds.discovery import MAX_DISCOVERIES, Discovery
 from shared.queue import RedisConnection
 from shared.store import Stores
 from tests.api import Api, open_api

@@ -133,7 +133,7 @@ def test_claim_heals_an_import_that_was_never_inserted(api: Api) -> None:
     add_feed(api)
     feed = api.stores.feeds.get("news")
     assert feed is not None
-    assert api.stores.feeds.claim(feed, "0123456789ab0000", scheduled=False)
+    assert api.stores.feeds.reserve(feed, "0123456789ab0000", scheduled=False)
     [shown] = started(api)
     assert shown["id"] == "0123456789ab0000"
     assert api.services.fetch_queue.get_job("feed#news") is not None
@@ -142,9 +142,9 @@ def test_claim_heals_an_import_that_was_never_inserted(api: Api) -> None:
 def test_claim_heals_a_lost_document_import_as_one(api: Api) -> None:
     feed = api.services.feeds.get_or_add_without_url("upload")
     api.stores.documents.insert("0123456789ab0000", b"<rss/>")
-    assert api.stores.feeds.claim(feed, "0123456789ab0000", scheduled=False)
+    assert api.stores.feeds.reserve(feed, "0123456789ab0000", scheduled=False)
     seen = api.services.feeds.get("upload")
-    healed, is_new = api.claims.claim(seen, "schedule")
+    healed, is_new = api.reservations.reserve(seen, "schedule")
     assert (healed.has_document, is_new) == (True, False)
 
 
@@ -167,7 +167,7 @@ def test_scheduled_claim_is_refused_when_the_feed_changed(api: Api) -> None:
     api.clock.advance(seconds=5)
     api.client.patch("/feeds/news", json={"interval_s": 60})
     with pytest.raises(ConflictError):
-        api.claims.claim(seen, "schedule", scheduled=True)
+        api.reservations.reserve(seen, "schedule", scheduled=True)
 
 
 def test_many_starts_at_once_make_one_import(api: Api) -> None:

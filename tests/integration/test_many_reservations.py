@@ -46,7 +46,7 @@ def test_all_feeds_are_started_in_their_order_and_none_twice(mill: Mill) -> None
 def test_feeds_that_two_servers_start_at_once_get_one_import_each(mill: Mill) -> None:
     sources = add_feeds(mill, 20)
     first, second = mill.server, mill.new_server()
-    with Held(first.services.starter.start_all, first.stores.feeds, "claim_many"):
+    with Held(first.services.starter.start_all, first.stores.feeds, "reserve_many"):
         started = second.services.starter.start_all()
     assert [each.source for each in started] == sources
     assert len(mill.stores.imports.find_open()) == len(sources) == jobs_of(mill)
@@ -57,7 +57,7 @@ def test_feeds_that_were_claimed_and_not_inserted_yet_are_inserted_by_whoever_me
 ) -> None:
     sources = add_feeds(mill, 20)
     first, second = mill.server, mill.new_server()
-    with Held(first.services.starter.start_all, first.stores.feeds, "claim_many", after=True):
+    with Held(first.services.starter.start_all, first.stores.feeds, "reserve_many", after=True):
         started = second.services.starter.start_all()
     assert [each.source for each in started] == sources
     assert len(mill.stores.imports.find_open()) == len(sources) == jobs_of(mill)
@@ -66,7 +66,7 @@ def test_feeds_that_were_claimed_and_not_inserted_yet_are_inserted_by_whoever_me
 def test_a_feed_that_was_deleted_meanwhile_is_left_out(mill: Mill) -> None:
     sources = add_feeds(mill, 20)
     starter, feeds = mill.server.services.starter, mill.server.stores.feeds
-    with Held(starter.start_all, feeds, "claim_many"):
+    with Held(starter.start_all, feeds, "reserve_many"):
         mill.server.services.feeds.remove(sources[3])
     named = {found.source for found in mill.stores.imports.find_open()}
     assert named == set(sources) - {sources[3]}
@@ -77,14 +77,14 @@ def test_what_was_claimed_before_the_store_went_away_is_fetched(
 ) -> None:
     add_feeds(mill, FEEDS)
     feeds = mill.server.stores.feeds
-    claim_many, calls = feeds.claim_many, iter(range(9))
+    reserve_many, calls = feeds.reserve_many, iter(range(9))
 
     def claim_once(*args: object, **options: object) -> object:
         if next(calls):
             raise StoreUnavailable("gone")
-        return claim_many(*args, **options)  # type: ignore[arg-type]
+        return reserve_many(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(feeds, "claim_many", claim_once)
+    monkeypatch.setattr(feeds, "reserve_many", claim_once)
     with pytest.raises(StoreUnavailable):
         mill.server.services.starter.start_all()
     assert 0 < jobs_of(mill) == len(mill.stores.imports.find_open()) < FEEDS

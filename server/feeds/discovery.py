@@ -1,4 +1,4 @@
-"""Finding the feeds behind an address that somebody typed. Nothing is stored."""
+"""Finding the feeds behind a URL that somebody typed. Nothing is stored."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -40,16 +40,16 @@ _OTHER_MEDIA_TYPE = "application/xml"
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """What an address leads to: itself if ``is_feed``, else the feeds that its page names."""
+    """What a URL leads to: itself if ``is_feed``, else the feeds that its page names."""
 
     feeds: tuple[NamedFeed, ...]
     is_feed: bool
 
 
 class FeedDiscoverer:
-    """Looks behind addresses, as politely as an import and with its parts. Safe for threads.
+    """Looks behind URLs, as politely as an import and with its parts. Safe for threads.
 
-    ``check_url`` refuses an address that may not be fetched, with InvalidRequestError.
+    ``check_url`` refuses a URL that may not be fetched, with InvalidRequestError.
     """
 
     def __init__(
@@ -68,27 +68,27 @@ class FeedDiscoverer:
         self._retry_after = retry_after
         self._host_slots = host_slots
         self._clock = clock
-        self._room = threading.BoundedSemaphore(MAX_DISCOVERIES)
+        self._free = threading.BoundedSemaphore(MAX_DISCOVERIES)
 
     def discover(self, url: str) -> Discovery:
-        """Fetch an address once and return what it leads to; a page may name no feeds at all.
+        """Fetch a URL once and return what it leads to; a page may name no feeds at all.
 
         Of what a page names without saying for certain that it is a feed, up to five are fetched
         too: search indexes and the like are left out.
 
         Raises:
-            InvalidRequestError: the address may not be fetched.
+            InvalidRequestError: the URL may not be fetched.
             BusyError: too many are being looked at, or too much is asked of the host already.
             FetchError: it could not be fetched.
             ParseError: what was fetched is neither a feed nor a web page.
         """
         checked = self._check_url(url)
-        if not self._room.acquire(blocking=False):
+        if not self._free.acquire(blocking=False):
             raise BusyError(f"{MAX_DISCOVERIES} addresses are being looked at already; try again")
         try:
             return self._look_at(checked)
         finally:
-            self._room.release()
+            self._free.release()
 
     def _look_at(self, url: str) -> Discovery:
         fetched = self._fetch(url)

@@ -1,4 +1,4 @@
-"""Tells of each import's end, wherever it comes: one log line, and one call for whoever counts."""
+"""Each import's outcome, wherever it is decided: one log line and one count."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -9,24 +9,24 @@ from shared.store import Import, ImportState
 
 log = get_logger("server.imports")
 
-NoteEnd = Callable[[ImportState], None]
+CountOutcome = Callable[[ImportState], None]
 
 
-class Endings:
+class Outcomes:
     """Called right after the guarded update that ended an import, by whoever's update it was.
 
-    ``note_end`` is told the state in which it ended. Safe for threads.
+    ``count`` is called with the state in which it ended. Safe for threads.
     """
 
-    def __init__(self, clock: Clock, note_end: NoteEnd = lambda _state: None) -> None:
+    def __init__(self, clock: Clock, count: CountOutcome = lambda _state: None) -> None:
         self._clock = clock
-        self._note_end = note_end
+        self._count = count
 
-    def tell_completed(
+    def report_completed(
         self, importing: Import, counts: Mapping[str, int], *, queue: str | None, **fields: object
     ) -> None:
-        """Tell that an import is complete; counts of zero are left out of the line."""
-        self._note_end(ImportState.COMPLETED)
+        """Log and count an import that is complete; counts of zero are left out of the line."""
+        self._count(ImportState.COMPLETED)
         log.info(
             "import_completed",
             **self._about(importing),
@@ -35,9 +35,9 @@ class Endings:
             **{name: count for name, count in counts.items() if count},
         )
 
-    def tell_failed(self, importing: Import, error: str) -> None:
-        """Tell that nothing could be imported, and why."""
-        self._note_end(ImportState.FAILED)
+    def report_failed(self, importing: Import, error: str) -> None:
+        """Log and count an import of which nothing could be had, and why."""
+        self._count(ImportState.FAILED)
         log.warning("import_failed", **self._about(importing), error=error)
 
     def _about(self, importing: Import) -> dict[str, object]:
