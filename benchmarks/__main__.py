@@ -4,7 +4,6 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.context import FULL, SMALL, Context, Sizes
@@ -52,7 +51,7 @@ def _measure(options: argparse.Namespace) -> int:
         trees.insert(0, open_tree(BEFORE, options.before))
     commits = {tree.name: tree.commit() for tree in trees}
     sizes = SMALL if options.small or options.smoke else FULL
-    results = collect(_samples(options, trees, sizes), commits, asdict(sizes))
+    results = collect(_samples(options, trees, sizes), commits, sizes is FULL)
     if sizes is not FULL:
         print("Measured with less of everything than the titles say: compare nothing but ratios.")
     print("\n".join(lines_of(results)))

@@ -13,7 +13,7 @@ class Sizes:
     """How much is measured with. The rows' titles and goals stand for the sizes of FULL."""
 
     jobs: int = 10_000
-    active: Sequence[int] = (0, 10_000, 50_000)
+    active: tuple[int, int, int] = (0, 10_000, 50_000)
     items: int = 10_000
     not_modified: int = 50
     idle_s: float = 60.0

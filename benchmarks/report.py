@@ -76,7 +76,8 @@ def _goal(goal: Goal) -> str:
 
 
 def _verdict(results: Results, row: Row) -> str:
-    if row.goal is None or results.median(row.key, NOW) is None:
+    is_comparable = row.in_smoke or results.is_full
+    if row.goal is None or not is_comparable or results.median(row.key, NOW) is None:
         return ""
     return "reached" if _is_reached(results, row, row.goal) else "NOT reached"
 

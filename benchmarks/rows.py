@@ -76,4 +76,54 @@ _QUEUE_ROWS = (
     Row("settle.ratio", "settle: most others active / none", "×", at_most(1.5), in_smoke=True),
 )
 
-ROWS: Mapping[str, Row] = {row.key: row for row in _QUEUE_ROWS}
+_ITEMS = "10,000 items over HTTP"
+
+
+def _import_rows(store: str, title: str, goals: Mapping[str, Goal]) -> tuple[Row, ...]:
+    """Return the rows of imports on one store; ``goals`` by their keys."""
+    named = {
+        "first.rate": (f"first import of {_ITEMS}", "items/s"),
+        "first.cpu": (f"first import of {_ITEMS}: server and worker", "s CPU"),
+        "first.server": (f"first import of {_ITEMS}: server", "s CPU"),
+        "first.worker": (f"first import of {_ITEMS}: worker", "s CPU"),
+        "first.store": (f"first import of {_ITEMS}: the store", "s CPU"),
+        "unchanged.cpu": ("all unchanged, another body", "s CPU"),
+        "unchanged.wall": ("all unchanged, another body", "s wall"),
+        "not-modified.cpu": ("304", "ms CPU"),
+        "not-modified.wall": ("304", "ms wall"),
+    }
+    return tuple(
+        Row(f"{key}.{store}", f"{what}; {title}", unit, goals.get(key))
+        for key, (what, unit) in named.items()
+    )
+
+
+_RUST_ROWS = _import_rows(
+    "rust",
+    "Rust store",
+    {
+        "first.rate": at_least(3_000),
+        "first.cpu": at_most(2.0),
+        "unchanged.cpu": at_most(0.8),
+        "not-modified.cpu": at_most(10),
+    },
+)
+_EMBEDDED_ROWS = _import_rows(
+    "embedded",
+    "embedded store",
+    {"first.rate": at_least(1_200), "first.store": at_most(6.0), "not-modified.cpu": at_most(10)},
+)
+# Of the embedded store alone: it is there on every machine.
+_SMOKE_ROWS = (
+    Row("unchanged.ratio.embedded", "CPU: all unchanged / first import", "×", at_most(0.6), True),
+)
+_OTHER_ROWS = (
+    Row("idle.server", "idle: server", "% of a core", at_most(0.5)),
+    Row("idle.worker", "idle: worker", "% of a core", at_most(0.5)),
+    Row("list.all", "first page of /items, 100,000 items, embedded store", "s", at_most(0.3)),
+    Row("list.source", "the same of one source", "s", at_most(0.3)),
+)
+
+ROWS: Mapping[str, Row] = {
+    row.key: row for row in (*_RUST_ROWS, *_EMBEDDED_ROWS, *_OTHER_ROWS, *_QUEUE_ROWS, *_SMOKE_ROWS)
+}

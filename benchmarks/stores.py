@@ -48,9 +48,9 @@ class RunningStore:
 
 
 def find_rust_store() -> str | None:
-    """Return the store's server in Rust: ``SECANTUS_MDB`` or ``secantus-mdb`` on the path."""
+    """Return the store's server in Rust: ``SECANTUS_MDB``, or ``secantusd-rs`` on the path."""
     named = os.environ.get("SECANTUS_MDB")
-    return shutil.which(named or "secantus-mdb")
+    return shutil.which(named or "secantusd-rs")
 
 
 @contextmanager

@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 
 from benchmarks.context import Part
+from benchmarks.parts.idle import measure_idle
+from benchmarks.parts.imports import measure_imports
+from benchmarks.parts.lists import measure_lists
 from benchmarks.parts.queue import measure_queue
 
-PARTS: Mapping[str, Part] = {"queue": measure_queue}
-
+PARTS: Mapping[str, Part] = {
+    "queue": measure_queue,
+    "imports": measure_imports,
+    "idle": measure_idle,
+    "lists": measure_lists,
+}
 # Those whose ratios mean the same on every machine, and that take a few seconds.
-SMOKE_PARTS = ["queue"]
+SMOKE_PARTS = ["queue", "imports"]
