@@ -2,65 +2,39 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime
 
 import orjson
 
 from shared.errors import QueueFull
 from shared.models import format_time
 from shared.queue import JobQueue, NewJob
-from shared.store import DeadLetter, DeadLetterStore, DeathKind, Rank
+from shared.store import DeadLetter, DeadLetterStore, LetterKind, Rank
 
 DEAD_JOB_NAME = "dead"
 # What is shown of a dead item must not fill Redis: the dead letter in MongoDB has the data.
 MAX_DATA_CHARACTERS = 1 << 20
 
 
-def dead_job(
-    *,
-    item_id: str,
-    queue: str,
-    job_id: str,
-    raw_data: str,
-    reason: str,
-    error_type: str,
-    attempts: int,
-    failed_at: datetime,
-    revision: int,
-) -> NewJob:
-    """Return the job that stands for a dead item; ``raw_data`` is its data as JSON text.
+def dead_job(letter: DeadLetter, job_id: str | None = None) -> NewJob:
+    """Return the job that stands for a whole dead letter (one read with its data).
 
-    Data of more than ``MAX_DATA_CHARACTERS`` gives way to a text that says so.
+    ``job_id`` is the failed job's, where that is not the item's. Data of more than
+    ``MAX_DATA_CHARACTERS`` gives way to a text that says so.
     """
-    size = len(raw_data)
+    size = len(letter.data)
     left_out = f"left out here, for it has {size} characters: see the dead letter"
     return NewJob(
-        id=item_id,
+        id=letter.item_id,
         name=DEAD_JOB_NAME,
         data={
-            "queue": queue,
-            "job_id": encodable(job_id),
-            "data": readable_data(raw_data) if size <= MAX_DATA_CHARACTERS else left_out,
-            "reason": reason,
-            "error_type": error_type,
-            "attempts": attempts,
-            "failed_at": format_time(failed_at),
+            "queue": letter.queue,
+            "job_id": encodable(job_id or letter.item_id),
+            "data": readable_data(letter.data) if size <= MAX_DATA_CHARACTERS else left_out,
+            "reason": letter.reason,
+            "error_type": letter.error_type,
+            "attempts": letter.attempts,
+            "failed_at": format_time(letter.failed_at),
         },
-        revision=revision,
-    )
-
-
-def dead_job_of(letter: DeadLetter) -> NewJob:
-    """Return the job that stands for a whole dead letter (read with its data)."""
-    return dead_job(
-        item_id=letter.item_id,
-        queue=letter.queue,
-        job_id=letter.item_id,
-        raw_data=letter.data,
-        reason=letter.reason,
-        error_type=letter.error_type,
-        attempts=letter.attempts,
-        failed_at=letter.failed_at,
         revision=letter.revision,
     )
 
@@ -80,12 +54,12 @@ def clear_dead_letters(
         return
     dead_letter_queue.remove_many(list(stored_ranks))
     if letters.clear_many(stored_ranks) < len(stored_ranks):
-        # Died again at a higher rank meanwhile: that job must not be missing.
+        # Failed again at a higher rank meanwhile: that job must not be missing.
         kept = letters.read_whole(list(stored_ranks))
         # A full Redis must not hold up the settling of what is stored: the hourly sweep adds them.
         with suppress(QueueFull):
             dead_letter_queue.add_many(
-                [dead_job_of(letter) for letter in kept if letter.kind is DeathKind.DEAD]
+                [dead_job(letter) for letter in kept if letter.kind is LetterKind.DEAD]
             )
 
 

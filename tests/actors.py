@@ -122,7 +122,7 @@ class Worker(Actor):
         """Claim once from each queue and flush all that came; returns how many jobs were taken."""
         taken = self.consumer.step()
         self._pool.run_all()
-        return sum(len(one.items) + len(one.dying) for one in taken)
+        return sum(len(one.items) + len(one.failed) for one in taken)
 
 
 class InlinePool:

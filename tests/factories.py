@@ -12,23 +12,20 @@ from server.importing.enqueueing import Enqueuer, ItemJobOptions
 from server.importing.replayer import Replayer
 from shared.clock import Clock
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob, RateLimit, RedisConnection
-from shared.store import DeadLetter, DeathKind, StoredVersion, Stores
-from shared.store.causes import make_cause
-from shared.store.ends import Death
+from shared.store import DeadLetter, LetterKind, StoredVersion, Stores
 from shared.supervision import Supervisor
 from tests.fakes import FakeClock
 from worker.batch_runner import BatchRunner
 from worker.breaker import Breaker
 from worker.buffer import Buffer
-from worker.burial import BurialRunner
 from worker.consumer import Consumer, ConsumerLimits, ConsumerParts
-from worker.dead_letterer import DeadLetterer
 from worker.decoding import HeldItem, decode_data, hold_item
 from worker.flush_pool import FlushPool
 from worker.flusher import Flusher
 from worker.heartbeat import Heartbeat
 from worker.holdings import Holdings
 from worker.intake import Intake, Taken
+from worker.settlement import Settlement
 from worker.settler import SettlementRunner, Settler
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -90,7 +87,7 @@ def make_letter(revision: int = 1, **fields: Any) -> DeadLetter:
         "guid": "1",
         "import_id": None,
         "content_hash": "h",
-        "kind": DeathKind.DEAD,
+        "kind": LetterKind.DEAD,
         "reason": "boom",
         "error_type": "invalid",
         "attempts": 1,
@@ -98,28 +95,12 @@ def make_letter(revision: int = 1, **fields: Any) -> DeadLetter:
         "data": "{}",
         "stacktrace": "",
     }
-    values |= fields
-    cause = make_cause(values["error_type"], values["reason"])
-    return DeadLetter(revision=revision, cause=cause, **values)
+    return DeadLetter(revision=revision, **(values | fields))
 
 
-def make_death(guid: str = "1", revision: int = 1, **fields: Any) -> Death:
-    """Return an end to put on record."""
-    values: dict[str, Any] = {
-        "item_id": f"lwn#{guid}",
-        "queue": "items",
-        "source": "lwn",
-        "guid": guid,
-        "import_id": None,
-        "content_hash": "h",
-        "kind": DeathKind.DEAD,
-        "reason": "boom",
-        "error_type": "invalid",
-        "attempts": 1,
-        "failed_at": NOON,
-        "data": "{}",
-    }
-    return Death(revision=revision, **(values | fields))
+def make_letter_of(guid: str = "1", revision: int = 1, **fields: Any) -> DeadLetter:
+    """Return a dead letter to record, of an item by its guid."""
+    return make_letter(revision, **({"item_id": f"lwn#{guid}", "guid": guid} | fields))
 
 
 def make_job(data: dict[str, Any], revision: int | None = 1, **fields: Any) -> NewJob:
@@ -166,7 +147,6 @@ class Bench:
         self._make_worker()
 
     def _make_worker(self) -> None:
-        dead_letterer = DeadLetterer(self.stores.dead_letters, self.dlq, self.clock)
         self.intake = Intake(
             holdings=self.holdings,
             sources=self.stores.sources,
@@ -175,9 +155,7 @@ class Bench:
             rate_limit=self.rate_limit,
         )
         self.flusher = Flusher(stores=self.stores, clock=self.clock)
-        self.settler = Settler(
-            stores=self.stores, dead_letterer=dead_letterer, dead_letter_queue=self.dlq
-        )
+        self.settler = Settler(stores=self.stores, dead_letter_queue=self.dlq)
         self.settlements = SettlementRunner(
             settler=self.settler,
             holdings=self.holdings,
@@ -191,7 +169,6 @@ class Bench:
             breaker=self.breaker,
             clock=self.clock,
         )
-        self.burials = BurialRunner(self.settlements)
         self.consumer = Consumer(
             queues=[self.queue, self.heavy],
             wake_connection=self.redis,
@@ -200,7 +177,7 @@ class Bench:
                 buffer=self.buffer,
                 pool=self.pool,
                 batches=self.batches,
-                burials=self.burials,
+                settlements=self.settlements,
                 holdings=self.holdings,
                 breaker=self.breaker,
                 stores=self.stores,
@@ -244,8 +221,8 @@ class Bench:
 
     def finish(self, taken: Taken) -> None:
         """Bring what was claimed to its end, as the pool's threads would."""
-        if taken.dying:
-            self.burials.run(taken.dying, self.stop)
+        if taken.failed:
+            self.settlements.run(Settlement(self.queue, list(taken.failed)), self.stop)
         if taken.items:
             self.batches.run(taken.items, self.stop)
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from shared.errors import ConflictError, NotFoundError
 from shared.queue import RedisConnection
-from shared.store import DeathKind, Rank, open_database
+from shared.store import LetterKind, Rank, open_database
 from tests.actors import Actor, Held, Server
 from tests.fakes import FakeClock
 from tests.mill import SOURCE, Mill
@@ -250,7 +250,7 @@ class MillMachine(RuleBasedStateMachine):
         letter = self.mill.stores.dead_letters.get(f"{SOURCE}#{guid}")
         if letter is None or letter.content_hash != hash_of(guid, title):
             return "stored"
-        if letter.kind is DeathKind.REMOVED:
+        if letter.kind is LetterKind.REMOVED:
             return "removed"
         return "dead" if title.startswith(POISON) else "stored"
 

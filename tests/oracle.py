@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from shared.queue import JobState
-from shared.store import DeathKind, ImportState
+from shared.store import ImportState, LetterKind
 from tests.mill import SOURCE, Mill
 from tests.press import hash_of
 
@@ -50,8 +50,8 @@ def _assert_dead_letters(mill: Mill, dead: set[str], removed: set[str]) -> None:
     letters = mill.database.collection("dead_letters")
     kinds = {letter["_id"]: letter["kind"] for letter in letters.find({}, {"kind": 1})}
     assert kinds == {
-        **dict.fromkeys(dead, DeathKind.DEAD),
-        **dict.fromkeys(removed, DeathKind.REMOVED),
+        **dict.fromkeys(dead, LetterKind.DEAD),
+        **dict.fromkeys(removed, LetterKind.REMOVED),
     }
     jobs = mill.dead_letter_queue.list_jobs(JobState.WAITING, 0, _DEAD_LETTERS)
     assert {job.id for job in jobs} == dead, "the dead-letter queue differs from the record"

@@ -21,13 +21,13 @@ from shared.supervision import Supervisor
 from worker.batch_runner import BatchRunner
 from worker.breaker import Breaker
 from worker.buffer import Buffer
-from worker.burial import BurialRunner
-from worker.dead_letterer import DyingJob
 from worker.decoding import HeldItem
 from worker.failures import pause_s
 from worker.flush_pool import FlushPool
 from worker.holdings import Holdings
 from worker.intake import Intake, Taken
+from worker.settlement import RecordDeadLetter, Settlement, lock_of
+from worker.settler import SettlementRunner
 
 log = get_logger("worker.consumer")
 
@@ -63,7 +63,7 @@ class ConsumerParts:
     buffer: Buffer
     pool: FlushPool
     batches: BatchRunner
-    burials: BurialRunner
+    settlements: SettlementRunner
     holdings: Holdings
     breaker: Breaker
     stores: Stores
@@ -177,30 +177,34 @@ class Consumer:
 
     def _keep_or_release(self, queue: JobQueue, taken: Taken) -> None:
         try:
-            self._keep(taken)
+            self._keep(queue, taken)
         except Exception:
             # Nobody would flush what is neither buffered nor submitted, and its lock would live on.
-            jobs = [item.job for item in taken.items] + [one.job for one in taken.dying]
+            jobs = [item.job for item in taken.items] + [one.job for one in taken.failed]
             locks = [Lock(job.id, job.token) for job in jobs]
             self._parts.buffer.discard(set(locks))
             self._parts.holdings.remove(queue, locks)
             queue.release_many(locks)
             raise
 
-    def _keep(self, taken: Taken) -> None:
+    def _keep(self, queue: JobQueue, taken: Taken) -> None:
         # At once: the claim on the next queue may fail, and these would be in nobody's hand.
         parts = self._parts
         for item in taken.items:
             parts.buffer.add(item)
-        if taken.dying:
-            self._submit_burial(taken.dying)
+        if taken.failed:
+            self._submit_failed(queue, taken.failed)
 
-    def _submit_burial(self, dying: Sequence[DyingJob]) -> None:
-        queue = dying[0].queue
-        locks = [Lock(one.job.id, one.job.token) for one in dying]
-        act = partial(self._parts.burials.run, dying, self._abandon)
-        alone = [partial(self._submit_burial, [one]) for one in dying]
+    def _submit_failed(self, queue: JobQueue, failed: Sequence[RecordDeadLetter]) -> None:
+        act = partial(self._dead_letter, queue, failed)
+        locks = [lock_of(one.job) for one in failed]
+        alone = [partial(self._submit_failed, queue, [one]) for one in failed]
         self._parts.pool.submit(partial(self._run_act, act, queue, locks, alone))
+
+    def _dead_letter(self, queue: JobQueue, failed: Sequence[RecordDeadLetter]) -> None:
+        """Record and move jobs that cannot be read; stopped midway, they stay held."""
+        if self._parts.settlements.run(Settlement(queue, list(failed)), self._abandon):
+            log.warning("jobs_died", queue=queue.name, jobs=len(failed))
 
     def _submit_batch(self, batch: Sequence[HeldItem]) -> None:
         act = partial(self._parts.batches.run, batch, self._abandon)

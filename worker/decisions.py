@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.store.ends import DeadLetter
+from shared.store.dead_letter_documents import DeadLetter
 from shared.store.items import StoredVersion, WriteKind
 from shared.store.ranks import Rank
 from worker.decoding import HeldItem

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from shared.clock import Clock
 from shared.errors import ItemError
-from shared.store import DeadLetter, ItemWrite, Rank, StoredVersion, Stores, WriteReport, get_reader
-from worker.dead_letterer import DyingJob
+from shared.store import DeadLetter, ItemWrite, Rank, StoredVersion, Stores, WriteReport
+from worker.dead_letters import letter_of_item
 from worker.decisions import Decision, Outcome, decide_all, newest_by_id, outcome_beneath
 from worker.decoding import HeldItem
 from worker.settlement import (
@@ -113,7 +113,8 @@ class Flusher:
         outcome = self._outcome_of(item, newest, verdicts)
         if outcome is Outcome.DEAD:
             known = verdicts.letters[item.item_id]
-            return MoveDeadLetter(_dying(item, ItemError(known.error_type, known.reason)))
+            error = ItemError(known.error_type, known.reason)
+            return MoveDeadLetter(item.job, letter_of_item(item, error))
         is_newest = newest[item.item_id] is item
         if outcome is not None:
             return Complete(item.job, outcome, _clears(item, verdicts) if is_newest else None)
@@ -161,19 +162,5 @@ def _clears(item: HeldItem, verdicts: _Verdicts) -> tuple[str, Rank] | None:
 def _failed(item: HeldItem, error: ItemError) -> JobEnd:
     """Charge an item's own failure to it."""
     if item.job.attempts_made + 1 >= item.job.max_attempts:
-        return RecordDeadLetter(_dying(item, error))
+        return RecordDeadLetter(item.job, letter_of_item(item, error))
     return RetryLater(item.job, error)
-
-
-def _dying(item: HeldItem, error: ItemError) -> DyingJob:
-    return DyingJob(
-        queue=item.queue,
-        job=item.job,
-        source=item.source,
-        guid=str(item.content["guid"]),
-        revision=item.revision,
-        import_id=item.import_id,
-        content_hash=item.content_hash,
-        error=error,
-        read_by=get_reader(item.content),
-    )

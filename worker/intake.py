@@ -11,11 +11,12 @@ from shared.errors import ItemError, QueueError, UnreadableDocument
 from shared.logs import get_logger
 from shared.queue import BlockedBy, Claim, ClaimedJob, JobQueue, Lock, RateLimit
 from shared.store import SourceStore
-from worker.dead_letterer import DyingJob, dying_unread
+from worker.dead_letters import letter_of_job
 from worker.decoding import HeldItem, decode_data, hold_item, size_bytes
 from worker.holdings import Holdings
 from worker.job_log import log_started
 from worker.observing import Observer, Unobserved
+from worker.settlement import RecordDeadLetter
 
 log = get_logger("worker.intake")
 
@@ -29,10 +30,16 @@ class Taken:
     """What one claim brought: items to buffer, jobs that cannot be read, and why not more."""
 
     items: list[HeldItem] = field(default_factory=list)
-    dying: list[DyingJob] = field(default_factory=list)
+    failed: list[RecordDeadLetter] = field(default_factory=list)
     has_solo: bool = False
     blocked_by: BlockedBy | None = None
     retry_in_ms: int | None = None
+
+    def add_failed(
+        self, queue: JobQueue, job: ClaimedJob, error: ItemError, revision: int | None = None
+    ) -> None:
+        """Add a job that cannot be read."""
+        self.failed.append(RecordDeadLetter(job, letter_of_job(queue, job, error, revision)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +149,14 @@ class Intake:
             revision = entry.job.revision or drawn.get(entry.job.id)
             if revision is None:
                 # Nobody would settle it: no heartbeat is to keep it either.
-                if not any(one.job is entry.job for one in taken.dying):
+                if not any(one.job is entry.job for one in taken.failed):
                     self._holdings.remove(queue, [Lock(entry.job.id, entry.job.token)])
-                continue  # its lock was lost before it had a revision, or it is dying by now
+                continue  # its lock was lost before it had a revision, or it failed by now
             try:
                 with _charged_to(entry.job):
                     taken.items.append(hold_item(queue, entry.job, entry.data, revision))
             except ItemError as exc:
-                taken.dying.append(_dying(queue, entry, revision, exc))
+                taken.add_failed(queue, entry.job, exc, revision)
 
     def _read(self, queue: JobQueue, jobs: Sequence[ClaimedJob], taken: Taken) -> list[_Read]:
         read: list[_Read] = []
@@ -158,7 +165,7 @@ class Intake:
                 with _charged_to(job):
                     read.append(_Read(job, decode_data(job, self._max_item_bytes)))
             except ItemError as exc:
-                taken.dying.append(dying_unread(queue, job, exc))
+                taken.add_failed(queue, job, exc)
         return read
 
     def _draw_revisions(
@@ -177,10 +184,8 @@ class Intake:
                 # Of this source none can be stored; the others are not to wait for it.
                 hopeless = [entry for entry in foreign if entry.data["source"] == source]
                 foreign = [entry for entry in foreign if entry.data["source"] != source]
-                taken.dying += [
-                    dying_unread(queue, entry.job, ItemError("invalid", str(exc)))
-                    for entry in hopeless
-                ]
+                for entry in hopeless:
+                    taken.add_failed(queue, entry.job, ItemError("invalid", str(exc)))
         proposed = [
             (Lock(entry.job.id, entry.job.token), next(fresh[str(entry.data["source"])]))
             for entry in foreign
@@ -207,18 +212,3 @@ def _charged_to(job: ClaimedJob) -> Iterator[None]:
         log.exception("job_unreadable", job=job.id)
         reason = f"the job's data cannot be read: {type(exc).__name__}: {exc}"
         raise ItemError("invalid", reason) from exc
-
-
-def _dying(queue: JobQueue, entry: _Read, revision: int, error: ItemError) -> DyingJob:
-    unread = dying_unread(queue, entry.job, error)
-    return DyingJob(
-        queue=queue,
-        job=entry.job,
-        source=entry.data["source"],
-        guid=entry.data["guid"],
-        revision=revision,
-        import_id=unread.import_id,
-        content_hash=unread.content_hash,
-        error=error,
-        read_by=unread.read_by,
-    )

@@ -14,9 +14,7 @@ from shared.supervision import Supervisor
 from worker.batch_runner import BatchRunner
 from worker.breaker import Breaker
 from worker.buffer import Buffer
-from worker.burial import BurialRunner
 from worker.consumer import Consumer, ConsumerLimits, ConsumerParts
-from worker.dead_letterer import DeadLetterer
 from worker.flush_pool import FlushPool
 from worker.flusher import Flusher
 from worker.heartbeat import Heartbeat
@@ -123,9 +121,6 @@ class WorkerProcess:
         settlements = SettlementRunner(
             settler=Settler(
                 stores=self._stores,
-                dead_letterer=DeadLetterer(
-                    self._stores.dead_letters, dead_letter_queue, self._clock
-                ),
                 dead_letter_queue=dead_letter_queue,
             ),
             holdings=self._holdings,
@@ -151,7 +146,7 @@ class WorkerProcess:
                 clock=self._clock,
                 observer=self.metrics,
             ),
-            burials=BurialRunner(settlements),
+            settlements=settlements,
             holdings=self._holdings,
             breaker=self._breaker,
             stores=self._stores,

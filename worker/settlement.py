@@ -7,8 +7,7 @@ from typing import TypeAlias
 
 from shared.errors import ItemError
 from shared.queue import ClaimedJob, JobQueue, Lock
-from shared.store import Rank
-from worker.dead_letterer import DyingJob
+from shared.store import DeadLetter, Rank
 from worker.decisions import Outcome
 
 
@@ -36,24 +35,16 @@ class RetryLater:
 class RecordDeadLetter:
     """The item cannot be stored: to be recorded in MongoDB, then moved."""
 
-    dying: DyingJob
-
-    @property
-    def job(self) -> ClaimedJob:
-        """The job to move."""
-        return self.dying.job
+    job: ClaimedJob
+    letter: DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
 class MoveDeadLetter:
     """The dead letter is on record: only the move to the dead-letter queue is left."""
 
-    dying: DyingJob
-
-    @property
-    def job(self) -> ClaimedJob:
-        """The job to move."""
-        return self.dying.job
+    job: ClaimedJob
+    letter: DeadLetter
 
 
 @dataclass(frozen=True, slots=True)

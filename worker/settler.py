@@ -10,7 +10,7 @@ from shared.logs import get_logger
 from shared.queue import Completion, JobQueue, Retry, SettleOutcome, backoff_delay_ms
 from shared.store import Stores
 from worker.breaker import Breaker
-from worker.dead_letterer import DeadLetterer
+from worker.dead_letters import highest_of_each_item, move_of
 from worker.decisions import Outcome
 from worker.failures import Owner, is_outage, owner_of, pause_s
 from worker.holdings import Holdings
@@ -38,11 +38,8 @@ End = TypeVar("End", Complete, RetryLater, RecordDeadLetter, MoveDeadLetter, Rel
 class Settler:
     """Settles jobs, one call a kind of end. Safe for threads, and safe to repeat."""
 
-    def __init__(
-        self, *, stores: Stores, dead_letterer: DeadLetterer, dead_letter_queue: JobQueue
-    ) -> None:
+    def __init__(self, *, stores: Stores, dead_letter_queue: JobQueue) -> None:
         self._letters = stores.dead_letters
-        self._dead_letterer = dead_letterer
         self._dead_letter_queue = dead_letter_queue
 
     def settle(self, settlement: Settlement) -> None:
@@ -87,17 +84,21 @@ class Settler:
         log_settled("job_failed", settlement.queue, ends, outcomes)
 
     def _record(self, settlement: Settlement) -> None:
-        deaths = _of_kind(settlement, RecordDeadLetter)
-        if deaths:
-            self._dead_letterer.record([end.dying for end in deaths])
-            settlement.replace(deaths, [MoveDeadLetter(end.dying) for end in deaths])
+        failed = _of_kind(settlement, RecordDeadLetter)
+        if failed:
+            self._letters.record_many(highest_of_each_item(end.letter for end in failed))
+            settlement.replace(failed, [MoveDeadLetter(end.job, end.letter) for end in failed])
 
     def _move(self, settlement: Settlement) -> None:
         dead = _of_kind(settlement, MoveDeadLetter)
-        if dead:
-            outcomes = self._dead_letterer.move(settlement.queue, [end.dying for end in dead])
-            settlement.report.outcomes[Outcome.DEAD] += len(dead)
-            _finish(settlement, dead, outcomes)
+        if not dead:
+            return
+        moves = [move_of(end.job, end.letter) for end in dead]
+        outcomes = settlement.queue.dead_letter_many(moves, self._dead_letter_queue)
+        settlement.report.outcomes[Outcome.DEAD] += len(dead)
+        _finish(settlement, dead, outcomes)
+        ends = ((end.job, end.letter.reason) for end in dead)
+        log_settled("job_failed", settlement.queue, ends, outcomes)
 
     def _release(self, settlement: Settlement) -> None:
         released = _of_kind(settlement, Release)

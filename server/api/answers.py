@@ -5,7 +5,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.queue import JobState
-from shared.store import DeathKind, ImportState, Trigger
+from shared.store import ImportState, LetterKind, Trigger
 
 T = TypeVar("T")
 
@@ -270,7 +270,7 @@ class DeathAnswer(BaseModel):
     revision: int
     import_id: str | None
     content_hash: str
-    kind: DeathKind
+    kind: LetterKind
     at: Time
 
 
@@ -281,7 +281,7 @@ class DeadLetterAnswer(BaseModel):
     queue: str
     source: str
     guid: str
-    kind: DeathKind
+    kind: LetterKind
     revision: int
     reason: str
     error_type: str

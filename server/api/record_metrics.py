@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from shared.clock import Clock
 from shared.errors import StoreError
-from shared.store import DeathKind, FeedCounts, ImportState, Stores
+from shared.store import FeedCounts, ImportState, LetterKind, Stores
 
 # Each is one label value: Prometheus keeps a series for every one of them.
 MAX_SOURCES = 200
@@ -45,7 +45,7 @@ class _Counts:
     """What is counted in the record, and since when the longest due feed is due."""
 
     open_imports: Mapping[ImportState, int]
-    dead_letters: Mapping[DeathKind, int]
+    dead_letters: Mapping[LetterKind, int]
     feeds: FeedCounts
     due_since: datetime | None
 
@@ -80,7 +80,7 @@ class RecordMetrics(Collector):
         due = stores.feeds.find_due(self._clock.now(), 1)
         return _Counts(
             open_imports=stores.imports.count_open(),
-            dead_letters={kind: stores.dead_letters.count(kind) for kind in DeathKind},
+            dead_letters={kind: stores.dead_letters.count(kind) for kind in LetterKind},
             feeds=stores.feeds.count(),
             due_since=due[0].next_fetch_at if due else None,
         )

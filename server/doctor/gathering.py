@@ -23,7 +23,7 @@ from shared.queue import (
 from shared.running import Running
 from shared.settings import Settings
 from shared.startup import check_redis, connect_mongodb, connect_redis, rate_limit
-from shared.store import DeathKind, MongoReport, Stores, examine_mongodb
+from shared.store import LetterKind, MongoReport, Stores, examine_mongodb
 
 APP_NAME = "feedmill-doctor"
 MAX_JOBS = 20_000
@@ -207,7 +207,7 @@ class _Examination:
     def _missing_letters(self, stores: Stores) -> tuple[int, list[str]]:
         """Return how many dead letters were looked at, and those without a job."""
         ids: list[str] = []
-        batches = stores.dead_letters.iterate_ids(batch_size=_LETTERS_A_READ, kind=DeathKind.DEAD)
+        batches = stores.dead_letters.iterate_ids(batch_size=_LETTERS_A_READ, kind=LetterKind.DEAD)
         for batch in batches:
             ids += batch
             if len(ids) >= MAX_LETTERS:
@@ -220,7 +220,7 @@ class _Examination:
         dead: set[str] = set()
         for start in range(0, len(ids), _LETTERS_A_READ):
             letters = stores.dead_letters.read_many(ids[start : start + _LETTERS_A_READ])
-            dead |= {one for one, letter in letters.items() if letter.kind is DeathKind.DEAD}
+            dead |= {one for one, letter in letters.items() if letter.kind is LetterKind.DEAD}
         return [job_id for job_id in ids if job_id not in dead]
 
     def _is_redis_matched(self, stores: Stores) -> bool:

@@ -15,7 +15,7 @@ from shared.store import (
     Stores,
     get_reader,
 )
-from shared.store.ends import DeathKind
+from shared.store.dead_letter_documents import LetterKind
 
 # As many are compared, and held, at a time.
 COMPARE_ITEMS = 500
@@ -138,7 +138,7 @@ def _sort(
         # Whatever it holds: it may not be written over a strict reading.
         compared.unchanged += 1
     elif letter is not None and letter.content_hash == candidate.content_hash:
-        if letter.kind is DeathKind.REMOVED:
+        if letter.kind is LetterKind.REMOVED:
             compared.removed += 1
         else:
             compared.dead += 1
@@ -166,7 +166,7 @@ def _is_removal_of_earlier_version(letter: DeadLetter) -> bool:
     """
     version, _, _ = letter.content_hash.partition(":")
     is_earlier = version.isdecimal() and version != str(HASH_VERSION)
-    return is_earlier and letter.kind is DeathKind.REMOVED
+    return is_earlier and letter.kind is LetterKind.REMOVED
 
 
 def _is_stored(candidate: Candidate, version: StoredVersion, letter: DeadLetter | None) -> bool:

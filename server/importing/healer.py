@@ -9,12 +9,12 @@ from server.feeds.outcomes import Outcomes
 from server.feeds.service import fetch_job_id
 from server.feeds.starter import FeedReservations
 from shared.clock import Clock
-from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job_of
+from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job
 from shared.errors import ConflictError, ErrorKind, NotFoundError, QueueFull, UnreadableDocument
 from shared.logs import get_logger
 from shared.queue import JobQueue, JobState, RateLimit
 from shared.store import Feed, Import, Stores, Trigger
-from shared.store.ends import DeathKind
+from shared.store.dead_letter_documents import LetterKind
 from shared.store.imports import BEFORE_COMMIT
 
 log = get_logger("server.importing.healer")
@@ -225,7 +225,7 @@ class Healer:
     def _restore_dead_letters(self) -> None:
         """Show all dead letters in their queue again; what it refuses, the sweep shows."""
         batches = self._stores.dead_letters.iterate_ids(
-            batch_size=RESTORE_BATCH, kind=DeathKind.DEAD
+            batch_size=RESTORE_BATCH, kind=LetterKind.DEAD
         )
         with _going_on_when_full("dead letters"):
             for item_ids in batches:
@@ -234,7 +234,7 @@ class Healer:
     def _show_missing_dead_letters(self) -> None:
         """Show the dead letters that have no job in the dead-letter queue."""
         batches = self._stores.dead_letters.iterate_ids(
-            batch_size=RESTORE_BATCH, kind=DeathKind.DEAD
+            batch_size=RESTORE_BATCH, kind=LetterKind.DEAD
         )
         for item_ids in batches:
             seen = zip(item_ids, self._dead_letter_queue.get_jobs(item_ids), strict=True)
@@ -242,8 +242,8 @@ class Healer:
 
     def _show_dead_letters(self, item_ids: Sequence[str]) -> None:
         letters = self._stores.dead_letters.read_whole(item_ids) if item_ids else []
-        dead = [letter for letter in letters if letter.kind is DeathKind.DEAD]
-        self._dead_letter_queue.add_many([dead_job_of(letter) for letter in dead])
+        dead = [letter for letter in letters if letter.kind is LetterKind.DEAD]
+        self._dead_letter_queue.add_many([dead_job(letter) for letter in dead])
 
     def _hide_what_is_not_dead(self) -> None:
         """Remove jobs of the dead-letter queue that no dead letter stands behind (any more).

@@ -51,14 +51,14 @@ from shared.errors import (
 from shared.host_names import hosts_of
 from shared.logs import get_logger
 from shared.models import FeedItem, content_hash, encode_json, job_data, make_guid, make_item_id
-from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob
+from shared.queue import AddOutcome, ClaimedJob, JobQueue
 from shared.store import (
-    Death,
-    DeathKind,
+    DeadLetter,
     Feed,
     Import,
     ImportState,
     JournalEntry,
+    LetterKind,
     Stores,
     Trigger,
     get_reader,
@@ -91,7 +91,7 @@ class _Sifted:
     """Fetched items that can be stored, and those that cannot."""
 
     candidates: list[Candidate] = field(default_factory=list)
-    deaths: list[Death] = field(default_factory=list)
+    deaths: list[DeadLetter] = field(default_factory=list)
     duplicates: int = 0
 
 
@@ -306,7 +306,7 @@ class Importer:
         An id ends once an import: an unreadable twin of an item is a duplicate of it.
         """
         sifted = _Sifted(duplicates=gathered.duplicates)
-        deaths: list[Death] = []
+        deaths: list[DeadLetter] = []
         for item in gathered.items:
             try:
                 sifted.candidates.append(self._candidate(run, item))
@@ -336,8 +336,8 @@ class Importer:
         check_encodable(data)
         return Candidate(make_item_id(run.source, item.guid), content_hash(data), data)
 
-    def _death(self, run: Run, guid: str, error: ItemError, data: dict[str, Any]) -> Death:
-        return Death(
+    def _death(self, run: Run, guid: str, error: ItemError, data: dict[str, Any]) -> DeadLetter:
+        return DeadLetter(
             item_id=make_item_id(run.source, guid),
             queue=self._enqueuer.choose_queue(run.importing, 0),
             source=run.source,
@@ -346,7 +346,7 @@ class Importer:
             import_id=run.importing.import_id,
             # Equal to no content's hash: the item is looked at anew at each fetch.
             content_hash="",
-            kind=DeathKind.DEAD,
+            kind=LetterKind.DEAD,
             reason=str(error),
             error_type=error.error_type,
             attempts=1,
@@ -355,7 +355,7 @@ class Importer:
             read_by=get_reader(data),
         )
 
-    def _show_dead_letters(self, run: Run, deaths: Sequence[Death]) -> None:
+    def _show_dead_letters(self, run: Run, deaths: Sequence[DeadLetter]) -> None:
         """Show recorded deaths in the dead-letter queue; what it refuses, the hourly sweep shows.
 
         After the commit: that Redis has no room for them must not keep the others away.
@@ -363,7 +363,7 @@ class Importer:
         if not deaths:
             return
         try:
-            self._dead_letter_queue.add_many([_dead_job(death) for death in deaths])
+            self._dead_letter_queue.add_many([dead_job(death) for death in deaths])
         except QueueError as exc:
             log.warning(
                 "dead_letters_not_shown",
@@ -469,18 +469,4 @@ def _reason_to_give_up(error: BaseException) -> FetchError | ParseError | None:
         return None
     return ParseError(
         ErrorKind.INTERNAL, f"an error of Feedmill's own, please report it: {error!r}"
-    )
-
-
-def _dead_job(death: Death) -> NewJob:
-    return dead_job(
-        item_id=death.item_id,
-        queue=death.queue,
-        job_id=death.item_id,
-        raw_data=death.data,
-        reason=death.reason,
-        error_type=death.error_type,
-        attempts=death.attempts,
-        failed_at=death.failed_at,
-        revision=death.revision,
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from server.parsing.urls import other_scheme
 from shared.models import make_item_id, split_item_id
-from shared.store import DeadLetter, Death, StoredVersion, Stores
+from shared.store import DeadLetter, StoredVersion, Stores
 from shared.store.sources import MAX_ALIASES
 
 
@@ -66,7 +66,7 @@ class MovedGuids:
         self._read(urls, on_record)
         return self.follow(urls, on_record)
 
-    def rename_deaths(self, deaths: Sequence[Death]) -> list[Death]:
+    def rename_deaths(self, deaths: Sequence[DeadLetter]) -> list[DeadLetter]:
         """Return deaths under the ids that their items are known by."""
         new_ids = self.look_up(death.item_id for death in deaths)
         return [

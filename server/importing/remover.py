@@ -20,7 +20,7 @@ from shared.dead_jobs import clear_dead_letters, readable_data
 from shared.errors import ConflictError, ItemError, NotFoundError, QueueError
 from shared.models import content_hash, is_source, make_guid, make_item_id, split_item_id
 from shared.queue import JobQueue, JobState, JobView, Lock, RemoveOutcome
-from shared.store import DeadLetter, Death, DeathKind, Stores, get_reader
+from shared.store import DeadLetter, LetterKind, Stores, get_reader
 
 REMOVED = "removed"
 REMOVED_REASON = "removed by an operator"
@@ -159,7 +159,7 @@ class Remover:
         self._hide(list(removals))
         return outcomes
 
-    def _removals(self, locked: _Locked) -> dict[str, Death]:
+    def _removals(self, locked: _Locked) -> dict[str, DeadLetter]:
         """Return what to record, by item id: the higher rank of two jobs of one item."""
         revisions = self._give_revisions(locked)
         removals = [
@@ -188,10 +188,10 @@ class Remover:
         }
         return given | {view.id: view.revision for view in locked.views if view.revision}
 
-    def _removal(self, view: JobView, revision: int) -> Death:
+    def _removal(self, view: JobView, revision: int) -> DeadLetter:
         source, guid, digest = _identify(view)
         data = readable_data(view.data or "")
-        return Death(
+        return DeadLetter(
             item_id=make_item_id(source, guid),
             queue=self._dead_letter_queue.name,
             source=source,
@@ -199,7 +199,7 @@ class Remover:
             revision=revision,
             import_id=view.tally,
             content_hash=digest,
-            kind=DeathKind.REMOVED,
+            kind=LetterKind.REMOVED,
             reason=REMOVED_REASON,
             error_type=REMOVED,
             attempts=view.attempts_made,

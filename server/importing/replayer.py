@@ -22,7 +22,7 @@ from shared.store import (
     Trigger,
     new_import_id,
 )
-from shared.store.ends import DeathKind
+from shared.store.dead_letter_documents import LetterKind
 from shared.store.imports import empty_counts
 from shared.store.journal import split_entries
 
@@ -161,7 +161,7 @@ class Replayer:
 
 def _to_entry(letter: DeadLetter) -> JournalEntry | None:
     """Return the journal entry that brings an item back; None when its data cannot be run."""
-    if letter.kind is not DeathKind.DEAD or letter.error_type == UNREADABLE:
+    if letter.kind is not LetterKind.DEAD or letter.error_type == UNREADABLE:
         return None
     try:
         data: Any = orjson.loads(letter.data)

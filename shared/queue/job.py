@@ -170,7 +170,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class DeadLettering:
     """A job to move to the dead-letter queue, as ``dead`` (its name is written as ``dead``)."""
 
     job_id: str

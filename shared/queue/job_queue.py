@@ -10,7 +10,7 @@ from shared.queue.job import (
     AddOutcome,
     Claim,
     Completion,
-    Death,
+    DeadLettering,
     Failure,
     JobState,
     Lock,
@@ -135,7 +135,9 @@ class JobQueue(QueueReader):
         """Mark jobs failed for good, kept as their ``removeOnFail`` says."""
         return self._settle("fail", failures, _encode_failure)
 
-    def dead_letter_many(self, deaths: Sequence[Death], dlq: "JobQueue") -> list[SettleOutcome]:
+    def dead_letter_many(
+        self, moves: Sequence[DeadLettering], dlq: "JobQueue"
+    ) -> list[SettleOutcome]:
         """Move jobs into the dead-letter queue, in one step each. Raises live counters.
 
         A dead letter that lies there under the same id gets the new data. ``dlq`` has this
@@ -145,7 +147,7 @@ class JobQueue(QueueReader):
             raise QueueError(f"{dlq.name!r} has another prefix than {self.name!r}")
         bases = (self.keys.base, dlq.keys.base)
         outcomes = self._run_in_chunks(
-            "dead_letter", deaths, _encode_death, (self.clock.now_ms(),), bases
+            "dead_letter", moves, _encode_dead_lettering, (self.clock.now_ms(),), bases
         )
         return [SettleOutcome(text(outcome)) for outcome in outcomes]
 
@@ -324,7 +326,7 @@ def _encode_completion(job: Completion) -> Arguments:
     return [job.job_id, job.token, to_json(job.job_id, job.result), job.tally_field or ""]
 
 
-def _encode_failure(job: Failure | Retry | Death) -> Arguments:
+def _encode_failure(job: Failure | Retry | DeadLettering) -> Arguments:
     reason = job.reason[:MAX_REASON_LENGTH]
     # The end of a trace names the place; its beginning is the way there.
     return [job.job_id, job.token, reason, job.stacktrace[-MAX_STACKTRACE_LENGTH:]]
@@ -338,7 +340,7 @@ def _encode_postponement(job: Postponement) -> Arguments:
     return [job.job_id, job.token, max(job.delay_ms, 0)]
 
 
-def _encode_death(death: Death) -> Arguments:
+def _encode_dead_lettering(death: DeadLettering) -> Arguments:
     dead = death.dead
     return [
         *_encode_failure(death),

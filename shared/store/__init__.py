@@ -7,9 +7,9 @@ majority and its journals, reads that decide something see only what a majority 
 
 from shared.store.causes import Cause
 from shared.store.database import Database, open_database
+from shared.store.dead_letter_documents import DeadLetter, LetterKind
 from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
-from shared.store.ends import DeadLetter, Death, DeathKind
 from shared.store.examination import MongoReport, examine_mongodb
 from shared.store.feed_documents import Feed, StoredValidators
 from shared.store.feeds import Deferral, FeedCounts, FeedStore
@@ -28,8 +28,6 @@ __all__ = [
     "Database",
     "DeadLetter",
     "DeadLetterStore",
-    "Death",
-    "DeathKind",
     "Deferral",
     "DocumentStore",
     "Feed",
@@ -44,6 +42,7 @@ __all__ = [
     "JournalEntry",
     "JournalStore",
     "KnownGuids",
+    "LetterKind",
     "MongoReport",
     "Page",
     "Rank",

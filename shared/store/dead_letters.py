@@ -1,6 +1,7 @@
 """Dead letters: items whose attempts are used up, and items that an operator removed."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from pymongo import ASCENDING, DESCENDING, DeleteOne, UpdateOne
@@ -17,12 +18,10 @@ from shared.store.database import (
     map_error,
     mapped_errors,
 )
-from shared.store.ends import (
-    MAX_HISTORY,
+from shared.store.dead_letter_documents import (
     DeadLetter,
-    Death,
-    DeathKind,
-    make_end,
+    LetterKind,
+    push_to_history,
     put_beneath_top,
     put_on_top,
     read_letter,
@@ -36,7 +35,7 @@ LETTERS = "dead_letters"
 MAX_LISTED_DATA_BYTES = 64 * 1024
 # What a slow store can write, three times over, in the time that one call has; a whole feed may be
 # unreadable.
-RECORD_DEATHS = 350
+LETTERS_A_CALL = 350
 # Whole letters in one answer of MongoDB: most have kilobytes, a few have megabytes.
 WHOLE_LETTERS = 16
 
@@ -68,27 +67,27 @@ class DeadLetterStore:
                     ]
                 )
 
-    def record_many(self, deaths: Sequence[Death]) -> None:
-        """Put ends on record: the highest rank on top, the others into the history only.
+    def record_many(self, letters: Sequence[DeadLetter]) -> None:
+        """Put letters on record: the highest rank on top, the others into the history only.
 
-        An equal revision replaces a death (a replay died again), not a removal. Each id at most
-        once a call. Safe to repeat; survives a crash when it returns.
+        An equal revision replaces a dead one (its replay failed again), not a removal. Each id at
+        most once a call. Safe to repeat; survives a crash when it returns.
 
         Raises:
             StoreUnavailable: nothing is known of any of them.
         """
-        for start in range(0, len(deaths), RECORD_DEATHS):
-            self._record(deaths[start : start + RECORD_DEATHS])
+        for start in range(0, len(letters), LETTERS_A_CALL):
+            self._record(letters[start : start + LETTERS_A_CALL])
 
-    def _record(self, deaths: Sequence[Death]) -> None:
-        overtaken = self._put_on_top(deaths)
+    def _record(self, letters: Sequence[DeadLetter]) -> None:
+        overtaken = self._put_on_top(letters)
         if overtaken:
             # One recorded at the same moment makes a duplicate key, even if it is lower.
             overtaken = self._put_on_top(overtaken)
         if not overtaken:
             return
         # Ordered: what replaced an equal one is in the history by then, and not added again.
-        others = [write for death in overtaken for write in put_beneath_top(death)]
+        others = [write for letter in overtaken for write in put_beneath_top(letter)]
         with mapped_errors():
             self._letters.bulk_write(others)
 
@@ -133,17 +132,15 @@ class DeadLetterStore:
         """
         while True:
             letter = self.read_many([item_id]).get(item_id)
-            if letter is None or letter.kind is DeathKind.REMOVED:
+            if letter is None or letter.kind is LetterKind.REMOVED:
                 return None
-            end = make_end(
-                letter.revision, letter.import_id, letter.content_hash, DeathKind.REMOVED, now
-            )
+            removal = replace(letter, kind=LetterKind.REMOVED, failed_at=now)
             with mapped_errors():
                 result = self._letters.update_one(
-                    {"_id": item_id, "kind": DeathKind.DEAD, "revision": letter.revision},
+                    {"_id": item_id, "kind": LetterKind.DEAD, "revision": letter.revision},
                     {
-                        "$set": {"kind": DeathKind.REMOVED},
-                        "$push": {"history": {"$each": [end], "$slice": -MAX_HISTORY}},
+                        "$set": {"kind": LetterKind.REMOVED},
+                        "$push": push_to_history(removal.history_entry),
                     },
                 )
             # Else it ended again meanwhile, at a higher revision: that one is meant, too.
@@ -152,15 +149,15 @@ class DeadLetterStore:
 
     def withdraw_removal(self, letter: DeadLetter, marked_at: datetime) -> None:
         """Undo :meth:`mark_removed`: the letter is dead again, unless something replaced it."""
-        end = {"revision": letter.revision, "kind": DeathKind.REMOVED, "at": marked_at}
+        end = {"revision": letter.revision, "kind": LetterKind.REMOVED, "at": marked_at}
         with mapped_errors():
             self._letters.update_one(
                 {
                     "_id": letter.item_id,
-                    "kind": DeathKind.REMOVED,
+                    "kind": LetterKind.REMOVED,
                     "revision": letter.revision,
                 },
-                {"$set": {"kind": DeathKind.DEAD}, "$pull": {"history": end}},
+                {"$set": {"kind": LetterKind.DEAD}, "$pull": {"history": end}},
             )
 
     def renew_hashes(self, renewed: Iterable[tuple[DeadLetter, str]]) -> None:
@@ -214,7 +211,7 @@ class DeadLetterStore:
         """Return those of the ids whose letter is dead (not removed), ordered, so by source."""
         # Asked for by id alone: given the kind too, SecantusDB 0.7 would read all that are dead.
         found = find_by_ids(self._letters, set(item_ids), {"kind": True})
-        return sorted(letter["_id"] for letter in found if letter.get("kind") == DeathKind.DEAD)
+        return sorted(letter["_id"] for letter in found if letter.get("kind") == LetterKind.DEAD)
 
     def read_whole(self, item_ids: Sequence[str]) -> list[DeadLetter]:
         """Return whole dead letters, with data, ordered by id."""
@@ -235,12 +232,14 @@ class DeadLetterStore:
         """Return the 100 most frequent causes of dead ones (not removed ones), that one first."""
         return group_by_cause(self._letters, self._dead(source=source))
 
-    def count(self, kind: DeathKind) -> int:
+    def count(self, kind: LetterKind) -> int:
         """Return how many there are of a kind; counted in the index."""
         with mapped_errors():
             return self._letters.count_documents({"kind": kind})
 
-    def iterate_ids(self, *, batch_size: int, kind: DeathKind | None = None) -> Iterable[list[str]]:
+    def iterate_ids(
+        self, *, batch_size: int, kind: LetterKind | None = None
+    ) -> Iterable[list[str]]:
         """Yield the ids of all dead letters in batches, ordered by id."""
         last_id = ""
         while True:
@@ -262,7 +261,7 @@ class DeadLetterStore:
     def delete_dead_before(self, moment: datetime, keep_ids: Iterable[str]) -> int:
         """Delete dead ones older than ``moment`` but for ``keep_ids``; returns how many."""
         query = {
-            "kind": DeathKind.DEAD,
+            "kind": LetterKind.DEAD,
             "failed_at": {"$lt": moment},
             "_id": {"$nin": list(keep_ids)},
         }
@@ -278,7 +277,7 @@ class DeadLetterStore:
     def _dead(
         self, *, source: str | None = None, cause: str | None = None, import_id: str | None = None
     ) -> Document:
-        query: Document = {"kind": DeathKind.DEAD}
+        query: Document = {"kind": LetterKind.DEAD}
         if source is not None:
             query["source"] = {"$eq": source}
         if cause is not None:
@@ -287,17 +286,17 @@ class DeadLetterStore:
             query["history.import_id"] = {"$eq": import_id}
         return query
 
-    def _put_on_top(self, deaths: Sequence[Death]) -> list[Death]:
-        """Put deaths on top of lower ones; return those that there is none below."""
-        if not deaths:
+    def _put_on_top(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Put letters on top of lower ones; return those that there is none below."""
+        if not letters:
             return []
         try:
-            self._letters.bulk_write([put_on_top(death) for death in deaths], ordered=False)
+            self._letters.bulk_write([put_on_top(letter) for letter in letters], ordered=False)
         except mongo_errors.BulkWriteError as exc:
             failures = exc.details["writeErrors"]
             if is_unavailable(exc) or not all(map(is_duplicate_id, failures)):
                 raise map_error(exc) from exc
-            return [deaths[failure["index"]] for failure in failures]
+            return [letters[failure["index"]] for failure in failures]
         except mongo_errors.PyMongoError as exc:
             raise map_error(exc) from exc
         return []

@@ -13,12 +13,12 @@ from server.doctor.facts import Facts, ServiceFacts, StoreFacts, Unseen
 from server.doctor.findings import Finding, Level
 from server.doctor.gathering import gather_stores, measure_disk
 from shared.clock import SystemClock
-from shared.dead_jobs import dead_job_of
+from shared.dead_jobs import dead_job
 from shared.queue import JobQueue, RateLimit, RedisConnection, connect, disconnect
 from shared.queue.keys import worker_connection_name
 from shared.settings import Settings
 from shared.store import Feed, Import, ImportState, JournalEntry, Stores
-from tests.factories import NOON, make_death, make_letter
+from tests.factories import NOON, make_letter, make_letter_of
 from tests.failpoints import FailPoints
 from tests.logins import MANAGED, redis_login
 from tests.queue_states import lose_locks, seed_active, seed_waiting, whole_state
@@ -335,22 +335,22 @@ def test_import_that_nobody_looks_after_is_named(patient: Patient) -> None:
 
 
 def test_dead_letter_that_its_queue_does_not_show_is_named(patient: Patient) -> None:
-    patient.stores.dead_letters.record_many([make_death("1")])
+    patient.stores.dead_letters.record_many([make_letter_of("1")])
     check, text, _ = patient.finding()
     assert check == "dead letters"
     assert text.endswith("missing in the dead-letter queue: lwn#1")
 
 
 def test_job_that_is_no_dead_letter_is_named(patient: Patient) -> None:
-    patient.dlq.add_many([dead_job_of(make_letter())])
+    patient.dlq.add_many([dead_job(make_letter())])
     check, text, _ = patient.finding()
     assert check == "dead letters"
     assert text.endswith("are no dead letters: lwn#1")
 
 
 def test_dead_letters_that_agree_are_fine_beside_foreign_jobs(patient: Patient) -> None:
-    patient.stores.dead_letters.record_many([make_death("1")])
-    patient.dlq.add_many([dead_job_of(make_letter())])
+    patient.stores.dead_letters.record_many([make_letter_of("1")])
+    patient.dlq.add_many([dead_job(make_letter())])
     seed_waiting(patient.dlq, "foreign")
     assert patient.findings() == []
 

@@ -199,7 +199,7 @@ def test_a_worker_that_was_frozen_changes_nothing_of_what_another_one_holds(
     stale = zombie.take()
     worker_dies(zombie)
     fresh = bench.take()
-    assert len(fresh.items) == len(fresh.dying) == 1
+    assert len(fresh.items) == len(fresh.failed) == 1
     before = settled_keys(bench)
     zombie.heartbeat.beat()
     assert len(zombie.holdings) == 0

@@ -7,7 +7,7 @@ from typing import Any
 import bson
 import pytest
 
-from tests.factories import Bench, make_data, make_death
+from tests.factories import Bench, make_data, make_letter_of
 from tests.mill import Mill
 from tests.press import feed_url
 
@@ -231,7 +231,7 @@ def test_document_that_cannot_be_read_is_told_by_the_doctor_in_words(bench: Benc
     feed = {"_id": "lwn", "urls": [], "created_at": now, "enabled": True, "interval_s": "hourly"}
     database.collection("feeds").insert_one(feed)
     database.collection("sources").insert_one({"_id": "lwn", "revision": "3"})
-    bench.stores.dead_letters.record_many([make_death()])
+    bench.stores.dead_letters.record_many([make_letter_of()])
     database.collection("dead_letters").update_one({}, {"$set": {"kind": "gone"}})
     assert bench.stores.find_misfits(10) == [
         f"{where} cannot be read: {what}; correct it in MongoDB, or delete it"

@@ -22,7 +22,7 @@ from shared.settings import Settings
 from shared.store import Stores
 from shared.store.database import Database
 from tests.actors import InlinePool
-from tests.factories import make_data, make_death, make_job
+from tests.factories import make_data, make_job, make_letter_of
 from tests.fakes import FakeClock
 from tests.tcp_proxy import Mode, TcpProxy
 from worker.process import WorkerProcess
@@ -270,7 +270,7 @@ def add_some_bad(line: Line) -> list[str]:
     """
     database = line.stores.database.collection("items").database
     database.command("collMod", "items", validator={"title": {"$not": {"$regex": "^poison"}}})
-    line.stores.dead_letters.record_many([make_death("healed")])
+    line.stores.dead_letters.record_many([make_letter_of("healed")])
     line.dead_letters.add_many([make_job(make_data("healed"))])
     line.may_die = frozenset({"bad", "poison1", "poison2", "healed"})
     line.queue.add_many(

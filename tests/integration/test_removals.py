@@ -14,7 +14,7 @@ from server.importing import remover
 from server.importing.remover import Remover
 from shared.errors import ConflictError, NotFoundError, StoreUnavailable
 from shared.queue import AddOutcome, JobState, RedisConnection
-from shared.store import DeathKind, Stores
+from shared.store import LetterKind, Stores
 from tests.actors import Held
 from tests.factories import Bench, make_data, make_job
 from tests.failpoints import FailPoints
@@ -71,7 +71,7 @@ def delete_heads(mill: Mill, client: TestClient, worker: threading.Thread) -> di
 
 
 def removed_ids(mill: Mill) -> set[str]:
-    letters = mill.database.collection("dead_letters").find({"kind": DeathKind.REMOVED})
+    letters = mill.database.collection("dead_letters").find({"kind": LetterKind.REMOVED})
     return {letter["_id"] for letter in letters}
 
 
@@ -126,7 +126,7 @@ def test_clean_answers_as_many_as_the_import_counts_as_removed(
 ITEM = f"{SOURCE}#i1"
 
 
-def letter_kind(mill: Mill, item_id: str = ITEM) -> DeathKind | None:
+def letter_kind(mill: Mill, item_id: str = ITEM) -> LetterKind | None:
     letter = mill.stores.dead_letters.get(item_id)
     return None if letter is None else letter.kind
 
@@ -272,7 +272,7 @@ def replay_of_poison(mill: Mill) -> None:
     mill.work()
     mill.clock.advance(seconds=60)
     mill.come_to_rest()
-    assert letter_kind(mill) is DeathKind.DEAD
+    assert letter_kind(mill) is LetterKind.DEAD
     mill.accept_poison()
     mill.server.services.replayer.replay(everything=True)
 
@@ -290,7 +290,7 @@ def test_a_dead_letter_whose_replay_is_run_is_refused_and_stored(mill: Mill) -> 
     with Held(mill.work, mill.worker.stores.items, "write_many"):
         with pytest.raises(ConflictError):
             mill.server.services.remover.remove_dead_letter(ITEM)
-        assert letter_kind(mill) is DeathKind.DEAD
+        assert letter_kind(mill) is LetterKind.DEAD
         answered = mill.server.services.remover.clean(
             mill.server.services.dead_letter_queue, JobState.WAITING, 0
         )
@@ -323,7 +323,7 @@ def test_a_replay_that_overtakes_the_removal_of_its_letter_wins(
             replay = Held(mill.work, mill.worker.stores.items, "write_many")
             assert replay.begin()
     if not is_settled:
-        assert letter_kind(mill) is DeathKind.DEAD
+        assert letter_kind(mill) is LetterKind.DEAD
         replay.go_on()
     mill.come_to_rest()
     assert_accounted_for(mill, {"i1": "poison"})

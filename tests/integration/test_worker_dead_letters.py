@@ -12,9 +12,9 @@ from server.importing.replayer import Replay
 from shared.errors import InvalidRequestError, NotFoundError, StoreUnavailable
 from shared.models import content_hash
 from shared.queue import JobState
-from shared.store import DeadLetterStore, DeathKind, Import, ImportState, dead_letters
+from shared.store import DeadLetterStore, Import, ImportState, LetterKind, dead_letters
 from shared.store.journal import Chunk, JournalEntry, JournalStore
-from tests.factories import NOON, Bench, make_data, make_death
+from tests.factories import NOON, Bench, make_data, make_letter_of
 
 
 class UnreadableJournal(JournalStore):
@@ -74,10 +74,10 @@ def test_a_feed_of_unreadable_items_is_recorded_in_calls_that_end_in_time(
         sizes.append(len(operations))
         return letters.bulk_write(operations, **options)
 
-    store.record_many([make_death(str(number), revision=2) for number in range(50)])
+    store.record_many([make_letter_of(str(number), revision=2) for number in range(50)])
     monkeypatch.setattr(store._letters, "bulk_write", write)
-    monkeypatch.setattr(dead_letters, "RECORD_DEATHS", 20)
-    store.record_many([make_death(str(number), revision=1) for number in range(70)])
+    monkeypatch.setattr(dead_letters, "LETTERS_A_CALL", 20)
+    store.record_many([make_letter_of(str(number), revision=1) for number in range(70)])
     # What does not get on top takes three writes.
     assert (min(sizes[:2]), max(sizes)) == (20, 60)
     found = store.read_many([f"lwn#{number}" for number in range(70)])
@@ -109,7 +109,7 @@ def test_a_newer_version_that_dies_leaves_the_older_one_stored(bench: Bench) -> 
 
 def test_an_older_version_that_dies_late_does_not_hide_the_newer_one(bench: Bench) -> None:
     bench.import_items(make_data("1"), revision=2)
-    bench.stores.dead_letters.record_many([make_death(revision=1)])
+    bench.stores.dead_letters.record_many([make_letter_of(revision=1)])
     assert compare_again(bench, make_data("1")) == {"unchanged": 1}
 
 
@@ -148,7 +148,7 @@ def test_a_removed_job_stays_away_even_when_it_is_added_again(bench: Bench) -> N
 def test_the_last_ten_ends_are_kept_and_the_highest_revision_is_on_top(bench: Bench) -> None:
     letters = bench.stores.dead_letters
     for revision in (*range(2, 14), 1):
-        letters.record_many([make_death(revision=revision, import_id=f"i{revision}")])
+        letters.record_many([make_letter_of(revision=revision, import_id=f"i{revision}")])
     letter = letters.get("lwn#1")
     assert letter is not None
     assert (letter.revision, letter.import_id) == (13, "i13")
@@ -160,22 +160,22 @@ def test_the_last_ten_ends_are_kept_and_the_highest_revision_is_on_top(bench: Be
 
 def test_recording_the_same_end_again_changes_nothing(bench: Bench) -> None:
     letters = bench.stores.dead_letters
-    deaths = [make_death(revision=2), make_death("2", revision=1)]
+    deaths = [make_letter_of(revision=2), make_letter_of("2", revision=1)]
     letters.record_many(deaths)
-    letters.record_many([make_death(revision=1)])
+    letters.record_many([make_letter_of(revision=1)])
     before = letters.read_whole(["lwn#1", "lwn#2"])
     letters.record_many(deaths)
-    letters.record_many([make_death(revision=1)])
+    letters.record_many([make_letter_of(revision=1)])
     assert letters.read_whole(["lwn#1", "lwn#2"]) == before
 
 
 def test_a_death_of_the_same_revision_does_not_undo_a_removal(bench: Bench) -> None:
     letters = bench.stores.dead_letters
-    letters.record_many([make_death(kind=DeathKind.REMOVED)])
-    letters.record_many([make_death()])
+    letters.record_many([make_letter_of(kind=LetterKind.REMOVED)])
+    letters.record_many([make_letter_of()])
     letter = letters.get("lwn#1")
     assert letter is not None
-    assert letter.kind is DeathKind.REMOVED
+    assert letter.kind is LetterKind.REMOVED
     assert [end["kind"] for end in letter.history] == ["removed", "dead"]
 
 
@@ -190,7 +190,7 @@ def mended(bench: Bench) -> Bench:
     ):
         data = make_data(str(number), source=source)
         raw_data = f'{{"source": "{source}", "guid": "{number}", "title": "{data["title"]}"}}'
-        death = make_death(
+        death = make_letter_of(
             str(number),
             item_id=f"{source}#{number}",
             source=source,
@@ -267,10 +267,10 @@ def test_replaying_twice_at_once_stores_an_item_once(mended: Bench) -> None:
 def test_a_letter_whose_data_cannot_be_read_is_not_replayed(bench: Bench) -> None:
     bench.stores.dead_letters.record_many(
         [
-            make_death("1", data="{nonsense"),
-            make_death("2", data="[]"),
-            make_death("3", data=""),
-            make_death("4", error_type="unreadable"),
+            make_letter_of("1", data="{nonsense"),
+            make_letter_of("2", data="[]"),
+            make_letter_of("3", data=""),
+            make_letter_of("4", error_type="unreadable"),
         ]
     )
     assert replay(bench, everything=True).replayed == 0
@@ -279,7 +279,7 @@ def test_a_letter_whose_data_cannot_be_read_is_not_replayed(bench: Bench) -> Non
 def test_a_job_whose_death_is_on_record_is_moved_with_the_reason_it_died_of(bench: Bench) -> None:
     bench.add(make_data("1", import_id="i1"))
     taken = bench.take()
-    bench.stores.dead_letters.record_many([make_death(import_id="i1", reason="it was too odd")])
+    bench.stores.dead_letters.record_many([make_letter_of(import_id="i1", reason="it was too odd")])
     bench.finish(taken)
     assert bench.documents() == {}
     assert bench.left() == {}
@@ -288,7 +288,7 @@ def test_a_job_whose_death_is_on_record_is_moved_with_the_reason_it_died_of(benc
 
 
 def test_committed_replay_is_answered_though_its_journal_cannot_be_read_now(bench: Bench) -> None:
-    bench.stores.dead_letters.record_many([make_death("1")])
+    bench.stores.dead_letters.record_many([make_letter_of("1")])
     stores = with_other(bench.stores, journal=UnreadableJournal(bench.stores.database))
     replayer = bench.make_replayer(stores)
     replayed = replayer.replay(everything=True)

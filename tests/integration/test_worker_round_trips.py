@@ -15,9 +15,9 @@ from shared.models import content_hash
 from shared.queue import JobState, RedisConnection
 from shared.store import Import, ImportState, JournalEntry, Stores
 from shared.store.database import FIND_IDS, Database
-from shared.store.dead_letters import RECORD_DEATHS
+from shared.store.dead_letters import LETTERS_A_CALL
 from shared.store.journal import MAX_CHUNK_ENTRIES
-from tests.factories import NOON, Bench, make_data, make_death
+from tests.factories import NOON, Bench, make_data, make_letter_of
 
 
 class Counting(CommandListener):
@@ -121,7 +121,7 @@ def test_foreign_jobs_cost_one_draw_a_source_and_one_command_more(
 def test_a_batch_that_clears_dead_letters_costs_two_commands_more(
     warm: Bench, counting: Counting
 ) -> None:
-    warm.stores.dead_letters.record_many([make_death(str(number)) for number in range(100)])
+    warm.stores.dead_letters.record_many([make_letter_of(str(number)) for number in range(100)])
     warm.dlq.remove_many(["lwn#none"])
     warm.add(*some_data(100), revision=2)
     taken = warm.take()
@@ -130,7 +130,7 @@ def test_a_batch_that_clears_dead_letters_costs_two_commands_more(
     assert counting.sent == {"find": 2, "update": 1, "delete": 1}
 
 
-@pytest.mark.parametrize("count", [1, RECORD_DEATHS, 500])
+@pytest.mark.parametrize("count", [1, LETTERS_A_CALL, 500])
 def test_a_batch_that_dies_costs_a_command_and_an_update_for_each_part_of_bounded_size(
     warm: Bench, counting: Counting, count: int
 ) -> None:
@@ -138,7 +138,7 @@ def test_a_batch_that_dies_costs_a_command_and_an_update_for_each_part_of_bounde
     taken = warm.take()
     counting.sent.clear()
     assert redis_commands_of(warm.redis, lambda: warm.finish(taken)) == ["EVALSHA"]
-    assert counting.sent == {"update": -(-count // RECORD_DEATHS)}
+    assert counting.sent == {"update": -(-count // LETTERS_A_CALL)}
 
 
 @pytest.mark.parametrize("count", [100, 500])
@@ -159,7 +159,7 @@ def test_a_replay_holds_two_chunks_in_memory_however_many_letters(
     warm: Bench, counting: Counting
 ) -> None:
     count = 4 * MAX_CHUNK_ENTRIES
-    warm.stores.dead_letters.record_many([make_death(str(number)) for number in range(count)])
+    warm.stores.dead_letters.record_many([make_letter_of(str(number)) for number in range(count)])
     replayer = warm.make_replayer()
     held: list[int] = []
     counting.on_update = lambda: held.append(

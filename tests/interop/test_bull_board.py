@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +12,8 @@ import pytest
 
 from shared.clock import SystemClock
 from shared.dead_jobs import dead_job
-from shared.queue import Death, JobQueue, NewJob, RedisConnection
+from shared.queue import DeadLettering, JobQueue, NewJob, RedisConnection
+from tests.factories import make_letter
 from tests.interop.node_driver import NodeMissing, install_packages
 from tests.servers import find_free_port
 
@@ -64,22 +64,19 @@ def add_item(redis_client: RedisConnection) -> JobQueue:
     return queue
 
 
-def bury_item(redis_client: RedisConnection) -> None:
+def dead_letter_item(redis_client: RedisConnection) -> None:
     queue = add_item(redis_client)
     [job] = queue.claim(limit=1, lock_ms=30_000, token="t").jobs
-    dead = dead_job(
+    letter = make_letter(
         item_id=ITEM_ID,
         queue=ITEMS,
-        job_id=ITEM_ID,
-        raw_data=job.raw_data,
         reason="MongoDB refused the document",
         error_type="rejected_by_store",
         attempts=3,
-        failed_at=datetime(2026, 11, 1, tzinfo=UTC),
-        revision=1,
+        data=job.raw_data,
     )
-    death = Death(ITEM_ID, "t", "MongoDB refused the document", "", dead)
-    queue.dead_letter_many([death], make_queue(redis_client, DEAD_LETTERS))
+    move = DeadLettering(ITEM_ID, "t", letter.reason, "", dead_job(letter))
+    queue.dead_letter_many([move], make_queue(redis_client, DEAD_LETTERS))
 
 
 def see_queues(board: httpx2.Client) -> dict[str, Any]:
@@ -102,7 +99,7 @@ def see_job(board: httpx2.Client, queue_name: str) -> dict[str, Any]:
 def test_board_shows_all_four_queues_with_their_counts(
     board: httpx2.Client, redis_client: RedisConnection
 ) -> None:
-    bury_item(redis_client)
+    dead_letter_item(redis_client)
     add_item(redis_client)
     make_queue(redis_client, FETCHES).add_many([NewJob(id="feed#board", name="fetch", data={})])
     queues = see_queues(board)
@@ -126,7 +123,7 @@ def test_board_shows_a_waiting_job(board: httpx2.Client, redis_client: RedisConn
 def test_board_shows_why_an_item_is_dead(
     board: httpx2.Client, redis_client: RedisConnection
 ) -> None:
-    bury_item(redis_client)
+    dead_letter_item(redis_client)
     seen = see_job(board, DEAD_LETTERS)
     assert (seen["status"], seen["job"]["name"]) == ("waiting", "dead")
     assert seen["job"]["failedReason"] == "MongoDB refused the document"

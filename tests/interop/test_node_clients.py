@@ -11,7 +11,7 @@ from shared.errors import FeedmillError
 from shared.queue import (
     Claim,
     Completion,
-    Death,
+    DeadLettering,
     Failure,
     JobQueue,
     JobState,
@@ -62,7 +62,7 @@ def test_node_reads_a_dead_letter(
     queue.add_many([ITEM])
     claim(queue)
     dead = NewJob(ITEM.id, "dead", {"queue": "q", "job_id": ITEM.id, "reason": "bad"})
-    queue.dead_letter_many([Death(ITEM.id, "t", "bad", "Traceback", dead)], dlq)
+    queue.dead_letter_many([DeadLettering(ITEM.id, "t", "bad", "Traceback", dead)], dlq)
     seen = node.run(
         """
         const [job] = await (await queue('bull', 'q_dlq')).getWaiting();
@@ -194,7 +194,7 @@ def _live_through_everything(queue: JobQueue, dlq: JobQueue) -> None:
     queue.complete_many([Completion("s#1", "c", "done")])
     dead = NewJob("s#2", "dead", {})
     _wait_for(lambda: bool(claim(queue, "d").jobs))
-    queue.dead_letter_many([Death("s#2", "d", "bad", "stack", dead)], dlq)
+    queue.dead_letter_many([DeadLettering("s#2", "d", "bad", "stack", dead)], dlq)
     queue.fail_many([Failure("s#3", "a", "bad", "")])
     queue.pause()
     queue.resume()

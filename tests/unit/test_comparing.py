@@ -6,11 +6,11 @@ import pytest
 
 from server.importing.comparing import Candidate, Compared, Rivals, _sort
 from shared.models import counters_hash
-from shared.store import DeadLetter, DeathKind, StoredVersion
+from shared.store import DeadLetter, LetterKind, StoredVersion
 from tests.factories import make_letter, make_version
 
 NO_RIVALS = Rivals(frozenset(), is_any_uncommitted=False)
-REMOVED = DeathKind.REMOVED
+REMOVED = LetterKind.REMOVED
 
 
 def sort(

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from server.importing.deriving import derive_chunk
-from shared.store import Chunk, DeadLetter, DeathKind, StoredVersion
+from shared.store import Chunk, DeadLetter, LetterKind, StoredVersion
 from tests.factories import NOON, make_letter, make_version
 
-REMOVED = DeathKind.REMOVED
+REMOVED = LetterKind.REMOVED
 
 
 def derive(

@@ -3,7 +3,7 @@
 import pytest
 
 from shared.queue import JobQueue, connect
-from shared.store import DeathKind, StoredVersion
+from shared.store import LetterKind, StoredVersion
 from shared.store.items import WriteKind
 from tests.factories import NOON, make_data, make_held, make_letter, make_version
 from tests.fakes import FakeClock
@@ -54,13 +54,13 @@ def test_an_item_of_no_import_does_not_pass_for_the_author_of_another_such() -> 
 
 @pytest.mark.parametrize("revision", [5, 6])
 def test_what_an_operator_removed_does_not_come_back(revision: int) -> None:
-    letter = make_letter(revision, kind=DeathKind.REMOVED)
+    letter = make_letter(revision, kind=LetterKind.REMOVED)
     assert decide(item(), None, letter) == Decision(None, Outcome.REMOVED)
     assert decide(item(), make_version(3), letter) == Decision(None, Outcome.REMOVED)
 
 
 def test_content_newer_than_a_removal_is_stored() -> None:
-    letter = make_letter(4, kind=DeathKind.REMOVED)
+    letter = make_letter(4, kind=LetterKind.REMOVED)
     assert decide(item(), None, letter).write is WriteKind.INSERT
 
 
@@ -84,7 +84,7 @@ def test_any_other_death_does_not_keep_an_item_away(letter: object) -> None:
 
 
 def test_a_letter_says_nothing_of_an_item_that_is_stored() -> None:
-    letter = make_letter(5, import_id="i5", kind=DeathKind.REMOVED)
+    letter = make_letter(5, import_id="i5", kind=LetterKind.REMOVED)
     stored = make_version(5, created_by="i5")
     assert decide(item(), stored, letter).outcome is Outcome.NEW
 
@@ -136,7 +136,7 @@ def test_of_two_jobs_of_one_item_the_strict_one_is_written() -> None:
 
 
 def test_a_removal_holds_for_older_readings_of_either_kind() -> None:
-    letter = make_letter(5, kind=DeathKind.REMOVED, read_by="feedparser")
+    letter = make_letter(5, kind=LetterKind.REMOVED, read_by="feedparser")
     assert decide(item(), None, letter).outcome is Outcome.REMOVED
     assert decide(lenient(), None, letter).outcome is Outcome.REMOVED
     assert decide(item(), lenient_version(6), letter).outcome is Outcome.REMOVED

@@ -16,7 +16,7 @@ from server.dashboard.messages import is_own_path
 from server.dashboard.page_route import page_router
 from server.dashboard.rendering import redirect, render
 from shared.errors import ConflictError, NotFoundError
-from shared.store import DeathKind
+from shared.store import LetterKind
 from shared.store.causes import MAX_CAUSES
 
 router = page_router()
@@ -101,7 +101,7 @@ def remove_dead_letters(
 def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool = False) -> Response:
     """Show one letter, also a removed one."""
     letter = api.get_dead_letter(parts, item_id)
-    is_dead = letter.kind is DeathKind.DEAD
+    is_dead = letter.kind is LetterKind.DEAD
     return render(
         request,
         "dead_letters/letter.html",

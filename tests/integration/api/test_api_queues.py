@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from shared.queue import NewJob, WorkerSign, WorkerSigns
-from shared.store import Death, DeathKind
+from shared.store import DeadLetter, LetterKind
 from tests.api import Api, seed_item
 
 # No percent sign: the test client decodes twice. test_api_wire.py has one.
@@ -16,9 +16,9 @@ ITEM_ID = f"lwn#{GUID}"
 def seed_death(
     api: Api, guid: str = GUID, data: str = '{"title": "x"}', reason: str = "bad 'x'"
 ) -> str:
-    death = Death(
+    death = DeadLetter(
         item_id=f"lwn#{guid}", queue="items", source="lwn", guid=guid, revision=1,
-        import_id="import1", content_hash="1:x", kind=DeathKind.DEAD, reason=reason,
+        import_id="import1", content_hash="1:x", kind=LetterKind.DEAD, reason=reason,
         error_type="invalid", attempts=1, failed_at=api.clock.now(), data=data, stacktrace="s",
     )  # fmt: skip
     api.stores.dead_letters.record_many([death])
@@ -146,7 +146,7 @@ def test_removed_job_leaves_a_removed_dead_letter(api: Api) -> None:
     assert api.client.delete(path).status_code == 404
     letter = api.stores.dead_letters.get(ITEM_ID)
     assert letter is not None
-    assert letter.kind is DeathKind.REMOVED
+    assert letter.kind is LetterKind.REMOVED
 
 
 def test_clean_removes_the_jobs_of_a_state(api: Api) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from shared.models import content_hash
 from shared.queue import RedisConnection
-from shared.store import DeathKind, Stores
+from shared.store import LetterKind, Stores
 from tests.api import Api, open_api
-from tests.factories import Bench, make_data, make_death
+from tests.factories import Bench, make_data, make_letter_of
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -41,7 +41,7 @@ def page(api: Api, bench: Bench) -> Api:
 def seed(api: Api, guid: str, *, source: str = "lwn", title: str = "A title", **fields: Any) -> str:
     data = make_data(guid, source=source, title=title)
     values = {"data": orjson.dumps(data).decode(), "content_hash": content_hash(data)}
-    death = make_death(guid, item_id=f"{source}#{guid}", source=source, **(values | fields))
+    death = make_letter_of(guid, item_id=f"{source}#{guid}", source=source, **(values | fields))
     api.stores.dead_letters.record_many([death])
     return death.item_id
 
@@ -171,7 +171,7 @@ def test_removed_ones_leave_the_list_and_stay_on_record(page: Api) -> None:
     assert "No dead letters." in page.show_page("/admin/dlq")
     letter = page.stores.dead_letters.get("lwn#1")
     assert letter is not None
-    assert letter.kind is DeathKind.REMOVED
+    assert letter.kind is LetterKind.REMOVED
     text = page.show_page(path_of("lwn#1"))
     assert "Removed by an operator" in text
     assert "<button" not in text.split("<main")[1].split("<dialog")[0]

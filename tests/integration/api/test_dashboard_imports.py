@@ -8,7 +8,7 @@ import pytest
 from shared.queue import RedisConnection
 from shared.store import ImportState, Stores
 from tests.api import Api, open_api
-from tests.factories import make_death
+from tests.factories import make_letter_of
 from tests.pages import Page, get_page, post_form
 
 URL = "https://example.org/news.xml"
@@ -157,8 +157,8 @@ def test_addresses_warnings_and_failures_of_an_import_are_shown(api: Api) -> Non
         {"url": "javascript:alert(1)"},
     ]
     commit(api, import_id, fetches=fetches, warnings=["a part is missing"])
-    death = make_death("7", item_id="lwn#7", import_id=import_id, reason="it is odd")
-    other = make_death("8", item_id="lwn#8", import_id="other", reason="of another one")
+    death = make_letter_of("7", item_id="lwn#7", import_id=import_id, reason="it is odd")
+    other = make_letter_of("8", item_id="lwn#8", import_id="other", reason="of another one")
     api.stores.dead_letters.record_many([death, other])
     page = get_page(api, f"/admin/imports/{import_id}")
     assert f"{URL}?a not modified" in page.text
@@ -173,7 +173,7 @@ def test_addresses_warnings_and_failures_of_an_import_are_shown(api: Api) -> Non
 
 def test_more_failures_than_fit_are_behind_a_link(api: Api) -> None:
     import_id = start(api)
-    deaths = [make_death(f"{n}", item_id=f"lwn#{n}", import_id=import_id) for n in range(21)]
+    deaths = [make_letter_of(f"{n}", item_id=f"lwn#{n}", import_id=import_id) for n in range(21)]
     api.stores.dead_letters.record_many(deaths)
     assert (
         f"/admin/dlq?import_id={import_id}" in get_page(api, f"/admin/imports/{import_id}").links()

@@ -5,9 +5,9 @@ from urllib.parse import quote
 
 import pytest
 
-from shared.store import DeathKind
+from shared.store import LetterKind
 from tests.api import Api, seed_item
-from tests.factories import make_death
+from tests.factories import make_letter_of
 from tests.pages import Page, get_page
 
 SCRIPT = "<script>parent.alert('x')</script>"
@@ -105,12 +105,14 @@ def test_item_leads_to_its_imports_and_to_its_dead_letter(api: Api) -> None:
     assert "by no import: another program added it" in page.text
     assert "/admin/feeds/lwn" in page.links()
     assert "dead letter" not in page.text.replace("Dead letters", "")
-    letter = make_death("1", item_id=item_id, source="lwn", revision=2, reason=SCRIPT)
+    letter = make_letter_of("1", item_id=item_id, source="lwn", revision=2, reason=SCRIPT)
     api.stores.dead_letters.record_many([letter])
     page = get_page(api, path_of(item_id))
     assert f"Other content of this item is a dead letter: {SCRIPT}" in page.text
     assert "/admin/dlq/lwn%231" in page.links()
-    removed = make_death("1", item_id=item_id, source="lwn", revision=3, kind=DeathKind.REMOVED)
+    removed = make_letter_of(
+        "1", item_id=item_id, source="lwn", revision=3, kind=LetterKind.REMOVED
+    )
     api.stores.dead_letters.record_many([removed])
     assert "An operator removed content of this item." in get_page(api, path_of(item_id)).text
 

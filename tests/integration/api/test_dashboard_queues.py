@@ -5,7 +5,7 @@ from urllib.parse import quote
 import pytest
 
 from shared.queue import JobQueue, NewJob, Retry
-from shared.store import DeathKind
+from shared.store import LetterKind
 from tests.api import Api
 from tests.factories import make_data, make_job
 
@@ -105,7 +105,7 @@ def test_a_job_is_removed_whatever_its_id_holds(api: Api) -> None:
     assert api.services.light_queue.get_job(job_id) is None
     letter = api.stores.dead_letters.get("lwn#1")
     assert letter is not None
-    assert letter.kind is DeathKind.REMOVED
+    assert letter.kind is LetterKind.REMOVED
 
 
 def test_jobs_of_a_state_are_cleaned_by_age(api: Api) -> None:

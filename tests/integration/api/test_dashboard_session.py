@@ -15,7 +15,7 @@ from server.dashboard.session import COOKIE, MAX_AGE_S
 from shared.queue import RedisConnection
 from shared.store import Stores
 from tests.api import Api, open_api, seed_item
-from tests.factories import make_death
+from tests.factories import make_letter_of
 from tests.pages import Page
 
 KEY = "k" * 32
@@ -152,7 +152,7 @@ def test_without_a_key_there_is_no_login(api: Api) -> None:
 def test_pages_lead_to_the_api_reference_only_where_a_browser_can_open_it(
     api: Api, locked: Api
 ) -> None:
-    death = make_death("1")
+    death = make_letter_of("1")
     locked.stores.dead_letters.record_many([death])
     log_in(locked)
     letter = f"/admin/dlq/{quote(death.item_id, safe='')}"

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import QueueFull
 from shared.queue import (
     Completion,
-    Death,
+    DeadLettering,
     Failure,
     JobQueue,
     JobState,
@@ -92,7 +92,9 @@ def test_a_full_redis_lets_every_claimed_job_be_settled(queue: JobQueue, dlq: Jo
     assert queue.fail_many([Failure("a#3", "t1", "boom", "stack")]) == settled
     assert queue.release_many([Lock("a#4", "t1")]) == settled
     dead = make_job("a#5", data={"text": "x" * 100_000})
-    assert queue.dead_letter_many([Death("a#5", "t1", "bad", "stack", dead)], dlq) == settled
+    assert (
+        queue.dead_letter_many([DeadLettering("a#5", "t1", "bad", "stack", dead)], dlq) == settled
+    )
     lose_locks(queue, "a#6")
     assert queue.reclaim_stalled(max_stalled=0).requeued == 1
     assert active(queue) == []
@@ -105,7 +107,9 @@ def test_a_full_redis_lets_every_claimed_job_be_settled(queue: JobQueue, dlq: Jo
         lambda q, d: q.complete_many([Completion("a#1", "t1")]),
         lambda q, d: q.retry_many([Retry("a#1", "t1", "boom", "stack", 0)]),
         lambda q, d: q.fail_many([Failure("a#1", "t1", "boom", "stack")]),
-        lambda q, d: q.dead_letter_many([Death("a#1", "t1", "bad", "stack", make_job("a#1"))], d),
+        lambda q, d: q.dead_letter_many(
+            [DeadLettering("a#1", "t1", "bad", "stack", make_job("a#1"))], d
+        ),
     ],
     ids=["complete", "retry", "fail", "dead_letter"],
 )

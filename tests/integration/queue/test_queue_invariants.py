@@ -8,7 +8,7 @@ import pytest
 from shared.queue import (
     ClaimedJob,
     Completion,
-    Death,
+    DeadLettering,
     Failure,
     JobQueue,
     Lock,
@@ -58,7 +58,7 @@ class Life:
         job = self.random.choice(self.claimed)
         job_id, token = job.id, job.token
         queue, delay_ms = self.queue, self.random.choice([0, 5_000])
-        death = Death(job_id, token, "bad", "stack", make_job(job_id), "dead")
+        death = DeadLettering(job_id, token, "bad", "stack", make_job(job_id), "dead")
         ends: list[tuple[str | None, Callable[[], object]]] = [
             ("completed", lambda: queue.complete_many([Completion(job_id, token, 1, "new")])),
             ("retried", lambda: queue.retry_many([Retry(job_id, token, "boom", "s", delay_ms)])),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.queue import Completion, Death, Failure, JobQueue, Lock, Retry
+from shared.queue import Completion, DeadLettering, Failure, JobQueue, Lock, Retry
 from tests.queue_states import claim, make_job, seed_active, seed_waiting
 
 IDS = [f"a#{n}" for n in range(500)]
@@ -30,7 +30,7 @@ def _scripts_are_known(queue: JobQueue, dlq: JobQueue) -> None:
     queue.assign_revisions([(Lock("w#1", "w"), 1)])
     queue.retry_many([Retry("w#1", "w", "", "", 10_000)])
     queue.fail_many([Failure("w#2", "w", "", "")])
-    queue.dead_letter_many([Death("w#3", "w", "", "", make_job("w#3"))], dlq)
+    queue.dead_letter_many([DeadLettering("w#3", "w", "", "", make_job("w#3"))], dlq)
     queue.release_many([Lock("w#4", "w")])
     queue.complete_many([])
     jobs = claim(queue, "w2").jobs
@@ -57,7 +57,7 @@ def test_five_hundred_jobs_are_added_claimed_and_completed_in_three_round_trips(
         lambda q, d: q.fail_many([Failure(i, "t1", "boom", "stack") for i in IDS]),
         lambda q, d: q.release_many([Lock(i, "t1") for i in IDS]),
         lambda q, d: q.dead_letter_many(
-            [Death(i, "t1", "bad", "stack", make_job(i)) for i in IDS], d
+            [DeadLettering(i, "t1", "bad", "stack", make_job(i)) for i in IDS], d
         ),
     ],
     ids=["extend", "assign_revision", "retry", "fail", "release", "dead_letter"],

@@ -6,7 +6,7 @@ import pytest
 
 from shared.queue import (
     Completion,
-    Death,
+    DeadLettering,
     Failure,
     JobQueue,
     Lock,
@@ -34,7 +34,7 @@ SETTLEMENTS: dict[str, Act] = {
     "fail": lambda q, d, t: q.fail_many([Failure("a#1", t, "boom", "stack")]),
     "release": lambda q, d, t: q.release_many([Lock("a#1", t)]),
     "dead_letter": lambda q, d, t: q.dead_letter_many(
-        [Death("a#1", t, "bad", "stack", make_job("a#1"), "dead")], d
+        [DeadLettering("a#1", t, "bad", "stack", make_job("a#1"), "dead")], d
     ),
 }
 HOLDINGS: dict[str, Act] = {

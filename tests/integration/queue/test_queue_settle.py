@@ -6,7 +6,7 @@ from shared.errors import QueueError
 from shared.queue import (
     AddOutcome,
     Completion,
-    Death,
+    DeadLettering,
     Failure,
     JobQueue,
     JobState,
@@ -223,7 +223,7 @@ def test_a_dead_job_moves_into_the_dead_letter_queue(
 ) -> None:
     seed_active(queue, "a#1", attempts=1)
     dead = make_job("a#1", data={"reason": "bad"}, revision=None, tally=None)
-    death = Death("a#1", "t1", "bad", "stack", dead, "dead")
+    death = DeadLettering("a#1", "t1", "bad", "stack", dead, "dead")
     assert queue.dead_letter_many([death], dlq) == [SETTLED]
     assert keys_about(queue, "a#1") == []
     assert events(queue)[-3:] == ["failed a#1", "retries-exhausted a#1", "drained"]
@@ -240,7 +240,7 @@ def test_a_second_death_renews_the_dead_letter(queue: JobQueue, dlq: JobQueue) -
     for token in ("t1", "t2"):
         seed_active(queue, "a#1", token=token)
         dead = make_job("a#1", data={"death": token})
-        queue.dead_letter_many([Death("a#1", token, token, token, dead)], dlq)
+        queue.dead_letter_many([DeadLettering("a#1", token, token, token, dead)], dlq)
     view = dlq.get_job("a#1")
     assert view is not None
     assert (view.data, view.failed_reason, view.stacktrace) == ('{"death":"t2"}', "t2", ["t2"])
@@ -252,7 +252,7 @@ def test_a_dead_letter_that_somebody_completed_waits_again(queue: JobQueue, dlq:
     claim(dlq, "x")
     dlq.complete_many([Completion("a#1", "x")])
     seed_active(queue, "a#1")
-    queue.dead_letter_many([Death("a#1", "t1", "bad", "", make_job("a#1"))], dlq)
+    queue.dead_letter_many([DeadLettering("a#1", "t1", "bad", "", make_job("a#1"))], dlq)
     assert line(dlq) == ["a#1"]
     assert dlq.counts()[JobState.COMPLETED] == 0
 
