@@ -12,15 +12,13 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
-from server.api.allowed_hosts import AllowedHosts, allowed_hosts
 from server.api.answers import QueueAnswer
-from server.api.auth import BearerAuth
+from server.api.guards import AllowedHosts, BearerAuth, SameOrigin, allowed_hosts
 from server.api.middleware import (
     DEFAULT_BODY_BYTES,
     BodyLimit,
     JsonOnly,
     SafeHeaders,
-    SameOrigin,
     UnexpectedErrors,
 )
 from server.api.parts import ApiParts

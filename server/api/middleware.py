@@ -1,7 +1,6 @@
-"""What every request passes on its way in: size, origin, headers, and the net under it all."""
+"""What every request and answer passes: size, type, headers, and a 500 for what is unexpected."""
 
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -11,7 +10,6 @@ from server.api.problems import ProblemResponse
 from shared.logs import get_logger
 
 DEFAULT_BODY_BYTES = 1024 * 1024
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -23,7 +21,6 @@ _API_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-
 log = get_logger("server.api.middleware")
 
 
@@ -48,24 +45,6 @@ class BodyLimit:
             await _too_large(limit)(scope, receive, send)
             return
         await self._app(scope, _count(receive, limit), send)
-
-
-class SameOrigin:
-    """Refuses (403) what a page of another site makes a browser send: the API has no cookie to
-    check, and may be open on loopback. Programs send neither header, and pass.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
-            headers = Headers(scope=scope)
-            if _is_foreign(headers):
-                refusal = ProblemResponse(403, "requests from pages of another site are refused")
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 class JsonOnly:
@@ -171,15 +150,3 @@ def _is_json(content_type: str) -> bool:
     return media_type == "application/json" or (
         media_type.startswith("application/") and media_type.endswith("+json")
     )
-
-
-def _is_foreign(headers: Headers) -> bool:
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return True
-    origin = headers.get("origin")
-    if origin is None:
-        return False
-    try:
-        return urlsplit(origin).netloc != headers.get("host")
-    except ValueError:
-        return True

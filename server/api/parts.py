@@ -8,10 +8,10 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from server.api.events import ImportEvents
+from server.api.guards import StartLimit
 from server.api.import_reader import ImportReader
 from server.api.metrics import Metrics
 from server.api.queue_status import QueueStatus
-from server.api.rate_limit import StartLimit
 from server.api.readiness import Readiness, StorePings
 from server.api.speed_limits import QueueRole
 from server.services import Services

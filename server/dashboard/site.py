@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from server.api.rate_limit import StartLimit
+from server.api.guards import StartLimit
 from server.dashboard.samples import Samples
 from server.dashboard.session import Sessions
 from server.services import Services
