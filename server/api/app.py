@@ -12,7 +12,6 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
-from server.api.answers import QueueAnswer
 from server.api.guards import AllowedHosts, BearerAuth, SameOrigin, allowed_hosts
 from server.api.middleware import (
     DEFAULT_BODY_BYTES,
@@ -23,7 +22,8 @@ from server.api.middleware import (
 )
 from server.api.parts import ApiParts
 from server.api.problems import install_problem_handlers, problem_schema
-from server.api.routes import dead_letters, feeds, hosts, imports, items, queues, system, workers
+from server.api.queue_status import QueueAnswer
+from server.api.routes import ROUTERS
 from server.services import Services
 from shared.errors import FeedmillError
 from shared.logs import get_logger
@@ -68,11 +68,9 @@ def create_app(
         middleware=_middleware(services.settings, is_page, body_limits),
     )
     app.state.parts = parts
-    modules = (imports, feeds, hosts, items, queues, workers, dead_letters, system)
-    routers = [module.router for module in modules]
-    for router in routers:
+    for router in ROUTERS:
         app.include_router(router)
-    routes = [route for router in routers for route in router.routes]
+    routes = [route for router in ROUTERS for route in router.routes]
     install_problem_handlers(app, [route for route in routes if isinstance(route, APIRoute)])
     app.openapi = lambda: _describe(app, services.settings)  # type: ignore[method-assign]
     return app

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from starlette.concurrency import run_in_threadpool
 
-from server.api.answers import ImportAnswer
+from server.api.import_answers import ImportAnswer
 from shared.errors import FeedmillError
 from shared.logs import get_logger
 from shared.store import ImportState

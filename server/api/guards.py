@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api.presentation import show_text
 from server.api.problems import ProblemResponse
+from server.api.values import show_text
 from shared.logs import get_logger
 from shared.queue import RedisConnection
 

@@ -1,16 +1,46 @@
-"""The numbers for Prometheus, read when they are asked for."""
+"""The numbers for Prometheus: what queues and record hold, and what this process does."""
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.api.record_metrics import RecordMetrics
 from server.services import Services
-from shared.errors import QueueError
+from shared.clock import Clock
+from shared.errors import QueueError, StoreError
 from shared.queue import JobQueue
+from shared.store import FeedCounts, ImportState, LetterKind, Stores
 from shared.thread_metrics import ThreadMetrics
+
+# Each is one label value: Prometheus keeps a series for every one of them.
+MAX_SOURCES = 200
+COUNTS_MAX_AGE_S = 15.0
+SILENCE_MAX_AGE_S = 60.0
+Answer = TypeVar("Answer")
+
+
+class Remembered(Generic[Answer]):
+    """Asks at most once in ``max_age_s``, however many want to know. Safe for threads."""
+
+    def __init__(self, ask: Callable[[], Answer], max_age_s: float, clock: Clock) -> None:
+        self._ask = ask
+        self._max_age_s = max_age_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._known: tuple[float, Answer] | None = None
+
+    def get(self) -> Answer:
+        """Return the answer, which is up to ``max_age_s`` old; what asking raises is raised."""
+        with self._lock:
+            now_s = self._clock.monotonic_s()
+            if self._known is None or now_s - self._known[0] >= self._max_age_s:
+                self._known = (now_s, self._ask())
+            return self._known[1]
 
 
 class QueueMetrics(Collector):
@@ -51,6 +81,89 @@ class QueueMetrics(Collector):
         yield from (processed, size, age, paused, up)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What is counted in the record, and since when the longest due feed is due."""
+
+    open_imports: Mapping[ImportState, int]
+    dead_letters: Mapping[LetterKind, int]
+    feeds: FeedCounts
+    due_since: datetime | None
+
+
+class RecordMetrics(Collector):
+    """Imports, dead letters and feeds; without MongoDB only that it is away.
+
+    All servers show the same: take the maximum over them, not the sum.
+    """
+
+    def __init__(self, stores: Stores, clock: Clock) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._counts = Remembered(self._count, COUNTS_MAX_AGE_S, clock)
+        self._silence = Remembered(
+            lambda: stores.feeds.find_most_silent(MAX_SOURCES), SILENCE_MAX_AGE_S, clock
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            self._stores.database.ping()
+            counts, silence = self._counts.get(), self._silence.get()
+        except StoreError:
+            yield _gauge("feedmill_mongodb_up", "Whether MongoDB answers.", 0)
+            return
+        yield _gauge("feedmill_mongodb_up", "Whether MongoDB answers.", 1)
+        yield from self._show_counts(counts)
+        yield from self._show_silence(silence, counts.feeds.scheduled)
+
+    def _count(self) -> _Counts:
+        stores = self._stores
+        due = stores.feeds.find_due(self._clock.now(), 1)
+        return _Counts(
+            open_imports=stores.imports.count_open(),
+            dead_letters={kind: stores.dead_letters.count(kind) for kind in LetterKind},
+            feeds=stores.feeds.count(),
+            due_since=due[0].next_fetch_at if due else None,
+        )
+
+    def _show_counts(self, counts: _Counts) -> Iterator[Metric]:
+        imports = GaugeMetricFamily(
+            "feedmill_open_imports", "Imports that are not closed.", labels=["state"]
+        )
+        for state, count in counts.open_imports.items():
+            imports.add_metric([state], count)
+        letters = GaugeMetricFamily(
+            "feedmill_dead_letters", "Items that died, or were removed for good.", labels=["kind"]
+        )
+        for kind, count in counts.dead_letters.items():
+            letters.add_metric([kind], count)
+        yield from (imports, letters)
+        feeds = counts.feeds
+        yield _gauge("feedmill_feeds", "Feeds.", feeds.feeds)
+        yield _gauge("feedmill_feeds_scheduled", "Feeds fetched by themselves.", feeds.scheduled)
+        yield _gauge("feedmill_feeds_failing", "Enabled feeds that failed last.", feeds.failing)
+        lag_s = 0.0 if counts.due_since is None else self._seconds_since(counts.due_since)
+        yield _gauge("feedmill_fetch_lag_seconds", "How late the longest due fetch is.", lag_s)
+
+    def _show_silence(self, silence: Mapping[str, datetime], scheduled: int) -> Iterator[Metric]:
+        seconds = GaugeMetricFamily(
+            "feedmill_seconds_since_new_item",
+            f"Since an import brought a new item; the {MAX_SOURCES} most silent scheduled feeds.",
+            labels=["source"],
+        )
+        for source, at in silence.items():
+            seconds.add_metric([source], self._seconds_since(at))
+        yield seconds
+        yield _gauge(
+            "feedmill_sources_left_out",
+            "Scheduled feeds that feedmill_seconds_since_new_item leaves out.",
+            max(0, scheduled - len(silence)),
+        )
+
+    def _seconds_since(self, moment: datetime) -> float:
+        return max(0.0, (self._clock.now() - moment).total_seconds())
+
+
 class Metrics:
     """All collectors of a server, in a registry of its own, and what its process uses."""
 
@@ -73,3 +186,7 @@ class Metrics:
     def render(self) -> bytes:
         """Return the text format that Prometheus reads."""
         return generate_latest(self.registry)
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, value=value)

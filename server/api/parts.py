@@ -9,11 +9,10 @@ from starlette.exceptions import HTTPException
 
 from server.api.events import ImportEvents
 from server.api.guards import StartLimit
-from server.api.import_reader import ImportReader
+from server.api.import_answers import ImportReader
 from server.api.metrics import Metrics
-from server.api.queue_status import QueueStatus
+from server.api.queue_status import QueueRole, QueueStatus
 from server.api.readiness import Readiness, StorePings
-from server.api.speed_limits import QueueRole
 from server.services import Services
 from shared.errors import NotFoundError
 from shared.queue import JobQueue, RateLimit, WorkerSigns

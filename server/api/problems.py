@@ -8,14 +8,13 @@ import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.api.answers import Problem
-from server.api.presentation import show_text
+from server.api.values import show_text
 from shared.errors import (
     BusyError,
     ConflictError,
@@ -58,6 +57,17 @@ _STATUS_OF_KIND: Mapping[str, int] = {
     ErrorKind.TIMEOUT: 504,
 }
 _BODY_NOT_READ = "the body cannot be read: JSON is accepted, not nested deeper than 100"
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
 
 
 class ProblemResponse(Response):

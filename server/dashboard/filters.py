@@ -7,7 +7,7 @@ from urllib.parse import quote
 import orjson
 from starlette.datastructures import URL
 
-from server.api.presentation import show_value
+from server.api.values import show_value
 from shared.models import parse_time
 
 # Zero-width characters and those that change the direction of what follows.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from server.api.answers import QueueAnswer
+from server.api.queue_status import QueueAnswer
 from shared.clock import Clock
 from shared.queue import JobState
 

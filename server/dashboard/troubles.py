@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from server.api.answers import QueueAnswer, WorkerAnswer
+from server.api.queue_status import QueueAnswer
 from server.api.readiness import SILENT
+from server.api.routes.queues import WorkerAnswer
 from server.dashboard.filters import show_count, show_duration
 from shared.queue import JobState
 

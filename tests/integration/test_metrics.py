@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.api.record_metrics import MAX_SOURCES
+from server.api.metrics import MAX_SOURCES
 from shared.store import Feed
 from tests.mill import SOURCE, Mill
 from tests.press import feed_url

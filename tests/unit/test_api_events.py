@@ -3,9 +3,8 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from server.api.answers import ImportAnswer
 from server.api.events import ImportEvents
-from server.api.presentation import show_import
+from server.api.import_answers import ImportAnswer, show_import
 from server.api.queue_status import RateMeter
 from shared.errors import StoreUnavailable
 from shared.store import Import, ImportState

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.api.answers import QueueAnswer
+from server.api.queue_status import QueueAnswer
 from server.dashboard.charts import (
     HEIGHT,
     WIDTH,

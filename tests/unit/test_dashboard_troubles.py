@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from server.api.answers import QueueAnswer, WorkerAnswer
+from server.api.queue_status import QueueAnswer
 from server.api.readiness import SILENT
+from server.api.routes.queues import WorkerAnswer
 from server.dashboard.troubles import Findings, Trouble, find_troubles
 from shared.queue import JobState
 

@@ -12,11 +12,11 @@ import typer
 import yaml
 from fastapi.routing import APIRoute
 
-from server.api.routes import dead_letters, feeds, imports, items, queues, system, workers
+from server.api.routes import ROUTERS as API_ROUTERS
 from server.cli import app as command_line
 from server.dashboard.advice import ADVICE as ITEM_ADVICE
 from server.dashboard.import_advice import _ADVICE as IMPORT_ADVICE
-from server.dashboard.pages import ROUTERS
+from server.dashboard.pages import ROUTERS as PAGE_ROUTERS
 from server.fetching import trust
 from tests.conftest import __file__ as conftest
 
@@ -127,9 +127,7 @@ def test_a_command_that_is_not_there_is_found_out() -> None:
 
 
 def served_paths() -> set[str]:
-    modules = (dead_letters, feeds, imports, items, queues, system, workers)
-    routers = [*(module.router for module in modules), *ROUTERS]
-    routes = [route for router in routers for route in router.routes]
+    routes = [route for router in (*API_ROUTERS, *PAGE_ROUTERS) for route in router.routes]
     paths = [route.path for route in routes if isinstance(route, APIRoute)]
     return {re.sub(r"\{[^}]*\}", "{}", path) for path in paths} | {"/openapi.json"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.api.record_metrics import Remembered
+from server.api.metrics import Remembered
 from shared.errors import StoreUnavailable
 from tests.fakes import FakeClock
 

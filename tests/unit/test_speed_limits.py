@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.api.speed_limits import (
+from server.api.queue_status import (
     QueueRole,
     QueueView,
     SpeedLimit,

@@ -1,0 +1,5 @@
+"""What the API answers at which path, one router a subject; add yours to ``ROUTERS``."""
+
+from server.api.routes import dead_letters, feeds, imports, items, queues, system
+
+ROUTERS = tuple(routes.router for routes in (imports, feeds, items, queues, dead_letters, system))

@@ -1,17 +1,126 @@
 """Dead letters: looking at them, replaying them, removing them."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from server.api.answers import CausesAnswer, DeadLetterAnswer, Listing, ReplayAnswer
+from server.api.import_answers import StartedImports, show_started
 from server.api.parts import Parts, count_start
-from server.api.presentation import show_cause, show_dead_letter, show_started
 from server.api.problems import describe_problems
-from server.api.request_models import CauseQuery, DeadLetterQuery, ReplayRequest
+from server.api.values import (
+    MAX_IDS,
+    Filter,
+    Listing,
+    ListQuery,
+    RequestBody,
+    Source,
+    Text,
+    Time,
+    show_json,
+    show_text,
+)
 from shared.errors import NotFoundError
+from shared.models import format_time
+from shared.store import Cause, DeadLetter, LetterKind
 
 router = APIRouter(prefix="/dlq", tags=["dead letters"])
+
+
+class DeadLetterQuery(ListQuery):
+    """Which dead letters."""
+
+    source: Filter[Text] = None
+    cause: Filter[Text] = None
+    import_id: Filter[Text] = Field(
+        None, description="that ended in this import, though they may have died again since"
+    )
+
+
+class CauseQuery(BaseModel):
+    """Whose causes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: Filter[Text] = None
+
+
+class ReplayRequest(RequestBody):
+    """Which dead letters to replay: exactly one way to choose."""
+
+    ids: list[Text] | None = Field(None, max_length=MAX_IDS)
+    source: Source | None = None
+    cause: Text | None = None
+    all: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        names = ("ids", "source", "cause", "all")
+        if sum(getattr(self, name) is not None for name in names) != 1:
+            raise ValueError('exactly one of ids, source, cause and "all": true')
+        return self
+
+
+class DeathAnswer(BaseModel):
+    """One end of an item."""
+
+    revision: int
+    import_id: str | None
+    content_hash: str
+    kind: LetterKind
+    at: Time
+
+
+class DeadLetterAnswer(BaseModel):
+    """An item whose attempts are used up, or that an operator removed."""
+
+    id: str
+    queue: str
+    source: str
+    guid: str
+    kind: LetterKind
+    revision: int
+    reason: str
+    error_type: str
+    cause: str
+    attempts: int
+    failed_at: Time
+    import_id: str | None
+    data: Any = Field(description="the job's data; text where it is no JSON")
+    stacktrace: str
+    history: list[DeathAnswer]
+
+
+class CauseExample(BaseModel):
+    """The dead letter of a cause that failed last."""
+
+    id: str
+    reason: str
+
+
+class CauseAnswer(BaseModel):
+    """Dead letters that failed alike."""
+
+    cause: str
+    error_type: str
+    count: int
+    sources: list[str] = Field(description="the 10 with most of them")
+    source_count: int = Field(description="how many sources there are in all")
+    latest_failed_at: Time
+    example: CauseExample
+
+
+class CausesAnswer(BaseModel):
+    """The 100 most frequent causes, the most frequent first."""
+
+    items: list[CauseAnswer]
+
+
+class ReplayAnswer(StartedImports):
+    """The dead letters taken, and one import a source that brings them home."""
+
+    replayed: int
 
 
 @router.get("", responses=describe_problems())
@@ -71,3 +180,47 @@ def remove_dead_letter(parts: Parts, item_id: str) -> None:
     A replay of it that waits ends as removed; one that is being run is not interrupted (409).
     """
     parts.services.remover.remove_dead_letter(item_id)
+
+
+def show_dead_letter(letter: DeadLetter) -> DeadLetterAnswer:
+    """Return a dead letter, its data decoded where that is possible."""
+    return DeadLetterAnswer(
+        id=letter.item_id,
+        queue=letter.queue,
+        source=letter.source,
+        guid=letter.guid,
+        kind=letter.kind,
+        revision=letter.revision,
+        reason=show_text(letter.reason),
+        error_type=letter.error_type,
+        cause=letter.cause,
+        attempts=letter.attempts,
+        failed_at=format_time(letter.failed_at),
+        import_id=letter.import_id,
+        data=show_json(letter.data),
+        stacktrace=show_text(letter.stacktrace),
+        history=[_show_death(death) for death in letter.history],
+    )
+
+
+def show_cause(cause: Cause) -> CauseAnswer:
+    """Return a cause and its example."""
+    return CauseAnswer(
+        cause=cause.cause,
+        error_type=cause.error_type,
+        count=cause.count,
+        sources=cause.sources,
+        source_count=cause.source_count,
+        latest_failed_at=format_time(cause.latest_failed_at),
+        example=CauseExample(id=cause.example_id, reason=show_text(cause.example_reason)),
+    )
+
+
+def _show_death(death: Mapping[str, Any]) -> DeathAnswer:
+    return DeathAnswer(
+        revision=death["revision"],
+        import_id=death["import_id"],
+        content_hash=death["content_hash"],
+        kind=death["kind"],
+        at=format_time(death["at"]),
+    )

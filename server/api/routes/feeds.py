@@ -1,24 +1,32 @@
-"""Feeds: adding, changing, removing, and OPML."""
+"""Feeds: adding, changing, removing, OPML; what an URL leads to; hosts that asked to wait."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from server.api.answers import DiscoveryAnswer, FeedAnswer, Listing
+from server.api.feed_bodies import FeedAnswer, FeedChangeRequest, NewFeedRequest, show_feed
 from server.api.parts import Parts, count_start, read_body
-from server.api.presentation import show_discovery, show_feed
 from server.api.problems import describe_problems
-from server.api.request_models import (
-    DiscoverRequest,
-    FeedChangeRequest,
-    FeedQuery,
-    NewFeedRequest,
+from server.api.values import (
+    Filter,
+    Listing,
+    ListQuery,
+    RequestBody,
+    Text,
+    Time,
+    Url,
+    printable,
+    show_text,
 )
+from server.feeds.discovery import Discovery
 from server.feeds.opml import OPML_TYPE, OpmlReport, import_outlines, read_opml, write_opml
+from server.feeds.retry_after import RetryAfter
+from server.fetching.addresses import mask_url
+from shared.models import format_time
 
 router = APIRouter(tags=["feeds"])
-
 _OPML_BODY = {
     "requestBody": {
         "required": True,
@@ -28,6 +36,45 @@ _OPML_BODY = {
         },
     }
 }
+
+
+class FeedQuery(ListQuery):
+    """Which feeds."""
+
+    q: Filter[Text] = Field(None, max_length=500, description="a text in the source or a URL")
+    enabled: Filter[bool] = None
+    failing: Filter[bool] = Field(
+        None, description="true: those that have an `error`; false: those that have none"
+    )
+
+
+class DiscoverRequest(RequestBody):
+    """An address to look at: a feed's, or that of a page that names feeds."""
+
+    url: Url
+
+
+class NamedFeedAnswer(BaseModel):
+    """A feed that a page names, or the one that was asked for."""
+
+    url: str
+    title: str | None
+    type: str | None = Field(description="media type, as the page says")
+
+
+class DiscoveryAnswer(BaseModel):
+    """What an address leads to: itself when `is_feed`, else the feeds that its page names."""
+
+    feeds: list[NamedFeedAnswer]
+    is_feed: bool
+
+
+class HostAnswer(BaseModel):
+    """A host that asked to be left alone: none of its feeds is asked before that time."""
+
+    host: str = Field(description="with its port, unless that is the scheme's own")
+    retry_after_until: Time
+    feeds: int = Field(description="how many feeds have their first URL there")
 
 
 @router.get("/feeds", responses=describe_problems(), response_model_exclude_unset=True)
@@ -119,3 +166,37 @@ def change_feed(parts: Parts, source: str, wanted: FeedChangeRequest) -> FeedAns
 def remove_feed(parts: Parts, source: str) -> None:
     """Delete a feed. Its items stay; its queued or fetching import fails."""
     parts.services.feeds.remove(source)
+
+
+@router.get("/hosts", responses=describe_problems())
+def list_hosts(parts: Parts) -> Listing[HostAnswer]:
+    """List the hosts that are not asked now, the longest first; at most 500, so no cursor."""
+    pauses = RetryAfter(parts.services.stores, parts.services.clock).list_pauses()
+    items = [
+        HostAnswer(host=each.host, retry_after_until=format_time(each.until), feeds=each.feeds)
+        for each in pauses
+    ]
+    return Listing(items=items, next_cursor=None)
+
+
+@router.delete("/hosts/{host}", status_code=204, responses=describe_problems(404))
+def lift_host(parts: Parts, host: str) -> None:
+    """Let a host be asked again; its feeds that waited for it are due at once."""
+    RetryAfter(parts.services.stores, parts.services.clock).lift(host)
+
+
+def show_discovery(discovery: Discovery) -> DiscoveryAnswer:
+    """Return what was found behind an address.
+
+    Only the address that was asked for is masked: what a page names is no secret of ours, and could
+    not be added without its query.
+    """
+    feeds = [
+        NamedFeedAnswer(
+            url=mask_url(found.url) if discovery.is_feed else printable(found.url),
+            title=show_text(found.title) if found.title else None,
+            type=printable(found.type) if found.type else None,
+        )
+        for found in discovery.feeds
+    ]
+    return DiscoveryAnswer(feeds=feeds, is_feed=discovery.is_feed)

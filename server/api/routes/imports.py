@@ -1,22 +1,65 @@
 """Starting imports, and watching them."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Depends, Query
+from pydantic import Field, model_validator
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
-from server.api.answers import ImportAnswer, Listing, StartedImports
 from server.api.events import MAX_WATCHERS
+from server.api.import_answers import ImportAnswer, StartedImports, show_started
 from server.api.parts import Parts, count_start, read_body
-from server.api.presentation import show_started
 from server.api.problems import describe_problems
-from server.api.request_models import ImportQuery, StartRequest
+from server.api.values import (
+    MAX_IDS,
+    Filter,
+    Listing,
+    ListQuery,
+    Moment,
+    RequestBody,
+    Source,
+    Text,
+    Url,
+)
 from server.services import Services
 from shared.errors import NotFoundError
-from shared.store import Import
+from shared.store import Import, ImportState, Trigger
 
 router = APIRouter(tags=["imports"])
+
+
+class StartRequest(RequestBody):
+    """Which imports to start: of all enabled feeds when it names nothing."""
+
+    sources: list[Source] | None = Field(None, max_length=MAX_IDS)
+    url: Url | None = None
+    document: str | None = Field(None, description="the feed document itself; needs `source`")
+    source: Source | None = Field(None, description="with `url` or `document`")
+    force: bool = Field(False, description="skip validators and comparison")
+    trigger: Literal[Trigger.API, Trigger.CLI] = Trigger.API
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        chosen = [
+            name for name in ("sources", "url", "document") if getattr(self, name) is not None
+        ]
+        if len(chosen) > 1:
+            raise ValueError(f"one of sources, url and document, not {' and '.join(chosen)}")
+        if self.document is not None and self.source is None:
+            raise ValueError("document needs source")
+        if self.source is not None and chosen not in (["url"], ["document"]):
+            raise ValueError("source needs url or document; for existing feeds use sources")
+        return self
+
+
+class ImportQuery(ListQuery):
+    """Which imports."""
+
+    source: Filter[Text] = None
+    state: Filter[ImportState] = None
+    since: Moment = Field(None, description="requested at this time or after; RFC 3339")
+    until: Moment = Field(None, description="requested before this time; RFC 3339")
 
 
 @router.post(

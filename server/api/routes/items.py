@@ -1,18 +1,71 @@
 """The items that were imported."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
-from server.api.answers import ItemAnswer, Listing
 from server.api.parts import ApiParts, Parts
-from server.api.presentation import show_item
 from server.api.problems import describe_problems
-from server.api.request_models import ItemQuery
+from server.api.values import Filter, Listing, ListQuery, Moment, Text, Time, show_value
 from shared.errors import NotFoundError
 
 router = APIRouter(tags=["items"])
+
+
+class ItemQuery(ListQuery):
+    """Which items."""
+
+    source: Filter[Text] = None
+    q: Filter[Text] = Field(None, max_length=500, description="a text in title or summary")
+    since: Moment = Field(None, description="changed at this time or after; RFC 3339")
+
+
+class Enclosure(BaseModel):
+    """A file that belongs to an item."""
+
+    model_config = ConfigDict(extra="allow")
+
+    url: str
+
+
+class ExtraField(BaseModel):
+    """An element that a feed carries beyond the known fields; a nested one is named by its path."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    value: Any = None
+    attributes: Any = None
+
+
+class ItemAnswer(BaseModel):
+    """An item as stored; fields that the feed does not have are absent."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    stored_id: str = Field(alias="_id")
+    source: str
+    guid: str
+    link: str = ""
+    title: str = ""
+    summary: str = ""
+    content: str = ""
+    author: str = ""
+    categories: list[str] = []
+    enclosures: list[Enclosure] = []
+    extra: list[ExtraField] = []
+    published_at: Time = ""
+    updated_at: Time = ""
+    content_hash: str
+    revision: int
+    created_at: Time
+    modified_at: Time
+    created_by: str | None
+    modified_by: str | None
 
 
 @router.get("/items", response_model=Listing[ItemAnswer], responses=describe_problems())
@@ -50,3 +103,14 @@ def read_item(parts: ApiParts, item_id: str) -> dict[str, Any]:
     if found is None:
         raise NotFoundError(f"there is no item {item_id[:80]!r}")
     return show_item(found)
+
+
+def show_item(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an item's document with JSON's types; ``id`` is its ``_id`` once more.
+
+    The hash of its counters is nobody's business but the comparison's.
+    """
+    shown: dict[str, Any] = {"id": document["_id"]}
+    fields = (item for item in document.items() if item[0] != "counters_hash")
+    shown.update((name, show_value(value)) for name, value in fields)
+    return shown

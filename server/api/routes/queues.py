@@ -1,50 +1,138 @@
-"""Queues and their jobs."""
+"""Queues, their jobs in pages, and the workers that take them."""
 
-from typing import Annotated
+import base64
+import binascii
+from typing import Annotated, Any, Literal
 
+import orjson
 from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 
-from server.api.answers import CleanAnswer, JobAnswer, JobDetailAnswer, Listing, QueueAnswer
-from server.api.job_pages import find_job, list_jobs_page
 from server.api.parts import Parts
 from server.api.problems import describe_problems
-from server.api.request_models import CleanRequest, JobQuery
-from shared.queue import JobState
+from server.api.queue_status import QueueAnswer
+from server.api.values import (
+    MAX_YEAR_S,
+    Filter,
+    Listing,
+    ListQuery,
+    RequestBody,
+    Time,
+    printable,
+    show_json,
+    show_text,
+)
+from shared.clock import datetime_from_ms
+from shared.errors import InvalidRequestError, NotFoundError
+from shared.models import format_time
+from shared.queue import JobQueue, JobState, JobView, WorkerSign
 
-router = APIRouter(prefix="/queues", tags=["queues"])
+router = APIRouter(tags=["queues"])
+
+_MAX_OFFSET = 2**40
+_MAX_LOG_LINES = 200
 
 
-@router.get("", responses=describe_problems())
+class JobQuery(ListQuery):
+    """Which jobs."""
+
+    state: Filter[JobState] = None
+
+
+class CleanRequest(RequestBody):
+    """Which jobs to remove from a queue."""
+
+    state: Literal["waiting", "prioritized", "delayed", "completed", "failed"]
+    grace_ms: int = Field(0, ge=0, le=10 * MAX_YEAR_S * 1000, description="only older ones")
+
+
+class JobAnswer(BaseModel):
+    """A job; `data`, `opts` and `result` are text where they are no JSON."""
+
+    id: str
+    name: str
+    state: JobState
+    data: Any
+    opts: Any
+    revision: int | None
+    added_at: Time | None
+    processed_at: Time | None
+    finished_at: Time | None
+    attempts_made: int
+    stalled_count: int
+    failed_reason: str | None
+    stacktrace: list[str]
+    result: Any
+
+
+class JobDetailAnswer(JobAnswer):
+    """A job with what its handlers logged."""
+
+    logs: list[str] = Field(description="the last 200 lines, as Node's `job.log` keeps them")
+
+
+class CleanAnswer(BaseModel):
+    """How many jobs were removed."""
+
+    removed: int
+
+
+class WorkerAnswer(BaseModel):
+    """A worker that lives: it said so within the last 10 s."""
+
+    id: str
+    queues: list[str] = Field(description="whose jobs it takes")
+    held_jobs: int = Field(description="claimed and not settled yet")
+    up_s: float = Field(description="how long it has run")
+    breaker_reason: str | None = Field(
+        description="why it claims nothing: MongoDB cannot store; null when it can"
+    )
+    breaker_open_s: float
+    failing_threads: list[str] = Field(
+        description="which of its long-lived threads fail, how often in a row and of what"
+    )
+
+
+@router.get("/queues", responses=describe_problems())
 def list_queues(parts: Parts) -> Listing[QueueAnswer]:
     """List all queues; they fit on one page."""
     return Listing(items=parts.queue_status.show_all(), next_cursor=None)
 
 
-@router.get("/{name}", responses=describe_problems(404))
+@router.get("/queues/{name}", responses=describe_problems(404))
 def get_queue(parts: Parts, name: str) -> QueueAnswer:
     """Return one queue."""
     return parts.queue_status.show(parts.get_queue(name))
 
 
-@router.get("/{name}/jobs", responses=describe_problems(404))
+@router.get("/queues/{name}/jobs", responses=describe_problems(404))
 def list_jobs(parts: Parts, name: str, query: Annotated[JobQuery, Query()]) -> Listing[JobAnswer]:
     """List the jobs of a state, or of one state after the other."""
-    return list_jobs_page(parts.get_queue(name), query.state, query.limit, query.cursor)
+    states = [query.state] if query.state is not None else list(JobState)
+    start = _decode(query.cursor, states) if query.cursor is not None else (0, 0)
+    return _read_page(parts.get_queue(name), states, start, query.limit)
 
 
-@router.get("/{name}/jobs/{job_id:path}", responses=describe_problems(404))
+@router.get("/queues/{name}/jobs/{job_id:path}", responses=describe_problems(404))
 def get_job(parts: Parts, name: str, job_id: str) -> JobDetailAnswer:
     """Return one job, with its last log lines."""
-    return find_job(parts.get_queue(name), job_id)
+    queue = parts.get_queue(name)
+    found = queue.get_job(job_id)
+    if found is None:
+        raise NotFoundError(f"there is no job {job_id[:80]!r} in queue {name!r}")
+    logs = [show_text(line) for line in queue.read_job_logs(job_id, _MAX_LOG_LINES)]
+    return JobDetailAnswer(**dict(show_job(found)), logs=logs)
 
 
-@router.delete("/{name}/jobs/{job_id:path}", status_code=204, responses=describe_problems(404, 409))
+@router.delete(
+    "/queues/{name}/jobs/{job_id:path}", status_code=204, responses=describe_problems(404, 409)
+)
 def remove_job(parts: Parts, name: str, job_id: str) -> None:
     """Remove a job; an item's is remembered, so that the same content stays away."""
     parts.services.remover.remove_job(parts.get_queue(name), job_id)
 
 
-@router.post("/{name}/pause", responses=describe_problems(404))
+@router.post("/queues/{name}/pause", responses=describe_problems(404))
 def pause_queue(parts: Parts, name: str) -> QueueAnswer:
     """Let no more jobs be started, until it is resumed."""
     queue = parts.get_queue(name)
@@ -52,7 +140,7 @@ def pause_queue(parts: Parts, name: str) -> QueueAnswer:
     return parts.queue_status.show(queue)
 
 
-@router.post("/{name}/resume", responses=describe_problems(404))
+@router.post("/queues/{name}/resume", responses=describe_problems(404))
 def resume_queue(parts: Parts, name: str) -> QueueAnswer:
     """Let jobs be started again."""
     queue = parts.get_queue(name)
@@ -60,9 +148,96 @@ def resume_queue(parts: Parts, name: str) -> QueueAnswer:
     return parts.queue_status.show(queue)
 
 
-@router.post("/{name}/clean", responses=describe_problems(404, 413, 415))
+@router.post("/queues/{name}/clean", responses=describe_problems(404, 413, 415))
 def clean_queue(parts: Parts, name: str, wanted: CleanRequest) -> CleanAnswer:
     """Remove the jobs of a state that are older than `grace_ms`; items' are remembered."""
     queue = parts.get_queue(name)
     removed = parts.services.remover.clean(queue, JobState(wanted.state), wanted.grace_ms)
     return CleanAnswer(removed=removed)
+
+
+@router.get("/workers", responses=describe_problems())
+def list_workers(parts: Parts) -> Listing[WorkerAnswer]:
+    """List the workers that said within the last 10 s that they live; they fit on one page."""
+    return Listing(
+        items=[show_worker(sign) for sign in parts.worker_signs.read()], next_cursor=None
+    )
+
+
+def show_job(job: JobView) -> JobAnswer:
+    """Return a job, its data decoded where that is possible."""
+    return JobAnswer(
+        id=job.id,
+        name=printable(job.name),
+        state=job.state,
+        data=show_json(job.data),
+        opts=show_json(job.opts),
+        revision=job.revision,
+        added_at=_show_ms(job.timestamp_ms),
+        processed_at=_show_ms(job.processed_ms),
+        finished_at=_show_ms(job.finished_ms),
+        attempts_made=job.attempts_made,
+        stalled_count=job.stalled_count,
+        failed_reason=show_text(job.failed_reason) if job.failed_reason is not None else None,
+        stacktrace=[show_text(str(trace)) for trace in job.stacktrace],
+        result=show_json(job.result),
+    )
+
+
+def show_worker(sign: WorkerSign) -> WorkerAnswer:
+    """Return a worker as it last described itself."""
+    reason = sign.breaker_reason
+    return WorkerAnswer(
+        id=printable(sign.worker_id),
+        queues=list(sign.queues),
+        held_jobs=sign.held_jobs,
+        up_s=sign.up_s,
+        breaker_reason=show_text(reason) if reason is not None else None,
+        breaker_open_s=sign.breaker_open_s,
+        failing_threads=[show_text(thread) for thread in sign.failing_threads],
+    )
+
+
+def _read_page(
+    queue: JobQueue, states: list[JobState], start: tuple[int, int], limit: int
+) -> Listing[JobAnswer]:
+    """Return up to ``limit`` jobs, from an offset in one of ``states`` on.
+
+    A queue that moves meanwhile moves the pages.
+    """
+    place, offset = start
+    found: list[JobAnswer] = []
+    while place < len(states):
+        wanted = limit - len(found)
+        size = queue.counts()[states[place]]
+        found += [show_job(job) for job in queue.list_jobs(states[place], offset, wanted)]
+        if size > offset + wanted:
+            return Listing(items=found, next_cursor=_encode(states[place], offset + wanted))
+        place, offset = place + 1, 0
+        if len(found) == limit and place < len(states):
+            return Listing(items=found, next_cursor=_encode(states[place], 0))
+    return Listing(items=found, next_cursor=None)
+
+
+def _encode(state: JobState, offset: int) -> str:
+    return base64.urlsafe_b64encode(orjson.dumps([state, offset])).decode().rstrip("=")
+
+
+def _decode(cursor: str, states: list[JobState]) -> tuple[int, int]:
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        state, offset = orjson.loads(base64.urlsafe_b64decode(padded))
+        if not (isinstance(offset, int) and 0 <= offset <= _MAX_OFFSET):
+            raise ValueError("not an offset")
+        return states.index(JobState(state)), offset
+    except (binascii.Error, ValueError, TypeError) as exc:
+        raise InvalidRequestError(f"cursor {cursor[:40]!r} was not given out by this list") from exc
+
+
+def _show_ms(epoch_ms: int | None) -> str | None:
+    if epoch_ms is None:
+        return None
+    try:
+        return format_time(datetime_from_ms(epoch_ms))
+    except (OverflowError, ValueError, OSError):
+        return None  # a foreign producer may have written any number

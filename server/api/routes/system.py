@@ -1,20 +1,66 @@
 """Health, metrics, and the pages about the API itself."""
 
-from typing import Any
+from importlib.resources import files
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from server.api.answers import Health, ReadinessAnswer
-from server.api.docs_page import DOCS_HEADERS, DOCS_PAGE, DOCS_SCRIPT, read_asset
 from server.api.parts import Parts
 from server.api.problems import RETRY_AFTER_S, ProblemResponse, describe_problems
 from server.api.readiness import describe_absent
+from shared.errors import NotFoundError
 
 router = APIRouter(tags=["system"])
-
 _WITHOUT_KEY: dict[str, Any] = {"security": []}
+_ASSETS = {
+    "js": ("swagger-ui-bundle.js", "text/javascript"),
+    "css": ("swagger-ui.css", "text/css"),
+}
+DOCS_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "frame-ancestors 'none'"
+    )
+}
+DOCS_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Feedmill API</title>
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="api"><p><a href="openapi.json">openapi.json</a></p></div>
+<script src="docs/swagger-ui.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+DOCS_SCRIPT = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#api",
+  deepLinking: true,
+  validatorUrl: null,
+});
+"""
+
+
+class Health(BaseModel):
+    """A sign of life."""
+
+    status: Literal["ok"]
+
+
+class ReadinessAnswer(Health):
+    """Both stores answer. What fails within the server is told all the same."""
+
+    failing_threads: list[str] = Field(
+        default=[], description="long-lived threads whose last round failed; left out while none"
+    )
 
 
 # The two health checks are coroutines, unlike all other handlers: they have to answer also when
@@ -79,3 +125,15 @@ def get_docs_asset(suffix: str) -> Response:
     """Return Swagger UI's script or style sheet."""
     content, media_type = read_asset(suffix)
     return Response(content, media_type=media_type, headers={"Cache-Control": "max-age=86400"})
+
+
+def read_asset(suffix: str) -> tuple[bytes, str]:
+    """Return the content and media type of Swagger UI's ``js`` or ``css``.
+
+    Raises:
+        NotFoundError: another suffix.
+    """
+    if suffix not in _ASSETS:
+        raise NotFoundError(f"there is no swagger-ui.{suffix[:20]}")
+    name, media_type = _ASSETS[suffix]
+    return (files("fastapi_offline") / "static" / name).read_bytes(), media_type

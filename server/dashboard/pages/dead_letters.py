@@ -6,10 +6,9 @@ from typing import Annotated, Literal
 from fastapi import Depends, Form, Query, Request
 from starlette.responses import Response
 
-from server.api.answers import ReplayAnswer
 from server.api.parts import Parts, count_start
-from server.api.request_models import CauseQuery, DeadLetterQuery, ReplayRequest
 from server.api.routes import dead_letters as api
+from server.api.routes.dead_letters import CauseQuery, DeadLetterQuery, ReplayAnswer, ReplayRequest
 from server.dashboard.advice import DOCS_PATH, REMOVED, find_advice
 from server.dashboard.filters import quote_segment
 from server.dashboard.messages import is_own_path

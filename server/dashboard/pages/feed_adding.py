@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import File, Form, Request, UploadFile
 from starlette.responses import Response
 
+from server.api.feed_bodies import NewFeedRequest
 from server.api.parts import ApiParts, Parts, count_start
 from server.api.problems import EXPLAINED_ERRORS
-from server.api.request_models import NewFeedRequest
 from server.api.routes import feeds as feed_routes
 from server.dashboard.feed_form import FeedForm
 from server.dashboard.import_advice import advise

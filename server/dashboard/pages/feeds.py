@@ -6,14 +6,15 @@ from typing import Annotated, Any
 from fastapi import Form, Request
 from starlette.responses import Response
 
-from server.api.answers import FeedAnswer, ImportAnswer
+from server.api.feed_bodies import FeedAnswer, FeedChangeRequest
+from server.api.import_answers import ImportAnswer
 from server.api.parts import ApiParts, Parts
 from server.api.problems import EXPLAINED_ERRORS
-from server.api.request_models import FeedChangeRequest, FeedQuery, ImportQuery, ItemQuery
 from server.api.routes import feeds as feed_routes
-from server.api.routes import hosts as host_routes
 from server.api.routes import imports as import_routes
-from server.api.routes.items import read_items
+from server.api.routes.feeds import FeedQuery
+from server.api.routes.imports import ImportQuery
+from server.api.routes.items import ItemQuery, read_items
 from server.dashboard.feed_form import UNITS, FeedForm, moved_urls
 from server.dashboard.import_advice import advise_by_text
 from server.dashboard.page_route import page_router
@@ -47,7 +48,7 @@ def show_feeds(request: Request, parts: Parts) -> Response:
         feeds=listing.items,
         next_cursor=listing.next_cursor,
         last_imports=_read_last_imports(parts, listing.items),
-        hosts=host_routes.list_hosts(parts).items,
+        hosts=feed_routes.list_hosts(parts).items,
         form=FeedForm(),
         **add_choices(parts),
         **problem,
@@ -59,7 +60,7 @@ def lift_host(request: Request, parts: Parts, host: Annotated[str, Form()]) -> R
     """Let a host be asked again that asked to be left alone."""
 
     def lift() -> Response:
-        host_routes.lift_host(parts, host)
+        feed_routes.lift_host(parts, host)
         return redirect(request, FEEDS_PATH, f"{host} may be asked again: its feeds are due now.")
 
     return attempt(request, FEEDS_PATH, lift)

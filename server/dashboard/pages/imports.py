@@ -7,11 +7,13 @@ from urllib.parse import urlencode
 from fastapi import Form, Request
 from starlette.responses import Response
 
-from server.api.answers import ImportAnswer, Listing
+from server.api.import_answers import ImportAnswer
 from server.api.parts import ApiParts, Parts, count_start
-from server.api.request_models import DeadLetterQuery, ImportQuery, StartRequest
 from server.api.routes import dead_letters as dead_letter_routes
 from server.api.routes import imports as import_routes
+from server.api.routes.dead_letters import DeadLetterQuery
+from server.api.routes.imports import ImportQuery, StartRequest
+from server.api.values import Listing
 from server.dashboard.filters import quote_segment
 from server.dashboard.import_advice import advise
 from server.dashboard.page_route import page_router

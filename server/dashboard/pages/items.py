@@ -7,9 +7,8 @@ from fastapi import Request
 from starlette.responses import Response
 
 from server.api.parts import Parts
-from server.api.presentation import show_dead_letter
-from server.api.request_models import ItemQuery
-from server.api.routes.items import read_item, read_items
+from server.api.routes.dead_letters import show_dead_letter
+from server.api.routes.items import ItemQuery, read_item, read_items
 from server.dashboard.page_route import page_router
 from server.dashboard.queries import read_query
 from server.dashboard.rendering import render, static_url

@@ -7,11 +7,11 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from server.api.answers import ImportAnswer, QueueAnswer, WorkerAnswer
+from server.api.import_answers import ImportAnswer
 from server.api.parts import ApiParts, Parts
-from server.api.presentation import show_worker
+from server.api.queue_status import QueueAnswer, SpeedLimit, find_worst_limit
 from server.api.readiness import describe_absent, describe_trouble
-from server.api.speed_limits import SpeedLimit, find_worst_limit
+from server.api.routes.queues import WorkerAnswer, show_worker
 from server.dashboard.charts import Chart, Series, choose_top_s, draw_chart
 from server.dashboard.filters import show_count, show_duration, show_rate
 from server.dashboard.page_route import page_router

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from fastapi import Form, Query, Request
 from starlette.responses import Response
 
-from server.api.answers import JobDetailAnswer, QueueAnswer
 from server.api.parts import ApiParts, Parts
-from server.api.request_models import CleanRequest, JobQuery
+from server.api.queue_status import QueueAnswer
 from server.api.routes import queues as api
+from server.api.routes.queues import CleanRequest, JobDetailAnswer, JobQuery
 from server.dashboard.filters import quote_segment
 from server.dashboard.page_route import page_router
 from server.dashboard.rendering import redirect, render

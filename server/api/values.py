@@ -1,0 +1,175 @@
+"""What requests and answers are made of: times and texts, lists, and JSON's types for any value."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+import orjson
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from shared.masking import mask_secrets
+from shared.models import MAX_SOURCE_LENGTH, format_time, is_source, parse_time
+
+MAX_LIMIT = 500
+MAX_IDS = 10_000
+MAX_YEAR_S = 31_536_000
+# As deep as what requests may hold; not much more can be written as an answer.
+_MAX_DEPTH = 100
+_TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels"
+T = TypeVar("T")
+
+
+def _check_source(text: str) -> str:
+    if not is_source(text):
+        raise ValueError(f"a slug of a-z 0-9 - _ . with 1 to {MAX_SOURCE_LENGTH} characters")
+    return text
+
+
+def _refuse_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("text without NUL")
+    return text
+
+
+def _drop_blank(value: object) -> object:
+    """Take ``?state=`` as if it had been left out."""
+    return None if value == "" else value
+
+
+def _read_moment(value: object) -> object:
+    if not isinstance(value, str) or value == "":
+        return value or None
+    try:
+        # The plus of a zone that was not percent-encoded arrives as a blank.
+        return parse_time(value.replace(" ", "+"))
+    except ValueError as exc:
+        raise ValueError("accepted is RFC 3339, as 2026-11-01T12:00:00Z") from exc
+
+
+Source = Annotated[
+    str,
+    AfterValidator(_check_source),
+    Field(json_schema_extra={"pattern": "^[a-z0-9_.-]{1,64}$"}),
+]
+Url = Annotated[str, Field(min_length=1, max_length=4096)]
+Text = Annotated[str, AfterValidator(_refuse_nul)]
+# A value in a query; `?state=` is as if it had been left out.
+Filter = Annotated[T | None, BeforeValidator(_drop_blank)]
+# A time in a query: RFC 3339, nothing else that pydantic would take for one.
+Moment = Annotated[
+    datetime | None,
+    BeforeValidator(_read_moment),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 64}, {"type": "null"}]}),
+]
+Time = Annotated[
+    str,
+    Field(
+        description="RFC 3339, UTC",
+        examples=["2026-11-01T12:00:00.000Z"],
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+
+
+class RequestBody(BaseModel):
+    """A JSON object that may hold the named fields and no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_accepted_fields(cls, body: Any) -> Any:
+        if isinstance(body, dict):
+            unknown = sorted(str(name)[:40] for name in body.keys() - cls.model_fields.keys())
+            if unknown:
+                accepted = ", ".join(cls.model_fields)
+                raise ValueError(f"unknown field {unknown[0]!r}: accepted are {accepted}")
+        return body
+
+
+class ListQuery(BaseModel):
+    """Which part of a list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=MAX_LIMIT)
+    cursor: Filter[str] = Field(None, max_length=4000)
+
+
+class Listing(BaseModel, Generic[T]):
+    """One page of a list, newest first."""
+
+    items: list[T]
+    next_cursor: str | None = Field(description="hand it in as `cursor` for the next page")
+
+
+def show_time(moment: datetime | None) -> str | None:
+    """Return a time as RFC 3339 in UTC."""
+    return format_time(moment) if moment is not None else None
+
+
+def show_text(text: str) -> str:
+    """Return a message that people will see: no secrets, nothing that UTF-8 cannot hold."""
+    return mask_secrets(printable(text))
+
+
+def printable(text: str) -> str:
+    """Return text without lone surrogates, which no JSON answer could carry."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def show_json(raw: object) -> Any:
+    """Return JSON text decoded; as it is where it is no JSON that an answer could carry."""
+    if raw is None:
+        return None
+    if not isinstance(raw, str):
+        return show_value(raw) if _is_shallow(raw) else _TOO_DEEP
+    text = printable(raw)
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return value if _is_shallow(value) else text
+
+
+def show_value(value: Any) -> Any:
+    """Return a stored value with JSON's types, whatever it is."""
+    match value:
+        case None | bool() | int():
+            return value
+        case str():
+            return printable(value)
+        case float():
+            # JSON knows neither infinity nor "not a number".
+            return value if value - value == 0 else None
+        case datetime():
+            return format_time(value if value.tzinfo else value.replace(tzinfo=UTC))
+        case Mapping():
+            return {printable(str(name)): show_value(held) for name, held in value.items()}
+        case list() | tuple():
+            return [show_value(held) for held in value]
+        case _:
+            return printable(str(value))
+
+
+def _is_shallow(value: object) -> bool:
+    """Tell whether a decoded value is nested so little that it can be encoded again."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            held
+            for container in level
+            if isinstance(container, Mapping | list)
+            for held in (container.values() if isinstance(container, Mapping) else container)
+        ]
+        if not level:
+            return True
+    return False
