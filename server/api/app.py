@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI
@@ -36,26 +35,23 @@ SAMPLE_EVERY_S = 2.0
 _JSON_OVERHEAD = 3
 VERSION = "0.1.0"
 
-Hook = Callable[[], None]
+OnSample = Callable[[Sequence[QueueAnswer]], None]
 
 
 def create_app(
     services: Services,
     *,
-    on_start: Hook = lambda: None,
-    on_stop: Hook = lambda: None,
-    on_sample: Callable[[Sequence[QueueAnswer]], None] = lambda _queues: None,
-    is_page: Callable[[str], bool] = lambda _path: False,
-    body_limits: Mapping[str, int] = MappingProxyType({}),
+    on_sample: OnSample,
+    is_page: Callable[[str], bool],
+    body_limits: Mapping[str, int],
 ) -> FastAPI:
     """Make the application.
 
-    ``on_start`` is called before the first request, ``on_stop`` after the last, both in a thread.
     ``on_sample`` is called every 2 s with what the queues look like, while Redis answers.
     ``is_page`` names the dashboard's paths: they need no API key (the dashboard asks for it) and
     set their own content policy. ``body_limits`` are paths that take larger bodies, with how many
-    bytes. When a server is about to stop, call
-    ``app.state.parts.events.stop_soon()``, or it waits for those who watch imports.
+    bytes. When a server is about to stop, call ``app.state.parts.events.stop_soon()``, or it waits
+    for those who watch imports.
     """
     parts = ApiParts.of(services)
     app = FastAPI(
@@ -64,7 +60,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(parts, on_start, on_stop, on_sample),
+        lifespan=_lifespan(parts, on_sample),
         middleware=_middleware(services.settings, is_page, body_limits),
     )
     app.state.parts = parts
@@ -95,14 +91,10 @@ def _middleware(
 
 
 def _lifespan(
-    parts: ApiParts,
-    on_start: Hook,
-    on_stop: Hook,
-    on_sample: Callable[[Sequence[QueueAnswer]], None],
+    parts: ApiParts, on_sample: OnSample
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def run(_app: FastAPI) -> AsyncIterator[None]:
-        await run_in_threadpool(on_start)
         sampler = asyncio.create_task(_sample_queues(parts, on_sample), name="queue-rates")
         try:
             yield
@@ -110,14 +102,11 @@ def _lifespan(
             sampler.cancel()
             parts.events.stop()
             parts.readiness.close()
-            await run_in_threadpool(on_stop)
 
     return run
 
 
-async def _sample_queues(
-    parts: ApiParts, on_sample: Callable[[Sequence[QueueAnswer]], None]
-) -> None:
+async def _sample_queues(parts: ApiParts, on_sample: OnSample) -> None:
     while True:
         try:
             # Without Redis there is nothing to sample; whoever asks is told so.

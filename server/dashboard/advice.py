@@ -1,7 +1,9 @@
-"""What an operator is told about a dead letter: what its error means, and what to press. Pure."""
+"""What an error of a dead letter or an import means, and what to do about it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from shared.errors import ErrorKind
 
 DOCS_PATH = "/docs#/dead%20letters"
 
@@ -67,8 +69,103 @@ REMOVED = Advice(
     "Nothing has to be done. To have the item back, its publisher has to change it.",
     is_replayable=False,
 )
+IMPORT_ADVICE: Mapping[str, str] = {
+    ErrorKind.REFUSED_ADDRESS: (
+        "The address leads into a private network or to a port that is not the web's. If it is "
+        "yours, start the server with FETCH_ALLOW_PRIVATE=true."
+    ),
+    ErrorKind.BAD_URL: "The address is not one that can be fetched: correct it.",
+    ErrorKind.DNS: (
+        "The host's name was not found. Check its spelling; if it is right, wait: the next "
+        "fetches look for it again."
+    ),
+    ErrorKind.CONNECT: (
+        "The host does not take connections. If other feeds work, it is the publisher's to fix; "
+        "if none does, check this server's network."
+    ),
+    ErrorKind.TLS: (
+        "The host's certificate is not in order. Check the address; only the publisher can fix "
+        "the rest."
+    ),
+    ErrorKind.TIMEOUT: (
+        "The host did not answer in time. It is tried again by itself; for a slow publisher raise"
+        " FETCH_TIMEOUT_S. A feed of many slow URLs is better split into several."
+    ),
+    ErrorKind.HTTP_STATUS: (
+        "The host answered with an error. Open the address in a browser: at 401 or 403 the feed "
+        "may need a header (its form has a field for that), at 404 it has moved, at 5xx only "
+        "waiting helps."
+    ),
+    ErrorKind.BLOCKED: (
+        "The host refuses this reader. Ask the publisher, or give the feed the header that it "
+        "wants; asking more often makes it worse."
+    ),
+    ErrorKind.WAF_CHALLENGE: (
+        "The host asks for a check that only browsers pass. Ask the publisher to let feed readers"
+        " in, or look for another address of the feed."
+    ),
+    ErrorKind.GONE: (
+        "The publisher says that the feed is gone for good. Look for its new address, or delete "
+        "the feed; its items stay."
+    ),
+    ErrorKind.RATE_LIMITED: (
+        "The host wants to be asked less often. It is left alone for as long as it asks; lengthen"
+        " the feed's interval if this returns."
+    ),
+    ErrorKind.TOO_LARGE: (
+        "The document is larger than FETCH_MAX_BYTES. Raise that, or take an address that lists "
+        "less."
+    ),
+    ErrorKind.REDIRECT: (
+        "The address leads round in circles or nowhere. Open it in a browser, and edit the feed "
+        "to where it ends."
+    ),
+    ErrorKind.ENCODING: (
+        "The answer is packed in a way that cannot be read. Only the publisher can fix that."
+    ),
+    ErrorKind.HTML: (
+        "The address answers with a web page. Add it once more as a new feed: the feeds that the "
+        "page names are then looked for."
+    ),
+    ErrorKind.JSON_ERROR: (
+        "The address answers with an error in JSON instead of a feed. Open it in a browser to "
+        "read it."
+    ),
+    ErrorKind.EMPTY: "The answer is empty. If it stays so, look for another address of the feed.",
+    ErrorKind.NOT_A_FEED: (
+        "What is at the address is no RSS, Atom or JSON feed. Look for the feed's own address."
+    ),
+    ErrorKind.DAMAGED: (
+        "The document is so damaged that no item of it is whole. Only the publisher can fix it."
+    ),
+    ErrorKind.REFUSED: "The document does what no feed needs (entities, depth) and is refused.",
+    ErrorKind.LIMITS: "Reading the document took more time or memory than is allowed.",
+    ErrorKind.RUN_LOST: (
+        "The server that ran this import stopped or hung, each time it was begun. It is fetched "
+        "again by itself; look into the log of the servers for why they end."
+    ),
+    ErrorKind.INTERNAL: (
+        "This is an error of Feedmill itself; the server's log says more. Please report it with "
+        "the feed."
+    ),
+    ErrorKind.FEED_DELETED: "The feed was deleted while the import ran. Nothing is to be done.",
+    ErrorKind.REPLAY_LOST: (
+        "The server stopped while it was replaying. The dead letters are still there: replay them"
+        " again."
+    ),
+}
 
 
 def find_advice(error_type: str) -> Advice:
     """Return what is known of an error."""
     return ADVICE.get(error_type, _UNKNOWN)
+
+
+def advise(kind: str | None) -> str | None:
+    """Return what an operator can do about an error of this kind, or None when nobody knows."""
+    return IMPORT_ADVICE.get(kind or "")
+
+
+def advise_by_text(error: str | None) -> str | None:
+    """As :func:`advise`, for an error that is only there as text: ``kind: what happened``."""
+    return advise(error.partition(":")[0]) if error else None

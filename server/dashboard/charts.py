@@ -1,12 +1,21 @@
-"""Charts as geometry: what a template draws as SVG. Pure."""
+"""The last half hour of the queues: sampled every 2 s, bounded, and drawn as SVG's geometry."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from server.api.queue_status import QueueAnswer
 from server.dashboard.filters import show_duration
-from server.dashboard.samples import BUCKET_S, SPAN_S, Point
+from shared.clock import Clock
+from shared.queue import JobState
 
+SPAN_S = 1800.0
+MAX_SAMPLES = 900
+# Batches end in bursts: over as long as this they make a rate.
+BUCKET_S = 10.0
 # Of the drawing; it is stretched to where it stands.
 WIDTH, HEIGHT = 600.0, 120.0
 # Half of it is still a whole job.
@@ -28,6 +37,83 @@ _TOPS_S = (
     86_400.0,
 )
 _MAX_GAP_S = 3 * BUCKET_S
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All queues at one moment, by name. ``ages_s``: how long the oldest waiting job waits."""
+
+    at_s: float
+    completed: Mapping[str, int]
+    waiting: Mapping[str, int]
+    ages_s: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A value, and how many seconds ago it was so."""
+
+    ago_s: float
+    value: float
+
+
+class Samples:
+    """A ring of samples. Safe for threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
+
+    def add(self, queues: Sequence[QueueAnswer]) -> None:
+        """Keep what the queues look like now, and drop what is older than half an hour."""
+        now_s = self._clock.monotonic_s()
+        sample = Sample(
+            at_s=now_s,
+            completed={queue.name: queue.totals["completed"] for queue in queues},
+            waiting={queue.name: _count_waiting(queue) for queue in queues},
+            ages_s={queue.name: (queue.oldest_waiting_ms or 0) / 1000 for queue in queues},
+        )
+        with self._lock:
+            self._samples.append(sample)
+            while self._samples[0].at_s < now_s - SPAN_S:
+                self._samples.popleft()
+
+    def rates(self, names: Sequence[str]) -> list[Point]:
+        """Return the completed jobs a second of these queues together."""
+        now_s = self._clock.monotonic_s()
+        lasts = [bucket[-1] for bucket in self._buckets()]
+        points: list[Point] = []
+        for before, after in pairwise(lasts):
+            span_s = after.at_s - before.at_s
+            done = sum(after.completed.get(n, 0) - before.completed.get(n, 0) for n in names)
+            # Less than before: Redis lost its counters. Long before: nothing is known between.
+            if done >= 0 and span_s <= 3 * BUCKET_S:
+                points.append(Point(now_s - after.at_s, done / span_s))
+        return points
+
+    def depths(self, name: str) -> list[Point]:
+        """Return how many jobs of a queue waited."""
+        return self._highest(lambda sample: sample.waiting.get(name, 0))
+
+    def ages(self, name: str) -> list[Point]:
+        """Return for how many seconds the oldest waiting job of a queue had waited."""
+        return self._highest(lambda sample: sample.ages_s.get(name, 0.0))
+
+    def _highest(self, measure: Callable[[Sample], float]) -> list[Point]:
+        now_s = self._clock.monotonic_s()
+        return [
+            Point(now_s - bucket[-1].at_s, max(map(measure, bucket))) for bucket in self._buckets()
+        ]
+
+    def _buckets(self) -> list[list[Sample]]:
+        """Return the samples in spans of 10 s; the same one keeps its samples as time goes on."""
+        with self._lock:
+            samples = list(self._samples)
+        buckets: dict[int, list[Sample]] = {}
+        for sample in samples:
+            buckets.setdefault(int(sample.at_s // BUCKET_S), []).append(sample)
+        return list(buckets.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +180,14 @@ def draw_chart(
     """
     points = [point for one in series for point in one.points]
     span_s = choose_span_s(max((point.ago_s for point in points), default=0.0))
-    top = find_top(max((point.value for point in points), default=0.0))
-    lines = [_draw_line(one, span_s, top, show) for one in series]
-    latest = show(headline(_latest(one) for one in series))
-    highest = show(max((point.value for point in points), default=0.0))
-    description = (
-        f"{title} over the last {show_duration(span_s)}: now {latest}, at most {highest}."
-        if points
-        else f"{title}: nothing is known yet."
-    )
+    highest = max((point.value for point in points), default=0.0)
+    top, latest = find_top(highest), show(headline(_latest(one) for one in series))
+    description = f"over the last {show_duration(span_s)}: now {latest}, at most {show(highest)}."
     return Chart(
         title=title,
         latest=latest,
-        description=description,
-        lines=lines,
+        description=f"{title} {description}" if points else f"{title}: nothing is known yet.",
+        lines=[_draw_line(one, span_s, top, show) for one in series],
         y_labels=[show(top), show(top / 2), show(0.0)],
         x_labels=[f"{show_duration(span_s)} ago", "now"],
     )
@@ -136,3 +216,7 @@ def _join(run: Sequence[tuple[float, float]]) -> str:
 
 def _latest(series: Series) -> float:
     return series.points[-1].value if series.points else 0.0
+
+
+def _count_waiting(queue: QueueAnswer) -> int:
+    return queue.counts[JobState.WAITING] + queue.counts[JobState.PRIORITIZED]

@@ -9,11 +9,10 @@ from starlette.types import Scope
 
 from server.api.app import create_app
 from server.api.middleware import DEFAULT_BODY_BYTES
-from server.dashboard.page_route import page_router
 from server.dashboard.pages import ROUTERS
-from server.dashboard.pages.feed_adding import OPML_PATH
+from server.dashboard.pages.feed_forms import OPML_PATH
 from server.dashboard.rendering import STATIC, STATIC_PATH
-from server.dashboard.site import DashboardParts
+from server.dashboard.site import DashboardParts, page_router
 from server.services import Services
 
 _STATIC_HEADERS = {

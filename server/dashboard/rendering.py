@@ -1,18 +1,20 @@
-"""Pages from templates: whole, or the part of one that a script asked for."""
+"""Pages from templates: whole, or the part that a script asked for; and the message on top."""
 
+import base64
+import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from server.dashboard import filters
-from server.dashboard.messages import COOKIE, Level, Message, leave_message, take_message
 
 ROOM = Path(__file__).parent
 STATIC = ROOM / "static"
@@ -27,6 +29,10 @@ PAGE_HEADERS = {
     "Cache-Control": "no-store",
     "Vary": "HX-Request",
 }
+COOKIE = "feedmill_message"
+# A cookie holds 4 KB; a message is a sentence.
+_MAX_TEXT = 600
+Level = Literal["done", "warning", "problem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,16 @@ PLACES = (
     Place("Dead letters", "/admin/dlq", "dead", "d"),
     Place("Items", "/admin/items", "items", "t"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the operator is told; ``link`` leads on, within the dashboard."""
+
+    text: str
+    level: Level = "done"
+    link: str | None = None
+    link_text: str = ""
 
 
 def render(
@@ -147,3 +163,33 @@ def environment() -> Environment:
     }
     made.globals |= {"show_span": filters.show_span, "static": static_url}
     return made
+
+
+def leave_message(response: Response, message: Message) -> None:
+    """Let the next page show this."""
+    written = orjson.dumps(
+        [message.text[:_MAX_TEXT], message.level, message.link, message.link_text[:100]]
+    )
+    value = base64.urlsafe_b64encode(written).decode()
+    response.set_cookie(COOKIE, value, max_age=60, httponly=True, samesite="strict")
+
+
+def take_message(request: Request) -> Message | None:
+    """Return what the last answer left for this page."""
+    try:
+        written = orjson.loads(base64.urlsafe_b64decode(request.cookies.get(COOKIE, "")))
+        text, level, link, link_text = written
+    except (binascii.Error, ValueError, TypeError):
+        return None
+    if level not in ("done", "warning", "problem") or not isinstance(text, str):
+        return None
+    if link is not None and not is_own_path(link):
+        return None
+    return Message(text, level, link, str(link_text))
+
+
+def is_own_path(path: object) -> bool:
+    """Tell whether a link stays on this site, whatever a browser makes of it."""
+    if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
+        return False
+    return not path.startswith("//") and "\\" not in path

@@ -1,16 +1,37 @@
-"""What the pages work with beside the API's parts, made once an application."""
+"""What all pages share: who may see them, errors in words, and what is made once an application."""
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
+from urllib.parse import quote, urlsplit
 
-from fastapi import Depends, Request
+from fastapi import APIRouter, Depends
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from server.api.guards import StartLimit
-from server.dashboard.samples import Samples
+from server.api.problems import EXPLAINED_ERRORS, explain_error
+from server.dashboard.charts import Samples
+from server.dashboard.filters import own_url
+from server.dashboard.rendering import (
+    PAGE_HEADERS,
+    Message,
+    is_fragment_wanted,
+    redirect,
+    render_problem,
+)
 from server.dashboard.session import Sessions
 from server.services import Services
+from shared.logs import get_logger
 
 LOGIN_TRIES = "10/minute"
+LOGIN_PATH = "/admin/login"
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Q = TypeVar("Q", bound=BaseModel)
+log = get_logger("server.dashboard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +64,112 @@ async def get_site(request: Request) -> DashboardParts:
 
 
 Site = Annotated[DashboardParts, Depends(get_site)]
+
+
+class PageRoute(APIRoute):
+    """A route of the dashboard. Errors become a page, or a message in the page that is shown."""
+
+    is_open = False
+
+    def get_route_handler(self) -> Handler:
+        """Return the handler, behind the session."""
+        handle = super().get_route_handler()
+
+        async def handle_page(request: Request) -> Response:
+            sessions = request.app.state.dashboard.sessions
+            if not (self.is_open or sessions.lets_in(request)):
+                return _ask_to_log_in(request)
+            try:
+                return await handle(request)
+            except EXPLAINED_ERRORS as exc:
+                explained = explain_error(exc, request.url.path)
+                status, text = explained.status, explained.detail
+            except Exception:
+                log.exception("page_failed", method=request.method, path=request.url.path)
+                status, text = 500, "This page failed unexpectedly; the server's log says more."
+            return await run_in_threadpool(render_problem, request, status, text)
+
+        return handle_page
+
+
+class OpenPageRoute(PageRoute):
+    """A route that needs no session: the one that gives it."""
+
+    is_open = True
+
+
+def page_router() -> APIRouter:
+    """Return a router for pages; its handlers answer with ``render`` or ``redirect``."""
+    return APIRouter(route_class=PageRoute, include_in_schema=False)
+
+
+def read_query(model: type[Q], request: Request) -> tuple[Q, dict[str, Any]]:
+    """Return the filters and nothing; or the fit ones, and what ``render`` needs to say the rest.
+
+    Names that ``model`` does not know are left to the page.
+    """
+    given = {
+        name: value for name, value in request.query_params.items() if name in model.model_fields
+    }
+    try:
+        return model.model_validate(given), {}
+    except ValidationError as exc:
+        unfit = {str(fault["loc"][0]) for fault in exc.errors() if fault["loc"]}
+        fit = {name: value for name, value in given.items() if name not in unfit}
+        return model.model_validate(fit), show_problem(request, exc)
+
+
+def attempt(request: Request, back: str, act: Callable[[], Response]) -> Response:
+    """Return an action's answer; when it is refused, go ``back`` and say there why."""
+    try:
+        return act()
+    except EXPLAINED_ERRORS as exc:
+        return redirect(request, back, describe_problem(request, exc), level="problem")
+
+
+def show_problem(request: Request, error: Exception) -> dict[str, Any]:
+    """Return what ``render`` needs to show a page with the problem on top."""
+    message = Message(describe_problem(request, error), "problem")
+    status = explain_error(error, request.url.path).status
+    # What came of a typed address is the form's matter: proxies replace pages with 502 and 504.
+    return {"message": message, "status": 422 if status in (502, 504) else status}
+
+
+def describe_problem(request: Request, error: Exception) -> str:
+    """Return what is wrong, in the API's words; a field without its place in the body."""
+    problem = explain_error(error, request.url.path)
+    members = problem.model_extra or {}
+    faults = members.get("errors")
+    if not isinstance(faults, list):
+        # The kind of an address's error is a word for programs.
+        return problem.detail.removeprefix(f"{members.get('kind')}: ")
+    said = (f"{_name(fault['field'])}: {fault['message']}" for fault in faults)
+    return "; ".join(each.removeprefix(": ") for each in said)
+
+
+def _name(field: str) -> str:
+    return field.removeprefix("body").removeprefix(".")
+
+
+def _ask_to_log_in(request: Request) -> Response:
+    """Send to the login, which leads back to the page that is shown or was asked for."""
+    if is_fragment_wanted(request):
+        shown = _shown_page(request.headers.get("hx-current-url", ""))
+        return Response(status_code=401, headers=PAGE_HEADERS | {"HX-Redirect": _login_url(shown)})
+    wanted = own_url(request.url) if request.method in ("GET", "HEAD") else "/"
+    return RedirectResponse(_login_url(wanted), 303, PAGE_HEADERS)
+
+
+def _shown_page(address: str) -> str:
+    """Return the path and query of what htmx says is shown, which are quoted already."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return "/"
+    if not parts.path.startswith("/"):
+        return "/"
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def _login_url(wanted: str) -> str:
+    return f"{LOGIN_PATH}?next={quote(wanted, safe='')}"

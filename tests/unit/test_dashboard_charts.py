@@ -5,14 +5,17 @@ import pytest
 from server.api.queue_status import QueueAnswer
 from server.dashboard.charts import (
     HEIGHT,
+    MAX_SAMPLES,
+    SPAN_S,
     WIDTH,
+    Point,
+    Samples,
     Series,
     choose_span_s,
     choose_top,
     choose_top_s,
     draw_chart,
 )
-from server.dashboard.samples import MAX_SAMPLES, SPAN_S, Point, Samples
 from shared.queue import JobState
 from tests.fakes import FakeClock
 

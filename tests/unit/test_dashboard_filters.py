@@ -17,7 +17,7 @@ from server.dashboard.filters import (
     show_rate,
     show_span,
 )
-from server.dashboard.messages import COOKIE, Message, is_own_path, leave_message, take_message
+from server.dashboard.rendering import COOKIE, Message, is_own_path, leave_message, take_message
 
 MOMENT = datetime(2026, 11, 1, 12, 0, 5, tzinfo=UTC)
 

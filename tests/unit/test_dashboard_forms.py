@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from server.dashboard.feed_form import FeedForm
-from server.dashboard.import_advice import advise, advise_by_text
+from server.dashboard.advice import advise, advise_by_text
+from server.dashboard.pages.feed_forms import FeedForm
 from shared.errors import FetchError, InvalidRequestError, ParseError
 from shared.store import Feed
 from tests.factories import NOON

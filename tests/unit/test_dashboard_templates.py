@@ -8,8 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from server.api.import_answers import Counts
-from server.dashboard.messages import Message
-from server.dashboard.rendering import PAGE_HEADERS, ROOM, STATIC, environment, static_url
+from server.dashboard.rendering import PAGE_HEADERS, ROOM, STATIC, Message, environment, static_url
 
 TEMPLATES = sorted((ROOM / "templates").rglob("*.html"))
 STATIC_FILES = sorted(path for path in STATIC.rglob("*") if path.is_file())

@@ -5,7 +5,7 @@ from typing import Any
 from server.api.queue_status import QueueAnswer
 from server.api.readiness import SILENT
 from server.api.routes.queues import WorkerAnswer
-from server.dashboard.troubles import Findings, Trouble, find_troubles
+from server.dashboard.pages.overview import Overview, Trouble, find_troubles
 from shared.queue import JobState
 
 
@@ -34,7 +34,7 @@ def queue(name: str = "items", waiting: int = 0, **fields: Any) -> QueueAnswer:
 def find(absent: list[str] | None = None, **found: Any) -> list[Trouble]:
     given = {"workers": [worker()], "queues": [queue()]} | found
     return find_troubles(
-        Findings(dict.fromkeys(absent or [], SILENT), dead_letter_queue="dlq", **given)
+        Overview(dict.fromkeys(absent or [], SILENT), dead_letter_queue="dlq", **given)
     )
 
 

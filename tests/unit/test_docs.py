@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from server.api.routes import ROUTERS as API_ROUTERS
 from server.cli import app as command_line
 from server.dashboard.advice import ADVICE as ITEM_ADVICE
-from server.dashboard.import_advice import _ADVICE as IMPORT_ADVICE
+from server.dashboard.advice import IMPORT_ADVICE
 from server.dashboard.pages import ROUTERS as PAGE_ROUTERS
 from server.fetching import trust
 from tests.conftest import __file__ as conftest

@@ -2,7 +2,7 @@
 
 from server.dashboard.pages import (
     dead_letters,
-    feed_adding,
+    feed_forms,
     feeds,
     imports,
     items,
@@ -13,5 +13,5 @@ from server.dashboard.pages import (
 
 ROUTERS = tuple(
     page.router
-    for page in (login, overview, imports, feeds, feed_adding, queues, dead_letters, items)
+    for page in (login, overview, imports, feeds, feed_forms, queues, dead_letters, items)
 )

@@ -11,9 +11,8 @@ from server.api.routes import dead_letters as api
 from server.api.routes.dead_letters import CauseQuery, DeadLetterQuery, ReplayAnswer, ReplayRequest
 from server.dashboard.advice import DOCS_PATH, REMOVED, find_advice
 from server.dashboard.filters import quote_segment
-from server.dashboard.messages import is_own_path
-from server.dashboard.page_route import page_router
-from server.dashboard.rendering import redirect, render
+from server.dashboard.rendering import is_own_path, redirect, render
+from server.dashboard.site import page_router
 from shared.errors import ConflictError, NotFoundError
 from shared.store import LetterKind
 from shared.store.causes import MAX_CAUSES

@@ -9,30 +9,30 @@ from starlette.responses import Response
 from server.api.feed_bodies import FeedAnswer, FeedChangeRequest
 from server.api.import_answers import ImportAnswer
 from server.api.parts import ApiParts, Parts
-from server.api.problems import EXPLAINED_ERRORS
 from server.api.routes import feeds as feed_routes
 from server.api.routes import imports as import_routes
 from server.api.routes.feeds import FeedQuery
 from server.api.routes.imports import ImportQuery
 from server.api.routes.items import ItemQuery, read_items
-from server.dashboard.feed_form import UNITS, FeedForm, moved_urls
-from server.dashboard.import_advice import advise_by_text
-from server.dashboard.page_route import page_router
+from server.dashboard.advice import advise_by_text
+from server.dashboard.pages.feed_forms import (
+    EXPORT_PATH,
+    FEED_PATH,
+    FEEDS_PATH,
+    FeedForm,
+    add_choices,
+)
 from server.dashboard.pages.imports import live_rows
 from server.dashboard.pages.items import complete_item
-from server.dashboard.problem_text import attempt, show_problem
-from server.dashboard.queries import read_query
 from server.dashboard.rendering import redirect, render
+from server.dashboard.site import attempt, page_router, read_query
+from server.fetching.addresses import mask_url
+from shared.errors import InvalidRequestError
+from shared.store import Feed
 
 router = page_router()
-
-FEEDS_PATH = "/admin/feeds"
-EXPORT_PATH = "/admin/feeds-export"
 LIFT_PATH = "/admin/hosts-lift"
-# Paths of one feed hold its source, which is a slug: no word below is one of them.
-FEED_PATH = FEEDS_PATH + "/{source}"
 MAX_COUNTED_ITEMS = 10_000
-_NO_PROBLEM: Mapping[str, Any] = {}
 _LATEST_IMPORTS, _LATEST_ITEMS = 10, 5
 
 
@@ -96,28 +96,6 @@ def show_feed(request: Request, parts: Parts, source: str) -> Response:
     )
 
 
-@router.get(FEED_PATH + "/edit")
-def show_edit_form(request: Request, parts: Parts, source: str) -> Response:
-    """Show the form that changes a feed."""
-    feed = parts.services.feeds.get(source)
-    return _render_edit_form(request, feed.source, FeedForm.of(feed), list(feed.headers))
-
-
-@router.post(FEED_PATH + "/edit")
-def change_feed(
-    request: Request, parts: Parts, source: str, form: Annotated[FeedForm, Form()]
-) -> Response:
-    """Change a feed; what is wrong is said beside what was typed."""
-    feed = parts.services.feeds.get(source)
-    try:
-        wanted = FeedChangeRequest.model_validate(form.changes(feed))
-        feed_routes.change_feed(parts, source, wanted)
-    except EXPLAINED_ERRORS as exc:
-        problem = show_problem(request, exc)
-        return _render_edit_form(request, source, form, list(feed.headers), problem)
-    return redirect(request, f"{FEEDS_PATH}/{source}", f"Feed {source} is changed.")
-
-
 @router.post(FEED_PATH + "/enable")
 def enable_feed(request: Request, parts: Parts, source: str) -> Response:
     """Let a feed be fetched again, by its schedule."""
@@ -154,11 +132,6 @@ def remove_feed(request: Request, parts: Parts, source: str) -> Response:
     return redirect(request, FEEDS_PATH, f"Feed {source} is deleted; its items are kept.")
 
 
-def add_choices(parts: ApiParts) -> dict[str, Any]:
-    """Return what the form for a new feed offers."""
-    return {"units": UNITS, "default_interval_s": parts.services.settings.fetch_interval_s}
-
-
 def _change(
     request: Request, parts: ApiParts, source: str, changes: dict[str, Any], said: str
 ) -> Response:
@@ -171,25 +144,18 @@ def _change(
     return attempt(request, back, change)
 
 
-def _render_edit_form(
-    request: Request,
-    source: str,
-    form: FeedForm,
-    header_names: list[str],
-    problem: Mapping[str, Any] = _NO_PROBLEM,
-) -> Response:
-    return render(
-        request,
-        "feeds/edit.html",
-        source=source,
-        form=form,
-        header_names=header_names,
-        units=UNITS,
-        **problem,
-    )
-
-
 def _read_last_imports(parts: ApiParts, feeds: list[FeedAnswer]) -> dict[str, ImportAnswer]:
     """Return the last import of each feed, by source, in one read."""
     by_id = parts.imports.read_many([feed.last_import for feed in feeds if feed.last_import])
     return {feed.source: by_id[feed.last_import] for feed in feeds if feed.last_import in by_id}
+
+
+def moved_urls(feed: Feed, moved_to: Mapping[str, str], url: str) -> list[str]:
+    """Return the feed's URLs with the new address of ``url`` (masked, as shown) in its place.
+
+    Raises:
+        InvalidRequestError: it has not moved (any more).
+    """
+    if url not in moved_to:
+        raise InvalidRequestError("the address has not moved, or was changed meanwhile")
+    return [moved_to[url] if mask_url(own) == url else own for own in feed.urls]

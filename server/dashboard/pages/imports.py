@@ -14,12 +14,10 @@ from server.api.routes import imports as import_routes
 from server.api.routes.dead_letters import DeadLetterQuery
 from server.api.routes.imports import ImportQuery, StartRequest
 from server.api.values import Listing
+from server.dashboard.advice import advise
 from server.dashboard.filters import quote_segment
-from server.dashboard.import_advice import advise
-from server.dashboard.page_route import page_router
-from server.dashboard.problem_text import attempt
-from server.dashboard.queries import read_query
 from server.dashboard.rendering import redirect, render
+from server.dashboard.site import attempt, page_router, read_query
 from shared.models import format_time
 from shared.store import ImportState
 

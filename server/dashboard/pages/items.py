@@ -9,9 +9,8 @@ from starlette.responses import Response
 from server.api.parts import Parts
 from server.api.routes.dead_letters import show_dead_letter
 from server.api.routes.items import ItemQuery, read_item, read_items
-from server.dashboard.page_route import page_router
-from server.dashboard.queries import read_query
 from server.dashboard.rendering import render, static_url
+from server.dashboard.site import page_router, read_query
 from shared.store.items import OPTIONAL_FIELDS
 
 router = page_router()

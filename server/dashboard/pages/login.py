@@ -6,10 +6,8 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import Response
 
 from server.api.parts import Parts
-from server.dashboard.messages import Message, is_own_path
-from server.dashboard.page_route import LOGIN_PATH, OpenPageRoute
-from server.dashboard.rendering import redirect, render
-from server.dashboard.site import Site
+from server.dashboard.rendering import Message, is_own_path, redirect, render
+from server.dashboard.site import LOGIN_PATH, OpenPageRoute, Site
 
 router = APIRouter(route_class=OpenPageRoute, include_in_schema=False)
 

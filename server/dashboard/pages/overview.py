@@ -1,7 +1,10 @@
 """The overview: whether all is well, what happens now, and what limits the speed."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
+from urllib.parse import quote
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -10,38 +13,55 @@ from starlette.responses import Response
 from server.api.import_answers import ImportAnswer
 from server.api.parts import ApiParts, Parts
 from server.api.queue_status import QueueAnswer, SpeedLimit, find_worst_limit
-from server.api.readiness import describe_absent, describe_trouble
+from server.api.readiness import SILENT, describe_absent, describe_trouble
 from server.api.routes.queues import WorkerAnswer, show_worker
-from server.dashboard.charts import Chart, Series, choose_top_s, draw_chart
+from server.dashboard.charts import Chart, Samples, Series, choose_top_s, draw_chart
 from server.dashboard.filters import show_count, show_duration, show_rate
-from server.dashboard.page_route import page_router
 from server.dashboard.rendering import redirect, render
-from server.dashboard.samples import Samples
-from server.dashboard.site import DashboardParts, Site
-from server.dashboard.troubles import Findings, Trouble, find_troubles
+from server.dashboard.site import DashboardParts, Site, page_router
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.queue import JobState
 from shared.store import Import
 
 router = page_router()
-
 NOW_PATH = "/admin/overview/now"
 BUSY_EVERY_S, IDLE_EVERY_S = 2, 5
 MAX_RUNNING = 20
 MAX_FINISHED = 8
 LATEST_WINDOWS = (timedelta(hours=1), timedelta(days=1))
+_ADVICE = "Start it again; Feedmill goes on by itself, nothing is lost."
+_ADVICE_REFUSED = "Run 'feedmill doctor': it names what its login lacks. Nothing is lost."
+# Where each store's address is set.
+_SETTINGS = {"Redis": "REDIS_URL", "MongoDB": "MONGODB_URL"}
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something an operator should know; ``action`` is a form to post, ``link`` a page to see."""
+
+    text: str
+    advice: str
+    level: Literal["problem", "warning"] = "problem"
+    link: str | None = None
+    link_text: str = ""
+    action: str | None = None
+    action_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
-    """All that the page shows. Each half is empty while its store is away."""
+    """All that the page shows. ``absent`` says what a store does instead of serving.
 
-    absent: dict[str, str]
-    queues: list[QueueAnswer] = field(default_factory=list)
-    workers: list[WorkerAnswer] = field(default_factory=list)
-    running: list[ImportAnswer] = field(default_factory=list)
+    What Redis knows is empty while it is away, and what MongoDB knows while that is.
+    """
+
+    absent: Mapping[str, str]
+    dead_letter_queue: str = ""
+    queues: Sequence[QueueAnswer] = ()
+    workers: Sequence[WorkerAnswer] = ()
+    running: Sequence[ImportAnswer] = ()
     running_total: int = 0
-    finished: list[ImportAnswer] = field(default_factory=list)
+    finished: Sequence[ImportAnswer] = ()
     feeds_exist: bool = True
     failing_feeds: int = 0
 
@@ -73,7 +93,11 @@ async def show_now(request: Request, parts: Parts, site: Site) -> Response:
 
 
 def _render(
-    request: Request, parts: ApiParts, site: DashboardParts, absent: dict[str, str], template: str
+    request: Request,
+    parts: ApiParts,
+    site: DashboardParts,
+    absent: Mapping[str, str],
+    template: str,
 ) -> Response:
     overview = read_overview(parts, absent)
     names = [queue.name for queue in (parts.services.light_queue, parts.services.heavy_queue)]
@@ -81,24 +105,25 @@ def _render(
         request,
         template,
         overview=overview,
-        troubles=_find_troubles(parts, overview),
-        limit=_find_limit(parts, overview),
+        troubles=find_troubles(overview),
+        limit=_find_limit(overview),
         charts=draw_charts(site.samples, names, parts.services.fetch_queue.name),
         now_path=NOW_PATH,
         every_s=BUSY_EVERY_S if overview.is_busy else IDLE_EVERY_S,
     )
 
 
-def read_overview(parts: ApiParts, absent: dict[str, str]) -> Overview:
+def read_overview(parts: ApiParts, absent: Mapping[str, str]) -> Overview:
     """Ask the stores that answer; one that stops answering meanwhile counts as absent."""
-    overview = Overview(dict(absent))
+    overview = Overview(absent, parts.services.dead_letter_queue.name)
     for store, read in (("Redis", _read_queues), ("MongoDB", _read_imports)):
-        if store in overview.absent:
+        if store in absent:
             continue
         try:
-            read(parts, overview)
+            overview = read(parts, overview)
         except (QueueUnavailable, StoreUnavailable) as exc:
-            overview.absent[store] = describe_trouble(exc)
+            found = {**overview.absent, store: describe_trouble(exc)}
+            overview = replace(overview, absent=found)
     return overview
 
 
@@ -115,20 +140,23 @@ def draw_charts(samples: Samples, item_queues: list[str], fetch_queue: str) -> l
     ]
 
 
-def _read_queues(parts: ApiParts, overview: Overview) -> None:
-    overview.queues = parts.queue_status.show_all()
-    overview.workers = [show_worker(sign) for sign in parts.worker_signs.read()]
+def _read_queues(parts: ApiParts, overview: Overview) -> Overview:
+    workers = [show_worker(sign) for sign in parts.worker_signs.read()]
+    return replace(overview, queues=parts.queue_status.show_all(), workers=workers)
 
 
-def _read_imports(parts: ApiParts, overview: Overview) -> None:
+def _read_imports(parts: ApiParts, overview: Overview) -> Overview:
     stores = parts.services.stores
     running = sorted(stores.imports.find_open(), key=lambda each: each.requested_at, reverse=True)
     finished = [each for each in _find_latest(parts) if not each.is_open]
-    overview.running_total = len(running)
-    overview.running = parts.imports.show_many(running[:MAX_RUNNING])
-    overview.finished = parts.imports.show_many(finished[:MAX_FINISHED])
-    overview.feeds_exist = bool(stores.feeds.find_page(limit=1, cursor=None).items)
-    overview.failing_feeds = stores.feeds.count().failing
+    return replace(
+        overview,
+        running_total=len(running),
+        running=parts.imports.show_many(running[:MAX_RUNNING]),
+        finished=parts.imports.show_many(finished[:MAX_FINISHED]),
+        feeds_exist=bool(stores.feeds.find_page(limit=1, cursor=None).items),
+        failing_feeds=stores.feeds.count().failing,
+    )
 
 
 def _find_latest(parts: ApiParts) -> list[Import]:
@@ -144,25 +172,111 @@ def _find_latest(parts: ApiParts) -> list[Import]:
     return parts.services.stores.imports.find_page(limit=wanted).items
 
 
-def _find_troubles(parts: ApiParts, overview: Overview) -> list[Trouble]:
-    found = Findings(
-        absent=overview.absent,
-        queues=overview.queues,
-        workers=overview.workers,
-        failing_feeds=overview.failing_feeds,
-        dead_letter_queue=parts.services.dead_letter_queue.name,
-    )
-    return find_troubles(found)
-
-
-def _find_limit(parts: ApiParts, overview: Overview) -> SpeedLimit:
+def _find_limit(overview: Overview) -> SpeedLimit:
     if overview.absent:
         return SpeedLimit("breaker", describe_absent(overview.absent))
-    dead_letter_queue = parts.services.dead_letter_queue.name
     return find_worst_limit(
         {
             queue.name: SpeedLimit(queue.limited_by, queue.limited_by_text)
             for queue in overview.queues
-            if queue.name != dead_letter_queue
+            if queue.name != overview.dead_letter_queue
         }
     )
+
+
+def find_troubles(overview: Overview) -> list[Trouble]:
+    """Return all that is wrong, the worst first; an empty list when all is well."""
+    absent = overview.absent
+    stores = [_describe_store(name, absent[name]) for name in _SETTINGS if name in absent]
+    if "Redis" in absent:
+        return stores
+    return [
+        *stores,
+        *_find_worker_troubles(overview),
+        *_find_pauses(overview.queues),
+        *_find_failures(overview),
+    ]
+
+
+def _describe_store(name: str, trouble: str) -> Trouble:
+    advice = _ADVICE if trouble == SILENT else _ADVICE_REFUSED
+    return Trouble(f"{name} {trouble}.", f"{advice} Its address is the setting {_SETTINGS[name]}.")
+
+
+def _find_worker_troubles(overview: Overview) -> list[Trouble]:
+    if not overview.workers:
+        advice = "Items wait until one does: start one with 'feedmill worker'."
+        return [Trouble("No worker runs.", advice)]
+    return [
+        *_find_open_breakers(overview.workers),
+        *_find_failing_threads(overview.workers),
+        *_find_queues_without_worker(overview.queues),
+    ]
+
+
+def _find_open_breakers(workers: Sequence[WorkerAnswer]) -> list[Trouble]:
+    stopped = [worker for worker in workers if worker.breaker_reason is not None]
+    if not stopped:
+        return []
+    total = len(workers)
+    share = "" if len(stopped) == total else f" in {len(stopped)} of {total} workers"
+    since = f"for {show_duration(max(worker.breaker_open_s for worker in stopped))}"
+    text = f"The breaker is open{share}, {since}: {stopped[0].breaker_reason}."
+    return [Trouble(text, "Workers go on by themselves when MongoDB stores again.")]
+
+
+def _find_failing_threads(workers: Sequence[WorkerAnswer]) -> list[Trouble]:
+    return [
+        Trouble(
+            f"A thread of worker {worker.id} fails: {'; '.join(worker.failing_threads)}.",
+            "Its log has the stack under 'thread_failed'; should it go on, the worker ends.",
+        )
+        for worker in workers
+        if worker.failing_threads
+    ]
+
+
+def _find_queues_without_worker(queues: Sequence[QueueAnswer]) -> list[Trouble]:
+    return [
+        Trouble(
+            f"No worker takes the jobs of {queue.name}.",
+            "Start one whose WORKER_TYPE includes it.",
+            link="/admin/queues",
+            link_text="See the queue",
+        )
+        for queue in queues
+        if queue.limited_by == "no_worker"
+    ]
+
+
+def _find_pauses(queues: Sequence[QueueAnswer]) -> list[Trouble]:
+    return [
+        Trouble(
+            f"The queue {queue.name} is paused.",
+            "Its jobs wait until somebody resumes it.",
+            "warning",
+            action=f"/admin/queues/{quote(queue.name, safe='')}/resume",
+            action_text="Resume",
+        )
+        for queue in queues
+        if queue.is_paused
+    ]
+
+
+def _find_failures(overview: Overview) -> list[Trouble]:
+    troubles = []
+    if overview.failing_feeds:
+        number = overview.failing_feeds
+        text = "One feed fails." if number == 1 else f"{show_count(number)} feeds fail."
+        advice = "Each says why, and is tried again by itself."
+        troubles.append(Trouble(text, advice, "warning", "/admin/feeds?failing=true", "See which"))
+    dead = sum(
+        queue.counts[JobState.WAITING]
+        for queue in overview.queues
+        if queue.name == overview.dead_letter_queue
+    )
+    if dead:
+        text = "One item is dead." if dead == 1 else f"{show_count(dead)} items are dead."
+        advice = "See why, and replay them when the cause is gone."
+        troubles.append(Trouble(text, advice, "warning", "/admin/dlq", "See the dead letters"))
+    return troubles

@@ -10,8 +10,8 @@ from server.api.queue_status import QueueAnswer
 from server.api.routes import queues as api
 from server.api.routes.queues import CleanRequest, JobDetailAnswer, JobQuery
 from server.dashboard.filters import quote_segment
-from server.dashboard.page_route import page_router
 from server.dashboard.rendering import redirect, render
+from server.dashboard.site import page_router
 from shared.queue import JobState
 
 router = page_router()

@@ -9,9 +9,9 @@ import pytest
 from fastapi.routing import APIRoute
 
 from server.dashboard.mounting import is_page
-from server.dashboard.page_route import LOGIN_PATH
 from server.dashboard.pages import ROUTERS
 from server.dashboard.session import COOKIE, MAX_AGE_S
+from server.dashboard.site import LOGIN_PATH
 from shared.queue import RedisConnection
 from shared.store import Stores
 from tests.api import Api, open_api, seed_item
