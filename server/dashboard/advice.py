@@ -75,6 +75,10 @@ IMPORT_ADVICE: Mapping[str, str] = {
         "yours, start the server with FETCH_ALLOW_PRIVATE=true."
     ),
     ErrorKind.BAD_URL: "The address is not one that can be fetched: correct it.",
+    ErrorKind.NO_URL: (
+        "The feed has no URL: it was made by importing a document. Import the document again, or "
+        "give the feed a URL."
+    ),
     ErrorKind.DNS: (
         "The host's name was not found. Check its spelling; if it is right, wait: the next "
         "fetches look for it again."
@@ -143,6 +147,14 @@ IMPORT_ADVICE: Mapping[str, str] = {
     ErrorKind.RUN_LOST: (
         "The server that ran this import stopped or hung, each time it was begun. It is fetched "
         "again by itself; look into the log of the servers for why they end."
+    ),
+    ErrorKind.UNREADABLE_FEED: (
+        "The feed's document in MongoDB was changed into what cannot be read. Run 'feedmill "
+        "doctor': it names the document and what is wrong with it."
+    ),
+    ErrorKind.UNREADABLE_RECORD: (
+        "A document of this import in MongoDB was changed into what cannot be read. Run 'feedmill "
+        "doctor', then import the feed again."
     ),
     ErrorKind.INTERNAL: (
         "This is an error of Feedmill itself; the server's log says more. Please report it with "
