@@ -25,9 +25,9 @@ from server.fetching.host_slots import HostSlots
 from server.fetching.network import Resolver, resolve
 from server.importing.auditor import Auditor
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
-from server.importing.gathering import Gatherer
+from server.importing.fetching import FeedReader
 from server.importing.healer import Healer
-from server.importing.importer import Importer
+from server.importing.importer import Importer, ImportLimits
 from server.importing.metrics import ImportMetrics
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
@@ -143,14 +143,14 @@ class ServerProcess:
         retry_after = RetryAfter(stores, clock)
         importer = Importer(
             stores=stores,
-            gatherer=Gatherer(
-                stores=stores,
+            reader=FeedReader(
+                documents=stores.documents,
                 fetcher=self._fetcher,
                 egress=Egress(clock),
                 retry_after=retry_after,
                 parser=self._parser,
                 clock=clock,
-                observer=metrics,
+                metrics=metrics,
             ),
             host_slots=host_slots,
             enqueuer=enqueuer,
@@ -159,8 +159,7 @@ class ServerProcess:
             outcomes=outcomes,
             clock=clock,
             random=random,
-            max_item_bytes=settings.job_max_bytes,
-            deadline_s=run_limit_s * DEADLINE_SHARE,
+            limits=ImportLimits(settings.job_max_bytes, run_limit_s * DEADLINE_SHARE),
         )
         self._fetch_worker = Worker(
             fetches,

@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import orjson
+
+from shared.models import encode_json
 from shared.queue import AddOutcome, JobQueue, NewJob
 from shared.store import Import, JournalEntry
 
@@ -57,13 +60,18 @@ class Enqueuer:
         return NewJob(
             id=entry.item_id,
             name=ITEM_JOB_NAME,
-            data={
-                **entry.data,
-                "import_id": importing.import_id,
-                "revision": entry.revision,
-            },
+            data=_with_origin(entry, importing.import_id),
             revision=entry.revision,
             tally=importing.import_id,
             attempts=self._options.attempts,
             backoff_ms=self._options.backoff_ms,
         )
+
+
+def _with_origin(entry: JournalEntry, import_id: str) -> bytes:
+    """Return an entry's data with its import and revision, as a rule without encoding it again."""
+    origin = {"import_id": import_id, "revision": entry.revision}
+    if b'"import_id":' in entry.data_json or b'"revision":' in entry.data_json:
+        # A replay: the data of its job before.
+        return encode_json(orjson.loads(entry.data_json) | origin)
+    return entry.data_json[:-1] + b"," + encode_json(origin)[1:]

@@ -1,7 +1,7 @@
-"""What an import tells its feed when it is committed or failed. Pure.
+"""What an import changes in its feed when it is committed or failed. Pure.
 
 It is stored on the import first and copied from there, so that a crash in between loses nothing
-and nobody copies what only he remembers.
+and nobody copies what only his memory holds.
 """
 
 from dataclasses import replace
@@ -11,39 +11,51 @@ from typing import Any
 from server.feeds.history import FeedHistory, Response, remember
 from server.feeds.next_fetch import NextFetch, next_fetch, schedule_of
 from server.feeds.schedules import Random
-from server.importing.gathering import DOCUMENT_URL, Gathered
+from server.importing.values import DOCUMENT_URL, Failure, Fetched, Run
 from shared.store import Feed, Import, StoredValidators, Trigger
 from shared.store.feed_documents import validators_document
 
-UNRECKONED_PAUSE = timedelta(hours=1)
+UNCOMPUTED_PAUSE = timedelta(hours=1)
 COMPUTED_FROM = ("enabled", "interval_s", "cron", "next_fetch_at")
 
 
-def imported_feed_step(
-    importing: Import, feed: Feed, gathered: Gathered, now: datetime, random: Random
-) -> dict[str, Any]:
+def imported_feed_step(run: Run, fetched: Fetched, now: datetime, random: Random) -> dict[str, Any]:
     """Return what a successful fetch changes in its feed."""
-    step = _common_step(importing, feed, gathered, None, now, random)
-    if gathered.validators or not gathered.is_not_modified:
-        step["validators"] = validators_document(_next_validators(importing, feed, gathered))
+    importing, feed = run.importing, run.feed
+    response = Response(
+        max_age_s=fetched.max_age_s,
+        retry_after_s=fetched.retry_after_s,
+        is_explicit=importing.trigger != Trigger.SCHEDULE,
+    )
+    step = _common_step(importing, feed, fetched, response, None, now, random)
+    if fetched.validators or not fetched.is_not_modified:
+        step["validators"] = validators_document(_next_validators(importing, feed, fetched))
     return step
 
 
 def failed_feed_step(
-    importing: Import, feed: Feed, error: str, gathered: Gathered, now: datetime, random: Random
+    importing: Import, feed: Feed, failure: Failure, now: datetime, random: Random
 ) -> dict[str, Any]:
     """Return what a failed fetch changes in its feed: never its validators."""
-    return _common_step(importing, feed, gathered, error, now, random)
+    response = Response(
+        error_kinds=failure.kinds,
+        is_outage=failure.is_outage,
+        was_held=failure.was_paused,
+        max_age_s=failure.fetched.max_age_s,
+        retry_after_s=failure.fetched.retry_after_s,
+        is_explicit=importing.trigger != Trigger.SCHEDULE,
+    )
+    return _common_step(importing, feed, failure.fetched, response, failure.reason, now, random)
 
 
-def unreckoned_feed_step(error: str, now: datetime) -> dict[str, Any]:
-    """Return what a failed fetch changes in a feed whose next fetch cannot be reckoned.
+def uncomputed_feed_step(error: str, now: datetime) -> dict[str, Any]:
+    """Return what a failed fetch changes in a feed whose next fetch cannot be computed.
 
     It must not be due at once again, and again.
     """
     return {
         "error": error,
-        "next_fetch_at": now + UNRECKONED_PAUSE,
+        "next_fetch_at": now + UNCOMPUTED_PAUSE,
         "next_fetch_reason": "its schedule could not be reckoned; it is tried again then",
     }
 
@@ -51,17 +63,17 @@ def unreckoned_feed_step(error: str, now: datetime) -> dict[str, Any]:
 def _common_step(
     importing: Import,
     feed: Feed,
-    gathered: Gathered,
+    fetched: Fetched,
+    response: Response,
     error: str | None,
     now: datetime,
     random: Random,
 ) -> dict[str, Any]:
-    learnt = _learn(feed, gathered)
+    known = _known_history(feed, fetched)
     if importing.has_document and feed.urls:
         # Nobody was asked: it says nothing about the URLs.
-        return {"history": learnt.write()}
-    response = _response(importing, gathered)
-    history = remember(learnt, response, now)
+        return {"history": known.write()}
+    history = remember(known, response, now)
     following = next_fetch(now, schedule_of(feed), history, response, random)
     if following.is_disabled:
         # Whoever enables the feed gives it another two tries.
@@ -73,23 +85,12 @@ def _common_step(
     } | _schedule_step(feed, following)
 
 
-def _learn(feed: Feed, gathered: Gathered) -> FeedHistory:
-    """Return the feed's history with what its URLs said; one that did not answer keeps its own."""
+def _known_history(feed: Feed, fetched: Fetched) -> FeedHistory:
+    """Return the feed's history with what its URLs answered; one that did not keeps its own."""
     history = FeedHistory.read(feed.history)
-    known = {**history.urls, **gathered.learnt}
+    known = {**history.urls, **fetched.histories}
     kept = (*feed.urls, DOCUMENT_URL)
     return replace(history, urls={url: known[url] for url in kept if url in known})
-
-
-def _response(importing: Import, gathered: Gathered) -> Response:
-    return Response(
-        error_kinds=gathered.error_kinds,
-        is_outage=gathered.is_outage,
-        was_held=gathered.was_held,
-        max_age_s=gathered.max_age_s,
-        retry_after_s=gathered.retry_after_s,
-        is_explicit=importing.trigger != Trigger.SCHEDULE,
-    )
 
 
 def _schedule_step(feed: Feed, following: NextFetch) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _schedule_step(feed: Feed, following: NextFetch) -> dict[str, Any]:
 
 
 def _next_validators(
-    importing: Import, feed: Feed, gathered: Gathered
+    importing: Import, feed: Feed, fetched: Fetched
 ) -> dict[str, StoredValidators]:
     """Return the validators of every URL; one that did not answer whole keeps its old ones.
 
@@ -116,4 +117,4 @@ def _next_validators(
     else:
         kept = {url: feed.validators.get(url) for url in feed.urls}
     known = {url: entry for url, entry in kept.items() if entry is not None}
-    return known | gathered.validators
+    return known | fetched.validators

@@ -47,13 +47,13 @@ class ImportMetrics(Collector):
             self._imports.labels(str(state))
 
     def note_fetch(self, outcome: str, duration_s: float, body_bytes: int) -> None:
-        """Note one request; see ``Observer``."""
+        """Note one request: ``modified``, ``not_modified`` or the kind of its error."""
         self._fetch_s.labels(outcome).observe(duration_s)
         if body_bytes:
             self._body_bytes.observe(body_bytes)
 
     def note_parse(self, duration_s: float) -> None:
-        """Note one document; see ``Observer``."""
+        """Note one document, readable or not; the wait for a free parser included."""
         self._parse_s.observe(duration_s)
 
     def note_end(self, state: ImportState) -> None:

@@ -11,7 +11,7 @@ from server.importing.enqueueing import Enqueuer
 from shared.clock import Clock
 from shared.errors import InvalidRequestError, ItemError, QueueError, StoreUnavailable
 from shared.logs import get_logger
-from shared.models import content_hash, split_item_id
+from shared.models import content_hash, encode_json, split_item_id
 from shared.queue import AddOutcome
 from shared.store import (
     DeadLetter,
@@ -20,6 +20,7 @@ from shared.store import (
     JournalEntry,
     Stores,
     Trigger,
+    get_reader,
     new_import_id,
 )
 from shared.store.dead_letter_documents import LetterKind
@@ -168,6 +169,12 @@ def _to_entry(letter: DeadLetter) -> JournalEntry | None:
         if not isinstance(data, dict):
             return None
         data |= {"source": letter.source, "guid": letter.guid}
-        return JournalEntry(letter.item_id, letter.revision, content_hash(data), data)
+        return JournalEntry(
+            letter.item_id,
+            letter.revision,
+            content_hash(data),
+            encode_json(data),
+            is_lenient=get_reader(data) is not None,
+        )
     except (orjson.JSONDecodeError, ItemError, TypeError, AttributeError):
         return None

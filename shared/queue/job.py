@@ -55,7 +55,7 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to add. ``data`` is a JSON object.
+    """A job to add. ``data`` is a JSON object, or one encoded already, which is taken as it is.
 
     ``revision``: the higher one wins while the job waits; without one a waiting job is kept.
     ``tally``: name of the live counters that its end raises. ``attempts``: runs in all.
@@ -65,7 +65,7 @@ class NewJob:
 
     id: str
     name: str
-    data: Mapping[str, object]
+    data: Mapping[str, object] | bytes
     revision: int | None = None
     tally: str | None = None
     attempts: int = 1

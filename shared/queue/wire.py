@@ -47,11 +47,13 @@ def _keep(count: int) -> bool | dict[str, int]:
 
 
 def to_json(job_id: str, value: object) -> bytes:
-    """Return compact JSON.
+    """Return compact JSON; bytes are JSON already.
 
     Raises:
         UnencodableJob: a value that JSON or UTF-8 cannot hold.
     """
+    if isinstance(value, bytes):
+        return value
     try:
         return orjson.dumps(value)
     except TypeError as exc:

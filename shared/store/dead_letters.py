@@ -173,6 +173,13 @@ class DeadLetterStore:
             with mapped_errors():
                 self._letters.bulk_write(operations, ordered=False)
 
+    def has_any(self, source: str) -> bool:
+        """Tell whether anything, dead or removed, is on record of a source's items; one look-up."""
+        # The ids of a source lie between its name with a # and with what comes next.
+        ids = {"$gte": f"{source}#", "$lt": f"{source}$"}
+        with mapped_errors():
+            return self._letters.find_one({"_id": ids}, {"_id": True}) is not None
+
     def find_page(
         self,
         *,

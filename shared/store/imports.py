@@ -243,15 +243,13 @@ class ImportStore:
             newest = self._imports.find().sort("requested_at", DESCENDING).limit(limit)
             return list(find_misfits(IMPORTS, newest, _to_import))
 
-    def mark_fetching(self, import_id: str, now: datetime) -> bool:
-        """Move from queued (or fetching, for a run that starts over) to fetching."""
-        return self._update(
-            {"_id": import_id, "state": {"$in": list(BEFORE_COMMIT)}},
-            {"$set": {"state": ImportState.FETCHING}, "$min": {"started_at": now}},
-        )
+    def mark_fetching(self, import_id: str, revision: int, now: datetime) -> bool:
+        """Move from queued (or fetching, for a run that starts over) to fetching, in this run.
 
-    def store_revision(self, import_id: str, revision: int) -> bool:
-        """Store a run's revision, unless a later run's is there or the import has moved on."""
+        False when a later run's revision is there, or the import has moved on. One update, before
+        the run's request: whoever compares sees the run with its revision, or compares what was
+        fetched before this run fetches anything.
+        """
         return self._update(
             {
                 "_id": import_id,
@@ -259,7 +257,10 @@ class ImportStore:
                 # None yet, or a lower one. As an `$or`, SecantusDB 0.7 would read all imports.
                 "revision": {"$not": {"$gte": revision}},
             },
-            {"$set": {"revision": revision}},
+            {
+                "$set": {"state": ImportState.FETCHING, "revision": revision},
+                "$min": {"started_at": now},
+            },
         )
 
     def commit(self, import_id: str, revision: int, outcome: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
-"""The journal: what open imports still have to bring home, durable and complete.
+"""The journal: what open imports still have to store, durable and complete.
 
 An import's chunks are written before it is committed and deleted after it is closed, so that its
-items get home even when Redis and the publisher are gone.
+items are stored even when Redis and the publisher are gone.
 """
 
 import zlib
@@ -36,17 +36,17 @@ _CHUNK_FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One item to bring home: its job's data, and what the auditor needs to recognise it."""
+    """One item to store: its job's data, and what the auditor needs to recognise it.
+
+    ``data_json`` is a JSON object, encoded once for the journal and the queue. ``is_lenient``: a
+    lenient reader made it, so that it must not replace a strict reading.
+    """
 
     item_id: str
     revision: int
     content_hash: str
-    data: dict[str, Any]
-
-    @property
-    def is_lenient(self) -> bool:
-        """Tell whether a lenient reader made it: it must not replace a strict reading."""
-        return get_reader(self.data) is not None
+    data_json: bytes
+    is_lenient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,7 @@ class JournalStore:
             "revisions": [entry.revision for entry in entries],
             "hashes": [entry.content_hash for entry in entries],
             "lenient_ids": [entry.item_id for entry in entries if entry.is_lenient],
-            "body": Binary(
-                zlib.compress(encode_json([entry.data for entry in entries]), _COMPRESSION_LEVEL)
-            ),
+            "body": Binary(zlib.compress(_join(entries), _COMPRESSION_LEVEL)),
         }
         with mapped_errors():
             self._chunks.replace_one(
@@ -132,8 +130,12 @@ class JournalStore:
             reason = f"its body has {len(bodies)} entries, its index {len(chunk.item_ids)}"
             raise UnreadableDocument(JOURNAL, chunk.chunk_id, reason)
         return [
-            JournalEntry(*entry)
-            for entry in zip(chunk.item_ids, chunk.revisions, chunk.hashes, bodies, strict=True)
+            JournalEntry(
+                item_id, revision, content_hash, encode_json(body), get_reader(body) is not None
+            )
+            for item_id, revision, content_hash, body in zip(
+                chunk.item_ids, chunk.revisions, chunk.hashes, bodies, strict=True
+            )
         ]
 
     def read_item_ids(self, import_ids: Iterable[str]) -> set[str]:
@@ -171,7 +173,7 @@ def split_entries(entries: Iterable[JournalEntry]) -> Iterator[list[JournalEntry
     chunk: list[JournalEntry] = []
     size_bytes = 0
     for entry in entries:
-        entry_bytes = len(encode_json(entry.data))
+        entry_bytes = len(entry.data_json)
         if chunk and (
             len(chunk) == MAX_CHUNK_ENTRIES or size_bytes + entry_bytes > MAX_CHUNK_BYTES
         ):
@@ -181,6 +183,11 @@ def split_entries(entries: Iterable[JournalEntry]) -> Iterator[list[JournalEntry
         size_bytes += entry_bytes
     if chunk:
         yield chunk
+
+
+def _join(entries: Iterable[JournalEntry]) -> bytes:
+    """Return the JSON list of what each entry holds."""
+    return b"[" + b",".join(entry.data_json for entry in entries) + b"]"
 
 
 def _to_chunk(document: Document) -> Chunk:

@@ -1,17 +1,28 @@
-"""The guids of an import's items, with regard to what their source has shown and stored before."""
+"""What the items of an import are called, with regard to what their source has shown before."""
 
 import html
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from server.importing.identity import Identified, identify
+from server.importing.values import Fetched, Merged
 from server.parsing import ParsedEntry
 from server.parsing.urls import other_scheme
 from shared.models import FeedItem, content_hash, format_time, job_data, make_item_id, split_item_id
-from shared.store import Import, JournalEntry, KnownGuids, Stores
+from shared.store import (
+    DeadLetter,
+    Import,
+    JournalEntry,
+    KnownGuids,
+    StoredVersion,
+    Stores,
+)
+from shared.store.sources import MAX_ALIASES
 
 _TAG = re.compile(r"<[^<>]*>")
 
@@ -23,6 +34,29 @@ class _Content:
     content_hash: str
     title: str | None
     published_at: str | None
+
+
+def merge(stores: Stores, importing: Import, fetched: Fetched) -> Merged:
+    """Merge the entries of all documents of an import by guid; reads nothing without any.
+
+    The entry in which a damaged document breaks off is left out: it may come whole the next time.
+    """
+    documents = fetched.parsed
+    if not any(parsed.entries or parsed.rejected for parsed in documents):
+        return Merged()
+    identified = identify_known(stores, importing, [parsed.entries for parsed in documents])
+    rejected = [
+        replace(entry, guid=identified.aliases.get(entry.guid, entry.guid))
+        for parsed in documents
+        for entry in parsed.rejected
+        if not entry.is_cut
+    ]
+    return Merged(
+        items=tuple(identified.items),
+        rejected=tuple(rejected),
+        duplicates=identified.duplicates,
+        aliases=identified.aliases,
+    )
 
 
 def identify_known(
@@ -104,8 +138,9 @@ def _read_contents(stores: Stores, importing: Import, item_ids: set[str]) -> Map
     for item_id, document in stores.items.read_contents(item_ids).items():
         contents[item_id] = _content_of(document)
     for entry in _read_open_journals(stores, importing, item_ids):
+        data = orjson.loads(entry.data_json)
         contents[entry.item_id] = _Content(
-            entry.content_hash, _plain(entry.data.get("title")), entry.data.get("published_at")
+            entry.content_hash, _plain(data.get("title")), data.get("published_at")
         )
     return contents
 
@@ -141,3 +176,95 @@ def _plain(title: object) -> str | None:
         return None
     text = html.unescape(_TAG.sub("", html.unescape(title)))
     return " ".join(_TAG.sub("", text).split()) or None
+
+
+@dataclass(slots=True)
+class OnRecord:
+    """What is known of some items: their dead letters, their documents, the ids in journals."""
+
+    letters: dict[str, DeadLetter] = field(default_factory=dict)
+    stored: dict[str, StoredVersion] = field(default_factory=dict)
+    journaled_ids: Collection[str] = frozenset()
+
+    def __contains__(self, item_id: str) -> bool:
+        """Tell whether anything is known of an item."""
+        return any(item_id in some for some in (self.letters, self.stored, self.journaled_ids))
+
+
+class MovedGuids:
+    """Follows the moved guids of one import.
+
+    A guid has moved when nothing is known of it, while the same URL of the other scheme is on
+    record and not listed by this import. What was found is to be stored with :meth:`remember`, so
+    that it holds also when both are listed one day.
+    """
+
+    def __init__(
+        self, stores: Stores, source: str, *, listed: Iterable[str], aliases: Mapping[str, str]
+    ) -> None:
+        """Begin an import that lists the items ``listed``; ``aliases`` are the source's."""
+        self._stores = stores
+        self._source = source
+        self._listed = set(listed)
+        self._aliases = aliases
+        self._found: dict[str, str] = {}
+
+    def follow(self, item_ids: Iterable[str], on_record: OnRecord) -> dict[str, str]:
+        """Return, by the ids of moved items, those under which they are known.
+
+        ``on_record`` is what was read of ``item_ids``; what is read of the known ones is added.
+        One look-up more a hundred unknown URLs, none where all are known.
+        """
+        unknown = {item_id: self._other_id(item_id) for item_id in item_ids}
+        wanted = {
+            item_id: other
+            for item_id, other in unknown.items()
+            if other is not None and item_id not in on_record
+        }
+        self._read(list(wanted.values()), on_record)
+        found = {item_id: other for item_id, other in wanted.items() if other in on_record}
+        self._listed.update(found.values())
+        for item_id, other in found.items():
+            self._found[split_item_id(item_id)[1]] = split_item_id(other)[1]
+        return found
+
+    def look_up(self, item_ids: Iterable[str]) -> dict[str, str]:
+        """Do as :meth:`follow` for items of which nothing was read yet."""
+        urls = [item_id for item_id in item_ids if self._other_id(item_id) is not None]
+        on_record = OnRecord()
+        self._read(urls, on_record)
+        return self.follow(urls, on_record)
+
+    def rename_letters(self, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+        """Return dead letters under the ids that their items are known by."""
+        letters = list(letters)
+        new_ids = self.look_up(letter.item_id for letter in letters)
+        return [
+            _renamed(letter, new_ids[letter.item_id]) if letter.item_id in new_ids else letter
+            for letter in letters
+        ]
+
+    def remember(self) -> None:
+        """Store with the source what was found, as far as there is room; the rest is found anew."""
+        room = max(0, MAX_ALIASES - len(self._aliases))
+        aliases = dict(sorted(self._found.items())[:room])
+        if aliases:
+            self._stores.sources.add_aliases(self._source, aliases)
+
+    def _other_id(self, item_id: str) -> str | None:
+        """Return the id of the other scheme's item, if this import does not list that."""
+        guid = other_scheme(split_item_id(item_id)[1])
+        if guid is None:
+            return None
+        other = make_item_id(self._source, self._aliases.get(guid, guid))
+        return other if other not in self._listed else None
+
+    def _read(self, item_ids: Collection[str], on_record: OnRecord) -> None:
+        """Read dead letters, then documents, as everybody who decides by them."""
+        if item_ids:
+            on_record.letters.update(self._stores.dead_letters.read_many(item_ids))
+            on_record.stored.update(self._stores.items.read_versions(item_ids))
+
+
+def _renamed(letter: DeadLetter, item_id: str) -> DeadLetter:
+    return replace(letter, item_id=item_id, guid=split_item_id(item_id)[1])

@@ -1,0 +1,336 @@
+"""From an import's URLs, or its document, to what each of them answered."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from http import HTTPStatus
+
+from server.feeds.history import FeedHistory, UrlHistory
+from server.feeds.retry_after import RetryAfter
+from server.fetching.addresses import mask_url
+from server.fetching.egress import UNREACHABLE, Egress
+from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
+from server.importing.metrics import ImportMetrics
+from server.importing.values import DOCUMENT_URL, Failure, Fetched, Run, UrlAnswer
+from server.parsing import ParsedFeed
+from server.parsing.isolation import ParserPool
+from server.parsing.urls import moved_to, read_refresh, warn_of_pages
+from shared.clock import Clock
+from shared.errors import ErrorKind, FetchError, ParseError
+from shared.store import DocumentStore, Import, StoredValidators
+
+# It came as text in JSON: UTF-8 now, whatever its XML declaration says of the file it once was.
+DOCUMENT_TYPE = "application/xml; charset=utf-8"
+# A URL that fails later than this is asked after the others the next time.
+SLOW_FROM_S = 3.0
+# After nothing but 304s for so long, one request is made without conditions.
+ONLY_304_FOR = timedelta(days=14)
+# Shorter than this no request and no parser can do anything.
+_WORTH_TRYING_S = 0.01
+# What a feed may look like of which only the beginning came.
+_KINDS_OF_CUT = frozenset(
+    {ErrorKind.DAMAGED, ErrorKind.NOT_A_FEED, ErrorKind.JSON_ERROR, ErrorKind.EMPTY}
+)
+
+
+class RunDeadline:
+    """The end of the time that a run has for all its URLs, and for parsing what they answer.
+
+    It lies before the moment at which the queue gives a run up, so that there is time left to
+    compare, to commit and to enqueue what was read.
+    """
+
+    def __init__(self, clock: Clock, limit_s: float) -> None:
+        self.limit_s = limit_s
+        self._clock = clock
+        self._ends_s = clock.monotonic_s() + limit_s
+
+    @property
+    def left_s(self) -> float:
+        """Return the seconds left, 0 when none are."""
+        return max(self._ends_s - self._clock.monotonic_s(), 0.0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is too late to begin anything."""
+        return self.left_s < _WORTH_TRYING_S
+
+    def check(self, url: str) -> None:
+        """Refuse to begin with a URL when it is too late.
+
+        Raises:
+            FetchError: ``timeout``.
+        """
+        if self.is_over:
+            reason = f"not asked, for the {self.limit_s:g} s of this run were used up before"
+            raise FetchError(url, ErrorKind.TIMEOUT, reason)
+
+
+class FeedReader:
+    """Fetches and parses all that one import looks at. Safe for threads."""
+
+    def __init__(
+        self,
+        *,
+        documents: DocumentStore,
+        fetcher: Fetcher,
+        egress: Egress,
+        retry_after: RetryAfter,
+        parser: ParserPool,
+        metrics: ImportMetrics,
+        clock: Clock,
+    ) -> None:
+        self._documents = documents
+        self._fetcher = fetcher
+        self._egress = egress
+        self._retry_after = retry_after
+        self._parser = parser
+        self._metrics = metrics
+        self._clock = clock
+
+    def find_pause(self, importing: Import) -> tuple[datetime, str] | None:
+        """Return until when an import may ask none of its hosts, and why; None when it may."""
+        return None if importing.has_document else self._retry_after.find_pause(importing.urls)
+
+    def read(self, run: Run, deadline: RunDeadline) -> Fetched | Failure:
+        """Fetch an import's URLs, each with its own validators, or read its document.
+
+        URLs are asked in their order, those that were slow to fail the last time at the end, so
+        that a run reaches what the run before did not. What is left until the deadline limits each
+        request and each parse; URLs that it does not reach fail with ``timeout``. A URL that fails
+        is a warning while another one answers; when all fail, the result is a failure with an
+        error that may not come again, if there is such a one, and one that is not to be tried
+        again when the deadline has passed.
+        """
+        if run.importing.has_document:
+            fetched = Fetched((self._read_document(run, deadline),))
+        else:
+            fetched = self._ask_all(run, deadline)
+        if len(fetched.errors) < len(fetched.answers):
+            return fetched
+        return self._explain_failure(fetched, deadline)
+
+    def _ask_all(self, run: Run, deadline: RunDeadline) -> Fetched:
+        urls = run.importing.urls
+        histories = FeedHistory.read(run.feed.history).urls
+        known = {url: histories.get(url, UrlHistory()) for url in urls}
+        order = sorted(urls, key=lambda url: known[url].was_slow)
+        answers = {url: self._ask(url, known[url], run, deadline) for url in order}
+        return Fetched(tuple(answers[url] for url in urls))
+
+    def _ask(self, url: str, known: UrlHistory, run: Run, deadline: RunDeadline) -> UrlAnswer:
+        """Return what one URL answers, whatever happens."""
+        started_s = self._clock.monotonic_s()
+        answer = UrlAnswer(url)
+        try:
+            deadline.check(url)
+            self._retry_after.check(url)
+            is_look = self._is_look_due(known)
+            fetched = self._fetch(url, known, run, deadline)
+            answer = self._answer(url, known, fetched)
+            if fetched.not_modified:
+                return _note_move(answer, fetched)
+            answer = replace(answer, is_look=is_look and not run.importing.force)
+            return _note_move(self._parse(answer, known, fetched, deadline), fetched)
+        except ParseError as exc:
+            return replace(answer, error=exc)
+        except FetchError as exc:
+            self._retry_after.note(exc)
+            is_slow = self._clock.monotonic_s() - started_s >= SLOW_FROM_S
+            history = replace(known, was_slow=True) if is_slow else answer.history
+            return replace(answer, error=exc, http_status=exc.http_status, history=history)
+
+    def _fetch(self, url: str, known: UrlHistory, run: Run, deadline: RunDeadline) -> FetchedFeed:
+        validators = None if run.importing.force else _to_send(run.feed.validators.get(url))
+        if validators is not None and (known.is_disbelieved or self._is_look_due(known)):
+            validators = Validators(body_hash=validators.body_hash)
+        started_s = self._clock.monotonic_s()
+        try:
+            fetched = self._fetcher.fetch(
+                url, validators=validators, headers=run.feed.headers, timeout_s=deadline.left_s
+            )
+        except FetchError as exc:
+            self._egress.note_end(url, exc)
+            self._metrics.note_fetch(exc.kind, self._clock.monotonic_s() - started_s, 0)
+            raise
+        self._egress.note_end(url, None)
+        outcome = "not_modified" if fetched.not_modified else "modified"
+        self._metrics.note_fetch(outcome, fetched.duration_s, len(fetched.body))
+        return fetched
+
+    def _is_look_due(self, known: UrlHistory) -> bool:
+        """Tell whether a URL has answered with nothing but 304 for so long that one look is due."""
+        since = known.only_304_since
+        return since is not None and self._clock.now() - since >= ONLY_304_FOR
+
+    def _answer(self, url: str, known: UrlHistory, fetched: FetchedFeed) -> UrlAnswer:
+        """Return an answer as HTTP gives it; its document is yet to be read."""
+        is_304 = fetched.http_status == HTTPStatus.NOT_MODIFIED
+        since = (known.only_304_since or self._clock.now()) if is_304 else None
+        # The same body under other validators: send the latest ones from now on.
+        is_same_body = fetched.not_modified and not is_304
+        return UrlAnswer(
+            url,
+            http_status=fetched.http_status,
+            is_not_modified=fetched.not_modified,
+            validators=_to_store(fetched.validators) if is_same_body else None,
+            history=replace(known, was_slow=False, only_304_since=since),
+            max_age_s=fetched.cache_max_age_s,
+        )
+
+    def _parse(
+        self, answer: UrlAnswer, known: UrlHistory, fetched: FetchedFeed, deadline: RunDeadline
+    ) -> UrlAnswer:
+        # Items with a relative link take over what they are resolved against.
+        base_url = mask_url(fetched.final_url)
+        try:
+            parsed = self._parse_body(fetched.body, fetched.content_type, base_url, deadline)
+        except ParseError as exc:
+            raise _explain_refusal(exc, answer.url, fetched) from exc
+        history = UrlHistory(
+            parsed.ttl_s,
+            parsed.skip_hours,
+            parsed.skip_days,
+            had_items=known.had_items or bool(parsed.entries),
+            said_moved_to=moved_to(parsed, url=base_url),
+            is_disbelieved=known.is_disbelieved,
+        )
+        warnings = [f"{answer.shown_url}: {fault}" for fault in fetched.faults]
+        warnings += _other_places(answer.shown_url, history, parsed, fetched)
+        read = replace(answer, history=history, warnings=tuple(warnings))
+        return _with_document(read, known, parsed, _to_store(fetched.validators))
+
+    def _parse_body(
+        self, body: bytes, content_type: str | None, url: str | None, deadline: RunDeadline
+    ) -> ParsedFeed:
+        started_s = self._clock.monotonic_s()
+        try:
+            return self._parser.parse(
+                body,
+                content_type=content_type,
+                url=url,
+                now=self._clock.now(),
+                timeout_s=deadline.left_s,
+            )
+        finally:
+            self._metrics.note_parse(self._clock.monotonic_s() - started_s)
+
+    def _read_document(self, run: Run, deadline: RunDeadline) -> UrlAnswer:
+        answer = UrlAnswer(DOCUMENT_URL)
+        body = self._documents.read(run.importing.import_id)
+        if body is None:
+            gone = ParseError(ErrorKind.EMPTY, "the document that was handed in is gone")
+            return replace(answer, error=gone)
+        validators = StoredValidators(body_hash=hashlib.sha256(body).hexdigest())
+        stored = run.feed.validators.get(DOCUMENT_URL)
+        is_known = stored is not None and stored.body_hash == validators.body_hash
+        if is_known and not run.importing.force:
+            return replace(answer, is_not_modified=True)
+        try:
+            parsed = self._parse_body(body, DOCUMENT_TYPE, None, deadline)
+        except ParseError as exc:
+            return replace(answer, error=exc)
+        known = FeedHistory.read(run.feed.history).urls.get(DOCUMENT_URL, UrlHistory())
+        history = UrlHistory(had_items=known.had_items or bool(parsed.entries))
+        return _with_document(replace(answer, history=history), known, parsed, validators)
+
+    def _explain_failure(self, fetched: Fetched, deadline: RunDeadline) -> Failure:
+        errors = fetched.errors or [ParseError(ErrorKind.NO_URL, "the feed has no URL to fetch")]
+        error = next((error for error in errors if error.retryable), errors[0])
+        if deadline.is_over:
+            # Tried again at once, it would only take the same time once more.
+            error = _out_of_time(errors, deadline)
+        is_unreachable = {error.kind for error in errors} <= UNREACHABLE
+        return Failure(error, fetched, is_outage=is_unreachable and self._egress.is_out())
+
+
+def believe_no_304(fetched: Fetched) -> Fetched:
+    """Return answers after an import that found news: 304s that hid them are not believed again."""
+    return Fetched(
+        tuple(_disbelieved(answer) if answer.is_look else answer for answer in fetched.answers)
+    )
+
+
+def _disbelieved(answer: UrlAnswer) -> UrlAnswer:
+    history = replace(answer.history or UrlHistory(), is_disbelieved=True)
+    warning = (
+        f"{answer.shown_url}: answered 304 (not modified) for {ONLY_304_FOR.days} days though "
+        "there were changes; from now on it is fetched whole each time"
+    )
+    return replace(answer, history=history, warnings=(*answer.warnings, warning))
+
+
+def _with_document(
+    answer: UrlAnswer, known: UrlHistory, parsed: ParsedFeed, validators: StoredValidators
+) -> UrlAnswer:
+    """Return an answer whose document was read.
+
+    Its validators count only if it is whole, and did not shrink to nothing: they would hide what
+    is missing.
+    """
+    warnings = [*answer.warnings, *parsed.warnings]
+    is_empty = known.had_items and not parsed.entries and not parsed.rejected
+    if is_empty:
+        warnings.append(f"{answer.shown_url}: listed items before and now lists none")
+    return replace(
+        answer,
+        parsed=parsed,
+        warnings=tuple(warnings),
+        validators=validators if parsed.is_whole and not is_empty else None,
+    )
+
+
+def _note_move(answer: UrlAnswer, fetched: FetchedFeed) -> UrlAnswer:
+    """Warn of a permanent redirect: it is followed each time, and never adopted silently."""
+    permanent_url = fetched.permanent_url
+    target = mask_url(permanent_url) if permanent_url is not None else None
+    answer = replace(answer, history=replace(answer.history or UrlHistory(), moved_to=target))
+    if target is None:
+        return answer
+    warning = f"{answer.shown_url}: moved permanently to {target}; change the feed's url"
+    return replace(answer, warnings=(*answer.warnings, warning))
+
+
+def _explain_refusal(error: ParseError, url: str, fetched: FetchedFeed) -> FetchError | ParseError:
+    """Return why an answer is no feed, with what HTTP says of it."""
+    if fetched.is_cut and error.kind in _KINDS_OF_CUT:
+        reason = f"{fetched.faults[0]}; what came holds no whole item"
+        return FetchError(url, ErrorKind.CONNECT, reason, retryable=True)
+    target = read_refresh(fetched.refresh, url=fetched.final_url)
+    if target is not None and not error.retryable and type(error) is ParseError:
+        return ParseError(error.kind, f"{error}; its Refresh header leads to {target}")
+    return error
+
+
+def _other_places(
+    shown: str, history: UrlHistory, parsed: ParsedFeed, fetched: FetchedFeed
+) -> Iterator[str]:
+    """Yield warnings with the URLs that a feed or its answer names instead of its own."""
+    if history.said_moved_to is not None:
+        target = history.said_moved_to
+        yield f"{shown}: the feed says that it has moved to {target}; change the feed's url"
+    refreshed_to = read_refresh(fetched.refresh, url=fetched.final_url)
+    if refreshed_to is not None:
+        yield f"{shown}: its Refresh header leads to {refreshed_to}"
+    for warning in warn_of_pages(parsed, url=fetched.final_url):
+        yield f"{shown}: {warning}"
+
+
+def _out_of_time(errors: list[FetchError | ParseError], deadline: RunDeadline) -> FetchError:
+    reason = f"nothing could be read in the {deadline.limit_s:g} s that a run may take"
+    if len(errors) > 1:
+        reason += f" for all its {len(errors)} URLs together"
+    return FetchError("", ErrorKind.TIMEOUT, f"{reason}; first: {errors[0]}")
+
+
+def _to_send(stored: StoredValidators | None) -> Validators | None:
+    if stored is None:
+        return None
+    return Validators(stored.etag, stored.last_modified, stored.body_hash, stored.final_url)
+
+
+def _to_store(answered: Validators) -> StoredValidators:
+    return StoredValidators(
+        answered.etag, answered.last_modified, answered.body_hash, answered.final_url
+    )
