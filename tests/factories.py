@@ -1,7 +1,7 @@
 """Items, jobs and a worker's parts, made with the values that most tests do not care about."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +10,7 @@ import orjson
 
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
 from server.importing.replayer import Replayer
+from server.importing.selecting import Candidate
 from shared.clock import Clock
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob, RateLimit, RedisConnection
 from shared.store import DeadLetter, LetterKind, StoredVersion, Stores
@@ -70,6 +71,11 @@ def make_held(queue: JobQueue, data: dict[str, Any], revision: int = 1, **fields
     job_id = f"{data['source']}#{data['guid']}"
     job = make_claimed(orjson.dumps(data).decode(), **({"id": job_id} | fields))
     return hold_item(queue, job, decode_data(job, JOB_MAX_BYTES), revision)
+
+
+def make_candidate(data: Mapping[str, Any]) -> Candidate:
+    """Return a fetched item as it is compared."""
+    return Candidate.of(f"{data['source']}#{data['guid']}", data, orjson.dumps(data))
 
 
 def make_version(revision: int = 1, **fields: Any) -> StoredVersion:

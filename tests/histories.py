@@ -32,7 +32,7 @@ GUIDS = ("a", "b")
 TITLES = ("A", "B", "C", f"{POISON} P", f"{POISON} Q")
 _MAX_HELD = 2
 _FETCH_POINTS = (
-    ("imports", "store_revision"),
+    ("imports", "mark_fetching"),
     ("items", "read_versions"),
     ("journal", "insert_chunk"),
     ("imports", "commit"),

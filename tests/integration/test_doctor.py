@@ -297,7 +297,7 @@ def test_more_jobs_than_are_looked_at_are_said_to_be(
 
 
 def test_journal_of_an_import_that_is_gone_is_named(patient: Patient) -> None:
-    entry = JournalEntry("lwn#1", 1, "h", {"guid": "1"})
+    entry = JournalEntry("lwn#1", 1, "h", b'{"guid":"1"}')
     patient.stores.journal.insert_chunk("gone", 1, 0, [entry])
     check, text, _ = patient.finding()
     assert check == "journal"
@@ -305,7 +305,7 @@ def test_journal_of_an_import_that_is_gone_is_named(patient: Patient) -> None:
 
 
 def test_journal_of_an_open_import_is_fine(patient: Patient) -> None:
-    entry = JournalEntry("lwn#1", 1, "h", {"guid": "1"})
+    entry = JournalEntry("lwn#1", 1, "h", b'{"guid":"1"}')
     patient.stores.journal.insert_chunk("i1", 1, 0, [entry])
     now = patient.clock.now()
     patient.stores.imports.insert(Import("i1", "lwn", [], "api", ImportState.FETCHING, now))

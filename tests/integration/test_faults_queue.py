@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
+import orjson
 import pytest
 from structlog.testing import capture_logs
 
@@ -59,7 +60,7 @@ def make_auditor(bench: Bench) -> Auditor:
 def commit_import(bench: Bench, count: int) -> tuple[Import, list[JournalEntry]]:
     """Commit an import of so many items; none of them is in the queue yet."""
     data = [make_data(str(number), import_id="i1") for number in range(count)]
-    entries = [JournalEntry(f"lwn#{one['guid']}", 1, "h", one) for one in data]
+    entries = [JournalEntry(f"lwn#{one['guid']}", 1, "h", orjson.dumps(one)) for one in data]
     fetching = Import("i1", "lwn", [], "api", ImportState.FETCHING, NOON, revision=1)
     bench.stores.imports.insert(fetching)
     bench.stores.journal.insert_chunk("i1", 1, 0, entries)

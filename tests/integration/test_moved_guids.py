@@ -176,7 +176,7 @@ def test_a_source_remembers_a_bounded_number_and_finds_the_rest_again(feed: Mill
     urls = [f"{HTTP}/{number:02}" for number in range(5)]
     moved = [url.replace("http:", "https:") for url in urls]
     poll(feed, urls)
-    with mock.patch("server.importing.moved_guids.MAX_ALIASES", 3):
+    with mock.patch("server.importing.merging.MAX_ALIASES", 3):
         assert poll(feed, moved) == {"unchanged": 5}
         assert len(aliases(feed)) == 3
         assert poll(feed, moved[::-1]) == {"unchanged": 5}

@@ -1,20 +1,20 @@
 """Dead letters: what keeps an item away, what brings it back, and what is remembered."""
 
-from collections import Counter
 from dataclasses import replace as with_other
 from typing import Any
 
 import pytest
 
-from server.importing.comparing import Candidate, compare
+from server.importing.merging import MovedGuids
 from server.importing.remover import Remover
 from server.importing.replayer import Replay
+from server.importing.selecting import compare
 from shared.errors import InvalidRequestError, NotFoundError, StoreUnavailable
 from shared.models import content_hash
 from shared.queue import JobState
 from shared.store import DeadLetterStore, Import, ImportState, LetterKind, dead_letters
 from shared.store.journal import Chunk, JournalEntry, JournalStore
-from tests.factories import NOON, Bench, make_data, make_letter_of
+from tests.factories import NOON, Bench, make_candidate, make_data, make_letter_of
 
 
 class UnreadableJournal(JournalStore):
@@ -32,17 +32,10 @@ def bad(guid: str = "1", **fields: Any) -> dict[str, Any]:
 def compare_again(bench: Bench, *items: dict[str, Any], revision: int = 9) -> dict[str, int]:
     """Compare fetched items with the record; return what they count as."""
     importing = Import("i9", "lwn", [], "api", ImportState.FETCHING, NOON, revision=revision)
-    candidates = [
-        Candidate(f"{one['source']}#{one['guid']}", content_hash(one), one) for one in items
-    ]
-    compared = compare(bench.stores, importing, revision, candidates)
-    counts = Counter(
-        journaled=len(compared.entries),
-        unchanged=compared.unchanged,
-        dead=compared.dead,
-        removed=compared.removed,
-    )
-    return {name: count for name, count in counts.items() if count}
+    candidates = [make_candidate(one) for one in items]
+    moved = MovedGuids(bench.stores, "lwn", listed=[], aliases={})
+    compared = compare(bench.stores, importing, revision, candidates, moved)
+    return {str(verdict): count for verdict, count in compared.counts.items()}
 
 
 def make_remover(bench: Bench) -> Remover:

@@ -10,14 +10,14 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from pymongo.monitoring import CommandListener
 
-from server.importing.comparing import Candidate, compare
-from shared.models import content_hash
+from server.importing.merging import MovedGuids
+from server.importing.selecting import Verdict, compare
 from shared.queue import JobState, RedisConnection
-from shared.store import Import, ImportState, JournalEntry, Stores
+from shared.store import Import, ImportState, JournalEntry, Rank, Stores
 from shared.store.database import FIND_IDS, Database
 from shared.store.dead_letters import LETTERS_A_CALL
 from shared.store.journal import MAX_CHUNK_ENTRIES
-from tests.factories import NOON, Bench, make_data, make_letter_of
+from tests.factories import NOON, Bench, make_candidate, make_data, make_letter_of
 
 
 class Counting(CommandListener):
@@ -142,17 +142,21 @@ def test_a_batch_that_dies_costs_a_command_and_an_update_for_each_part_of_bounde
 
 
 @pytest.mark.parametrize("count", [100, 500])
-def test_comparing_costs_two_reads_a_hundred_items(
-    warm: Bench, counting: Counting, count: int
+@pytest.mark.parametrize("has_letters", [False, True])
+def test_comparing_costs_a_read_a_hundred_items_and_another_one_with_dead_letters(
+    warm: Bench, counting: Counting, count: int, has_letters: bool
 ) -> None:
     data = some_data(count)
     warm.import_items(*data)
-    candidates = [Candidate(f"lwn#{one['guid']}", content_hash(one), one) for one in data]
+    if not has_letters:
+        warm.stores.dead_letters.clear_many({"lwn#bad": Rank(is_strict=True, revision=9)})
+    candidates = [make_candidate(one) for one in data]
+    moved = MovedGuids(warm.stores, "lwn", listed=[], aliases={})
     importing = Import("i1", "lwn", [], "api", ImportState.FETCHING, NOON, revision=2)
     counting.sent.clear()
-    compared = compare(warm.stores, importing, 2, candidates)
-    assert (compared.unchanged, compared.entries) == (count, [])
-    assert counting.sent == {"find": 1 + 2 * (count // FIND_IDS)}
+    compared = compare(warm.stores, importing, 2, candidates, moved)
+    assert (compared.counts, compared.entries) == ({Verdict.UNCHANGED: count}, ())
+    assert counting.sent == {"find": 2 + (1 + has_letters) * (count // FIND_IDS)}
 
 
 def test_a_replay_holds_two_chunks_in_memory_however_many_letters(

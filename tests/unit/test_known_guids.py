@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.importing.identity import Identified, identify
-from server.importing.known_guids import identify_known
+from server.importing.merging import identify_known
 from server.parsing import ParsedEntry, parse_feed
 from shared.models import content_hash, job_data, make_item_id
 from shared.store import Import, ImportState, ItemStore, SourceStore, Stores

@@ -86,10 +86,9 @@ def test_a_scheduled_claim_is_refused_when_the_schedule_has_moved(database: Data
 def test_a_commit_is_refused_to_a_run_that_was_overtaken(database: Database) -> None:
     imports = ImportStore(database)
     imports.insert(make_import("import-1"))
-    imports.mark_fetching("import-1", NOW)
-    assert imports.store_revision("import-1", 1)
-    assert imports.store_revision("import-1", 2)
-    assert not imports.store_revision("import-1", 1)
+    assert imports.mark_fetching("import-1", 1, NOW)
+    assert imports.mark_fetching("import-1", 2, NOW)
+    assert not imports.mark_fetching("import-1", 1, NOW)
     outcome = {"state": ImportState.IMPORTING, "journaled": 1}
     assert not imports.commit("import-1", 1, outcome)
     assert imports.commit("import-1", 2, outcome)
@@ -100,7 +99,6 @@ def test_a_commit_is_refused_to_a_run_that_was_overtaken(database: Database) -> 
 def test_a_failed_import_cannot_be_committed(database: Database) -> None:
     imports = ImportStore(database)
     imports.insert(make_import("import-1"))
-    imports.mark_fetching("import-1", NOW)
-    imports.store_revision("import-1", 1)
+    imports.mark_fetching("import-1", 1, NOW)
     assert imports.fail("import-1", None, {"error": "feed deleted"})
     assert not imports.commit("import-1", 1, {"state": ImportState.IMPORTING})

@@ -198,8 +198,7 @@ def test_import_is_shown_as_the_interface_says(api: Api) -> None:
 
 def commit(api: Api, import_id: str, journaled: int) -> None:
     imports = api.stores.imports
-    assert imports.mark_fetching(import_id, api.clock.now())
-    assert imports.store_revision(import_id, 1)
+    assert imports.mark_fetching(import_id, 1, api.clock.now())
     assert imports.commit(
         import_id,
         1,

@@ -45,9 +45,8 @@ def test_events_follow_an_import_to_its_end(served: ServedApi) -> None:
         for event in _events(answer.iter_lines()):
             states.append(event["state"])
             if event["state"] == "queued":
-                assert imports.mark_fetching(begun["id"], now)
+                assert imports.mark_fetching(begun["id"], 1, now)
             elif event["state"] == "fetching":
-                assert imports.store_revision(begun["id"], 1)
                 outcome = {"state": ImportState.IMPORTING, "counts": {"fetched": 1}, "journaled": 1}
                 assert imports.commit(begun["id"], 1, outcome)
             elif event["state"] == "importing":

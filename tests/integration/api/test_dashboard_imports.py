@@ -25,8 +25,7 @@ def start(api: Api, source: str = "news", **fields: Any) -> str:
 
 def commit(api: Api, import_id: str, **outcome: Any) -> None:
     now = api.clock.now()
-    assert api.stores.imports.mark_fetching(import_id, now)
-    assert api.stores.imports.store_revision(import_id, 1)
+    assert api.stores.imports.mark_fetching(import_id, 1, now)
     values = {"state": ImportState.IMPORTING, "counts": {"fetched": 4, "unchanged": 1}}
     values |= {"journaled": 3, "queue": "items"}
     assert api.stores.imports.commit(import_id, 1, values | outcome)

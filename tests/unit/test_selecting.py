@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from server.importing.comparing import Candidate, Compared, Rivals, _sort
+from server.importing.selecting import Candidate, Rivals, judge
 from shared.models import counters_hash
-from shared.store import DeadLetter, LetterKind, StoredVersion
+from shared.store import DeadLetter, LetterKind, StoredVersion, get_reader
 from tests.factories import make_letter, make_version
 
 NO_RIVALS = Rivals(frozenset(), is_any_uncommitted=False)
@@ -19,24 +19,11 @@ def sort(
     rivals: Rivals = NO_RIVALS,
     data: dict[str, Any] | None = None,
 ) -> str:
-    """Compare an item with hash ``h``; return the name of where it ended."""
-    compared = Compared()
-    _sort(
-        Candidate("lwn#1", "h", data or {}),
-        5,
-        rivals,
-        {"lwn#1": letter} if letter else {},
-        {"lwn#1": version} if version else {},
-        compared,
-    )
-    counts = {
-        "journaled": len(compared.entries),
-        "unchanged": compared.unchanged,
-        "dead": compared.dead,
-        "removed": compared.removed,
-    }
-    [ended] = [name for name, count in counts.items() if count]
-    return ended
+    """Compare an item with hash ``h``; return the verdict."""
+    held = data or {}
+    is_lenient = get_reader(held) is not None
+    candidate = Candidate("lwn#1", "h", b"{}", counters_hash(held), is_lenient)
+    return judge(candidate, rivals, letter, version)
 
 
 @pytest.mark.parametrize(
