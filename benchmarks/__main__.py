@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.context import FULL, SMALL, Context, Sizes
-from benchmarks.parts import PARTS, SMOKE_PARTS
+from benchmarks.parts import ONCE, PARTS, SMOKE_PARTS
+from benchmarks.plot import draw_growth
 from benchmarks.processes import BenchmarkError
 from benchmarks.report import BEFORE, NOW, failed_ratios, lines_of, table_of
 from benchmarks.results import collect, read_results, write_results
@@ -21,6 +22,9 @@ REPEATS = 3
 def main() -> int:
     """Do what the command line asks for. Exit code 1: a ratio of the short run is missed."""
     options = _parser().parse_args()
+    if options.plot is not None:
+        print(draw_growth(read_results(options.plot)), end="")
+        return 0
     if options.table is not None:
         print("\n".join(table_of(read_results(options.table))))
         return 0
@@ -42,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--smoke", action="store_true", help="one short run that checks ratios")
     parser.add_argument("--output", type=Path, help="where the JSON goes; default: results/")
     parser.add_argument("--table", type=Path, help="print the table of this JSON; measure nothing")
+    parser.add_argument("--plot", type=Path, help="print the SVG of this JSON's growth")
     return parser
 
 
@@ -75,7 +80,7 @@ def _samples(
     with_peers = not (options.no_peers or options.smoke)
     names = options.only or (SMOKE_PARTS if options.smoke else list(PARTS))
     for repeat in range(1 if options.smoke else options.repeats):
-        for name in names:
+        for name in (name for name in names if not repeat or name not in ONCE):
             with tempfile.TemporaryDirectory(prefix="feedmill-bench-") as folder:
                 context = Context(trees, sizes, Path(folder), with_peers)
                 for sample in PARTS[name](context):

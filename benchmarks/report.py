@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from benchmarks.results import Results
-from benchmarks.rows import ROWS, Goal, Row
+from benchmarks.rows import ROWS, SERIES, Goal, Row, Series, series_points
 
 NOW, BEFORE = "now", "before"
 
@@ -19,6 +19,8 @@ def lines_of(results: Results) -> Iterator[str]:
         if row.goal is not None:
             shown.append(f"    {'goal':<24}{_goal(row.goal)}  {_verdict(results, row)}")
         yield from shown
+    for series in SERIES.values():
+        yield from _series_lines(results, series)
     for column, reason in results.missing.items():
         yield f"not measured: {column}: {reason}"
 
@@ -50,6 +52,14 @@ def shorten(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def _series_lines(results: Results, series: Series) -> Iterator[str]:
+    for column in (BEFORE, NOW):
+        points = series_points(results.values, series.key, column)
+        if points:
+            shown = ", ".join(f"{shorten(y)} at {x:,.0f}" for x, y in points)
+            yield f"{series.title} ({series.unit}) by {series.x_label}, {column}: {shown}"
 
 
 def _measured(results: Results) -> Iterable[Row]:

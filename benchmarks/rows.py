@@ -1,6 +1,7 @@
 """The figures that are measured, each with its unit and its goal."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -127,3 +128,42 @@ _OTHER_ROWS = (
 ROWS: Mapping[str, Row] = {
     row.key: row for row in (*_RUST_ROWS, *_EMBEDDED_ROWS, *_OTHER_ROWS, *_QUEUE_ROWS, *_SMOKE_ROWS)
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One figure at growing sizes of something."""
+
+    key: str
+    title: str
+    unit: str
+    x_label: str
+
+
+SERIES: Mapping[str, Series] = {
+    series.key: series
+    for series in (
+        Series("waiting", "claim and complete 1,000 jobs", "ms in Redis", "waiting jobs"),
+        Series("active", "complete 1,000 jobs", "ms in Redis", "other active jobs"),
+        Series("sources", "one worker", "items/s", "sources of the items"),
+        Series("workers", "items stored", "items/s", "workers"),
+        Series("feeds", "idle server", "% of a core", "feeds known"),
+    )
+}
+
+
+def series_key(key: str, size: int) -> str:
+    """Return the key under which a series has its value at a size."""
+    return f"growth.{key}.{size}"
+
+
+def series_points(
+    values: Mapping[str, Mapping[str, Sequence[float]]], key: str, column: str
+) -> list[tuple[float, float]]:
+    """Return a column's points of a series: sizes, and the median at each."""
+    start = f"growth.{key}."
+    return sorted(
+        (float(name.removeprefix(start)), statistics.median(columns[column]))
+        for name, columns in values.items()
+        if name.startswith(start) and columns.get(column)
+    )

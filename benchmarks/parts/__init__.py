@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from benchmarks.context import Part
+from benchmarks.parts.growth import measure_growth
 from benchmarks.parts.idle import measure_idle
 from benchmarks.parts.imports import measure_imports
 from benchmarks.parts.lists import measure_lists
@@ -13,6 +14,9 @@ PARTS: Mapping[str, Part] = {
     "imports": measure_imports,
     "idle": measure_idle,
     "lists": measure_lists,
+    "growth": measure_growth,
 }
+# Measured once a run: many points make up for repeats.
+ONCE = {"growth"}
 # Those whose ratios mean the same on every machine, and that take a few seconds.
 SMOKE_PARTS = ["queue", "imports"]
