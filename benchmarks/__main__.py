@@ -13,8 +13,12 @@ from benchmarks.processes import BenchmarkError
 from benchmarks.report import BEFORE, NOW, failed_ratios, lines_of, table_of
 from benchmarks.results import collect, read_results, write_results
 from benchmarks.rows import Missing, Sample
+from benchmarks.stores import StoreKind, available_stores, find_rust_store
 from benchmarks.trees import ROOT, Tree, open_tree
 
+NO_RUST_STORE = Missing(
+    "the Rust store", "no secantusd-rs on the path, and SECANTUS_MDB names none"
+)
 RESULTS = Path(__file__).resolve().parent / "results"
 REPEATS = 3
 
@@ -78,11 +82,15 @@ def _samples(
 ) -> Iterator[Sample | Missing]:
     """Yield what all parts measure, repeat by repeat: what else the machine does meets all."""
     with_peers = not (options.no_peers or options.smoke)
+    stores = [StoreKind.EMBEDDED] if options.smoke else available_stores()
     names = options.only or (SMOKE_PARTS if options.smoke else list(PARTS))
-    for repeat in range(1 if options.smoke else options.repeats):
-        for name in (name for name in names if not repeat or name not in ONCE):
+    if not options.smoke and find_rust_store() is None:
+        yield NO_RUST_STORE
+    once = ONCE | {"imports"} if options.smoke else ONCE
+    for repeat in range(options.repeats):
+        for name in (name for name in names if not repeat or name not in once):
             with tempfile.TemporaryDirectory(prefix="feedmill-bench-") as folder:
-                context = Context(trees, sizes, Path(folder), with_peers)
+                context = Context(trees, sizes, Path(folder), stores, with_peers)
                 for sample in PARTS[name](context):
                     print(f"[{repeat + 1}] {sample}", file=sys.stderr, flush=True)
                     yield sample

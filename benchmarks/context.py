@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.rows import Missing, Sample
+from benchmarks.stores import StoreKind
 from benchmarks.trees import Tree
 
 
@@ -43,12 +44,21 @@ SMALL = Sizes(
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One run: what is measured, with how much, and where files may be put."""
+    """One run: what is measured, with how much, on which stores, and where files may be put.
+
+    ``stores``: the Rust one first, where there is one.
+    """
 
     trees: Sequence[Tree]
     sizes: Sizes
     folder: Path
+    stores: Sequence[StoreKind]
     with_peers: bool
+
+    @property
+    def cheapest_store(self) -> StoreKind:
+        """The store for what is not about stores."""
+        return self.stores[0]
 
 
 # A part yields what it measured, each figure once; the caller repeats it.

@@ -11,6 +11,8 @@ _WIDTH, _HEIGHT = 360, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 16, 44, 42
 _COLUMNS = 2
 _COLOURS = {"before": "#b0561f", "now": "#1f6fb0"}
+# What is less is drawn as this much: there is no 0 on a logarithmic axis.
+_LEAST = 0.001
 _OTHER_COLOUR = "#666666"
 _STYLE = "text{font:11px sans-serif;fill:#333}.title{font-weight:bold;font-size:12px}"
 
@@ -68,8 +70,8 @@ class _Scale:
     def __init__(self, points: Iterable[tuple[float, float]]) -> None:
         xs, ys = zip(*points, strict=True)
         self._first, self._last = _log(min(xs)), _log(max(xs))
-        self._most = max(ys)
-        self._least = min(min(ys), self._most / 10)
+        self._most = max(*ys, _LEAST)
+        self._least = max(min(*ys, self._most / 10), _LEAST)
 
     def x(self, value: float) -> float:
         """Return how far to the right a value lies."""
@@ -78,7 +80,7 @@ class _Scale:
 
     def y(self, value: float) -> float:
         """Return how far down a value lies."""
-        share = math.log(value / self._least) / math.log(self._most / self._least)
+        share = math.log(max(value, self._least) / self._least) / math.log(self._most / self._least)
         return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
     def ends(self) -> tuple[float, float]:

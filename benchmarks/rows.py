@@ -75,6 +75,7 @@ _QUEUE_ROWS = (
     Row("settle.10000", "settle 1,000 jobs, 10,000 others active", "ms in Redis"),
     Row("settle.50000", "settle 1,000 jobs, 50,000 others active", "ms in Redis"),
     Row("settle.ratio", "settle: most others active / none", "×", at_most(1.5), in_smoke=True),
+    Row("waiting.ratio", "claim: 10,000 waiting / 1,000", "×", at_most(2), in_smoke=True),
 )
 
 _ITEMS = "10,000 items over HTTP"
@@ -117,6 +118,7 @@ _EMBEDDED_ROWS = _import_rows(
 # Of the embedded store alone: it is there on every machine.
 _SMOKE_ROWS = (
     Row("unchanged.ratio.embedded", "CPU: all unchanged / first import", "×", at_most(0.6), True),
+    Row("not-modified.ratio.embedded", "CPU: 304 / first import", "×", at_most(0.1), True),
 )
 _OTHER_ROWS = (
     Row("idle.server", "idle: server", "% of a core", at_most(0.5)),

@@ -53,6 +53,11 @@ def find_rust_store() -> str | None:
     return shutil.which(named or "secantusd-rs")
 
 
+def available_stores() -> list[StoreKind]:
+    """Return the stores that can be measured here, the Rust one first."""
+    return [StoreKind.RUST, StoreKind.EMBEDDED] if find_rust_store() else [StoreKind.EMBEDDED]
+
+
 @contextmanager
 def running_redis(folder: Path) -> Iterator[RunningStore]:
     """Run the machine's Redis, or the embedded Valkey where it has none; nothing is kept."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from benchmarks.context import Context
 from benchmarks.deployment import Deployment, deployed
 from benchmarks.parts.idle import idle_percent
-from benchmarks.parts.imports import available_stores
 from benchmarks.processes import wait_until
 from benchmarks.rows import Missing, Sample, series_key
 from benchmarks.stores import running_redis, running_store
@@ -53,7 +52,7 @@ def _rate_of_workers(context: Context, tree: Tree, *, sources: int, workers: int
     folder, jobs = context.folder / f"{tree.name}-{sources}-{workers}", context.sizes.items
     with (
         running_redis(folder / "redis") as redis,
-        running_store(available_stores()[0], folder / "store") as store,
+        running_store(context.cheapest_store, folder / "store") as store,
         deployed(
             tree, folder, redis.url, store.url, has_server=False, workers=workers
         ) as deployment,
@@ -87,7 +86,7 @@ def _measure_feeds(context: Context, tree: Tree) -> Iterator[Sample]:
 def _idle_percent(context: Context, tree: Tree, folder: Path, feeds: int) -> float:
     with (
         running_redis(folder / "redis") as redis,
-        running_store(available_stores()[0], folder / "store") as store,
+        running_store(context.cheapest_store, folder / "store") as store,
         deployed(tree, folder, redis.url, store.url, workers=0) as deployment,
     ):
         _add_feeds(deployment, feeds)

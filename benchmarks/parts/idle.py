@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from benchmarks.context import Context
 from benchmarks.deployment import Deployment, deployed
 from benchmarks.feed import make_feed, published
-from benchmarks.parts.imports import available_stores
 from benchmarks.rows import Missing, Sample
 from benchmarks.stores import running_redis, running_store
 
@@ -20,7 +19,7 @@ def measure_idle(context: Context) -> Iterator[Sample | Missing]:
         folder = context.folder / tree.name
         with (
             running_redis(folder / "redis") as redis,
-            running_store(available_stores()[0], folder / "store") as store,
+            running_store(context.cheapest_store, folder / "store") as store,
             deployed(tree, folder, redis.url, store.url) as deployment,
             published(make_feed(10)) as feed,
         ):

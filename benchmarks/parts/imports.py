@@ -12,7 +12,6 @@ from benchmarks.rows import Missing, Sample
 from benchmarks.stores import (
     RunningStore,
     StoreKind,
-    find_rust_store,
     running_redis,
     running_store,
 )
@@ -22,10 +21,6 @@ SOURCE = "board"
 # What is still done when an import is closed: the last settlement, the fetch job's own.
 _AFTERWORK_S = 0.5
 _SCRIPTS = {"script, feedparser": "feedparser", "script, lxml": "lxml"}
-NO_RUST_STORE = Missing(
-    "Rust store",
-    "no secantusd-rs on the path and none named by SECANTUS_MDB; the embedded store alone",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +34,11 @@ class Cost:
 
 def measure_imports(context: Context) -> Iterator[Sample | Missing]:
     """Measure each checkout on each store, then the straight scripts on the same store."""
-    for kind in available_stores():
+    for kind in context.stores:
         for tree in context.trees:
             yield from _measure_tree(context, tree, kind)
         if context.with_peers:
             yield from _measure_scripts(context, kind)
-    if find_rust_store() is None:
-        yield NO_RUST_STORE
-
-
-def available_stores() -> list[StoreKind]:
-    """Return the stores that can be measured here, the Rust one first."""
-    return [StoreKind.RUST, StoreKind.EMBEDDED] if find_rust_store() else [StoreKind.EMBEDDED]
 
 
 def _measure_tree(context: Context, tree: Tree, kind: StoreKind) -> Iterator[Sample]:
@@ -82,13 +70,14 @@ def _measure(
         "first.rate": items / first.wall_s,
         "first.server": first.usage.server_s,
         "first.worker": first.usage.worker_s,
-        "first.cpu": first.usage.server_s + first.usage.worker_s,
+        "first.cpu": _cpu_s(first),
         "first.store": first.store_s,
-        "unchanged.cpu": unchanged.usage.server_s + unchanged.usage.worker_s,
+        "unchanged.cpu": _cpu_s(unchanged),
         "unchanged.wall": unchanged.wall_s,
         "unchanged.ratio": _cpu_s(unchanged) / _cpu_s(first),
         "not-modified.cpu": _cpu_s(not_modified) * 1000,
         "not-modified.wall": not_modified.wall_s * 1000,
+        "not-modified.ratio": _cpu_s(not_modified) / _cpu_s(first),
     }
 
 

@@ -23,6 +23,7 @@ def _measure_tree(context: Context, tree: Tree, redis_url: str) -> Iterator[Samp
     for key, value in figures.items():
         yield Sample(key, tree.name, value)
     yield from _measure_settling(context, tree, redis_url)
+    yield from _measure_claiming(context, tree, redis_url)
 
 
 def _measure_settling(context: Context, tree: Tree, redis_url: str) -> Iterator[Sample]:
@@ -32,6 +33,14 @@ def _measure_settling(context: Context, tree: Tree, redis_url: str) -> Iterator[
         taken_ms.append(settled["redis_ms"])
         yield Sample(f"settle.{row}", tree.name, settled["redis_ms"])
     yield Sample("settle.ratio", tree.name, taken_ms[-1] / taken_ms[0])
+
+
+def _measure_claiming(context: Context, tree: Tree, redis_url: str) -> Iterator[Sample]:
+    few_ms, more_ms = (
+        tree.probe("queue_probe", redis_url, "claim_beside_waiting", waiting)["redis_ms"]
+        for waiting in context.sizes.waiting[:2]
+    )
+    yield Sample("waiting.ratio", tree.name, more_ms / few_ms)
 
 
 def _measure_peers(context: Context, redis_url: str) -> Iterator[Sample | Missing]:
