@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from server.fetching.fetched import FetchedFeed, Validators
+from server.fetching.answers import FetchedFeed, Validators
 from server.parsing import ParsedFeed, parse_feed
 from shared.errors import FetchError, ParseError
 from shared.host_names import host_of

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from server.feeds.retry_after import RetryAfter
-from server.fetching.fetcher import FetchedFeed, Fetcher
+from server.fetching.answers import FetchedFeed
+from server.fetching.fetcher import Fetcher
 from server.fetching.host_slots import HostSlots
 from server.parsing import ParsedFeed
 from server.parsing.discovery import CERTAIN_TYPES, WebPageError, read_link_header

@@ -5,7 +5,6 @@ added to the URL. Redirects are followed here, each target vetted like the first
 of the HTTP library leaves but as ``FetchError``.
 """
 
-import base64
 import contextlib
 import hashlib
 import ssl
@@ -16,17 +15,19 @@ import httpcore2
 import httpx2
 
 from server.fetching.addresses import IPNetwork, check_url, mask_url
-from server.fetching.body import Body, read_body, read_start
-from server.fetching.errors import START_BYTES, mapped_errors, raise_for_status
-from server.fetching.fetched import FetchedFeed, Validators
-from server.fetching.headers import (
+from server.fetching.answers import (
+    START_BYTES,
+    FetchedFeed,
+    Validators,
+    mapped_errors,
+    raise_for_status,
     read_max_age_s,
     read_retry_after_s,
     read_validator,
-    usable_headers,
 )
-from server.fetching.network import Deadline, Resolver, VettedBackend, resolve
-from server.fetching.trust import make_ssl_context
+from server.fetching.body import Body, read_body, read_start
+from server.fetching.headers import conditions_for, request_headers
+from server.fetching.network import Deadline, Resolver, VettedBackend, make_ssl_context, resolve
 from shared.clock import Clock
 from shared.errors import ErrorKind, FetchError, InvalidRequestError
 from shared.host_names import host_of
@@ -37,27 +38,29 @@ MAX_IDLE_CONNECTIONS = 20
 IDLE_CONNECTION_S = 15.0
 # At a body that only decides how an error is worded.
 LONGEST_LOOK_S = 1.0
-__all__ = ["FetchedFeed", "Fetcher", "Validators"]
-
-ACCEPT = (
-    "application/atom+xml, application/rss+xml, application/rdf+xml, application/feed+json, "
-    "application/xml;q=0.9, text/xml;q=0.9, application/json;q=0.8, */*;q=0.1"
-)
-# What the decoders undo in bounded steps.
-ACCEPT_ENCODING = "gzip, deflate"
 _PERMANENT = frozenset({301, 308})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-@dataclass(slots=True)
-class _Visit:
-    """One fetch on its way through redirects: what is asked for, where it began and where it is."""
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a fetch is to bring: the URL as configured, and what goes along with its requests."""
 
+    url: str
     origin: httpx2.URL
     validators: Validators
     headers: Mapping[str, str]
-    cookies: httpx2.Cookies
-    target: httpx2.URL
+    started_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer whose body has not been read, and the URL that it is of, without secrets."""
+
+    response: httpx2.Response
+    final_url: str
+    is_conditional: bool
+    permanent_url: str | None
 
 
 class Fetcher:
@@ -86,14 +89,14 @@ class Fetcher:
         self._user_agent = user_agent
         self._clock = clock
         self._deadline = Deadline()
-        backend = VettedBackend(
+        self._backend = VettedBackend(
             allow_private=allow_private,
             extra_ports=frozenset(extra_ports),
             extra_networks=tuple(extra_networks),
             resolver=resolver,
             deadline=self._deadline,
         )
-        self._pool = _open_pool(backend, ssl_context)
+        self._pool = _open_pool(self._backend, ssl_context)
 
     def fetch(
         self,
@@ -113,107 +116,101 @@ class Fetcher:
         """
         started_s = self._clock.monotonic_s()
         self._deadline.start(min(self._timeout_s, timeout_s or self._timeout_s))
-        visit: _Visit | None = None
         try:
-            with mapped_errors():
-                target = _parse_target(url, ErrorKind.BAD_URL)
-                visit = _Visit(
-                    target, validators or Validators(), headers or {}, httpx2.Cookies(), target
-                )
-                return self._follow(url, visit, started_s)
+            origin = _parse_target(url, ErrorKind.BAD_URL)
+            wanted = _Wanted(url, origin, validators or Validators(), headers or {}, started_s)
+            return self._follow(wanted)
         except FetchError as exc:
             exc.url = mask_url(url)
-            if visit is not None:
-                exc.host = host_of(str(visit.target))
             raise
 
     def close(self) -> None:
         """Close all idle connections. Fetches under way fail."""
         self._pool.close()
 
-    def _follow(self, url: str, visit: _Visit, started_s: float) -> FetchedFeed:
-        is_permanent = True
+    def _follow(self, wanted: _Wanted) -> FetchedFeed:
+        target, cookies, is_permanent = wanted.origin, httpx2.Cookies(), True
         for hop in range(MAX_REDIRECTS + 1):
-            response = self._send(visit)
-            with contextlib.closing(response):
-                if response.status_code not in _REDIRECTS:
-                    permanent_url = _without_secrets(visit.target) if hop and is_permanent else None
-                    return self._read_answer(url, visit, response, permanent_url, started_s)
-                visit.cookies.extract_cookies(response)
-                is_permanent = is_permanent and response.status_code in _PERMANENT
-                visit.target = _next_target(visit.target, response)
-        raise FetchError("", ErrorKind.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
+            final_url = _without_secrets(target)
+            conditions = conditions_for(wanted.validators, final_url)
+            with mapped_errors(host_of(final_url)):
+                response = self._send(wanted, target, conditions, cookies)
+                with contextlib.closing(response):
+                    if response.status_code not in _REDIRECTS:
+                        permanent_url = final_url if hop and is_permanent else None
+                        answer = _Answer(response, final_url, bool(conditions), permanent_url)
+                        return self._read(wanted, answer)
+                    _keep_cookies(cookies, response, target)
+                    is_permanent = is_permanent and response.status_code in _PERMANENT
+                    target = _next_target(target, response)
+        reason = f"more than {MAX_REDIRECTS} redirects"
+        raise FetchError("", ErrorKind.REDIRECT, reason, host=host_of(_without_secrets(target)))
 
-    def _send(self, visit: _Visit) -> httpx2.Response:
-        target = visit.target
-        request = httpx2.Request("GET", target, headers=self._request_headers(visit))
-        visit.cookies.set_cookie_header(request)
-        remaining_s = self._deadline.remaining_s()
-        answer = self._pool.handle_request(
-            httpcore2.Request(
-                "GET",
-                httpcore2.URL(
-                    scheme=target.raw_scheme,
-                    host=target.raw_host,
-                    port=target.port,
-                    target=target.raw_path,
-                ),
-                headers=request.headers.raw,
-                extensions={"timeout": {"pool": remaining_s}},
-            )
-        )
-        stream = _AnswerStream(answer)
-        return httpx2.Response(
-            answer.status, headers=answer.headers, stream=stream, request=request
-        )
-
-    def _request_headers(self, visit: _Visit) -> list[tuple[bytes, bytes]]:
-        target = visit.target
-        same_origin = _is_same_origin(visit.origin, target)
-        chosen = {
-            "user-agent": self._user_agent,
-            "accept": ACCEPT,
-            "accept-encoding": ACCEPT_ENCODING,
-            **_credentials(visit.origin if same_origin else target),
-            **usable_headers(visit.headers, same_origin=same_origin),
-            **_conditions(visit.validators, target),
-        }
-        return [(name.encode("latin-1"), _encode_value(value)) for name, value in chosen.items()]
-
-    def _read_answer(
+    def _send(
         self,
-        url: str,
-        visit: _Visit,
-        response: httpx2.Response,
-        permanent_url: str | None,
-        started_s: float,
-    ) -> FetchedFeed:
-        now = self._clock.now()
-        retry_after_s = read_retry_after_s(response.headers.get("retry-after"), now)
-        final_url = _without_secrets(response.request.url)
-        is_304 = response.status_code == 304 and _is_conditional(response.request)
+        wanted: _Wanted,
+        target: httpx2.URL,
+        conditions: Mapping[str, str],
+        cookies: httpx2.Cookies,
+    ) -> httpx2.Response:
+        headers = request_headers(
+            wanted.origin,
+            target,
+            user_agent=self._user_agent,
+            configured=wanted.headers,
+            conditions=conditions,
+            cookie=_cookie_for(cookies, target),
+        )
+        url = httpcore2.URL(
+            scheme=target.raw_scheme,
+            host=target.raw_host,
+            port=target.port,
+            target=target.raw_path,
+        )
+        extensions = {"timeout": {"pool": self._deadline.remaining_s()}}
+        answer = self._ask(httpcore2.Request("GET", url, headers=headers, extensions=extensions))
+        return httpx2.Response(answer.status, headers=answer.headers, stream=_AnswerStream(answer))
+
+    def _ask(self, request: httpcore2.Request) -> httpcore2.Response:
+        opened = self._backend.opened
+        try:
+            return self._pool.handle_request(request)
+        except (httpcore2.NetworkError, httpcore2.RemoteProtocolError):
+            if self._backend.opened != opened:
+                raise
+        # The server closed a kept connection just then, which says nothing (RFC 9112, 9.3.1).
+        return self._pool.handle_request(request)
+
+    def _read(self, wanted: _Wanted, answer: _Answer) -> FetchedFeed:
+        """Return what an answer brings.
+
+        Raises:
+            FetchError: its status, or its body, is no feed's.
+        """
+        response, now = answer.response, self._clock.now()
+        headers = response.headers
+        retry_after_s = read_retry_after_s(headers.get("retry-after"), now)
+        is_304 = response.status_code == 304 and answer.is_conditional
         if not is_304 and not 200 <= response.status_code < 300:
             raise_for_status(response, retry_after_s, lambda: self._look_at(response))
-        body = Body() if is_304 else read_body(response, self._max_bytes)
-        carried = (
-            visit.validators if is_304 else _read_validators(response, body.content, final_url)
-        )
+        body = _skip_body(response) if is_304 else read_body(response, self._max_bytes)
+        carried = wanted.validators if is_304 else _read_validators(answer, body.content)
         return FetchedFeed(
-            url=url,
-            final_url=final_url,
+            url=wanted.url,
+            final_url=answer.final_url,
             http_status=response.status_code,
-            not_modified=is_304 or carried.body_hash == visit.validators.body_hash,
+            not_modified=is_304 or carried.body_hash == wanted.validators.body_hash,
             body=body.content,
-            content_type=response.headers.get("content-type"),
+            content_type=headers.get("content-type"),
             validators=carried,
-            cache_max_age_s=read_max_age_s(response.headers, now),
+            cache_max_age_s=read_max_age_s(headers, now),
             retry_after_s=retry_after_s,
-            permanent_url=permanent_url,
-            duration_s=self._clock.monotonic_s() - started_s,
+            permanent_url=answer.permanent_url,
+            duration_s=self._clock.monotonic_s() - wanted.started_s,
             is_cut=body.is_cut,
             faults=tuple(body.faults),
-            refresh=response.headers.get("refresh"),
-            link=response.headers.get("link"),
+            refresh=headers.get("refresh"),
+            link=headers.get("link"),
         )
 
     def _look_at(self, response: httpx2.Response) -> bytes:
@@ -263,7 +260,7 @@ def _next_target(current: httpx2.URL, response: httpx2.Response) -> httpx2.URL:
     try:
         joined = current.copy_with(userinfo=b"", fragment=None).join(location)
     except (httpx2.InvalidURL, ValueError):
-        # Their texts quote the address, and with it secrets that the redirect took along.
+        # Their texts quote the URL, and with it secrets that the redirect took along.
         raise FetchError("", ErrorKind.REDIRECT, "redirected to a malformed address") from None
     target = _parse_target(str(joined.copy_with(fragment=None)), ErrorKind.REDIRECT)
     if current.scheme == "https" and target.scheme != "https":
@@ -271,52 +268,37 @@ def _next_target(current: httpx2.URL, response: httpx2.Response) -> httpx2.URL:
     return target
 
 
-def _is_same_origin(first: httpx2.URL, second: httpx2.URL) -> bool:
-    if first.host != second.host:
-        return False
-    is_upgrade = first.scheme == "http" and second.scheme == "https"
-    if is_upgrade and first.port is None and second.port is None:
-        return True
-    return first.scheme == second.scheme and first.port == second.port
+def _keep_cookies(cookies: httpx2.Cookies, response: httpx2.Response, target: httpx2.URL) -> None:
+    if "set-cookie" in response.headers:
+        response.request = httpx2.Request("GET", target)
+        cookies.extract_cookies(response)
 
 
-def _credentials(url: httpx2.URL) -> dict[str, str]:
-    if not url.userinfo:
-        return {}
-    pair = f"{url.username}:{url.password}".encode()
-    return {"authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}
+def _cookie_for(cookies: httpx2.Cookies, target: httpx2.URL) -> str | None:
+    if not cookies:
+        return None
+    request = httpx2.Request("GET", target)
+    cookies.set_cookie_header(request)
+    return request.headers.get("cookie")
 
 
-def _conditions(validators: Validators, target: httpx2.URL) -> dict[str, str]:
-    if validators.final_url not in (None, _without_secrets(target)):
-        return {}
-    conditions = {
-        "if-none-match": validators.etag,
-        "if-modified-since": validators.last_modified,
-    }
-    return {name: value for name, value in conditions.items() if value}
+def _skip_body(response: httpx2.Response) -> Body:
+    # There is none; but only an answer that was read to its end leaves its connection to the next.
+    for _ in response.iter_raw():
+        pass
+    return Body()
 
 
-def _is_conditional(request: httpx2.Request) -> bool:
-    return "if-none-match" in request.headers or "if-modified-since" in request.headers
-
-
-def _read_validators(response: httpx2.Response, body: bytes, final_url: str) -> Validators:
-    raw = {name.lower(): value for name, value in reversed(response.headers.raw)}
+def _read_validators(answer: _Answer, body: bytes) -> Validators:
+    raw = {name.lower(): value for name, value in reversed(answer.response.headers.raw)}
     return Validators(
         etag=read_validator(raw.get(b"etag")),
         last_modified=read_validator(raw.get(b"last-modified")),
         body_hash=hashlib.sha256(body).hexdigest(),
-        final_url=final_url,
+        final_url=answer.final_url,
     )
 
 
 def _without_secrets(url: httpx2.URL) -> str:
-    return str(url.copy_with(userinfo=b"", fragment=None))
-
-
-def _encode_value(value: str) -> bytes:
-    try:
-        return value.encode("latin-1")
-    except UnicodeEncodeError:
-        return value.encode("utf-8")
+    has_any = url.userinfo or url.fragment
+    return str(url.copy_with(userinfo=b"", fragment=None) if has_any else url)

@@ -1,15 +1,21 @@
-"""What the headers of requests and answers mean for a feed reader. Pure."""
+"""What a request for a feed says of itself: standard headers, the feed's own, conditions. Pure."""
 
+import base64
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
-LONGEST_WAIT_S = 7 * 86400.0
-MAX_VALIDATOR_BYTES = 1024
+import httpx2
+
+from server.fetching.answers import Validators
+
+ACCEPT = (
+    "application/atom+xml, application/rss+xml, application/rdf+xml, application/feed+json, "
+    "application/xml;q=0.9, text/xml;q=0.9, application/json;q=0.8, */*;q=0.1"
+)
+# What the decoders undo in bounded steps.
+ACCEPT_ENCODING = "gzip, deflate"
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_INTEGER = re.compile(r"[+-]?[0-9]+")
 # Made by the fetcher or by HTTP itself; a feed's own headers cannot replace them.
 _RESERVED = frozenset(
     {
@@ -17,9 +23,36 @@ _RESERVED = frozenset(
         "accept-encoding", "if-none-match", "if-modified-since", "range", "proxy-authorization",
     }
 )  # fmt: skip
-_NEVER_FRESH = frozenset({"no-cache", "no-store"})
 # Say who asks and for what; all others may be secrets and stay with the origin they are meant for.
 _PUBLIC = frozenset({"user-agent", "accept", "accept-language", "from"})
+
+
+def request_headers(
+    origin: httpx2.URL,
+    target: httpx2.URL,
+    *,
+    user_agent: str,
+    configured: Mapping[str, str],
+    conditions: Mapping[str, str],
+    cookie: str | None,
+) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a request for ``target`` in a fetch that began at ``origin``.
+
+    ``configured`` are the feed's own. Beyond the first origin only harmless ones go along, and no
+    credentials but those that a redirect's target itself holds.
+    """
+    same_origin = _is_same_origin(origin, target)
+    chosen = {
+        "user-agent": user_agent,
+        "accept": ACCEPT,
+        "accept-encoding": ACCEPT_ENCODING,
+        **({"cookie": cookie} if cookie is not None else {}),
+        **_credentials(origin if same_origin else target),
+        **usable_headers(configured, same_origin=same_origin),
+        **conditions,
+    }
+    encoded = [(name.encode("latin-1"), _encode_value(value)) for name, value in chosen.items()]
+    return [(b"Host", target.netloc), *encoded]
 
 
 def usable_headers(configured: Mapping[str, str], *, same_origin: bool) -> dict[str, str]:
@@ -32,57 +65,35 @@ def usable_headers(configured: Mapping[str, str], *, same_origin: bool) -> dict[
     }
 
 
-def read_validator(raw: bytes | None) -> str | None:
-    """Return a validator as received, byte for byte, or None for one too odd to send back."""
-    if raw is None or not raw.strip() or len(raw) > MAX_VALIDATOR_BYTES:
-        return None
-    text = raw.decode("latin-1")
-    return None if any(character < " " or character == "\x7f" for character in text) else text
+def conditions_for(validators: Validators, url: str) -> dict[str, str]:
+    """Return the conditions of a request; none for another URL than the validators came from."""
+    if validators.final_url not in (None, url):
+        return {}
+    conditions = {
+        "if-none-match": validators.etag,
+        "if-modified-since": validators.last_modified,
+    }
+    return {name: value for name, value in conditions.items() if value}
 
 
-def read_retry_after_s(value: str | None, now: datetime) -> float | None:
-    """Return the seconds that ``Retry-After`` asks for, from 0 to seven days; None without one."""
-    if value is None:
-        return None
-    text = value.strip()
-    if _INTEGER.fullmatch(text):
-        # Numbers that no clock could hold need not be read.
-        seconds = float(text) if len(text) < 13 else LONGEST_WAIT_S * (text[0] != "-")
-        return min(max(seconds, 0.0), LONGEST_WAIT_S)
-    moment = _read_http_date(text)
-    if moment is None:
-        return None
-    return min(max((moment - now).total_seconds(), 0.0), LONGEST_WAIT_S)
+def _is_same_origin(first: httpx2.URL, second: httpx2.URL) -> bool:
+    if first.host != second.host:
+        return False
+    is_upgrade = first.scheme == "http" and second.scheme == "https"
+    if is_upgrade and first.port is None and second.port is None:
+        return True
+    return first.scheme == second.scheme and first.port == second.port
 
 
-def read_max_age_s(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds for which an answer says it stays fresh, or None where it does not.
-
-    ``max-age`` less ``Age`` wins over ``Expires``; seven days at most. ``no-cache`` and
-    ``no-store`` take all of it back.
-    """
-    directives = [part.strip() for part in headers.get("cache-control", "").lower().split(",")]
-    if not _NEVER_FRESH.isdisjoint(directives):
-        return None
-    for directive in directives:
-        name, _, value = directive.partition("=")
-        digits = value.strip().strip('"')
-        if name == "max-age" and _INTEGER.fullmatch(digits):
-            age_s = headers.get("age", "").strip()
-            fresh_s = float(digits[:12]) - (float(age_s[:12]) if _INTEGER.fullmatch(age_s) else 0.0)
-            return min(max(fresh_s, 0.0), LONGEST_WAIT_S)
-    expires = _read_http_date(headers.get("expires", ""))
-    if expires is None:
-        return None
-    received = _read_http_date(headers.get("date", "")) or now
-    return min(max((expires - received).total_seconds(), 0.0), LONGEST_WAIT_S)
+def _credentials(url: httpx2.URL) -> dict[str, str]:
+    if not url.userinfo:
+        return {}
+    pair = f"{url.username}:{url.password}".encode()
+    return {"authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}
 
 
-def _read_http_date(text: str) -> datetime | None:
-    if not text:
-        return None
+def _encode_value(value: str) -> bytes:
     try:
-        moment = parsedate_to_datetime(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8")

@@ -3,20 +3,29 @@
 A name is resolved once for each connection, every one of its addresses is vetted, and the
 connection is made to a vetted address itself, so that a second answer of the resolver cannot move
 it. Host header and TLS keep the name.
+
+Trusted are the certificates of the system's store, and what the environment adds to it:
+``SSL_CERT_FILE`` (a file of certificates) and ``SSL_CERT_DIR`` (folders of them, separated as in
+``PATH``) are the names that OpenSSL has always read. They add, so that a network's own authority
+does not take away all others.
 """
 
+import os
+import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpcore2
+import httpx2
 
 from server.fetching.addresses import IPNetwork, is_allowed_address, is_allowed_port
-from server.fetching.answer_head import MAX_HEAD_BYTES, find_head_end, mend_head
-from shared.errors import ErrorKind, FetchError
+from server.fetching.answer_head import TolerantStream
+from shared.errors import ErrorKind, FetchError, SettingsError
 
 Resolver = Callable[[str, int], Sequence[str]]
 _SocketOption = (
@@ -24,6 +33,12 @@ _SocketOption = (
 )
 # One dead address of several must not use up the whole time.
 _LONGEST_CONNECT_S = 10.0
+
+FILE_VARIABLE = "SSL_CERT_FILE"
+FOLDER_VARIABLE = "SSL_CERT_DIR"
+_SUFFIXES = frozenset({".pem", ".crt", ".cer"})
+# As OpenSSL names certificates in a folder that it is to look them up in.
+_HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
 class Deadline:
@@ -78,6 +93,12 @@ class VettedBackend(httpcore2.NetworkBackend):
         self._extra_networks = extra_networks
         self._resolver = resolver
         self._deadline = deadline
+        self._opened = threading.local()
+
+    @property
+    def opened(self) -> int:
+        """How many connections the current thread has begun to open so far."""
+        return getattr(self._opened, "count", 0)
 
     def connect_tcp(
         self,
@@ -93,6 +114,7 @@ class VettedBackend(httpcore2.NetworkBackend):
             FetchError: ``refused_address`` when any address is not allowed, ``dns`` when there is
                 none.
         """
+        self._opened.count = self.opened + 1
         addresses = self._vetted_addresses(host, port)
         backend = httpcore2.SyncBackend()
         failure: Exception | None = None
@@ -104,7 +126,7 @@ class VettedBackend(httpcore2.NetworkBackend):
                 failure = exc
                 continue
             self._check_peer(stream, host)
-            return _TolerantStream(_DeadlineStream(stream, self._deadline))
+            return TolerantStream(_DeadlineStream(stream, self._deadline))
         raise failure or httpcore2.ConnectError("no address answered")
 
     def _vetted_addresses(self, host: str, port: int) -> Sequence[str]:
@@ -186,77 +208,41 @@ class _DeadlineStream(httpcore2.NetworkStream):
         return self._stream.get_extra_info(info)
 
 
-class _TolerantStream(httpcore2.NetworkStream):
-    """A connection whose answers reach the strict reader with their heads mended.
+def make_ssl_context(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+    """Return a context that checks certificates and host names.
 
-    No more of a body is handed on than its head says. Bytes beyond belong to no answer: they make
-    the connection look closed (``is_readable``), so that nothing more is asked over it.
+    Raises:
+        SettingsError: the environment names a file or a folder that holds no certificates.
     """
+    context = httpx2.create_ssl_context(trust_env=False)
+    file = environment.get(FILE_VARIABLE, "").strip()
+    if file:
+        _load(context, Path(file), FILE_VARIABLE)
+    for folder in environment.get(FOLDER_VARIABLE, "").split(os.pathsep):
+        if folder.strip():
+            _load_folder(context, Path(folder.strip()))
+    return context
 
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-        self._is_in_head = True
-        self._received = bytearray()
-        self._ready = bytearray()
-        self._body_left: int | None = None
 
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._is_in_head and not self._ready:
-            self._read_head(max_bytes, timeout)
-        if not self._ready and not self._received:
-            self._received += self._stream.read(max_bytes, timeout)
-        if not self._is_in_head:
-            self._release_body()
-        piece = bytes(self._ready[:max_bytes])
-        del self._ready[:max_bytes]
-        return piece
+def _load_folder(context: ssl.SSLContext, folder: Path) -> None:
+    if not folder.is_dir():
+        raise SettingsError(f"{FOLDER_VARIABLE}={folder}: must name a folder of certificates")
+    context.load_verify_locations(capath=str(folder))
+    # OpenSSL finds by itself only what ``openssl rehash`` has named for it.
+    for file in _unhashed_files(folder):
+        _load(context, file, FOLDER_VARIABLE)
 
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if buffer:
-            self._is_in_head, self._body_left = True, None
-        self._stream.write(buffer, timeout)
 
-    def close(self) -> None:
-        self._stream.close()
+def _unhashed_files(folder: Path) -> Iterator[Path]:
+    names = sorted(folder.iterdir())
+    if not any(_HASHED_NAME.fullmatch(path.name) for path in names):
+        yield from (path for path in names if path.suffix in _SUFFIXES)
 
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore2.NetworkStream:
-        return _TolerantStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
 
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable" and self._received:
-            return True
-        return self._stream.get_extra_info(info)
-
-    def _read_head(self, max_bytes: int, timeout: float | None) -> None:
-        """Read until a head is ready to be handed on: mended, or as it is when it has no end."""
-        looked_at = taken = 0
-        while (end := find_head_end(self._received, looked_at)) is None:
-            looked_at = len(self._received)
-            piece = self._stream.read(max_bytes, timeout)
-            # Empty lines before the status line are no head.
-            self._received += piece if self._received else piece.lstrip(b"\r\n")
-            taken += len(piece)
-            if not piece or taken > MAX_HEAD_BYTES:
-                self._ready += self._received
-                self._received.clear()
-                self._is_in_head = False
-                return
-        head = mend_head(bytes(self._received[:end]))
-        del self._received[:end]
-        self._ready += head.written
-        self._is_in_head = not head.is_final
-        self._body_left = head.length
-
-    def _release_body(self) -> None:
-        """Make ready what was received, as far as it belongs to the answer."""
-        count = len(self._received)
-        if self._body_left is not None:
-            count = min(count, self._body_left)
-            self._body_left -= count
-        self._ready += self._received[:count]
-        del self._received[:count]
+def _load(context: ssl.SSLContext, file: Path, variable: str) -> None:
+    try:
+        context.load_verify_locations(cafile=str(file))
+    except OSError as exc:
+        # ssl.SSLError is one too; raised for a file without certificates.
+        reason = f"{variable}: {file} must be a readable file of PEM certificates ({exc})"
+        raise SettingsError(reason) from exc

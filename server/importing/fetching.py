@@ -9,8 +9,9 @@ from http import HTTPStatus
 from server.feeds.history import FeedHistory, UrlHistory
 from server.feeds.retry_after import RetryAfter
 from server.fetching.addresses import mask_url
+from server.fetching.answers import FetchedFeed, Validators
 from server.fetching.egress import UNREACHABLE, Egress
-from server.fetching.fetcher import FetchedFeed, Fetcher, Validators
+from server.fetching.fetcher import Fetcher
 from server.importing.metrics import ImportMetrics
 from server.importing.values import DOCUMENT_URL, Failure, Fetched, Run, UrlAnswer
 from server.parsing import ParsedFeed

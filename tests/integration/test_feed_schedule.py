@@ -8,7 +8,7 @@ from unittest import mock
 import pytest
 
 from server.api.feed_bodies import show_feed
-from server.fetching.fetched import Validators
+from server.fetching.answers import Validators
 from shared.queue import NewJob
 from shared.store import Feed, Import, ImportState
 from tests.actors import Held

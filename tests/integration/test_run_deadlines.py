@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.fetching.fetched import FetchedFeed
+from server.fetching.answers import FetchedFeed
 from shared.errors import FetchError
 from shared.queue import JobState
 from shared.store import Feed, Import, ImportState

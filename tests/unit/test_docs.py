@@ -17,7 +17,7 @@ from server.cli import app as command_line
 from server.dashboard.advice import ADVICE as ITEM_ADVICE
 from server.dashboard.advice import IMPORT_ADVICE
 from server.dashboard.pages import ROUTERS as PAGE_ROUTERS
-from server.fetching import trust
+from server.fetching import network
 from tests.conftest import __file__ as conftest
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def test_variables_that_are_named_exist(name: str) -> None:
     known = set(re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE))
     known |= set(_VARIABLE.findall(read(Path(conftest))))
     # OpenSSL's, read by the fetcher.
-    known |= {trust.FILE_VARIABLE, trust.FOLDER_VARIABLE}
+    known |= {network.FILE_VARIABLE, network.FOLDER_VARIABLE}
     assert set(_VARIABLE.findall(read(ROOT / name))) - known == set()
 
 

@@ -1,7 +1,9 @@
 """The fetcher against a publisher on loopback."""
 
+import contextlib
 import gzip
 import itertools
+import socket
 import threading
 import time
 import traceback
@@ -11,7 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from server.fetching.fetcher import Fetcher, Validators
+from server.fetching.answers import Validators
+from server.fetching.fetcher import Fetcher
 from shared.errors import FetchError
 from tests.fetchers import MakeFetcher, open_fetchers
 from tests.publisher import Answer, Publisher
@@ -390,3 +393,55 @@ def test_a_validator_without_an_address_goes_with_the_first_request(
 ) -> None:
     url = publisher.serve("/f", FEED, etag='"1"')
     assert fetcher.fetch(url, validators=Validators(etag='"1"')).http_status == 304
+
+
+def serve_connections(listener: socket.socket, answers_each: int, opened: list[int]) -> None:
+    """Answer so many requests of each connection with 304, then close it when asked once more."""
+    not_modified = b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\n\r\n'
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        opened.append(1)
+        with connection:
+            for _ in range(answers_each):
+                if connection.recv(65536):
+                    connection.sendall(not_modified)
+            connection.recv(65536)
+
+
+@contextlib.contextmanager
+def closing_server(answers_each: int) -> Iterator[tuple[str, list[int]]]:
+    opened: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arguments = (listener, answers_each, opened)
+        thread = threading.Thread(target=serve_connections, args=arguments, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/f", opened
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+def test_a_304_leaves_its_connection_to_the_next_fetch(fetcher: Fetcher) -> None:
+    with closing_server(3) as (url, opened):
+        for _ in range(3):
+            assert fetcher.fetch(url, validators=Validators(etag='"1"')).http_status == 304
+        assert len(opened) == 1
+        fetcher.close()
+
+
+def test_a_kept_connection_that_its_server_closes_is_no_error(fetcher: Fetcher) -> None:
+    with closing_server(1) as (url, opened):
+        for _ in range(3):
+            assert fetcher.fetch(url, validators=Validators(etag='"1"')).http_status == 304
+        assert len(opened) == 3
+        fetcher.close()
+
+
+def test_a_new_connection_that_closes_without_an_answer_is_not_tried_again(
+    fetcher: Fetcher,
+) -> None:
+    with closing_server(0) as (url, opened):
+        error = fail(fetcher, url)
+        assert (error.kind, error.retryable, len(opened)) == ("connect", True, 1)

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.fetching.addresses import check_url, mask_url
-from server.fetching.fetcher import _next_target
-from server.fetching.headers import (
+from server.fetching.answers import (
     LONGEST_WAIT_S,
     read_max_age_s,
     read_retry_after_s,
     read_validator,
-    usable_headers,
 )
+from server.fetching.fetcher import _next_target
+from server.fetching.headers import usable_headers
 from shared.errors import FetchError, InvalidRequestError
 
 NOW = datetime(2026, 11, 2, 10, tzinfo=UTC)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from server.fetching.answer_head import MAX_HEAD_BYTES, mend_head
+from server.fetching.answer_head import MAX_HEAD_BYTES, fix_head
 from server.fetching.body import MAX_MEMBERS
 from server.fetching.fetcher import Fetcher
-from server.fetching.trust import make_ssl_context
+from server.fetching.network import make_ssl_context
 from shared.errors import FetchError, SettingsError
 from tests.fetchers import MakeFetcher, open_fetchers
 from tests.publisher import Answer, Publisher
@@ -187,13 +187,13 @@ def test_a_head_without_an_end_is_given_up(publisher: Publisher, fetcher: Fetche
 def test_many_malformed_lines_cost_little_time() -> None:
     written = head(*[b"bad" * 3, b" folded"] * 4000)
     started_s = time.monotonic()
-    assert mend_head(written).written == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+    assert fix_head(written).written == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
     assert time.monotonic() - started_s < 0.5
 
 
 def test_a_sound_head_is_handed_on_as_it_is() -> None:
     written = head(b'ETag: "1"', b"X-A:b ", b"Set-Cookie: a=\x01", LENGTH.strip())
-    mended = mend_head(written)
+    mended = fix_head(written)
     assert (mended.written, mended.length, mended.is_final) == (written, len(FEED), True)
 
 
