@@ -109,7 +109,7 @@ def _lifespan(
 async def _sample_queues(parts: ApiParts, on_sample: OnSample) -> None:
     while True:
         try:
-            # Without Redis there is nothing to sample; whoever asks is told so.
+            # Without Redis there is nothing to sample; requests answer 503.
             with suppress(FeedmillError):
                 on_sample(await run_in_threadpool(parts.queue_status.show_all))
         except Exception:

@@ -12,8 +12,9 @@ from shared.logs import get_logger
 from shared.store import ImportState
 
 POLL_S = 0.25
-# After an error, and as a sign of life that makes a vanished watcher's connection fail.
+# After an error.
 RETRY_S = 2.0
+# How often a comment is sent: it makes the connection of a watcher that vanished fail.
 KEEP_ALIVE_S = 15.0
 MAX_WATCHERS = 1000
 _ENDED = (ImportState.COMPLETED, ImportState.FAILED)
@@ -80,8 +81,8 @@ class ImportEvents:
             for mailbox in mailboxes:
                 _put(mailbox, None)
 
-    def has_room(self) -> bool:
-        """Tell whether one more watcher can be served."""
+    def has_capacity(self) -> bool:
+        """Return whether one more watcher can be served."""
         return sum(map(len, tuple(self._watchers.values()))) < MAX_WATCHERS
 
     def _start_poller(self) -> None:

@@ -174,7 +174,7 @@ def show_feed(feed: Feed) -> FeedAnswer:
 
 
 def _show_urls(feed: Feed) -> dict[str, Any]:
-    """Return a feed's URLs, masked, and what their history says where it says anything."""
+    """Return a feed's URLs, masked, and what is known of them; what is not known is left out."""
     urls = [mask_url(url) for url in feed.urls]
     shown: dict[str, Any] = {"urls": urls} if len(urls) > 1 else {"url": urls[0] if urls else None}
     histories = FeedHistory.read(feed.history).urls

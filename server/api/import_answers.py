@@ -94,7 +94,7 @@ class ImportReader:
         tallies: dict[str, dict[str, int]] = {import_id: {} for import_id in open_ids}
         if not open_ids:
             return tallies
-        # Jobs of one import may be settled in either queue: a foreign hand may have moved some.
+        # Jobs of one import may be settled in either queue: another program may have moved some.
         for queue in self._item_queues:
             try:
                 counted = queue.read_tallies(open_ids)

@@ -50,7 +50,7 @@ EXPLAINED_ERRORS: tuple[type[Exception], ...] = (
     QueueUnavailable,
     *_STATUS_OF_ERROR,
 )
-# Of an address that was asked for, in a call that waits for it; all other kinds are 502.
+# Of a URL that was asked for, in a call that waits for it; all other kinds are 502.
 _STATUS_OF_KIND: Mapping[str, int] = {
     ErrorKind.REFUSED_ADDRESS: 422,
     ErrorKind.BAD_URL: 422,
@@ -71,7 +71,7 @@ class Problem(BaseModel):
 
 
 class ProblemResponse(Response):
-    """A problem document. ``detail`` says what is wrong with just this request."""
+    """A problem document. ``detail`` is what is wrong with just this request."""
 
     media_type = PROBLEM_TYPE
 
@@ -88,7 +88,7 @@ class ProblemResponse(Response):
 
 
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says about a route's errors; those that any route has are included."""
+    """Return a route's errors as OpenAPI describes them; those that any route has are included."""
     return {
         status: {
             "description": HTTPStatus(status).phrase,
@@ -114,14 +114,14 @@ def problem_schema() -> dict[str, Any]:
 
 
 def explain_error(error: Exception, path: str) -> Problem:
-    """Return what whoever asked for ``path`` is told of one of ``EXPLAINED_ERRORS``."""
+    """Return one of ``EXPLAINED_ERRORS`` as an answer to a request for ``path``."""
     match error:
         case HTTPException():
             return _explain_http_error(error, path)
         case RequestValidationError() | ValidationError():
             return _explain_faults(error)
         case FetchError() | ParseError():
-            # What came of an address that the request named; ``kind`` is the error's own word.
+            # What came of a URL that the request named; ``kind`` is the error's own.
             status = _STATUS_OF_KIND.get(error.kind, 502)
             return _problem(status, show_text(f"{error.kind}: {error}"), kind=error.kind)
         case StoreUnavailable() | QueueUnavailable():

@@ -18,10 +18,10 @@ _NO_WORKER_AFTER_MS = 5_000
 # Between two windows the limit is not used up, and yet it is what limits.
 _NEAR_LIMIT = 0.9
 WINDOW_S = 60.0
-# Two samples closer than this say nothing about a rate.
+# Two samples closer than this make no rate.
 MIN_SPAN_S = 1.0
 LimitedBy = Literal["breaker", "no_worker", "paused", "rate_limit", "workers"]
-# Of several queues the one is told of that needs somebody most.
+# Of several queues the one is named that needs somebody most.
 _WORST_FIRST: tuple[LimitedBy, ...] = (
     "breaker",
     "no_worker",
@@ -82,7 +82,7 @@ class QueueView:
 
     @property
     def active(self) -> int:
-        """How many jobs are in somebody's hand."""
+        """How many jobs are being run."""
         return self.counts[JobState.ACTIVE]
 
 
@@ -106,7 +106,7 @@ class RateMeter:
         self._lock = threading.Lock()
 
     def add(self, completed: int) -> float | None:
-        """Add a sample; returns completed jobs a second, or None when it is too early to say."""
+        """Add a sample; returns completed jobs a second, or None when it is too early to know."""
         now_s = self._clock.monotonic_s()
         with self._lock:
             if self._samples and completed < self._samples[-1][1]:
@@ -224,12 +224,12 @@ def _find_item_limit(queue: QueueView) -> SpeedLimit:
         return SpeedLimit("rate_limit", f"rate limit {describe_rate_limit(queue.rate_limit)}")
     number = len(queue.workers)
     count = f"{number} worker{'' if number == 1 else 's'}" if number else "workers"
-    jobs = f"{queue.active} job{'' if queue.active == 1 else 's'} in hand"
+    jobs = f"{queue.active} job{'' if queue.active == 1 else 's'} in flight"
     return SpeedLimit("workers", f"{count} at full speed, {jobs}")
 
 
 def _has_waited(queue: QueueView) -> bool:
-    """Tell whether no job waits (those in hand are nobody's any more), or one has for long."""
+    """Tell whether no job waits (those in flight are nobody's any more), or one has for long."""
     return not queue.waiting or (queue.oldest_waiting_ms or 0) > _NO_WORKER_AFTER_MS
 
 

@@ -16,7 +16,7 @@ SILENT = "does not answer"
 
 
 class StorePings:
-    """Asks each store for what all work needs of it: more than a sign of life."""
+    """Asks each store for what all work needs of it: more than an answer to a ping."""
 
     def __init__(self, queue: JobQueue, stores: Stores, clock: Clock) -> None:
         self._queue = queue
@@ -33,7 +33,7 @@ class StorePings:
         probe_queue(self._queue.client, self._queue.keys.base)
 
     def ping_mongodb(self) -> None:
-        """Ask for a sign of life; every 2 s also for a write with the record's guarantees.
+        """Ping; every 2 s also write with the record's guarantees.
 
         Raises:
             StoreUnavailable: MongoDB does not serve, or refuses the write.

@@ -108,7 +108,7 @@ class Listing(BaseModel, Generic[T]):
     """One page of a list, newest first."""
 
     items: list[T]
-    next_cursor: str | None = Field(description="hand it in as `cursor` for the next page")
+    next_cursor: str | None = Field(description="give it as `cursor` for the next page")
 
 
 def show_time(moment: datetime | None) -> str | None:

@@ -10,7 +10,7 @@ DOCS_PATH = "/docs#/dead%20letters"
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """``meaning`` says what happened, ``action`` what to do about it.
+    """``meaning`` is what happened, ``action`` what to do about it.
 
     ``is_replayable`` is False where a replay has nothing that it could run.
     """
@@ -29,22 +29,22 @@ ADVICE: Mapping[str, Advice] = {
     "rejected_by_store": Advice(
         "MongoDB refused the document: by a validator or a unique index of the collection items.",
         'Read the reason, then look at the validator (db.getCollectionInfos({name: "items"}))'
-        " and the indexes (db.items.getIndexes()). Mend the one that is wrong, then replay.",
+        " and the indexes (db.items.getIndexes()). Correct the one that is wrong, then replay.",
     ),
     "stalled": Advice(
-        "Its worker vanished or hung while it had this item in hand, at last when it ran alone.",
-        "Look for workers that were killed at that time (out of memory?) and at their log. Mend the"
+        "Its worker vanished or hung while it ran this item, at last when it ran alone.",
+        "Look for workers that were killed at that time (out of memory?) and at their log. Fix the"
         " cause, then replay.",
     ),
     "invalid": Advice(
         "A field of the job has a type that no item has, or source or guid is missing. Feeds make"
         " no such jobs: another program added it to the queue.",
-        "Mend that program and let it add the item again; storing it clears the letter. A replay"
-        " of the same data dies again.",
+        "Fix that program and let it add the item again; storing it clears the letter. A replay"
+        " of the same data fails again.",
     ),
     "undecodable": Advice(
         "The job's data is not JSON. Feeds make no such jobs: another program added it.",
-        "Mend that program and let it add the item again, then remove the letter. There is nothing"
+        "Fix that program and let it add the item again, then remove the letter. There is nothing"
         " that a replay could run.",
         is_replayable=False,
     ),
@@ -55,7 +55,7 @@ ADVICE: Mapping[str, Advice] = {
     ),
     "unreadable": Advice(
         "The feed's entry could not be read when it was fetched, so it is not whole on record.",
-        "Tell the publisher. The entry is tried anew at each fetch; when the feed is mended, start"
+        "Tell the publisher. The entry is tried anew at each fetch; when the feed is fixed, start"
         " an import. There is nothing that a replay could run.",
         is_replayable=False,
     ),
@@ -71,10 +71,10 @@ REMOVED = Advice(
 )
 IMPORT_ADVICE: Mapping[str, str] = {
     ErrorKind.REFUSED_ADDRESS: (
-        "The address leads into a private network or to a port that is not the web's. If it is "
+        "The URL leads into a private network or to a port that is not the web's. If it is "
         "yours, start the server with FETCH_ALLOW_PRIVATE=true."
     ),
-    ErrorKind.BAD_URL: "The address is not one that can be fetched: correct it.",
+    ErrorKind.BAD_URL: "The URL is not one that can be fetched: correct it.",
     ErrorKind.NO_URL: (
         "The feed has no URL: it was made by importing a document. Import the document again, or "
         "give the feed a URL."
@@ -88,7 +88,7 @@ IMPORT_ADVICE: Mapping[str, str] = {
         "if none does, check this server's network."
     ),
     ErrorKind.TLS: (
-        "The host's certificate is not in order. Check the address; only the publisher can fix "
+        "The host's certificate is not in order. Check the URL; only the publisher can fix "
         "the rest."
     ),
     ErrorKind.TIMEOUT: (
@@ -96,7 +96,7 @@ IMPORT_ADVICE: Mapping[str, str] = {
         " FETCH_TIMEOUT_S. A feed of many slow URLs is better split into several."
     ),
     ErrorKind.HTTP_STATUS: (
-        "The host answered with an error. Open the address in a browser: at 401 or 403 the feed "
+        "The host answered with an error. Open the URL in a browser: at 401 or 403 the feed "
         "may need a header (its form has a field for that), at 404 it has moved, at 5xx only "
         "waiting helps."
     ),
@@ -106,10 +106,10 @@ IMPORT_ADVICE: Mapping[str, str] = {
     ),
     ErrorKind.WAF_CHALLENGE: (
         "The host asks for a check that only browsers pass. Ask the publisher to let feed readers"
-        " in, or look for another address of the feed."
+        " in, or look for another URL of the feed."
     ),
     ErrorKind.GONE: (
-        "The publisher says that the feed is gone for good. Look for its new address, or delete "
+        "The publisher says that the feed is gone for good. Look for its new URL, or delete "
         "the feed; its items stay."
     ),
     ErrorKind.RATE_LIMITED: (
@@ -117,27 +117,25 @@ IMPORT_ADVICE: Mapping[str, str] = {
         " the feed's interval if this returns."
     ),
     ErrorKind.TOO_LARGE: (
-        "The document is larger than FETCH_MAX_BYTES. Raise that, or take an address that lists "
-        "less."
+        "The document is larger than FETCH_MAX_BYTES. Raise that, or take a URL that lists less."
     ),
     ErrorKind.REDIRECT: (
-        "The address leads round in circles or nowhere. Open it in a browser, and edit the feed "
+        "The URL leads round in circles or nowhere. Open it in a browser, and edit the feed "
         "to where it ends."
     ),
     ErrorKind.ENCODING: (
         "The answer is packed in a way that cannot be read. Only the publisher can fix that."
     ),
     ErrorKind.HTML: (
-        "The address answers with a web page. Add it once more as a new feed: the feeds that the "
+        "The URL answers with a web page. Add it once more as a new feed: the feeds that the "
         "page names are then looked for."
     ),
     ErrorKind.JSON_ERROR: (
-        "The address answers with an error in JSON instead of a feed. Open it in a browser to "
-        "read it."
+        "The URL answers with an error in JSON instead of a feed. Open it in a browser to read it."
     ),
-    ErrorKind.EMPTY: "The answer is empty. If it stays so, look for another address of the feed.",
+    ErrorKind.EMPTY: "The answer is empty. If it stays so, look for another URL of the feed.",
     ErrorKind.NOT_A_FEED: (
-        "What is at the address is no RSS, Atom or JSON feed. Look for the feed's own address."
+        "What is at the URL is no RSS, Atom or JSON feed. Look for the feed's own URL."
     ),
     ErrorKind.DAMAGED: (
         "The document is so damaged that no item of it is whole. Only the publisher can fix it."

@@ -88,7 +88,7 @@ def show_span(start: datetime | str | None, end: datetime | str | None) -> str:
 def show_document(value: object) -> str:
     """Return a stored value as indented JSON, or as it is where it is text.
 
-    What has no sight of its own, or turns the line around, is shown by its number: ``\\u202e``.
+    What is invisible, or turns the line around, is shown by its number: ``\\u202e``.
     """
     text = value if isinstance(value, str) else _indent(value)
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -113,7 +113,7 @@ def quote_segment(text: object) -> str:
 
 
 def own_url(url: URL) -> str:
-    """Return a request's address without its host, as links within this site are written.
+    """Return a request's URL without its host, as links within this site are written.
 
     Its path is quoted anew: that of a request is decoded, and may hold the ``#`` or ``?`` of an id.
     """

@@ -17,7 +17,7 @@ from server.services import Services
 
 _STATIC_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    # The address has the content's hash.
+    # The URL has the content's hash.
     "Cache-Control": "public, max-age=31536000, immutable",
 }
 _lost = page_router()
@@ -52,7 +52,7 @@ def is_page(path: str) -> bool:
 
 @_lost.api_route("/admin/{path:path}", methods=["GET", "POST"])
 def show_nothing(request: Request) -> Response:
-    """Say that there is no such page."""
+    """Answer that there is no such page."""
     raise HTTPException(404)
 
 

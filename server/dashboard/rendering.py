@@ -57,7 +57,7 @@ PLACES = (
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the operator is told; ``link`` leads on, within the dashboard."""
+    """A message to the operator; ``link`` leads on, within the dashboard."""
 
     text: str
     level: Level = "done"
@@ -133,7 +133,7 @@ def is_fragment_wanted(request: Request) -> bool:
 
 @cache
 def static_url(name: str) -> str:
-    """Return the address of a static file; it changes with the content."""
+    """Return the URL of a static file; it changes with the content."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()
     return f"{STATIC_PATH}/{name}?v={digest[:12]}"
 

@@ -104,7 +104,7 @@ def page_router() -> APIRouter:
 
 
 def read_query(model: type[Q], request: Request) -> tuple[Q, dict[str, Any]]:
-    """Return the filters and nothing; or the fit ones, and what ``render`` needs to say the rest.
+    """Return the filters and nothing; or the fit ones, and what ``render`` needs to show the rest.
 
     Names that ``model`` does not know are left to the page.
     """
@@ -120,7 +120,7 @@ def read_query(model: type[Q], request: Request) -> tuple[Q, dict[str, Any]]:
 
 
 def attempt(request: Request, back: str, act: Callable[[], Response]) -> Response:
-    """Return an action's answer; when it is refused, go ``back`` and say there why."""
+    """Return an action's answer; when it is refused, go ``back`` and show there why."""
     try:
         return act()
     except EXPLAINED_ERRORS as exc:
@@ -131,7 +131,7 @@ def show_problem(request: Request, error: Exception) -> dict[str, Any]:
     """Return what ``render`` needs to show a page with the problem on top."""
     message = Message(describe_problem(request, error), "problem")
     status = explain_error(error, request.url.path).status
-    # What came of a typed address is the form's matter: proxies replace pages with 502 and 504.
+    # What came of a typed URL is the form's matter: proxies replace pages with 502 and 504.
     return {"message": message, "status": 422 if status in (502, 504) else status}
 
 
@@ -141,10 +141,10 @@ def describe_problem(request: Request, error: Exception) -> str:
     members = problem.model_extra or {}
     faults = members.get("errors")
     if not isinstance(faults, list):
-        # The kind of an address's error is a word for programs.
+        # The kind of a URL's error is a word for programs.
         return problem.detail.removeprefix(f"{members.get('kind')}: ")
-    said = (f"{_name(fault['field'])}: {fault['message']}" for fault in faults)
-    return "; ".join(each.removeprefix(": ") for each in said)
+    faulty = (f"{_name(fault['field'])}: {fault['message']}" for fault in faults)
+    return "; ".join(each.removeprefix(": ") for each in faulty)
 
 
 def _name(field: str) -> str:
@@ -160,10 +160,10 @@ def _ask_to_log_in(request: Request) -> Response:
     return RedirectResponse(_login_url(wanted), 303, PAGE_HEADERS)
 
 
-def _shown_page(address: str) -> str:
-    """Return the path and query of what htmx says is shown, which are quoted already."""
+def _shown_page(url: str) -> str:
+    """Return the path and query of the page that htmx names, which are quoted already."""
     try:
-        parts = urlsplit(address)
+        parts = urlsplit(url)
     except ValueError:
         return "/"
     if not parts.path.startswith("/"):

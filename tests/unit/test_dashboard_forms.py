@@ -14,9 +14,9 @@ def make_feed(**fields: object) -> Feed:
     return Feed(**(values | fields))  # type: ignore[arg-type]
 
 
-def test_addresses_are_lines_and_get_a_scheme() -> None:
-    form = FeedForm(address=" a.example/feed \n\nhttp://b.example \r\n")
-    assert form.addresses == ["https://a.example/feed", "http://b.example"]
+def test_urls_are_lines_and_get_a_scheme() -> None:
+    form = FeedForm(urls=" a.example/feed \n\nhttp://b.example \r\n")
+    assert form.all_urls == ["https://a.example/feed", "http://b.example"]
 
 
 def test_new_feed_without_choices_leaves_them_to_the_service() -> None:
@@ -41,7 +41,7 @@ def test_forged_unit_is_seconds() -> None:
     assert FeedForm(every="7", unit_s="x").new_feed("u")["interval_s"] == 7
 
 
-def test_feed_without_addresses_stays_so_when_none_is_typed() -> None:
+def test_feed_without_urls_stays_so_when_none_is_typed() -> None:
     assert "urls" not in FeedForm().changes(make_feed(urls=[]))
     assert FeedForm().changes(make_feed())["urls"] == []
 

@@ -118,7 +118,7 @@ class CausesAnswer(BaseModel):
 
 
 class ReplayAnswer(StartedImports):
-    """The dead letters taken, and one import a source that brings them home."""
+    """How many dead letters were taken, and the import of each source that stores them."""
 
     replayed: int
 

@@ -1,4 +1,4 @@
-"""Feeds: adding, changing, removing, OPML; what an URL leads to; hosts that asked to wait."""
+"""Feeds: adding, changing, removing, OPML; what a URL leads to; hosts that asked to wait."""
 
 from typing import Annotated, Any
 
@@ -49,7 +49,7 @@ class FeedQuery(ListQuery):
 
 
 class DiscoverRequest(RequestBody):
-    """An address to look at: a feed's, or that of a page that names feeds."""
+    """A URL to look at: a feed's, or that of a page that names feeds."""
 
     url: Url
 
@@ -59,11 +59,11 @@ class NamedFeedAnswer(BaseModel):
 
     url: str
     title: str | None
-    type: str | None = Field(description="media type, as the page says")
+    type: str | None = Field(description="media type, as the page names it")
 
 
 class DiscoveryAnswer(BaseModel):
-    """What an address leads to: itself when `is_feed`, else the feeds that its page names."""
+    """What a URL leads to: itself when `is_feed`, else the feeds that its page names."""
 
     feeds: list[NamedFeedAnswer]
     is_feed: bool
@@ -97,7 +97,7 @@ def list_feeds(parts: Parts, query: Annotated[FeedQuery, Query()]) -> Listing[Fe
     response_model_exclude_unset=True,
 )
 def add_feed(parts: Parts, wanted: NewFeedRequest) -> FeedAnswer:
-    """Add a feed; it is fetched at once, and then as its schedule says."""
+    """Add a feed; it is fetched at once, and then by its schedule."""
     added = parts.services.feeds.add(
         wanted.all_urls or [],
         source=wanted.source,
@@ -136,11 +136,11 @@ def import_opml(parts: Parts, body: Annotated[bytes, Depends(read_body)]) -> Opm
     dependencies=[Depends(count_start)],
 )
 def discover_feeds(parts: Parts, wanted: DiscoverRequest) -> DiscoveryAnswer:
-    """Fetch an address and tell which feeds it leads to: itself, or those that its page names.
+    """Fetch a URL and list the feeds it leads to: itself, or those that its page names.
 
-    Nothing is stored; counts as a call that starts work. 422: the address may not be fetched.
+    Nothing is stored; counts as a call that starts work. 422: the URL may not be fetched.
     502: it could not be fetched, or is neither a feed nor a web page; 504: that took too long.
-    `kind` then says what happened, in one word.
+    `kind` is then what happened, in one word.
     """
     return show_discovery(parts.services.discoverer.discover(wanted.url))
 
@@ -186,9 +186,9 @@ def lift_host(parts: Parts, host: str) -> None:
 
 
 def show_discovery(discovery: Discovery) -> DiscoveryAnswer:
-    """Return what was found behind an address.
+    """Return what was found behind a URL.
 
-    Only the address that was asked for is masked: what a page names is no secret of ours, and could
+    Only the URL that was asked for is masked: what a page names is no secret of ours, and could
     not be added without its query.
     """
     feeds = [

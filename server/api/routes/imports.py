@@ -109,7 +109,7 @@ def list_imports(parts: Parts, query: Annotated[ImportQuery, Query()]) -> Listin
 def watch_import(parts: Parts, import_id: str) -> StreamingResponse:
     """Send an `import` event at each change, at most 4 a second, until the import has ended."""
     _get_import(parts, import_id)
-    if not parts.events.has_room():
+    if not parts.events.has_capacity():
         raise HTTPException(503, f"{MAX_WATCHERS} clients watch imports already")
     return StreamingResponse(
         parts.events.stream(import_id),

@@ -78,7 +78,7 @@ class CleanAnswer(BaseModel):
 
 
 class WorkerAnswer(BaseModel):
-    """A worker that lives: it said so within the last 10 s."""
+    """A worker that reported within the last 10 s."""
 
     id: str
     queues: list[str] = Field(description="whose jobs it takes")
@@ -158,7 +158,7 @@ def clean_queue(parts: Parts, name: str, wanted: CleanRequest) -> CleanAnswer:
 
 @router.get("/workers", responses=describe_problems())
 def list_workers(parts: Parts) -> Listing[WorkerAnswer]:
-    """List the workers that said within the last 10 s that they live; they fit on one page."""
+    """List the workers that reported within the last 10 s; they fit on one page."""
     return Listing(
         items=[show_worker(sign) for sign in parts.worker_signs.read()], next_cursor=None
     )

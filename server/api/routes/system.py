@@ -50,13 +50,13 @@ DOCS_SCRIPT = """SwaggerUIBundle({
 
 
 class Health(BaseModel):
-    """A sign of life."""
+    """The process is alive."""
 
     status: Literal["ok"]
 
 
 class ReadinessAnswer(Health):
-    """Both stores answer. What fails within the server is told all the same."""
+    """Both stores answer. What fails within the server is listed all the same."""
 
     failing_threads: list[str] = Field(
         default=[], description="long-lived threads whose last round failed; left out while none"

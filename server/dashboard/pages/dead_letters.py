@@ -63,11 +63,11 @@ def replay_dead_letters(
     everything: Annotated[bool, Form(alias="all")] = False,
     back: Annotated[str, Form()] = LIST_PATH,
 ) -> Response:
-    """Replay the chosen ones, and say which imports bring them home."""
+    """Replay the chosen ones, and name the imports that store them."""
     if not (ids or source or cause or everything):
         return _ask_to_select(request, back)
     wanted = ReplayRequest(ids=ids, source=source, cause=cause, all=True if everything else None)
-    return _tell_replay(request, api.replay_dead_letters(parts, wanted), back)
+    return _report_replay(request, api.replay_dead_letters(parts, wanted), back)
 
 
 @router.post(f"{LIST_PATH}/remove")
@@ -112,7 +112,7 @@ def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool =
     )
 
 
-def _tell_replay(request: Request, replay: ReplayAnswer, back: str) -> Response:
+def _report_replay(request: Request, replay: ReplayAnswer, back: str) -> Response:
     if not replay.imports:
         text = "Nothing was replayed: what was chosen is gone, removed, or has no data to run."
         return redirect(request, _own(back), text, level="warning")

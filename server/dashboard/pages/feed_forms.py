@@ -29,15 +29,14 @@ OPML_PATH = "/admin/feeds-opml"
 UNITS = {"1": "seconds", "60": "minutes", "3600": "hours", "86400": "days"}
 _MAX_DIGITS = 9
 _NO_FEED = (
-    "This is a web page that names no feed. Look on it for a link to its feed and give that "
-    "address."
+    "This is a web page that names no feed. Look on it for a link to its feed and give that URL."
 )
 
 
 class FeedForm(BaseModel):
     """The fields as they were typed: kept, whatever is wrong with them."""
 
-    address: str = ""
+    urls: str = ""
     source: str = ""
     schedule: str = "interval"
     every: str = ""
@@ -54,7 +53,7 @@ class FeedForm(BaseModel):
         """Return the form filled with a feed as it is; secrets are masked, headers are names."""
         every, unit_s = _split_interval(feed.interval_s)
         return cls(
-            address="\n".join(mask_url(url) for url in feed.urls),
+            urls="\n".join(mask_url(url) for url in feed.urls),
             source=feed.source,
             schedule="cron" if feed.cron else "interval" if feed.interval_s else "none",
             every=every,
@@ -65,9 +64,9 @@ class FeedForm(BaseModel):
         )
 
     @property
-    def addresses(self) -> list[str]:
-        """The addresses, one a line; one without a scheme gets ``https://``."""
-        lines = (line.strip() for line in self.address.splitlines())
+    def all_urls(self) -> list[str]:
+        """The URLs, one a line; one without a scheme gets ``https://``."""
+        lines = (line.strip() for line in self.urls.splitlines())
         return [line if "://" in line else f"https://{line}" for line in lines if line]
 
     def new_feed(self, url: str) -> dict[str, Any]:
@@ -86,13 +85,13 @@ class FeedForm(BaseModel):
     def changes(self, feed: Feed) -> dict[str, Any]:
         """Return the body that changes a feed into what was typed.
 
-        A masked address is the stored one, and headers that were kept keep their values.
+        A masked URL stands for the stored one, and headers that were kept keep their values.
 
         Raises:
             InvalidRequestError: as for :meth:`new_feed`.
         """
         stored = {mask_url(url): url for url in feed.urls}
-        urls = [stored.get(url, url) for url in self.addresses]
+        urls = [stored.get(url, url) for url in self.all_urls]
         kept = {name: feed.headers[name] for name in self.kept_headers if name in feed.headers}
         body = {**self._schedule(), "weight": self.weight or None}
         body["headers"] = kept | self._typed_headers()
@@ -132,7 +131,7 @@ def show_add_form(request: Request, parts: Parts) -> Response:
 
 @router.post(ADD_PATH)
 def add_feed(request: Request, parts: Parts, form: Annotated[FeedForm, Form()]) -> Response:
-    """Add what an address leads to: a feed, the one feed of a page, or those that are chosen."""
+    """Add what a URL leads to: a feed, the one feed of a page, or those that are chosen."""
     try:
         count_start(request, parts)
         if form.chosen:
@@ -156,7 +155,7 @@ def show_edit_form(request: Request, parts: Parts, source: str) -> Response:
 def change_feed(
     request: Request, parts: Parts, source: str, form: Annotated[FeedForm, Form()]
 ) -> Response:
-    """Change a feed; what is wrong is said beside what was typed."""
+    """Change a feed; what is wrong is shown beside what was typed."""
     feed = parts.services.feeds.get(source)
     try:
         wanted = FeedChangeRequest.model_validate(form.changes(feed))
@@ -180,7 +179,7 @@ def import_opml(
     file: Annotated[UploadFile | None, File()] = None,
     text: Annotated[str, Form()] = "",
 ) -> Response:
-    """Add the feeds of an OPML file, and say which were added, known and invalid."""
+    """Add the feeds of an OPML file, and list which were added, known and invalid."""
     document = file.file.read() if file is not None and file.filename else text.encode()
     context: dict[str, Any] = {"report": None, "text": text, "export_path": EXPORT_PATH}
     try:
@@ -198,16 +197,16 @@ def add_choices(parts: ApiParts) -> dict[str, Any]:
 
 
 def _look_at(parts: ApiParts, form: FeedForm) -> list[NamedFeed]:
-    """Return the feeds behind the address; itself, as it was typed, if it is one."""
-    addresses = form.addresses
-    if len(addresses) != 1:
-        raise InvalidRequestError("address: give the address of a feed, or of a page that has one")
+    """Return the feeds behind the URL; itself, as it was typed, if it is one."""
+    urls = form.all_urls
+    if len(urls) != 1:
+        raise InvalidRequestError("URL: give the URL of a feed, or of a page that has one")
     # What is behind a header cannot be looked at without it.
     if form.as_is or form.headers.strip():
-        return [NamedFeed(addresses[0], None, None)]
-    discovery = parts.services.discoverer.discover(addresses[0])
+        return [NamedFeed(urls[0], None, None)]
+    discovery = parts.services.discoverer.discover(urls[0])
     if discovery.is_feed:
-        return [NamedFeed(addresses[0], None, None)]
+        return [NamedFeed(urls[0], None, None)]
     if not discovery.feeds:
         raise ParseError(ErrorKind.HTML, _NO_FEED)
     return list(discovery.feeds)
@@ -217,8 +216,8 @@ def _add_all(request: Request, parts: ApiParts, form: FeedForm, urls: list[str])
     """Add feeds and import them now; those that are there already are named."""
     if len(urls) == 1:
         source = _add_one(parts, form, urls[0])
-        said = f"Feed {source} is added and is being imported."
-        return redirect(request, f"{FEEDS_PATH}/{source}", said)
+        text = f"Feed {source} is added and is being imported."
+        return redirect(request, f"{FEEDS_PATH}/{source}", text)
     if form.source.strip():
         raise InvalidRequestError("source: leave it empty for several feeds, or choose one")
     added, refused = 0, []
@@ -228,8 +227,8 @@ def _add_all(request: Request, parts: ApiParts, form: FeedForm, urls: list[str])
             added += 1
         except (ConflictError, InvalidRequestError) as exc:
             refused.append(describe_problem(request, exc))
-    said = "; ".join([f"{added} feeds are added and are being imported", *refused]) + "."
-    return redirect(request, FEEDS_PATH, said, level="warning" if refused else "done")
+    text = "; ".join([f"{added} feeds are added and are being imported", *refused]) + "."
+    return redirect(request, FEEDS_PATH, text, level="warning" if refused else "done")
 
 
 def _add_one(parts: ApiParts, form: FeedForm, url: str) -> str:

@@ -104,23 +104,23 @@ def enable_feed(request: Request, parts: Parts, source: str) -> Response:
 
 @router.post(FEED_PATH + "/disable")
 def disable_feed(request: Request, parts: Parts, source: str) -> Response:
-    """Let a feed be fetched no more, but by hand."""
-    said = f"Feed {source} is disabled: it is only imported by hand."
-    return _change(request, parts, source, {"enabled": False}, said)
+    """Let a feed be fetched by hand only."""
+    text = f"Feed {source} is disabled: it is only imported by hand."
+    return _change(request, parts, source, {"enabled": False}, text)
 
 
 @router.post(FEED_PATH + "/move")
-def take_new_address(
+def take_new_url(
     request: Request, parts: Parts, source: str, url: Annotated[str, Form()]
 ) -> Response:
-    """Let a feed use the address that one of its URLs says it moved to."""
+    """Let a feed use the URL that one of its URLs moved to."""
     back = f"{FEEDS_PATH}/{source}"
 
     def move() -> Response:
         moved_to = feed_routes.get_feed(parts, source).moved_to or {}
         urls = moved_urls(parts.services.feeds.get(source), moved_to, url)
         feed_routes.change_feed(parts, source, FeedChangeRequest.model_validate({"urls": urls}))
-        return redirect(request, back, "The feed uses its new address, and is fetched at once.")
+        return redirect(request, back, "The feed uses its new URL, and is fetched at once.")
 
     return attempt(request, back, move)
 
@@ -133,13 +133,13 @@ def remove_feed(request: Request, parts: Parts, source: str) -> Response:
 
 
 def _change(
-    request: Request, parts: ApiParts, source: str, changes: dict[str, Any], said: str
+    request: Request, parts: ApiParts, source: str, changes: dict[str, Any], text: str
 ) -> Response:
     back = f"{FEEDS_PATH}/{source}"
 
     def change() -> Response:
         feed_routes.change_feed(parts, source, FeedChangeRequest.model_validate(changes))
-        return redirect(request, back, said)
+        return redirect(request, back, text)
 
     return attempt(request, back, change)
 
@@ -151,11 +151,11 @@ def _read_last_imports(parts: ApiParts, feeds: list[FeedAnswer]) -> dict[str, Im
 
 
 def moved_urls(feed: Feed, moved_to: Mapping[str, str], url: str) -> list[str]:
-    """Return the feed's URLs with the new address of ``url`` (masked, as shown) in its place.
+    """Return the feed's URLs with what ``url`` (masked, as shown) moved to in its place.
 
     Raises:
         InvalidRequestError: it has not moved (any more).
     """
     if url not in moved_to:
-        raise InvalidRequestError("the address has not moved, or was changed meanwhile")
+        raise InvalidRequestError("the URL has not moved, or was changed meanwhile")
     return [moved_to[url] if mask_url(own) == url else own for own in feed.urls]

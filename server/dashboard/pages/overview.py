@@ -31,7 +31,7 @@ MAX_FINISHED = 8
 LATEST_WINDOWS = (timedelta(hours=1), timedelta(days=1))
 _ADVICE = "Start it again; Feedmill goes on by itself, nothing is lost."
 _ADVICE_REFUSED = "Run 'feedmill doctor': it names what its login lacks. Nothing is lost."
-# Where each store's address is set.
+# Where each store's URL is set.
 _SETTINGS = {"Redis": "REDIS_URL", "MongoDB": "MONGODB_URL"}
 
 
@@ -50,7 +50,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All that the page shows. ``absent`` says what a store does instead of serving.
+    """All that the page shows. ``absent`` is what a store does instead of serving.
 
     What Redis knows is empty while it is away, and what MongoDB knows while that is.
     """
@@ -71,7 +71,7 @@ class Overview:
         return bool(self.running) or any(queue.counts[JobState.ACTIVE] for queue in self.queues)
 
 
-# Coroutines, as the health checks: they have to say that a store hangs while it does.
+# Coroutines, as the health checks: they have to show that a store hangs while it does.
 @router.get("/")
 async def show_overview(request: Request, parts: Parts, site: Site) -> Response:
     """Show the overview."""
@@ -81,7 +81,7 @@ async def show_overview(request: Request, parts: Parts, site: Site) -> Response:
 
 @router.get("/admin")
 async def go_to_overview(request: Request) -> Response:
-    """Lead whoever shortens an address to the overview."""
+    """Lead whoever shortens a URL to the overview."""
     return redirect(request, "/")
 
 
@@ -200,7 +200,7 @@ def find_troubles(overview: Overview) -> list[Trouble]:
 
 def _describe_store(name: str, trouble: str) -> Trouble:
     advice = _ADVICE if trouble == SILENT else _ADVICE_REFUSED
-    return Trouble(f"{name} {trouble}.", f"{advice} Its address is the setting {_SETTINGS[name]}.")
+    return Trouble(f"{name} {trouble}.", f"{advice} Its URL is the setting {_SETTINGS[name]}.")
 
 
 def _find_worker_troubles(overview: Overview) -> list[Trouble]:

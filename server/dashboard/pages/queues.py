@@ -133,7 +133,7 @@ def clean_queue(
 def remove_job(
     request: Request, parts: Parts, name: str, id: str, state: JobState | None = None
 ) -> Response:
-    """Remove one job. Its id is in the address: a form would change line ends in it."""
+    """Remove one job. Its id is in the URL: a form would change line ends in it."""
     api.remove_job(parts, name, id)
     query = f"?state={state}" if state is not None else ""
     return redirect(request, f"{_path(name)}{query}", f"Job {id[:80]} is removed.")
@@ -186,7 +186,7 @@ def _choose_state(queue: QueueAnswer) -> JobState:
 
 
 def _import_of(job: JobDetailAnswer) -> str | None:
-    """Return the import that a job says it belongs to; a foreign producer may say anything."""
+    """Return the import that a job names; a foreign producer may name anything."""
     import_id = job.data.get("import_id") if isinstance(job.data, dict) else None
     return import_id if isinstance(import_id, str) and import_id.isalnum() else None
 

@@ -1,4 +1,4 @@
-"""Adding a feed on its page: by its address, or by that of a page that names some."""
+"""Adding a feed on its page: by its URL, or by that of a page that names some."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,23 +35,21 @@ def serve_page(publisher: Publisher, *links: str) -> str:
     return publisher.serve("/blog", body, content_type="text/html")
 
 
-def add(api: Api, address: str, status: int = 200, **typed: Any) -> Page:
-    return post_form(api, "/admin/feeds-add", status, address=address, **typed)
+def add(api: Api, url: str, status: int = 200, **typed: Any) -> Page:
+    return post_form(api, "/admin/feeds-add", status, urls=url, **typed)
 
 
 def urls(api: Api) -> list[str]:
     return sorted(feed["url"] for feed in api.client.get("/feeds").json()["items"])
 
 
-def test_address_of_a_feed_is_added_as_typed_and_imported(
-    open_door: Api, publisher: Publisher
-) -> None:
-    address = publisher.url().replace("http://", "http://me:s3cr3t@")
-    page = add(open_door, address, source="news")
+def test_url_of_a_feed_is_added_as_typed_and_imported(open_door: Api, publisher: Publisher) -> None:
+    url = publisher.url().replace("http://", "http://me:s3cr3t@")
+    page = add(open_door, url, source="news")
     assert "Feed news is added and is being imported." in page.message
     feed = open_door.stores.feeds.get("news")
     assert feed is not None
-    assert feed.urls == [address]
+    assert feed.urls == [url]
     assert (feed.interval_s, feed.headers) == (3600, {})
     [started] = open_door.client.get("/imports").json()["items"]
     assert (started["source"], started["state"]) == ("news", "queued")
@@ -73,7 +71,7 @@ def test_page_that_names_several_asks_which(open_door: Api, publisher: Publisher
     chosen = [box["value"] for box in page.all("input", name="chosen")]
     assert chosen == [publisher.url(), publisher.url("/o?key=s3cr3t")]
     typed = {name: page.value(name) for name in ("schedule", "every", "unit_s", "source")}
-    answer = add(open_door, page.value("address"), chosen=chosen, **typed)
+    answer = add(open_door, page.value("urls"), chosen=chosen, **typed)
     assert "2 feeds are added and are being imported." in answer.message
     assert urls(open_door) == [publisher.url(), publisher.url("/o?key=***")]
     assert {feed.interval_s for feed in open_door.stores.feeds.find_enabled()} == {7200}
@@ -102,13 +100,13 @@ def test_several_feeds_cannot_have_one_source(open_door: Api, publisher: Publish
         (Answer(200, b"just text"), "neither RSS, Atom"),
     ],
 )
-def test_address_without_a_feed_is_explained_and_may_be_added_as_it_is(
+def test_url_without_a_feed_is_explained_and_may_be_added_as_it_is(
     open_door: Api, publisher: Publisher, answer: Answer, said: str
 ) -> None:
     url = publisher.answer("/x", answer)
     page = add(open_door, url, 422, source="later", schedule="cron", cron="0 6 * * *")
     assert said in page.message
-    assert (page.value("address"), page.value("source")) == (url, "later")
+    assert (page.value("urls"), page.value("source")) == (url, "later")
     assert page.value("cron") == "0 6 * * *"
     assert page.all("input", name="as_is")
     assert "What to do:" in page.text
@@ -130,13 +128,13 @@ def test_feed_behind_a_header_is_added_without_looking(
 @pytest.mark.parametrize(
     ("typed", "status", "said"),
     [
-        ({"address": ""}, 422, "give the address"),
-        ({"address": "https://a.example/ \n https://b.example/"}, 422, "give the address"),
-        ({"address": "http://localhost/feed"}, 422, "localhost"),
-        ({"address": "ftp://a.example/feed"}, 422, "http://"),
-        ({"address": "a.example", "as_is": "true", "source": "Not A Slug"}, 422, "Source: a slug"),
-        ({"address": "https://taken.example/", "as_is": "true"}, 409, "has this URL already"),
-        ({"address": "a.example", "as_is": "true", "source": "taken"}, 409, "is taken"),
+        ({"urls": ""}, 422, "give the URL"),
+        ({"urls": "https://a.example/ \n https://b.example/"}, 422, "give the URL"),
+        ({"urls": "http://localhost/feed"}, 422, "localhost"),
+        ({"urls": "ftp://a.example/feed"}, 422, "http://"),
+        ({"urls": "a.example", "as_is": "true", "source": "Not A Slug"}, 422, "Source: a slug"),
+        ({"urls": "https://taken.example/", "as_is": "true"}, 409, "has this URL already"),
+        ({"urls": "a.example", "as_is": "true", "source": "taken"}, 409, "is taken"),
     ],
 )  # fmt: skip
 def test_feed_that_is_refused_is_explained_beside_what_was_typed(
@@ -145,7 +143,7 @@ def test_feed_that_is_refused_is_explained_beside_what_was_typed(
     api.post("/feeds", {"source": "taken", "url": "https://taken.example/"})
     page = post_form(api, "/admin/feeds-add", status, **typed)
     assert said in page.message
-    assert page.value("address") == typed["address"]
+    assert page.value("urls") == typed["urls"]
     assert len(urls(api)) == 1
 
 
@@ -156,7 +154,7 @@ def test_adding_counts_as_a_start_and_says_when_to_try_again(
         add(api, "https://a.example/", as_is="true")
         page = add(api, "https://b.example/", 429, as_is="true")
         assert "try again in" in page.message
-        assert page.value("address") == "https://b.example/"
+        assert page.value("urls") == "https://b.example/"
         assert len(urls(api)) == 1
 
 

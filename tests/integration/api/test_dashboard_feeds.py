@@ -124,7 +124,7 @@ def test_deleting_asks_first_and_says_that_items_stay(api: Api) -> None:
     assert post_form(api, "/admin/feeds/news/disable", status=404)
 
 
-def test_new_address_of_a_moved_feed_is_taken_on_request(api: Api) -> None:
+def test_new_url_of_a_moved_feed_is_taken_on_request(api: Api) -> None:
     add(api)
     old, new = f"{URL}?news", "https://new.example/feed"
     api.stores.feeds.update("news", {"history": {"urls": [{"url": old, "moved_to": new}]}})
@@ -134,22 +134,22 @@ def test_new_address_of_a_moved_feed_is_taken_on_request(api: Api) -> None:
     post_form(api, "/admin/feeds/news/move", url=old)
     assert stored(api).urls == [new]
     again = post_form(api, "/admin/feeds/news/move", url=old)
-    assert "The address has not moved, or was changed meanwhile" in again.message
+    assert "The URL has not moved, or was changed meanwhile" in again.message
 
 
-def test_new_address_with_a_secret_has_to_be_written_by_hand(api: Api) -> None:
+def test_new_url_with_a_secret_has_to_be_written_by_hand(api: Api) -> None:
     add(api)
     moved = {"url": f"{URL}?news", "moved_to": "https://new.example/?key=***"}
     api.stores.feeds.update("news", {"history": {"urls": [moved]}})
     page = get_page(api, "/admin/feeds/news")
-    assert "The address holds a secret: edit the feed to write it." in page.text
+    assert "The URL holds a secret: edit the feed to write it." in page.text
     assert not page.all("form", action="/admin/feeds/news/move")
     refused = post_form(api, "/admin/feeds/news/move", url=moved["url"])
     assert "write the secret" in refused.message
 
 
 def edit(api: Api, status: int = 200, **typed: Any) -> Page:
-    fields = {"address": f"{URL}?news", "schedule": "interval", "every": "1", "unit_s": "3600"}
+    fields = {"urls": f"{URL}?news", "schedule": "interval", "every": "1", "unit_s": "3600"}
     return post_form(api, "/admin/feeds/news/edit", status, **(fields | typed))
 
 
@@ -160,10 +160,10 @@ def test_form_that_is_saved_as_it_is_changes_nothing(api: Api) -> None:
     before = stored(api)
     page = get_page(api, "/admin/feeds/news/edit")
     assert (page.value("every"), page.value("kept_headers")) == ("90", "X-Key")
-    [text] = page.all("textarea", name="address")
+    [text] = page.all("textarea", name="urls")
     masked = "https://***@example.org/a?token=***"
     api.clock.advance(seconds=60)
-    edit(api, address=masked, every="90", unit_s="60", kept_headers="X-Key", weight="")
+    edit(api, urls=masked, every="90", unit_s="60", kept_headers="X-Key", weight="")
     assert stored(api) == before
     assert text
 
@@ -171,7 +171,7 @@ def test_form_that_is_saved_as_it_is_changes_nothing(api: Api) -> None:
 def test_every_field_of_a_feed_can_be_changed(api: Api) -> None:
     add(api, headers={"X-Old": "1", "X-Kept": "2"})
     edit(
-        api, address=f"{URL}?a\r\n\r\n other.example/b \r\n", schedule="cron", cron="*/5 * * * *",
+        api, urls=f"{URL}?a\r\n\r\n other.example/b \r\n", schedule="cron", cron="*/5 * * * *",
         headers="Authorization: Bearer a:b\n", kept_headers="X-Kept", weight="heavy",
     )  # fmt: skip
     changed = stored(api)
@@ -193,9 +193,9 @@ def test_every_field_of_a_feed_can_be_changed(api: Api) -> None:
         ({"every": "9" * 5000}, "a whole number is accepted"),
         ({"schedule": "cron", "cron": "daily"}, "crontab"),
         ({"schedule": "cron", "cron": ""}, "crontab"),
-        ({"address": "ftp://example.org/"}, "http"),
-        ({"address": "http://localhost/"}, "localhost"),
-        ({"address": ""}, "urls"),
+        ({"urls": "ftp://example.org/"}, "http"),
+        ({"urls": "http://localhost/"}, "localhost"),
+        ({"urls": ""}, "urls"),
         ({"headers": "s3cr3t"}, "accepted is Name: value"),
         ({"headers": "Host: example.org"}, "header 'Host' is set by Feedmill itself"),
     ],
