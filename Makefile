@@ -17,7 +17,7 @@ help:
 	@echo 'make install                        only the set-up, into $(VENV)'
 	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
-	@echo 'make politeness                     simulate weeks of polls, and grade our manners'
+	@echo 'make politeness                     simulate weeks of polls, and grade them by the politeness rules'
 	@echo 'make chaos                          kill processes at random, and count the items'
 	@echo 'make damage                         damage every sample feed in all ways, and count the items'
 	@echo 'make bench [ONLY=queue] [BEFORE=DIR] measure, beside the goals and other programs'
@@ -41,8 +41,8 @@ check: lint $(DEVELOPMENT)
 	$(PYTHON) -m pytest -q tests/unit
 	@$(MAKE) --no-print-directory politeness
 
-politeness: $(RUNTIME)
-	$(VENV)/bin/feedmill politeness
+politeness: $(DEVELOPMENT)
+	$(PYTHON) -m tests.politeness
 
 chaos: $(DEVELOPMENT)
 	$(PYTHON) -m pytest -m chaos -s

@@ -21,7 +21,6 @@ from server.commands.import_feeds import run_import
 from server.commands.imports import app as imports
 from server.commands.options import AsJson
 from server.commands.output import messages, say
-from server.commands.politeness import run_politeness
 from server.commands.queues import app as queues
 from server.commands.roles import become_role
 from server.commands.up import run_up
@@ -124,23 +123,6 @@ def import_feeds(
             feeds,
             source=source,
             force=force,
-            as_json=as_json,
-            output=Console(),
-            messages=messages(),
-        )
-    )
-
-
-@app.command(epilog="Example: feedmill politeness --weeks 4")
-def politeness(
-    weeks: Annotated[int, typer.Option(min=1, max=52, help="how long to simulate")] = 2,
-    as_json: AsJson = False,
-) -> None:
-    """Grade Feedmill's manners as a publisher sees them. Exit 1: not full marks."""
-    sys.exit(
-        run_politeness(
-            load_settings(),
-            weeks=weeks,
             as_json=as_json,
             output=Console(),
             messages=messages(),

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.politeness.criteria import CRITERIA, grade
-from server.politeness.grading import Result
-from server.politeness.log import DAY, HOUR, Exchange, Log
+from tests.politeness.grading import CRITERIA, Result, grade
+from tests.politeness.log import DAY, HOUR, Exchange, Log
 
 BEGAN_AT = datetime(2026, 11, 2, tzinfo=UTC)
 AGENT = "Feedmill/1.0 (imports feeds into the database of its operator)"
@@ -285,11 +284,11 @@ def moved(hours: float, target: str = "/new.xml") -> Exchange:
 
 def test_a_move_that_is_followed_and_reported_is_polite() -> None:
     said = ["http://a.example/feed.xml has moved to http://a.example/new.xml"]
-    assert_full(judge(10, moved(0), ask(0, target="/new.xml"), said=said))
+    assert_full(judge(10, moved(0), ask(0, target="/new.xml"), reported=said))
 
 
 def test_a_move_that_is_not_followed_is_found() -> None:
-    assert_bites(judge(10, moved(0), moved(1), said=["/new.xml"]), "not followed")
+    assert_bites(judge(10, moved(0), moved(1), reported=["/new.xml"]), "not followed")
 
 
 def test_a_move_that_nobody_is_told_of_is_found() -> None:
@@ -385,10 +384,10 @@ def test_coming_back_ends_a_row_of_failures() -> None:
     assert_full(judge(13, *failures, ask(15), ask(16, SENT)))
 
 
-# 14: crowds
+# 14: feeds of one host
 
 
-def crowd(hour: float, *offsets_s: float, **fields: Any) -> list[Exchange]:
+def poll_host(hour: float, *offsets_s: float, **fields: Any) -> list[Exchange]:
     """Return one request to each of a host's feeds, at these seconds of an hour."""
     return [
         ask(hour + offset_s / 3600, target=f"/{number}", **fields)
@@ -396,22 +395,22 @@ def crowd(hour: float, *offsets_s: float, **fields: Any) -> list[Exchange]:
     ]
 
 
-def test_a_crowd_that_comes_one_by_one_is_polite() -> None:
-    assert_full(judge(14, *crowd(0, 0, 0, 0, 0), *crowd(1, 5, 60, 200, 90)))
+def test_feeds_of_one_host_polled_one_by_one_are_polite() -> None:
+    assert_full(judge(14, *poll_host(0, 0, 0, 0, 0), *poll_host(1, 5, 60, 200, 90)))
 
 
-def test_a_crowd_that_comes_in_one_second_is_found() -> None:
-    result = judge(14, *crowd(0, 0, 0, 0, 0), *crowd(1, 5, 5, 5, 90))
+def test_feeds_of_one_host_polled_in_one_second_are_found() -> None:
+    result = judge(14, *poll_host(0, 0, 0, 0, 0), *poll_host(1, 5, 5, 5, 90))
     assert_bites(result, "3 of the host's 4 feeds")
 
 
 def test_more_requests_at_a_time_than_allowed_are_found() -> None:
-    rude = crowd(2, 0, 0, 0, 0, in_flight=3)
-    result = judge(14, *crowd(0, 0, 0, 0, 0), *crowd(1, 5, 60, 200, 90), *rude)
+    rude = poll_host(2, 0, 0, 0, 0, in_flight=3)
+    result = judge(14, *poll_host(0, 0, 0, 0, 0), *poll_host(1, 5, 60, 200, 90), *rude)
     assert_bites(result, "3 requests to one host at a time", rude[0])
 
 
 def test_as_many_requests_at_a_time_as_allowed_are_polite() -> None:
-    asked = crowd(2, 0, 0, 0, 0, in_flight=3, is_manual=True)
-    log = [*crowd(0, 0, 0, 0, 0), *crowd(1, 5, 60, 200, 90), *asked]
+    asked = poll_host(2, 0, 0, 0, 0, in_flight=3, is_manual=True)
+    log = [*poll_host(0, 0, 0, 0, 0), *poll_host(1, 5, 60, 200, 90), *asked]
     assert_full(judge(14, *log, max_per_host=3))

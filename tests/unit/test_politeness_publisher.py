@@ -8,11 +8,11 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from server.parsing import ParsedFeed, parse_feed
-from server.politeness.editions import Span, odd_edition, plain_edition
-from server.politeness.log import DAY, HOUR, Tags
-from server.politeness.publisher import LOOPBACK, Publisher, Reply, Script, Visit
-from server.politeness.scenarios import CROWD, BusyHost, Scenarios, make_scenarios
 from tests.fakes import FakeClock
+from tests.politeness.log import DAY, HOUR, Tags
+from tests.politeness.publisher import LOOPBACK, Publisher, Reply, Script, Visit
+from tests.politeness.scenarios import SHARED_FEEDS, BusyHost, Scenarios, make_scenarios
+from tests.politeness.versions import Span, odd_version, plain_version
 
 BEGAN_AT = datetime(2026, 11, 2, tzinfo=UTC)
 SPAN = Span(BEGAN_AT, BEGAN_AT + timedelta(days=14))
@@ -54,7 +54,7 @@ def test_documents_ask_for_what_the_log_holds_against_a_reader(scenarios: Scenar
 
 
 def test_every_feed_but_the_ones_redirected_to_is_subscribed(scenarios: Scenarios) -> None:
-    assert len(scenarios.subscriptions) == 10 + CROWD
+    assert len(scenarios.subscriptions) == 10 + SHARED_FEEDS
     left = set(scenarios.scripts) - set(scenarios.subscriptions.values())
     assert left == {"moved.example/new.xml", "moved.example/newer.xml"}
 
@@ -72,7 +72,7 @@ def test_sending_back_what_was_given_is_answered_with_304(scenarios: Scenarios) 
 
 def test_a_day_of_the_plain_feed_has_a_change_a_touch_and_a_new_etag_alone() -> None:
     first, touched, retagged, second = (
-        plain_edition(SPAN, BEGAN_AT + hours * HOUR) for hours in (0, 8, 16, 24)
+        plain_version(SPAN, BEGAN_AT + hours * HOUR) for hours in (0, 8, 16, 24)
     )
     assert first.numbers == touched.numbers == retagged.numbers != second.numbers
     assert first.tags.last_modified != touched.tags.last_modified == retagged.tags.last_modified
@@ -80,7 +80,7 @@ def test_a_day_of_the_plain_feed_has_a_change_a_touch_and_a_new_etag_alone() -> 
 
 
 def test_the_odd_feed_shows_each_spelling_and_each_lack_within_a_week() -> None:
-    tags = [odd_edition(SPAN, BEGAN_AT + n * 8 * HOUR).tags for n in range(21)]
+    tags = [odd_version(SPAN, BEGAN_AT + n * 8 * HOUR).tags for n in range(21)]
     etags = {each.etag for each in tags}
     assert {None, 'W/"odd-0"', '"odd-1-gzip"', "odd-2", '""'} <= etags
     assert Tags(None, None) in tags
@@ -121,8 +121,8 @@ def test_a_busy_host_refuses_in_four_ways_for_both_its_feeds() -> None:
     assert refusals[0].host_quiet_until == BEGAN_AT + 24 * HOUR
 
 
-def test_the_crowd_is_slow_only_when_an_operator_asks_for_all(scenarios: Scenarios) -> None:
-    script = scenarios.scripts["crowd.example/1.xml"]
+def test_the_shared_host_is_slow_only_when_an_operator_asks_for_all(scenarios: Scenarios) -> None:
+    script = scenarios.scripts["shared.example/1.xml"]
     assert script(visit(0)).pause_s == 0
     assert script(Visit(BEGAN_AT, {}, is_manual=True)).pause_s > 0
 

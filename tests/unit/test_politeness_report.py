@@ -4,10 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from server.politeness.grading import Criterion, Fault, Grade, Result
-from server.politeness.log import Exchange, Log
-from server.politeness.report import report_document, report_lines
-from server.politeness.simulation import Simulated
+from tests.politeness.grading import Criterion, Fault, Grade, Result, report_document, report_lines
+from tests.politeness.log import Exchange, Log
+from tests.politeness.simulation import Simulated
 
 AT = datetime(2026, 11, 2, 8, 30, tzinfo=UTC)
 REQUEST = Exchange(at=AT, host="a.example", target="/feed.xml")

@@ -20,7 +20,6 @@ OTHER_THREADS = {
     "shared/queue/worker.py": "one thread a job",
     "server/fetching/network.py": "one thread a lookup of a name",
     "server/parsing/parser_process.py": "in a process of its own, that is watched as a whole",
-    "server/politeness/publisher.py": "the simulation's publisher",
     "worker/__main__.py": "runs the consumer's supervised loop, so that signals can be waited for",
     "server/commands/stopping.py": "ends a command at the second signal",
     "shared/stopping.py": "the last resort of a stop",

@@ -2,10 +2,10 @@
 
 from importlib.metadata import version
 
-from server.politeness.log import Exchange, Log
-from server.politeness.manners import judge_agent
 from server.process import user_agent
 from tests.fakes import FakeClock
+from tests.politeness.log import Exchange, Log
+from tests.politeness.request_rules import judge_agent
 
 
 def test_user_agent_has_name_version_and_a_sentence_that_a_publisher_can_use() -> None:

@@ -89,14 +89,14 @@ class Tags:
 class Log:
     """All exchanges of a simulation, in order of time, and what is needed to judge them.
 
-    ``places`` are those that a reader has been told of: subscribed, or redirected to. ``said`` are
+    ``places`` are those that a reader may ask for: subscribed, or redirected to. ``reported`` are
     the warnings and errors that the service shows its operator.
     """
 
     exchanges: Sequence[Exchange]
     ended_at: datetime
     places: frozenset[str] = frozenset()
-    said: Sequence[str] = ()
+    reported: Sequence[str] = ()
     interval: timedelta = HOUR
     max_per_host: int = 2
 
@@ -109,6 +109,14 @@ class Log:
         """Yield the exchanges of each host."""
         for _, found in groupby(sorted(self.exchanges, key=_host), key=_host):
             yield list(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a check did not pass, and the request that broke it."""
+
+    exchange: Exchange
+    reason: str
 
 
 def polls(exchanges: Sequence[Exchange]) -> list[Exchange]:

@@ -1,15 +1,40 @@
-"""What a place has to offer at a time, and how it answers conditional requests for it."""
+"""What a simulated feed contains at a time, its validators, and conditional answers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
+from xml.sax.saxutils import escape
 
-from server.politeness.log import DAY, HOUR, Tags
-from server.politeness.publisher import Reply, Visit
+from tests.politeness.log import DAY, HOUR, Tags
+from tests.politeness.publisher import Reply, Visit
 
+# The channel has all that tempts a reader to ask for more than the feed.
+_HEAD = """<?xml version="1.0" encoding="utf-8"?>
+<?xml-stylesheet type="text/xsl" href="/style.xsl"?>
+<rss version="2.0" xmlns:atom="http://www.w3.org/2005/Atom"
+     xmlns:wfw="http://wellformedweb.org/CommentAPI/">
+<channel>
+<title>{title}</title>
+<link>http://{host}/</link>
+<description>Simulated</description>
+<image><url>/favicon.ico</url><title>{title}</title><link>http://{host}/</link></image>
+<atom:link rel="self" href="http://{host}/self.xml"/>
+<atom:link rel="hub" href="http://{host}/hub"/>
+<atom:link rel="next" href="http://{host}/page2.xml"/>
+{extra}
+"""
+_ITEM = """<item>
+<guid isPermaLink="false">{guid}</guid>
+<title>Number {number}</title>
+<link>http://{host}/items/{guid}</link>
+<wfw:commentRss>http://{host}/comments/{guid}.xml</wfw:commentRss>
+<enclosure url="http://{host}/media/{guid}.mp3" type="audio/mpeg" length="1"/>
+<description>&lt;img src="http://{host}/images/{guid}.png"&gt;</description>
+</item>
+"""
 # Each is of new content, touched (both validators, same content), or of a new ETag alone.
-_EDITION_TIME = 8 * HOUR
+_VERSION_TIME = 8 * HOUR
 _KINDS = 3
 
 
@@ -26,38 +51,38 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
+class Version:
     """A document's latest numbers, and its validators."""
 
     numbers: tuple[int, ...]
     tags: Tags
 
 
-def plain_edition(span: Span, moment: datetime) -> Edition:
-    """Return an edition with well-formed validators; the third of a day changes the ETag alone."""
-    number = span.count(moment, _EDITION_TIME)
+def plain_version(span: Span, moment: datetime) -> Version:
+    """Return an version with well-formed validators; the third of a day changes the ETag alone."""
+    number = span.count(moment, _VERSION_TIME)
     touched = number - (number % _KINDS == _KINDS - 1)
-    changed_at = span.began_at + touched * _EDITION_TIME
-    return Edition(_numbers(number // _KINDS), Tags(f'"plain-{number}"', http_date(changed_at)))
+    changed_at = span.began_at + touched * _VERSION_TIME
+    return Version(_numbers(number // _KINDS), Tags(f'"plain-{number}"', http_date(changed_at)))
 
 
-def odd_edition(span: Span, moment: datetime) -> Edition:
-    """Return an edition whose validators are spelled as some publishers spell them, or missing."""
-    number = span.count(moment, _EDITION_TIME)
-    changed_at = span.began_at + number * _EDITION_TIME
+def odd_version(span: Span, moment: datetime) -> Version:
+    """Return an version whose validators are spelled as some publishers spell them, or missing."""
+    number = span.count(moment, _VERSION_TIME)
+    changed_at = span.began_at + number * _VERSION_TIME
     etag, spell_date = _ODD_SPELLINGS[number % len(_ODD_SPELLINGS)]
     tags = Tags(
         None if etag is None else etag.format(number),
         None if spell_date is None else spell_date(changed_at),
     )
-    return Edition(_numbers(number // 2), tags)
+    return Version(_numbers(number // 2), tags)
 
 
-def daily_edition(span: Span, moment: datetime, name: str) -> Edition:
-    """Return an edition of each day."""
+def daily_version(span: Span, moment: datetime, name: str) -> Version:
+    """Return an version of each day."""
     number = span.count(moment, DAY)
     tags = Tags(f'"{name}-{number}"', http_date(span.began_at + number * DAY))
-    return Edition(_numbers(number), tags)
+    return Version(_numbers(number), tags)
 
 
 def offer(visit: Visit, tags: Tags, document: bytes, headers: Mapping[str, str]) -> Reply:
@@ -115,3 +140,22 @@ _ODD_SPELLINGS: tuple[tuple[str | None, Callable[[datetime], str] | None], ...] 
     ('""', _spell_as("on %d %b")),
     ('"a", "odd-{}"', lambda _: "Thu, 01 Jan 1970 00:00:00 GMT"),
 )
+
+
+def write_feed(host: str, name: str, numbers: Sequence[int], extra: str = "") -> bytes:
+    """Return an RSS document that lists these numbers; ``extra`` goes into its channel."""
+    head = _HEAD.format(title=escape(name), host=host, extra=extra)
+    items = [_ITEM.format(guid=f"{name}-{each}", number=each, host=host) for each in numbers]
+    return (head + "".join(items) + "</channel>\n</rss>\n").encode()
+
+
+def write_ttl(minutes: int) -> str:
+    """Return the element that asks to leave the feed alone for so long."""
+    return f"<ttl>{minutes}</ttl>"
+
+
+def write_skips(hours: Sequence[int], days: Sequence[str]) -> str:
+    """Return the elements that ask not to come in these hours (UTC) and on these days."""
+    listed_hours = "".join(f"<hour>{hour}</hour>" for hour in hours)
+    listed_days = "".join(f"<day>{day}</day>" for day in days)
+    return f"<skipHours>{listed_hours}</skipHours><skipDays>{listed_days}</skipDays>"

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from server.feeds.scheduler import TICK_S
-from server.politeness.editions import Span
-from server.politeness.log import HOUR, Log
-from server.politeness.publisher import LOOPBACK, Publisher
-from server.politeness.scenarios import make_scenarios
 from server.process import ServerProcess
 from shared.clock import SimulatedClock
 from shared.errors import ServiceError
 from shared.queue import JobState, RedisConnection
 from shared.settings import Settings
 from shared.store import Import, Stores
+from tests.politeness.log import HOUR, Log
+from tests.politeness.publisher import LOOPBACK, Publisher
+from tests.politeness.scenarios import make_scenarios
+from tests.politeness.versions import Span
 
 # A Monday, at the first second of it: skipped hours and days begin to count after the first polls.
 BEGAN_AT = datetime(2026, 11, 2, tzinfo=UTC)
@@ -95,7 +95,7 @@ class Simulation:
 
         Raises:
             StoreError, QueueError: a store went away.
-            ServiceError: the worker does not bring the items home.
+            ServiceError: the worker does not store the items.
         """
         with self._publisher, self._threads:
             try:
@@ -207,12 +207,12 @@ class Simulation:
             exchanges=self._publisher.exchanges,
             ended_at=self._span.ended_at,
             places=frozenset(self._scenarios.scripts),
-            said=list(self._read_said()),
+            reported=list(self._read_reported()),
             interval=timedelta(seconds=self._settings.fetch_interval_s),
             max_per_host=self._settings.fetch_per_host,
         )
 
-    def _read_said(self) -> Iterator[str]:
+    def _read_reported(self) -> Iterator[str]:
         """Yield what the service shows its operator about the feeds and their imports."""
         for feed in self._stores.feeds.read_many(self._scenarios.subscriptions).values():
             yield from (feed.error or "", feed.next_fetch_reason)

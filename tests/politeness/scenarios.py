@@ -9,21 +9,23 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import cycle
 
-from server.politeness.documents import write_feed, write_skips, write_ttl
-from server.politeness.editions import (
-    Edition,
+from tests.politeness.log import DAY, HOUR, Tags
+from tests.politeness.publisher import Reply, Script, Visit
+from tests.politeness.versions import (
     Span,
-    daily_edition,
+    Version,
+    daily_version,
     http_date,
     keep_fresh,
-    odd_edition,
+    odd_version,
     offer,
-    plain_edition,
+    plain_version,
+    write_feed,
+    write_skips,
+    write_ttl,
 )
-from server.politeness.log import DAY, HOUR, Tags
-from server.politeness.publisher import Reply, Script, Visit
 
-CROWD = 8
+SHARED_FEEDS = 8
 _SHORT_AGE = HOUR / 12
 _LONG_AGE = 12 * HOUR
 _SOME_AGE = 4 * HOUR
@@ -31,9 +33,9 @@ _BLOCK = 22 * HOUR
 _SKIPPED_HOURS = range(1, 22)
 _SKIPPED_DAYS = {5: "Saturday", 6: "Sunday"}
 _BREAKS_AFTER = DAY
-_MENDED_BEFORE_END = 3 * DAY
+_REPAIRED_BEFORE_END = 3 * DAY
 # Long enough, in real time, for requests that are sent together to meet.
-_CROWD_PAUSE_S = 0.25
+_SHARED_PAUSE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ def make_scenarios(span: Span) -> Scenarios:
         "gone.example/feed.xml": partial(answer_gone, span),
         "broken.example/feed.xml": partial(answer_broken, span),
     }
-    for number in range(CROWD):
-        subscribed[f"crowd.example/{number}.xml"] = partial(answer_crowd, span, number)
+    for number in range(SHARED_FEEDS):
+        subscribed[f"shared.example/{number}.xml"] = partial(answer_shared, span, number)
     redirected: dict[str, Script] = {
         "moved.example/new.xml": partial(answer_target, span, "new"),
         "moved.example/newer.xml": partial(answer_target, span, "newer"),
@@ -74,13 +76,13 @@ def make_scenarios(span: Span) -> Scenarios:
 
 def answer_plain(span: Span, visit: Visit) -> Reply:
     """Offer good validators, a cookie, and a short age that must not hurry anybody (1 to 4, 7)."""
-    reply = _offer(visit, "plain", plain_edition(span, visit.at), {"Set-Cookie": "id=42; Path=/"})
+    reply = _offer(visit, "plain", plain_version(span, visit.at), {"Set-Cookie": "id=42; Path=/"})
     return keep_fresh(reply, visit, _SHORT_AGE)
 
 
 def answer_odd(span: Span, visit: Visit) -> Reply:
     """Offer odd validators, or none (1, 2). A 304 names another date, which changes nothing."""
-    reply = keep_fresh(_offer(visit, "odd", odd_edition(span, visit.at)), visit, _SOME_AGE)
+    reply = keep_fresh(_offer(visit, "odd", odd_version(span, visit.at)), visit, _SOME_AGE)
     if reply.status == 304:
         return replace(reply, headers={**reply.headers, "Last-Modified": http_date(visit.at)})
     return reply
@@ -179,37 +181,37 @@ def answer_gone(span: Span, visit: Visit) -> Reply:
 
 def answer_broken(span: Span, visit: Visit) -> Reply:
     """Fail from the second day on, with 404 or 500 day by day, and come back in the end (13)."""
-    mended_at = span.ended_at - _MENDED_BEFORE_END
-    if span.began_at + _BREAKS_AFTER <= visit.at < mended_at:
+    repaired_at = span.ended_at - _REPAIRED_BEFORE_END
+    if span.began_at + _BREAKS_AFTER <= visit.at < repaired_at:
         return Reply(404 if span.count(visit.at, DAY) % 2 == 0 else 500)
     return keep_fresh(_offer_daily(span, visit, "broken"), visit, _LONG_AGE)
 
 
-def answer_crowd(span: Span, number: int, visit: Visit) -> Reply:
+def answer_shared(span: Span, number: int, visit: Visit) -> Reply:
     """Be one of many on a host, slow when all are asked for, content with a poll a day (14)."""
-    name = f"crowd-{number}"
-    edition = Edition((number,), Tags(f'"{name}"', http_date(span.began_at)))
-    reply = keep_fresh(_offer(visit, name, edition, host="crowd"), visit, DAY)
-    return replace(reply, pause_s=_CROWD_PAUSE_S if visit.is_manual else 0.0)
+    name = f"shared-{number}"
+    version = Version((number,), Tags(f'"{name}"', http_date(span.began_at)))
+    reply = keep_fresh(_offer(visit, name, version, host="shared"), visit, DAY)
+    return replace(reply, pause_s=_SHARED_PAUSE_S if visit.is_manual else 0.0)
 
 
 def _offer_daily(
     span: Span, visit: Visit, name: str, *, host: str | None = None, extra: str = ""
 ) -> Reply:
-    return _offer(visit, name, daily_edition(span, visit.at, name), host=host, extra=extra)
+    return _offer(visit, name, daily_version(span, visit.at, name), host=host, extra=extra)
 
 
 def _offer(
     visit: Visit,
     name: str,
-    edition: Edition,
+    version: Version,
     headers: Mapping[str, str] | None = None,
     *,
     host: str | None = None,
     extra: str = "",
 ) -> Reply:
-    document = write_feed(f"{host or name}.example", name, edition.numbers, extra)
-    return offer(visit, edition.tags, document, headers or {})
+    document = write_feed(f"{host or name}.example", name, version.numbers, extra)
+    return offer(visit, version.tags, document, headers or {})
 
 
 def _source_of(place: str) -> str:

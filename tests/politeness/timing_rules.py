@@ -1,12 +1,11 @@
-"""Criteria about when requests come: 4 to 6, 13 and 14. Pure."""
+"""Politeness rules about when requests come: 4 to 6, 13 and 14. Pure."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from server.politeness.grading import Fault
-from server.politeness.log import DAY, HOUR, Exchange, Log, polls
+from tests.politeness.log import DAY, HOUR, Exchange, Fault, Log, polls
 
 # Clocks are compared to the second.
 _SLACK = timedelta(seconds=1)
@@ -123,7 +122,7 @@ def _judge_run(run: Sequence[Exchange], ended_at: datetime) -> Iterator[Fault | 
     yield Fault(run[-1], reason) if absence > _LONGEST_ABSENCE else None
 
 
-def judge_crowds(log: Log) -> Iterator[Fault | None]:
+def judge_parallel(log: Log) -> Iterator[Fault | None]:
     """14: the feeds of one host are asked for few at a time, and not all in one second."""
     for exchanges in log.by_host():
         if len({exchange.place for exchange in exchanges}) < _FEWEST_SHARING:

@@ -1,51 +1,50 @@
-"""``feedmill politeness``: grade this very service as a publisher would."""
+"""``python -m tests.politeness``: grade the real service as a publisher grades a feed reader.
 
+The real server side fetches over real loopback HTTP and works on real stores; only the time is
+simulated. The rules read the publisher's log, as the feed reader score of
+rachelbythebay.com/w/feed/ does.
+"""
+
+import json
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 
-from rich.console import Console
+import typer
 
-from server.commands.exit_codes import FAILED
-from server.commands.output import say, say_json
 from server.commands.service import role_environment, running_role
-from server.commands.stopping import Stopped
-from server.politeness.criteria import grade
-from server.politeness.report import report_document, report_lines
-from server.politeness.simulation import Simulated, Simulation
+from server.commands.stopping import Stopped, stopping_on_signals
 from shared.embedded import EmbeddedStores, WatchedProcess, start_embedded_stores
-from shared.errors import ChildEnded
+from shared.errors import ChildEnded, FeedmillError
 from shared.logs import configure_logs
-from shared.settings import Settings
+from shared.settings import Settings, load_settings
 from shared.startup import connect_stores
+from tests.politeness.grading import grade, report_document, report_lines
+from tests.politeness.simulation import Simulated, Simulation
 
 
-def run_politeness(
-    settings: Settings, *, weeks: int, as_json: bool, output: Console, messages: Console
-) -> int:
-    """Simulate, judge and report; answers the exit code: 0 for full marks, else 1.
+def politeness(
+    weeks: Annotated[int, typer.Option(min=1, max=52, help="how long to simulate")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+) -> None:
+    """Simulate weeks of polls and grade them. Exit 1: not full marks.
 
-    The settings are graded too: intervals and limits are those in force, the stores are embedded
+    The settings are graded too: intervals and limits are those in force; the stores are embedded
     ones of a temporary folder.
-
-    Raises:
-        FeedmillError: the simulation could not be run to its end.
     """
+    settings = load_settings()
     # Failing imports are part of the simulation, not of this machine's log.
     configure_logs("CRITICAL", settings.log_format)
-    say(messages, f"simulating weeks of polls: {weeks}")
-    try:
-        simulated = _simulate(settings, weeks)
-    except Stopped as stopped:
-        say(messages, "interrupted; nothing is graded")
-        return stopped.exit_code
+    print(f"simulating weeks of polls: {weeks}", file=sys.stderr)
+    simulated = _simulate(settings, weeks)
     result = grade(simulated.log)
     if as_json:
-        say_json(output, report_document(simulated, result))
+        print(json.dumps(report_document(simulated, result), indent=2))
     else:
-        for line in report_lines(simulated, result):
-            say(output, line)
-    return 0 if result.is_full else FAILED
+        print(*report_lines(simulated, result), sep="\n")
+    sys.exit(0 if result.is_full else 1)
 
 
 def _simulate(settings: Settings, weeks: int) -> Simulated:
@@ -90,3 +89,19 @@ def _check(worker: WatchedProcess) -> None:
     code = worker.poll()
     if code is not None:
         raise ChildEnded("the worker", code)
+
+
+def main() -> None:
+    """Run the command; a signal ends it with 128 and its number, and leaves nothing behind."""
+    try:
+        with stopping_on_signals():
+            typer.run(politeness)
+    except Stopped as stopped:
+        print("interrupted; nothing is graded", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except FeedmillError as exc:
+        sys.exit(f"politeness: {exc}")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-from server.politeness.log import Exchange
 from shared.clock import Clock
+from tests.politeness.log import Exchange
 
 LOOPBACK = "127.0.0.1"
 
