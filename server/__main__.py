@@ -1,10 +1,12 @@
 """The server's composition root: settings → clients → process → HTTP."""
 
+import asyncio
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -22,6 +24,7 @@ from shared.stopping import end_at_second_signal, end_at_worst_after
 log = get_logger("server")
 
 HTTP_STOP_S = 1
+TICK_S = 1.0
 
 
 class PortInUse(FeedmillError):
@@ -37,9 +40,22 @@ class HttpServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, must_end: Callable[[], bool]) -> None:
         super().__init__(config)
         self._must_end = must_end
+        self._told_to_stop = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def main_loop(self) -> None:
+        """Look once a second whether to stop, and at once when told: uvicorn's own looks ten times.
+
+        Each look renews the answers' Date.
+        """
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told_to_stop.wait(), TICK_S)
+        self._loop = None
 
     async def on_tick(self, counter: int) -> bool:
-        """Answer, ten times a second, whether to stop."""
+        """Answer whether to stop."""
         if self._must_end() and not self.should_exit:
             self._stop_watchers()
             self.should_exit = True
@@ -49,6 +65,8 @@ class HttpServer(uvicorn.Server):
         """Tell the watchers first: the server waits for their connections."""
         self._stop_watchers()
         super().handle_exit(sig, frame)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._told_to_stop.set)
 
     def _stop_watchers(self) -> None:
         app: FastAPI = self.config.app  # type: ignore[assignment]
