@@ -1,7 +1,11 @@
 """``feedmill doctor``: what is wrong with this deployment, and what to do about it."""
 
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from importlib import metadata
+from itertools import groupby
+from typing import Any
 
 from rich.console import Console
 
@@ -9,19 +13,20 @@ from server.commands.api_client import ApiClient
 from server.commands.exit_codes import FAILED
 from server.commands.locate import service_address
 from server.commands.options import AsJson
-from server.commands.output import say_json
-from server.doctor.diagnosing import diagnose
+from server.commands.output import say, say_json
+from server.doctor import diagnose
+from server.doctor.collecting import collect_store_facts, measure_disk
+from server.doctor.deployment_checks import refuse_settings
 from server.doctor.facts import Facts, ServiceFacts
 from server.doctor.findings import Finding, Level, worst
-from server.doctor.gathering import gather_stores, measure_disk
-from server.doctor.report import print_findings, show_findings
-from server.doctor.settings_checks import refuse_settings
 from shared.clock import SystemClock
 from shared.errors import ServiceError, SettingsError
 from shared.running import read_running
 from shared.settings import Settings, load_settings
 
 _CALL_TIMEOUT_S = 10.0
+_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
+_WIDTH = max(len(level) for level in Level)
 
 
 def doctor(as_json: AsJson = False) -> None:
@@ -43,16 +48,16 @@ def _examine() -> list[Finding]:
         settings = load_settings()
     except SettingsError as exc:
         return refuse_settings(exc)
-    return list(diagnose(settings, _gather(settings)))
+    return list(diagnose(settings, _collect(settings)))
 
 
-def _gather(settings: Settings) -> Facts:
+def _collect(settings: Settings) -> Facts:
     clock = SystemClock()
     running = read_running(settings.data_dir)
     is_embedded = settings.redis_url is None or settings.mongodb_url is None
     is_named = settings.feedmill_url is not None or running is not None
     return Facts(
-        stores=gather_stores(settings, running, clock),
+        stores=collect_store_facts(settings, running, clock),
         service=_ask_service(settings, is_named=is_named),
         disk=measure_disk(settings.data_dir) if is_embedded else None,
         own_version=metadata.version("feedmill"),
@@ -87,3 +92,44 @@ def _failing_threads(client: ApiClient) -> tuple[str, ...]:
         return tuple(client.failing_threads())
     except ServiceError:
         return ()  # it was ready a moment ago: that it is not any more is no thread's fault
+
+
+def print_findings(findings: Sequence[Finding], console: Console) -> None:
+    """Print one line a finding, grouped, the advice below what is not fine, and a last word."""
+    for group, found in groupby(findings, key=lambda finding: finding.group):
+        say(console, group, style="bold")
+        for finding in found:
+            line = f"  {finding.level:<{_WIDTH}}  {finding.check}: {finding.text}"
+            say(console, line, style=_STYLES[finding.level])
+            if finding.advice:
+                say(console, f"  {'':<{_WIDTH}}  → {finding.advice}")
+    say(console, _sum_up(findings), style=_STYLES[worst(findings)])
+
+
+def show_findings(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the findings as JSON shows them."""
+    return {
+        "status": worst(findings),
+        "findings": [
+            {
+                "group": finding.group,
+                "check": finding.check,
+                "level": finding.level,
+                "text": finding.text,
+                "advice": finding.advice or None,
+            }
+            for finding in findings
+        ],
+    }
+
+
+def _sum_up(findings: Sequence[Finding]) -> str:
+    counts = Counter(finding.level for finding in findings)
+    if counts[Level.OK] == len(findings):
+        return f"all {len(findings)} checks are fine"
+    parts = [
+        f"{counts[level]} {level}{'s' if counts[level] > 1 else ''}"
+        for level in (Level.PROBLEM, Level.WARNING)
+        if counts[level]
+    ]
+    return f"{' and '.join(parts)} in {len(findings)} checks"

@@ -1,6 +1,40 @@
-"""Finds out what is wrong with a deployment, and says what to do.
+"""Finds out what is wrong with a deployment, and what to do about it.
 
-``gathering.py`` asks the stores and the service, and changes nothing but the record's write probe;
-``facts.py`` is what it brings; each ``…_checks.py`` turns facts into findings and touches nothing;
-``report.py`` shows them.
+``collecting.py`` asks the stores and changes nothing but the record's write probe; ``facts.py`` is
+what it returns; each ``…_checks.py`` turns facts into findings and touches nothing.
 """
+
+from collections.abc import Iterator
+
+from server.doctor.content_checks import (
+    QUEUES,
+    check_queues,
+    check_record,
+    check_worker_threads,
+    is_work_left,
+)
+from server.doctor.deployment_checks import check_disk, check_service, check_settings
+from server.doctor.facts import Facts
+from server.doctor.findings import Finding, problem
+from server.doctor.store_checks import check_mongodb, check_redis
+from shared.settings import Settings
+
+
+def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
+    """Yield every finding, grouped, in the order in which parts depend on one another."""
+    stores = facts.stores
+    yield from check_settings(settings)
+    yield from check_redis(stores.redis, settings.queue_prefix, stores.redis_refusal)
+    yield from check_mongodb(stores.mongodb, stores.write_error)
+    if stores.unreadable is not None:
+        text = f"queues and record could not be looked at: {stores.unreadable}"
+        yield problem(QUEUES, "readable", text, "see to the stores, then run the doctor again")
+    if stores.queues:
+        yield from check_queues(stores.queues)
+    yield from check_worker_threads(stores.workers)
+    if stores.record is not None:
+        is_left = is_work_left(stores.queues)
+        yield from check_record(stores.record, facts.now, is_work_left=is_left)
+    yield from check_service(facts.service, facts.own_version)
+    if facts.disk is not None:
+        yield check_disk(facts.disk)

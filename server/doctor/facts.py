@@ -7,6 +7,9 @@ from datetime import datetime
 from shared.queue import QueueLook, RateLimit, RedisReport, WorkerSign
 from shared.store import Import, MongoReport
 
+# Who takes the jobs of the item queues, which have the limit of the settings.
+WORKER = "worker"
+
 
 @dataclass(frozen=True, slots=True)
 class Unseen:

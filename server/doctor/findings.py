@@ -40,7 +40,7 @@ def warn(group: str, check: str, text: str, advice: str) -> Finding:
     return Finding(group, check, Level.WARNING, text, advice)
 
 
-def blame(group: str, check: str, text: str, advice: str) -> Finding:
+def problem(group: str, check: str, text: str, advice: str) -> Finding:
     """Return something that somebody has to do something about."""
     return Finding(group, check, Level.PROBLEM, text, advice)
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from server.doctor.diagnosing import diagnose
+from server.doctor import diagnose
+from server.doctor.collecting import collect_store_facts, measure_disk
 from server.doctor.facts import Facts, ServiceFacts, StoreFacts, Unseen
 from server.doctor.findings import Finding, Level
-from server.doctor.gathering import gather_stores, measure_disk
 from shared.clock import SystemClock
 from shared.dead_jobs import dead_job
 from shared.queue import JobQueue, RateLimit, RedisConnection, connect, disconnect
@@ -73,7 +73,7 @@ class Patient:
         return JobQueue(self.redis, name, clock=self.clock)
 
     def look(self) -> StoreFacts:
-        return gather_stores(self.settings, None, self.clock)
+        return collect_store_facts(self.settings, None, self.clock)
 
     def findings(self) -> list[Finding]:
         """Return what is not fine."""
@@ -291,7 +291,7 @@ def test_paused_queue_is_found(patient: Patient) -> None:
 def test_more_jobs_than_are_looked_at_are_said_to_be(
     patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.doctor.gathering.MAX_JOBS", 2)
+    monkeypatch.setattr("server.doctor.collecting.MAX_JOBS", 2)
     seed_active(patient.light, "lwn#1", "lwn#2", "lwn#3")
     assert patient.finding()[0] == "sample"
 
@@ -383,7 +383,7 @@ def test_store_that_is_away_is_told_and_the_other_one_still_checked(
 
 def test_embedded_stores_at_rest_are_no_problem(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path)  # type: ignore[call-arg]
-    facts = gather_stores(settings, None, HurriedClock())
+    facts = collect_store_facts(settings, None, HurriedClock())
     for seen in (facts.redis, facts.mongodb):
         assert isinstance(seen, Unseen)
         assert seen.is_at_rest

@@ -9,15 +9,22 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from server.commands.doctor import print_findings, show_findings
+from server.doctor.content_checks import (
+    check_queues,
+    check_record,
+    check_worker_threads,
+    is_work_left,
+)
+from server.doctor.deployment_checks import (
+    check_disk,
+    check_service,
+    check_settings,
+    refuse_settings,
+)
 from server.doctor.facts import DiskFacts, QueueFacts, RecordLook, ServiceFacts, Unseen
-from server.doctor.findings import Finding, Level, blame, fine, name_some, warn, worst
-from server.doctor.mongodb_checks import check_mongodb
-from server.doctor.queue_checks import check_queues, check_worker_threads, is_work_left
-from server.doctor.record_checks import check_record
-from server.doctor.redis_checks import check_redis
-from server.doctor.report import print_findings, show_findings
-from server.doctor.service_checks import check_disk, check_service
-from server.doctor.settings_checks import check_settings, refuse_settings
+from server.doctor.findings import Finding, Level, fine, name_some, problem, warn, worst
+from server.doctor.store_checks import check_mongodb, check_redis
 from shared.errors import SettingsError
 from shared.queue import JobState, QueueLook, RateLimit, RedisReport, WorkerSign
 from shared.settings import Settings
@@ -389,7 +396,7 @@ def test_a_few_names_stand_for_many() -> None:
 FINDINGS = [
     fine("Redis", "version", "version 7"),
     warn("Redis", "clock", "off", "use NTP"),
-    blame("queues", "locks", "x", "start a worker"),
+    problem("queues", "locks", "x", "start a worker"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Asks the stores for the facts. Changes nothing, but for the record's write probe."""
+"""Collects the facts from the stores. Changes nothing but the record's write probe."""
 
 import shutil
 import threading
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from server.doctor.facts import DiskFacts, QueueFacts, RecordLook, StoreFacts, Unseen
-from server.doctor.queue_checks import WORKER
+from server.doctor.facts import WORKER, DiskFacts, QueueFacts, RecordLook, StoreFacts, Unseen
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME
 from shared.errors import QueueError, QueueRefused, StoreError
@@ -38,7 +37,7 @@ _MAX_PATIENCE_S = 6.0
 _AT_REST = "the embedded stores in DATA_DIR={} are not running"
 
 
-def gather_stores(settings: Settings, running: Running | None, clock: Clock) -> StoreFacts:
+def collect_store_facts(settings: Settings, running: Running | None, clock: Clock) -> StoreFacts:
     """Look at both stores and, where both can be seen, at what they hold."""
     redis_url = settings.redis_url or (running.redis_url if running else None)
     mongodb_url = settings.mongodb_url or (running.mongodb_url if running else None)
@@ -89,7 +88,7 @@ def _look_at(
         return facts
     try:
         workers = WorkerSigns(redis, prefix=settings.queue_prefix).read()
-        queues, record = _Examination(settings, redis, stores, clock).look_twice()
+        queues, record = _Contents(settings, redis, stores, clock).look_twice()
     except (QueueError, StoreError) as exc:
         return replace(facts, unreadable=str(exc))
     return replace(facts, queues=queues, record=record, workers=workers)
@@ -130,7 +129,7 @@ def _probe_write(stores: Stores, clock: Clock) -> str | None:
     return None
 
 
-class _Examination:
+class _Contents:
     """Looks at queues and record, and once more a moment later when something looks wrong."""
 
     def __init__(

@@ -1,16 +1,17 @@
-"""Whether a Redis is fit to be the queue's."""
+"""Whether Redis is fit for the queues, and MongoDB for the record."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from server.doctor.facts import Unseen
-from server.doctor.findings import Finding, blame, describe_mib, fine, name_some, warn
+from server.doctor.findings import Finding, describe_mib, fine, name_some, problem, warn
 from shared.queue import RedisReport
+from shared.store import MongoReport
 
-GROUP = "Redis"
+REDIS = "Redis"
 # LPOS, which the scripts use, came with 6.0.6; Node's BullMQ asks for 6.2.
-NEEDED_VERSION = (6, 0, 6)
-WANTED_VERSION = (6, 2)
+NEEDED_REDIS_VERSION = (6, 0, 6)
+WANTED_REDIS_VERSION = (6, 2)
 MAX_CLOCK_MS = 2_000
 _FULL_SHARE = 0.95
 _FILLING_SHARE = 0.8
@@ -20,25 +21,27 @@ _KEPT = {
     None: "at least what came since the last snapshot is lost",
 }
 _HASH_TAG = re.compile(r"\{[^}]+\}")
+MONGODB = "MongoDB"
+WANTED_MONGODB_VERSION = (6,)
 
 
 def check_redis(
     seen: RedisReport | Unseen, queue_prefix: str, refusal: str | None = None
 ) -> Iterator[Finding]:
-    """Yield what is to be said of Redis."""
+    """Yield the findings about Redis."""
     if isinstance(seen, Unseen):
-        yield describe_unseen(GROUP, "REDIS_URL", seen)
+        yield describe_unseen(REDIS, "REDIS_URL", seen)
         return
     yield _check_permissions(refusal)
     if seen.is_told:
-        yield _check_version(seen)
+        yield _check_redis_version(seen)
         yield _check_eviction(seen)
         yield _check_persistence(seen)
         yield _check_memory(seen)
         yield _check_role(seen)
     else:
         yield _warn_of_silence()
-    yield check_clock(GROUP, seen.clock_ahead_ms, seen.round_trip_ms)
+    yield check_clock(REDIS, seen.clock_ahead_ms, seen.round_trip_ms)
     if seen.is_cluster:
         yield _check_cluster(queue_prefix)
 
@@ -47,7 +50,7 @@ def describe_unseen(group: str, variable: str, seen: Unseen) -> Finding:
     """Return the finding of a store that could not be looked at."""
     if seen.is_at_rest:
         return warn(group, "reachable", seen.reason, "run 'feedmill up', then the doctor again")
-    return blame(
+    return problem(
         group, "reachable", seen.reason, f"start it, or correct {variable} (address and password)"
     )
 
@@ -76,9 +79,9 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 def _check_permissions(refusal: str | None) -> Finding:
     if refusal is None:
-        return fine(GROUP, "permissions", "its login may do all that the queues need")
-    return blame(
-        GROUP,
+        return fine(REDIS, "permissions", "its login may do all that the queues need")
+    return problem(
+        REDIS,
         "permissions",
         refusal,
         "then start server and workers again: they do not start without",
@@ -87,7 +90,7 @@ def _check_permissions(refusal: str | None) -> Finding:
 
 def _warn_of_silence() -> Finding:
     return warn(
-        GROUP,
+        REDIS,
         "INFO",
         "version, eviction policy, persistence, memory and role could not be looked at: "
         "it refuses its login INFO",
@@ -96,40 +99,40 @@ def _warn_of_silence() -> Finding:
     )
 
 
-def _check_version(seen: RedisReport) -> Finding:
+def _check_redis_version(seen: RedisReport) -> Finding:
     version = parse_version(seen.version)
-    if version < NEEDED_VERSION:
-        needed = ".".join(map(str, NEEDED_VERSION))
-        return blame(
-            GROUP,
+    if version < NEEDED_REDIS_VERSION:
+        needed = ".".join(map(str, NEEDED_REDIS_VERSION))
+        return problem(
+            REDIS,
             "version",
             f"version {seen.version} is too old for the scripts, which need {needed}",
             "use Redis 7 or Valkey",
         )
-    if version < WANTED_VERSION:
+    if version < WANTED_REDIS_VERSION:
         return warn(
-            GROUP,
+            REDIS,
             "version",
             f"version {seen.version} is older than 6.2, which Node's BullMQ asks for",
             "use Redis 7 or Valkey",
         )
-    return fine(GROUP, "version", f"version {seen.version}")
+    return fine(REDIS, "version", f"version {seen.version}")
 
 
 def _check_eviction(seen: RedisReport) -> Finding:
     match seen.eviction_policy:
         case None:
             return warn(
-                GROUP,
+                REDIS,
                 "eviction",
                 "it does not tell its maxmemory-policy",
                 "make sure that it is noeviction: any other may throw jobs away",
             )
         case "noeviction":
-            return fine(GROUP, "eviction", "maxmemory-policy is noeviction")
+            return fine(REDIS, "eviction", "maxmemory-policy is noeviction")
         case policy:
-            return blame(
-                GROUP,
+            return problem(
+                REDIS,
                 "eviction",
                 f"maxmemory-policy is {policy}: jobs and locks may be thrown away",
                 "set 'maxmemory-policy noeviction' in its configuration, now and for restarts",
@@ -146,16 +149,16 @@ def _check_persistence(seen: RedisReport) -> Finding:
         if not is_ok
     ]
     if failing:
-        return blame(
-            GROUP,
+        return problem(
+            REDIS,
             "persistence",
             f"the last write of its {name_some(failing)} failed",
             "look at its log; mostly its disk is full. It may refuse writes meanwhile",
         )
     if seen.is_append_only:
-        return fine(GROUP, "persistence", "the append-only file is on, its last write was fine")
+        return fine(REDIS, "persistence", "the append-only file is on, its last write was fine")
     return warn(
-        GROUP,
+        REDIS,
         "persistence",
         f"the append-only file is off: {_KEPT[seen.has_snapshots]} at a restart",
         "set 'appendonly yes': items come back from the record, but jobs of other programs do not",
@@ -165,24 +168,24 @@ def _check_persistence(seen: RedisReport) -> Finding:
 def _check_memory(seen: RedisReport) -> Finding:
     used = describe_mib(seen.used_bytes)
     if seen.max_bytes == 0:
-        return fine(GROUP, "memory", f"{used} used, no maxmemory set")
+        return fine(REDIS, "memory", f"{used} used, no maxmemory set")
     share = seen.used_bytes / seen.max_bytes
     text = f"{used} of {describe_mib(seen.max_bytes)} used ({share:.0%})"
     advice = "raise maxmemory, or find out what fills it; full, it takes no more jobs"
     if share >= _FULL_SHARE:
-        return blame(GROUP, "memory", text, advice)
+        return problem(REDIS, "memory", text, advice)
     return (
-        warn(GROUP, "memory", text, advice)
+        warn(REDIS, "memory", text, advice)
         if share >= _FILLING_SHARE
-        else fine(GROUP, "memory", text)
+        else fine(REDIS, "memory", text)
     )
 
 
 def _check_role(seen: RedisReport) -> Finding:
     if seen.role == "master":
-        return fine(GROUP, "role", "it takes writes")
-    return blame(
-        GROUP,
+        return fine(REDIS, "role", "it takes writes")
+    return problem(
+        REDIS,
         "role",
         f"it is a {'replica' if seen.role == 'slave' else seen.role}: it takes no writes",
         "point REDIS_URL at the master",
@@ -192,14 +195,91 @@ def _check_role(seen: RedisReport) -> Finding:
 def _check_cluster(queue_prefix: str) -> Finding:
     if _HASH_TAG.search(queue_prefix):
         return warn(
-            GROUP,
+            REDIS,
             "cluster",
             f"it is a Redis Cluster; all keys of QUEUE_PREFIX={queue_prefix} are on one node",
             "let REDIS_URL name the node that holds that slot: others are not followed",
         )
-    return blame(
-        GROUP,
+    return problem(
+        REDIS,
         "cluster",
         f"it is a Redis Cluster, and QUEUE_PREFIX={queue_prefix} has no hash tag",
         f"set QUEUE_PREFIX={{{queue_prefix}}}: a script's keys must be on one node",
+    )
+
+
+def check_mongodb(seen: MongoReport | Unseen, write_error: str | None) -> Iterator[Finding]:
+    """Yield the findings about MongoDB."""
+    if isinstance(seen, Unseen):
+        yield describe_unseen(MONGODB, "MONGODB_URL", seen)
+        return
+    yield _check_mongodb_version(seen)
+    yield _check_topology(seen)
+    yield _check_writes(write_error)
+    yield from _check_indexes(seen)
+    yield check_clock(MONGODB, seen.clock_ahead_ms, seen.round_trip_ms)
+
+
+def _check_mongodb_version(seen: MongoReport) -> Finding:
+    if parse_version(seen.version) < WANTED_MONGODB_VERSION:
+        return warn(
+            MONGODB,
+            "version",
+            f"version {seen.version} is older than anything Feedmill is tested with",
+            "use MongoDB 7 or newer",
+        )
+    return fine(MONGODB, "version", f"version {seen.version}")
+
+
+def _check_topology(seen: MongoReport) -> Finding:
+    if not seen.is_writable:
+        return problem(
+            MONGODB,
+            "topology",
+            "it is no primary: it takes no writes",
+            "name all members of the replica set in MONGODB_URL, with replicaSet=NAME",
+        )
+    if seen.is_sharded:
+        return fine(MONGODB, "topology", "a sharded cluster")
+    if seen.set_name is not None:
+        return fine(MONGODB, "topology", f"the primary of replica set {seen.set_name}")
+    return fine(MONGODB, "topology", "standalone: its disk has the only copy")
+
+
+def _check_writes(write_error: str | None) -> Finding:
+    if write_error is None:
+        text = "a write was acknowledged with w: majority, j: true"
+        return fine(MONGODB, "write concern", text)
+    return problem(
+        MONGODB,
+        "write concern",
+        f"a write with w: majority, j: true failed: {write_error}",
+        "look at its disk, its login's rights and the members of its replica set: "
+        "nothing is settled until such writes succeed",
+    )
+
+
+def _check_indexes(seen: MongoReport) -> Iterator[Finding]:
+    for conflict in seen.index_conflicts:
+        advice = f"drop it with {conflict.remedy}, then start a server: it makes the right one"
+        yield problem(MONGODB, "indexes", str(conflict), advice)
+    if seen.missing_indexes is None:
+        yield warn(
+            MONGODB,
+            "indexes",
+            "they could not be looked at: its login may not list them",
+            "grant it listIndexes, as the role readWrite does",
+        )
+    elif seen.missing_indexes:
+        yield _warn_of_missing(seen.missing_indexes)
+    elif not seen.index_conflicts:
+        yield fine(MONGODB, "indexes", "every index is there")
+
+
+def _warn_of_missing(missing: Sequence[str]) -> Finding:
+    return warn(
+        MONGODB,
+        "indexes",
+        f"missing: {', '.join(missing)}",
+        "start a server, or restart one: it makes them; without them lists and audits are slow",
     )

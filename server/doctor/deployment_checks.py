@@ -1,0 +1,164 @@
+"""Whether the settings fit together, the service answers, and its disk is not full."""
+
+from collections.abc import Iterator
+
+from server.doctor.facts import DiskFacts, ServiceFacts
+from server.doctor.findings import Finding, describe_mib, fine, name_some, problem, warn
+from shared.errors import SettingsError
+from shared.settings import Settings, is_loopback
+
+SETTINGS = "settings"
+SERVICE = "service"
+FULL_BYTES = 200 * 1024**2
+FILLING_BYTES = 1024**3
+
+
+def refuse_settings(error: SettingsError) -> list[Finding]:
+    """Return what is wrong with settings that no process would start with."""
+    advice = "correct it in the environment or in .env; .env.example documents every variable"
+    return [problem(SETTINGS, "values", line, advice) for line in str(error).splitlines()]
+
+
+def check_settings(settings: Settings) -> Iterator[Finding]:
+    """Yield the findings about valid settings."""
+    yield fine(SETTINGS, "values", "every value is valid")
+    yield _check_access(settings)
+    yield _check_rate_limit(settings)
+    yield _check_locks(settings)
+    if settings.fetch_allow_private:
+        yield warn(
+            SETTINGS,
+            "FETCH_ALLOW_PRIVATE",
+            "FETCH_ALLOW_PRIVATE=true: feeds may point at private addresses and any port",
+            "unset it unless everybody who may add feeds may reach this network",
+        )
+    if settings.metrics_port == settings.port:
+        yield problem(
+            SETTINGS,
+            "METRICS_PORT",
+            f"METRICS_PORT and PORT are both {settings.port}",
+            "give the worker another METRICS_PORT: on one machine they cannot share one",
+        )
+
+
+def _check_access(settings: Settings) -> Finding:
+    if settings.api_key is not None:
+        return fine(SETTINGS, "API_KEY", "API_KEY is set: every request needs it")
+    if is_loopback(settings.host):
+        return fine(SETTINGS, "API_KEY", f"only this machine reaches HOST={settings.host}")
+    return warn(
+        SETTINGS,
+        "API_KEY",
+        f"whoever reaches HOST={settings.host} may do everything: API_KEY is not set",
+        "set API_KEY, unless something else in front of it asks who is calling",
+    )
+
+
+def _check_rate_limit(settings: Settings) -> Finding:
+    max_jobs, duration_ms = settings.worker_rate_limit_max, settings.worker_rate_limit_duration_ms
+    if max_jobs == 0:
+        return fine(SETTINGS, "WORKER_RATE_LIMIT_MAX", "0: items are started without a limit")
+    per_s = max_jobs * 1000 / duration_ms
+    text = f"at most {max_jobs} items in {duration_ms} ms are started in each item queue"
+    if per_s < 1:
+        return warn(
+            SETTINGS,
+            "WORKER_RATE_LIMIT_MAX",
+            f"{text}: a feed of 100 items takes {100 / per_s / 60:,.0f} minutes",
+            "raise WORKER_RATE_LIMIT_MAX, or shorten WORKER_RATE_LIMIT_DURATION_MS",
+        )
+    return fine(SETTINGS, "WORKER_RATE_LIMIT_MAX", text)
+
+
+def _check_locks(settings: Settings) -> Finding:
+    lock_ms, flush_ms = settings.worker_lock_ms, settings.worker_flush_ms
+    if settings.worker_stalled_ms > lock_ms:
+        return warn(
+            SETTINGS,
+            "WORKER_STALLED_MS",
+            f"stalled jobs are looked for every {settings.worker_stalled_ms} ms only, "
+            f"though locks run out after {lock_ms} ms",
+            "make WORKER_STALLED_MS shorter than WORKER_LOCK_MS",
+        )
+    if lock_ms < flush_ms:
+        return warn(
+            SETTINGS,
+            "WORKER_LOCK_MS",
+            f"WORKER_LOCK_MS={lock_ms} is shorter than WORKER_FLUSH_MS={flush_ms}: "
+            "a worker that is held up while it waits for its batch loses what it holds",
+            "make WORKER_LOCK_MS a multiple of WORKER_FLUSH_MS",
+        )
+    return fine(
+        SETTINGS, "WORKER_LOCK_MS", f"locks of {lock_ms} ms outlast a flush of {flush_ms} ms"
+    )
+
+
+def check_service(seen: ServiceFacts, own_version: str) -> Iterator[Finding]:
+    """Yield the findings about the running service."""
+    if not seen.is_alive:
+        yield _describe_silence(seen)
+        return
+    if seen.is_ready:
+        yield fine(SERVICE, "answers", f"it answers at {seen.url}, and so do its stores for it")
+    else:
+        yield problem(
+            SERVICE,
+            "answers",
+            f"it answers at {seen.url}, but not all of its stores answer it",
+            "compare its REDIS_URL and MONGODB_URL with those checked here",
+        )
+    if seen.failing_threads:
+        yield _describe_threads(seen)
+    yield _check_version(seen, own_version)
+
+
+def check_disk(seen: DiskFacts) -> Finding:
+    """Return whether the embedded stores have room."""
+    free = describe_mib(seen.free_bytes)
+    text = f"{free} free of {describe_mib(seen.total_bytes)} for DATA_DIR={seen.folder}"
+    advice = "make room, or move DATA_DIR while the service is stopped"
+    if seen.free_bytes < FULL_BYTES:
+        return problem(SERVICE, "disk", text, advice)
+    if seen.free_bytes < FILLING_BYTES:
+        return warn(SERVICE, "disk", text, advice)
+    return fine(SERVICE, "disk", text)
+
+
+def _describe_silence(seen: ServiceFacts) -> Finding:
+    text = f"no Feedmill answers at {seen.url}"
+    if seen.is_named:
+        return problem(
+            SERVICE,
+            "answers",
+            f"{text}, though one is said to run there",
+            "start it, or correct FEEDMILL_URL",
+        )
+    return warn(SERVICE, "answers", text, "start 'feedmill up', or 'feedmill server' and a worker")
+
+
+def _describe_threads(seen: ServiceFacts) -> Finding:
+    return problem(
+        SERVICE,
+        "threads",
+        f"its {name_some(seen.failing_threads)} fails again and again",
+        "look for 'thread_failed' in the server's log, it has the stack; "
+        "a thread that goes on failing ends the server with exit code 1",
+    )
+
+
+def _check_version(seen: ServiceFacts, own_version: str) -> Finding:
+    if seen.version is None:
+        return problem(
+            SERVICE,
+            "version",
+            f"it does not tell its version: {seen.error}",
+            "set API_KEY to its key",
+        )
+    if seen.version != own_version:
+        return warn(
+            SERVICE,
+            "version",
+            f"it is Feedmill {seen.version}, this is {own_version}",
+            "run one version everywhere: restart the service after an update",
+        )
+    return fine(SERVICE, "version", f"it is Feedmill {own_version}, as this is")
