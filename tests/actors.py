@@ -114,9 +114,9 @@ class Worker(Actor):
         self._pool = InlinePool()
         with mock.patch("worker.process.FlushPool", return_value=self._pool):
             self.process = WorkerProcess(settings, self.redis, self.stores, clock)
-        self.consumer = self.process._consumer
-        self.flusher = self.consumer._parts.batches._flusher
-        self.queues = self.consumer._queues
+        self.consumer = self.process.parts.consumer
+        self.storer = self.process.parts.consumer_parts.batches._storer
+        self.queues = self.process.parts.queues
 
     def work(self) -> int:
         """Claim once from each queue and flush all that came; returns how many jobs were taken."""

@@ -7,7 +7,7 @@ from server.importing.identity import identify
 from server.parsing import parse_feed
 from shared.models import job_data
 from shared.queue import ClaimedJob, JobQueue
-from worker.decoding import hold_item
+from worker.decoding import decode_item
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ def documents_of(
     items = identify([feed.entries], colliding=()).items
     # Which job an item came with makes no difference to its document.
     queue, job = cast(JobQueue, None), cast(ClaimedJob, None)
-    return [dict(hold_item(queue, job, job_data("feed", item), 1).content) for item in items]
+    return [dict(decode_item(queue, job, job_data("feed", item), 1).content) for item in items]
 
 
 def rss_document(inner: str, *, namespaces: str = "", channel: str = "") -> dict[str, Any]:

@@ -13,21 +13,14 @@ from server.importing.replayer import Replayer
 from server.importing.selecting import Candidate
 from shared.clock import Clock
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob, RateLimit, RedisConnection
+from shared.settings import Settings
 from shared.store import DeadLetter, LetterKind, StoredVersion, Stores
 from shared.supervision import Supervisor
 from tests.fakes import FakeClock
-from worker.batch_runner import BatchRunner
-from worker.breaker import Breaker
-from worker.buffer import Buffer
-from worker.consumer import Consumer, ConsumerLimits, ConsumerParts
-from worker.decoding import HeldItem, decode_data, hold_item
-from worker.flush_pool import FlushPool
-from worker.flusher import Flusher
-from worker.heartbeat import Heartbeat
-from worker.holdings import Holdings
-from worker.intake import Intake, Taken
-from worker.settlement import Settlement
-from worker.settler import SettlementRunner, Settler
+from worker.claiming import Taken
+from worker.decoding import DecodedItem, decode_data, decode_item
+from worker.process import Surroundings, make_worker
+from worker.settling import Settlement
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 JOB_MAX_BYTES = 1_048_576
@@ -47,7 +40,7 @@ def make_data(guid: str = "1", **fields: Any) -> dict[str, Any]:
 
 
 def make_claimed(raw_data: str, **fields: Any) -> ClaimedJob:
-    """Return a job in hand with this data."""
+    """Return a claimed job with this data."""
     values: dict[str, Any] = {
         "id": "lwn#1",
         "name": "item",
@@ -66,11 +59,13 @@ def make_claimed(raw_data: str, **fields: Any) -> ClaimedJob:
     return ClaimedJob(raw_data=raw_data, **(values | fields))
 
 
-def make_held(queue: JobQueue, data: dict[str, Any], revision: int = 1, **fields: Any) -> HeldItem:
-    """Return an item in hand, as the intake would make it."""
+def make_decoded(
+    queue: JobQueue, data: dict[str, Any], revision: int = 1, **fields: Any
+) -> DecodedItem:
+    """Return a decoded item, as a claim makes it."""
     job_id = f"{data['source']}#{data['guid']}"
     job = make_claimed(orjson.dumps(data).decode(), **({"id": job_id} | fields))
-    return hold_item(queue, job, decode_data(job, JOB_MAX_BYTES), revision)
+    return decode_item(queue, job, decode_data(job, JOB_MAX_BYTES), revision)
 
 
 def make_candidate(data: Mapping[str, Any]) -> Candidate:
@@ -139,59 +134,31 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.stop = threading.Event()
-        self.queue = self.make_queue("items")
-        self.heavy = self.make_queue("items_heavy")
-        self.dlq = self.make_queue("items_dlq")
-        self.holdings = Holdings([self.queue, self.heavy])
-        self.breaker = Breaker(self.clock)
-        self.buffer = Buffer(max_items=self.batch_size, max_age_s=self.max_age_s, clock=self.clock)
         self.supervisor = Supervisor(self.clock, lambda *_, **__: None)
-        self.pool = FlushPool(self.concurrency, self.supervisor)
-        self.heartbeat = Heartbeat(
-            self.holdings, lock_ms=self.lock_ms, clock=self.clock, supervisor=self.supervisor
+        limit = self.rate_limit or RateLimit(0, 1000)
+        settings = Settings(
+            _env_file=None,  # type: ignore[call-arg]
+            bull_queue_name="items",
+            worker_batch_size=self.batch_size,
+            worker_concurrency=self.concurrency,
+            worker_lock_ms=self.lock_ms,
+            worker_flush_ms=round(self.max_age_s * 1000),
+            worker_rate_limit_max=limit.max_jobs,
+            worker_rate_limit_duration_ms=limit.duration_ms,
+            job_max_bytes=self.max_item_bytes,
         )
-        self._make_worker()
-
-    def _make_worker(self) -> None:
-        self.intake = Intake(
-            holdings=self.holdings,
-            sources=self.stores.sources,
-            lock_ms=self.lock_ms,
-            max_item_bytes=self.max_item_bytes,
-            rate_limit=self.rate_limit,
-        )
-        self.flusher = Flusher(stores=self.stores, clock=self.clock)
-        self.settler = Settler(stores=self.stores, dead_letter_queue=self.dlq)
-        self.settlements = SettlementRunner(
-            settler=self.settler,
-            holdings=self.holdings,
-            breaker=self.breaker,
-            clock=self.clock,
-        )
-        self.batches = BatchRunner(
-            flusher=self.flusher,
-            settlements=self.settlements,
-            stores=self.stores,
-            breaker=self.breaker,
-            clock=self.clock,
-        )
-        self.consumer = Consumer(
-            queues=[self.queue, self.heavy],
-            wake_connection=self.redis,
-            parts=ConsumerParts(
-                intake=self.intake,
-                buffer=self.buffer,
-                pool=self.pool,
-                batches=self.batches,
-                settlements=self.settlements,
-                holdings=self.holdings,
-                breaker=self.breaker,
-                stores=self.stores,
-            ),
-            limits=ConsumerLimits(self.batch_size, self.concurrency),
-            clock=self.clock,
-            supervisor=self.supervisor,
-        )
+        around = Surroundings(settings, self.redis, self.stores, self.clock, self.supervisor)
+        self.parts = make_worker(around)
+        self.queue, self.heavy = self.parts.queues
+        self.dlq = around.queue(settings.dead_letter_queue)
+        self.consumer, self.heartbeat = self.parts.consumer, self.parts.heartbeat
+        on_the_way = self.parts.consumer_parts
+        self.claimer, self.buffer, self.pool = (
+            on_the_way.claimer, on_the_way.buffer, on_the_way.pool
+        )  # fmt: skip
+        self.held, self.breaker = on_the_way.held, on_the_way.breaker
+        self.batches, self.settler = on_the_way.batches, on_the_way.settler
+        self.storer = self.batches._storer
 
     def close(self) -> None:
         """End the threads that a test started."""
@@ -223,12 +190,12 @@ class Bench:
 
     def take(self, limit: int = 500, *, accept_solo: bool = True) -> Taken:
         """Claim from the light queue."""
-        return self.intake.take(self.queue, limit, accept_solo=accept_solo)
+        return self.claimer.take(self.queue, limit, accept_solo=accept_solo)
 
     def finish(self, taken: Taken) -> None:
         """Bring what was claimed to its end, as the pool's threads would."""
         if taken.failed:
-            self.settlements.run(Settlement(self.queue, list(taken.failed)), self.stop)
+            self.settler.run(Settlement(self.queue, taken.failed), self.stop)
         if taken.items:
             self.batches.run(taken.items, self.stop)
 
@@ -267,6 +234,6 @@ class Bench:
         return counts
 
 
-def guids(items: Sequence[HeldItem]) -> list[str]:
-    """Return the guids of items in hand, in order."""
+def guids(items: Sequence[DecodedItem]) -> list[str]:
+    """Return the guids of decoded items, in order."""
     return [str(item.content["guid"]) for item in items]

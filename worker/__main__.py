@@ -31,7 +31,7 @@ def main() -> int:
         redis, stores = connect_stores(settings, "feedmill-worker")
         process = WorkerProcess(settings, redis, stores, SystemClock())
         if settings.metrics_port:
-            process.metrics.serve(settings.metrics_port)
+            process.parts.metrics.serve(settings.metrics_port)
     except SettingsError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - before anything can be logged
         return 2

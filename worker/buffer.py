@@ -1,17 +1,17 @@
-"""Holds items in hand, per queue and source, until a batch of them is worth a round trip."""
+"""Holds decoded items, per queue and source, until a batch of them is worth a round trip."""
 
 from collections import deque
 from dataclasses import dataclass, field
 
 from shared.clock import Clock
 from shared.queue import Lock
-from worker.decoding import HeldItem
+from worker.decoding import DecodedItem
 
 
 @dataclass(slots=True)
 class _SourceBuffer:
     since_s: float
-    items: deque[HeldItem] = field(default_factory=deque)
+    items: deque[DecodedItem] = field(default_factory=deque)
 
 
 class Buffer:
@@ -36,7 +36,7 @@ class Buffer:
         """How many bytes of data the jobs carry that wait here."""
         return self._bytes
 
-    def add(self, item: HeldItem) -> None:
+    def add(self, item: DecodedItem) -> None:
         """Put an item behind those of its source."""
         key = (item.queue.name, item.source)
         buffer = self._buffers.get(key)
@@ -46,7 +46,7 @@ class Buffer:
         self._jobs += 1
         self._bytes += item.size_bytes
 
-    def drain_due(self, *, everything: bool = False) -> list[HeldItem]:
+    def drain_due(self, *, everything: bool = False) -> list[DecodedItem]:
         """Take the next batch out: all of one queue, at most ``max_items``; empty when none is due.
 
         Due is a source with a full batch or an item older than ``max_age_s``, or any source with
@@ -59,7 +59,7 @@ class Buffer:
         queue_name = due[0][0]
         same_queue = [key for key in self._buffers if key[0] == queue_name]
         same_queue.sort(key=lambda key: key not in due)
-        batch: list[HeldItem] = []
+        batch: list[DecodedItem] = []
         for key in same_queue:
             self._take(key, batch)
         return batch
@@ -86,7 +86,7 @@ class Buffer:
         is_old = self._clock.monotonic_s() - buffer.since_s >= self._max_age_s
         return is_old or len(buffer.items) >= self._max_items
 
-    def _take(self, key: tuple[str, str], batch: list[HeldItem]) -> None:
+    def _take(self, key: tuple[str, str], batch: list[DecodedItem]) -> None:
         buffer = self._buffers[key]
         while buffer.items and len(batch) < self._max_items:
             item = buffer.items.popleft()
@@ -95,6 +95,6 @@ class Buffer:
         if not buffer.items:
             del self._buffers[key]
 
-    def _count_out(self, item: HeldItem) -> None:
+    def _count_out(self, item: DecodedItem) -> None:
         self._jobs -= 1
         self._bytes -= item.size_bytes

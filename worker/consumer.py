@@ -10,6 +10,7 @@ from shared.errors import QueueError, StoreError
 from shared.logs import get_logger
 from shared.queue import (
     BlockedBy,
+    HeldLocks,
     JobQueue,
     Lock,
     Postponement,
@@ -18,16 +19,13 @@ from shared.queue import (
 )
 from shared.store import Stores
 from shared.supervision import Supervisor
-from worker.batch_runner import BatchRunner
-from worker.breaker import Breaker
 from worker.buffer import Buffer
-from worker.decoding import HeldItem
-from worker.failures import pause_s
+from worker.claiming import Claimer, Taken
+from worker.decoding import DecodedItem
 from worker.flush_pool import FlushPool
-from worker.holdings import Holdings
-from worker.intake import Intake, Taken
-from worker.settlement import RecordDeadLetter, Settlement, lock_of
-from worker.settler import SettlementRunner
+from worker.outages import Breaker, pause_s
+from worker.settling import RecordDeadLetter, Settlement, Settler
+from worker.storing import BatchRunner
 
 log = get_logger("worker.consumer")
 
@@ -38,20 +36,20 @@ BUSY_REST_S = 0.05
 STOP_FLUSH_S = 3.0
 # How long a job rests whose flush failed by an error of ours.
 PUT_OFF_MS = 60_000
-# Together with MAX_CLAIM_BYTES in the intake this bounds a worker's memory.
+# Together with MAX_CLAIM_BYTES of a claim this bounds a worker's memory.
 MAX_HELD_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLimits:
-    """How much one worker may have in hand, and how long."""
+    """How many jobs one worker may hold."""
 
     batch_size: int
     concurrency: int
 
     @property
     def max_held(self) -> int:
-        """Most jobs in hand."""
+        """Most jobs held."""
         return self.batch_size * self.concurrency
 
 
@@ -59,12 +57,12 @@ class ConsumerLimits:
 class ConsumerParts:
     """What the consumer drives."""
 
-    intake: Intake
+    claimer: Claimer
     buffer: Buffer
     pool: FlushPool
     batches: BatchRunner
-    settlements: SettlementRunner
-    holdings: Holdings
+    settler: Settler
+    held: HeldLocks
     breaker: Breaker
     stores: Stores
 
@@ -120,10 +118,10 @@ class Consumer:
     def step(self) -> list[Taken]:
         """Claim once from each queue, buffer, and give what is due to the pool."""
         parts = self._parts
-        lost = parts.holdings.take_lost()
+        lost = parts.held.take_lost()
         if lost:
             parts.buffer.discard(lost)
-        parts.intake.release_unread()
+        parts.claimer.release_unread()
         taken = self._take_all()
         self._submit_due(everything=self._nothing_else_waits(taken))
         return taken
@@ -136,17 +134,17 @@ class Consumer:
             parts.pool.wait_until_idle(STOP_FLUSH_S)
         self._abandon.set()
         parts.pool.close()
-        for queue, locks in parts.holdings.by_queue():
+        for queue, locks in parts.held.by_queue():
             try:
                 queue.release_many(locks)
             except QueueError as exc:
                 log.warning("release_failed", queue=queue.name, jobs=len(locks), error=str(exc))
             else:
-                parts.holdings.remove(queue, locks)
+                parts.held.remove(queue, locks)
                 log.info("jobs_released", queue=queue.name, jobs=len(locks))
 
     def _take_all(self) -> list[Taken]:
-        held = len(self._parts.holdings)
+        held = len(self._parts.held)
         if held == 0:
             self._is_draining = False
         if self._is_draining or self._parts.breaker.is_open:
@@ -159,7 +157,7 @@ class Consumer:
             one = self._take(queue, room)
             self._keep_or_release(queue, one)
             taken.append(one)
-            # A job that stalled too often runs alone: nothing else may be in hand with it.
+            # A job that stalled too often runs alone: nothing else may be held with it.
             if one.has_solo or one.blocked_by is BlockedBy.SOLO:
                 self._is_draining = True
                 self._solo_queue = queue
@@ -172,7 +170,7 @@ class Consumer:
         First where a lost reply may have left something claimed, then where a job is to run alone:
         behind a queue that is never empty neither would get its turn.
         """
-        is_answered = self._parts.intake.is_answered
+        is_answered = self._parts.claimer.is_answered
         return sorted(self._queues, key=lambda q: (is_answered(q), q is not self._solo_queue))
 
     def _keep_or_release(self, queue: JobQueue, taken: Taken) -> None:
@@ -181,14 +179,14 @@ class Consumer:
         except Exception:
             # Nobody would flush what is neither buffered nor submitted, and its lock would live on.
             jobs = [item.job for item in taken.items] + [one.job for one in taken.failed]
-            locks = [Lock(job.id, job.token) for job in jobs]
+            locks = [job.lock for job in jobs]
             self._parts.buffer.discard(set(locks))
-            self._parts.holdings.remove(queue, locks)
+            self._parts.held.remove(queue, locks)
             queue.release_many(locks)
             raise
 
     def _keep(self, queue: JobQueue, taken: Taken) -> None:
-        # At once: the claim on the next queue may fail, and these would be in nobody's hand.
+        # At once: the claim on the next queue may fail, and nobody would hold these.
         parts = self._parts
         for item in taken.items:
             parts.buffer.add(item)
@@ -197,16 +195,16 @@ class Consumer:
 
     def _submit_failed(self, queue: JobQueue, failed: Sequence[RecordDeadLetter]) -> None:
         act = partial(self._dead_letter, queue, failed)
-        locks = [lock_of(one.job) for one in failed]
+        locks = [one.job.lock for one in failed]
         alone = [partial(self._submit_failed, queue, [one]) for one in failed]
         self._parts.pool.submit(partial(self._run_act, act, queue, locks, alone))
 
     def _dead_letter(self, queue: JobQueue, failed: Sequence[RecordDeadLetter]) -> None:
         """Record and move jobs that cannot be read; stopped midway, they stay held."""
-        if self._parts.settlements.run(Settlement(queue, list(failed)), self._abandon):
+        if self._parts.settler.run(Settlement(queue, failed), self._abandon) is not None:
             log.warning("jobs_died", queue=queue.name, jobs=len(failed))
 
-    def _submit_batch(self, batch: Sequence[HeldItem]) -> None:
+    def _submit_batch(self, batch: Sequence[DecodedItem]) -> None:
         act = partial(self._parts.batches.run, batch, self._abandon)
         locks = [item.lock for item in batch]
         alone = [partial(self._submit_batch, [item]) for item in batch]
@@ -227,7 +225,7 @@ class Consumer:
         try:
             act()
         except Exception:
-            left = self._parts.holdings.still_held(queue, locks)
+            left = self._parts.held.still_held(queue, locks)
             if len(locks) == 1:
                 self._put_off(queue, left)
             else:
@@ -238,20 +236,20 @@ class Consumer:
 
     def _put_off(self, queue: JobQueue, locks: Collection[Lock]) -> None:
         queue.postpone_many([Postponement(one.job_id, one.token, PUT_OFF_MS) for one in locks])
-        self._parts.holdings.remove(queue, locks)
+        self._parts.held.remove(queue, locks)
         log.error("jobs_put_off", queue=queue.name, jobs=[one.job_id for one in locks])
 
     def _take(self, queue: JobQueue, room: int) -> Taken:
-        is_alone = len(self._parts.holdings) == 0
+        is_alone = len(self._parts.held) == 0
         # Of several queues the later ones leave room, so that a big import delays no small one.
         is_last_of_many = len(self._queues) > 1 and queue is self._queues[-1]
         limit = max(1, room // 2) if is_last_of_many else room
-        return self._parts.intake.take(queue, limit, accept_solo=is_alone)
+        return self._parts.claimer.take(queue, limit, accept_solo=is_alone)
 
     def _room(self) -> int:
-        if self._parts.holdings.held_bytes >= MAX_HELD_BYTES:
+        if self._parts.held.size_bytes >= MAX_HELD_BYTES:
             return 0
-        return self._limits.max_held - len(self._parts.holdings)
+        return self._limits.max_held - len(self._parts.held)
 
     def _nothing_else_waits(self, taken: Sequence[Taken]) -> bool:
         """Tell whether waiting for a fuller batch is in vain."""
@@ -269,7 +267,7 @@ class Consumer:
         parts = self._parts
         if any(one.blocked_by is None for one in taken) and self._room() > 0:
             return
-        if len(parts.holdings) > 0:
+        if len(parts.held) > 0:
             due_in_s = parts.buffer.next_due_in_s()
             rest_s = BUSY_REST_S if due_in_s is None else min(BUSY_REST_S, due_in_s)
             parts.pool.wait_for_change(seen_finished, rest_s)

@@ -10,7 +10,7 @@ from shared.models import content_hash, is_source, make_guid, make_item_id, spli
 from shared.queue import ClaimedJob, DeadLettering, JobQueue
 from shared.store import DeadLetter, LetterKind, get_reader
 from worker.decisions import Outcome
-from worker.decoding import HeldItem
+from worker.decoding import DecodedItem
 
 UNKNOWN_SOURCE = "unknown"
 
@@ -44,7 +44,7 @@ def letter_of_job(
     )
 
 
-def letter_of_item(item: HeldItem, error: ItemError) -> DeadLetter:
+def letter_of_item(item: DecodedItem, error: ItemError) -> DeadLetter:
     """Return the dead letter of an item that could not be stored."""
     return DeadLetter(
         item_id=item.item_id,

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.store.dead_letter_documents import DeadLetter
-from shared.store.items import StoredVersion, WriteKind
-from shared.store.ranks import Rank
-from worker.decoding import HeldItem
+from shared.store import DeadLetter, Rank, StoredVersion, WriteKind
+from worker.decoding import DecodedItem
 
 
 class Outcome(StrEnum):
@@ -33,11 +31,11 @@ class Decision:
     over_lenient: bool = False
 
 
-def decide(item: HeldItem, stored: StoredVersion | None, letter: DeadLetter | None) -> Decision:
+def decide(item: DecodedItem, stored: StoredVersion | None, letter: DeadLetter | None) -> Decision:
     """Decide one item by what MongoDB holds of it.
 
-    An item that an operator removed at this revision or a later one, or whose death at this
-    revision in this import is on record already, is not written: neither may come back.
+    An item that an operator removed at this revision or a later one, or whose failure at
+    this revision in this import is on record already, is not written: neither may come back.
     """
     is_behind = stored is None or stored.rank < item.rank
     if letter is not None and is_behind:
@@ -54,7 +52,7 @@ def decide(item: HeldItem, stored: StoredVersion | None, letter: DeadLetter | No
     return Decision(WriteKind.UPDATE, Outcome.UPDATED, stored.is_lenient)
 
 
-def _already_stored(item: HeldItem, stored: StoredVersion) -> Outcome:
+def _already_stored(item: DecodedItem, stored: StoredVersion) -> Outcome:
     if item.import_id is not None and stored.created_by == item.import_id:
         return Outcome.NEW
     if item.import_id is not None and stored.modified_by == item.import_id:
@@ -62,7 +60,7 @@ def _already_stored(item: HeldItem, stored: StoredVersion) -> Outcome:
     return outcome_beneath(item, stored.rank, stored.content_hash)
 
 
-def outcome_beneath(item: HeldItem, rank: Rank, content_hash: str) -> Outcome:
+def outcome_beneath(item: DecodedItem, rank: Rank, content_hash: str) -> Outcome:
     """Return how an item ends beneath content that wins over it and is not its import's.
 
     A lenient reading has nothing to add to a strict one, whatever it holds.
@@ -72,10 +70,10 @@ def outcome_beneath(item: HeldItem, rank: Rank, content_hash: str) -> Outcome:
     return Outcome.SUPERSEDED
 
 
-def newest_by_id(items: list[HeldItem]) -> dict[str, HeldItem]:
+def newest_by_id(items: list[DecodedItem]) -> dict[str, DecodedItem]:
     """Return per item id the one with the highest rank: two writes of one document in an
     unordered batch would race."""
-    newest: dict[str, HeldItem] = {}
+    newest: dict[str, DecodedItem] = {}
     for item in items:
         rival = newest.get(item.item_id)
         if rival is None or rival.rank < item.rank:
@@ -84,7 +82,7 @@ def newest_by_id(items: list[HeldItem]) -> dict[str, HeldItem]:
 
 
 def decide_all(
-    items: Mapping[str, HeldItem],
+    items: Mapping[str, DecodedItem],
     stored: Mapping[str, StoredVersion],
     letters: Mapping[str, DeadLetter],
 ) -> dict[str, Decision]:

@@ -31,8 +31,8 @@ _DATE_FIELDS = ("published_at", "updated_at")
 
 
 @dataclass(frozen=True, slots=True)
-class HeldItem:
-    """An item in hand: its claimed job, and the document that it shall become.
+class DecodedItem:
+    """A claimed job and the document that it shall become.
 
     ``content`` holds source, guid, the sanitised fields and ``content_hash`` (of the raw ones).
     """
@@ -52,12 +52,12 @@ class HeldItem:
     @property
     def lock(self) -> Lock:
         """The right to settle the job."""
-        return Lock(self.job.id, self.job.token)
+        return self.job.lock
 
     @property
     def size_bytes(self) -> int:
         """How much data its job carries."""
-        return size_bytes(self.job)
+        return self.job.size_bytes
 
     @property
     def source(self) -> str:
@@ -70,13 +70,6 @@ class HeldItem:
         return str(self.content["content_hash"])
 
 
-def size_bytes(job: ClaimedJob) -> int:
-    """Return how many bytes a job's data has in UTF-8, as it lies in Redis."""
-    # Asking is free, and most data is ASCII: the others are encoded to be counted.
-    text = job.raw_data
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
 def decode_data(job: ClaimedJob, max_bytes: int) -> dict[str, Any]:
     """Return a job's data with ``source`` and ``guid`` checked and the guid made storable.
 
@@ -85,7 +78,7 @@ def decode_data(job: ClaimedJob, max_bytes: int) -> dict[str, Any]:
     """
     if job.deferred_failure is not None:
         raise ItemError(STALLED, job.deferred_failure)
-    job_bytes = size_bytes(job)
+    job_bytes = job.size_bytes
     if job_bytes > max_bytes:
         raise ItemError(
             "too_large", f"the item has {job_bytes} bytes, JOB_MAX_BYTES allows {max_bytes}"
@@ -101,7 +94,9 @@ def decode_data(job: ClaimedJob, max_bytes: int) -> dict[str, Any]:
     return data
 
 
-def hold_item(queue: JobQueue, job: ClaimedJob, data: Mapping[str, Any], revision: int) -> HeldItem:
+def decode_item(
+    queue: JobQueue, job: ClaimedJob, data: Mapping[str, Any], revision: int
+) -> DecodedItem:
     """Build the document of an item: types checked, hashed, sanitised, proved encodable.
 
     Raises:
@@ -110,7 +105,7 @@ def hold_item(queue: JobQueue, job: ClaimedJob, data: Mapping[str, Any], revisio
     content = _build_content(data)
     check_encodable(content)
     import_id = data.get("import_id")
-    return HeldItem(
+    return DecodedItem(
         queue=queue,
         job=job,
         item_id=make_item_id(content["source"], content["guid"]),

@@ -1,13 +1,12 @@
-"""Extends the locks of everything in hand, whatever the flushes are doing."""
+"""Extends the held locks, whatever the flushes are doing."""
 
 import threading
 
 from shared.clock import Clock
 from shared.errors import QueueError
 from shared.logs import get_logger
-from shared.queue import Lock
+from shared.queue import HeldLocks
 from shared.supervision import Supervisor
-from worker.holdings import Holdings
 
 log = get_logger("worker.heartbeat")
 
@@ -21,9 +20,9 @@ class Heartbeat:
     """A supervised thread that beats three times a lock time."""
 
     def __init__(
-        self, holdings: Holdings, *, lock_ms: int, clock: Clock, supervisor: Supervisor
+        self, held: HeldLocks, *, lock_ms: int, clock: Clock, supervisor: Supervisor
     ) -> None:
-        self._holdings = holdings
+        self._held = held
         self._lock_ms = lock_ms
         self._clock = clock
         self._supervisor = supervisor
@@ -41,16 +40,16 @@ class Heartbeat:
             self._thread.join(timeout=1.0)
 
     def beat(self) -> None:
-        """Extend all locks once, one call a queue; those that are lost leave the holdings.
+        """Extend all locks once, one call a queue; those that are lost are held no longer.
 
         Raises:
             QueueUnavailable: some may not be extended; the next beat tries again.
         """
-        for queue, locks in self._holdings.by_queue():
+        for queue, locks in self._held.by_queue():
             lost_ids = set(queue.extend_many(locks, lock_ms=self._lock_ms))
-            lost: list[Lock] = [lock for lock in locks if lock.job_id in lost_ids]
+            lost = [lock for lock in locks if lock.job_id in lost_ids]
             if lost:
-                self._holdings.mark_lost(queue, lost)
+                self._held.note_lost(queue, lost)
                 log.warning("locks_lost", queue=queue.name, jobs=len(lost))
 
     def _step(self) -> float:

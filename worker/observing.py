@@ -1,24 +1,140 @@
-"""What a worker's parts tell whoever measures them; they know nothing of how that is kept."""
+"""What is seen of a worker's work: its numbers on METRICS_PORT, and single jobs at DEBUG.
 
-from collections.abc import Sequence
-from typing import Protocol
+Totals over all workers are the server's to export.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
+
+from shared.errors import FeedmillError
+from shared.logs import get_logger
+from shared.queue import ClaimedJob, HeldLocks, JobQueue, SettleOutcome
+from shared.supervision import Supervisor
+from shared.thread_metrics import ThreadMetrics
+from worker.buffer import Buffer
+from worker.outages import Breaker
+
+_JOB_LOG = "worker.jobs"
+job_log = get_logger(_JOB_LOG)
+
+_BATCH_JOBS = (1, 5, 10, 25, 50, 100, 250, 500, 1000)
+_FLUSH_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SETTLE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+# Up to hours: a big import waits for its rate limit.
+_WAIT_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 
 
-class Observer(Protocol):
-    """Is told of claims and flushes as they end. Safe for threads, and quick."""
+class MetricsPortInUse(FeedmillError):
+    """METRICS_PORT cannot be listened on."""
+
+
+class WorkerMetrics:
+    """What one worker does and holds. Safe for threads."""
+
+    def __init__(
+        self, held: HeldLocks, buffer: Buffer, breaker: Breaker, supervisor: Supervisor
+    ) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.registry.register(ThreadMetrics(supervisor))
+        self._waits_s = self._histogram(
+            "feedmill_queue_wait_seconds", "From a job's making to its first claim.", _WAIT_S
+        )
+        self._flush_s = self._histogram(
+            "feedmill_flush_seconds", "From the reads of a flush to the last settled job.", _FLUSH_S
+        )
+        self._settle_s = self._histogram(
+            "feedmill_settle_seconds",
+            "From the acknowledged write of a batch to the last settled job.",
+            _SETTLE_S,
+        )
+        self._batch_jobs = self._histogram(
+            "feedmill_flush_jobs", "Jobs in a flushed batch.", _BATCH_JOBS
+        )
+        self._gauge("feedmill_held_jobs", "Jobs claimed and not settled.", lambda: len(held))
+        self._gauge("feedmill_held_bytes", "Data of these jobs.", lambda: held.size_bytes)
+        self._gauge("feedmill_buffered_jobs", "Of these, not given to a flush.", buffer.__len__)
+        self._gauge("feedmill_buffered_bytes", "Data of these.", lambda: buffer.held_bytes)
+        self._gauge("feedmill_breaker_open", "1 while a store is away.", lambda: breaker.is_open)
+        self._gauge(
+            "feedmill_breaker_open_seconds",
+            "Since when it cannot; 0 while it can.",
+            breaker.open_for_s,
+        )
 
     def note_waits(self, queue_name: str, waits_s: Sequence[float]) -> None:
         """Note how long jobs waited from their making to their first claim."""
+        histogram = self._waits_s.labels(queue_name)
+        for wait_s in waits_s:
+            histogram.observe(wait_s)
 
     def note_flush(self, queue_name: str, jobs: int, *, duration_s: float, settle_s: float) -> None:
-        """Note a batch that was written and settled; ``settle_s`` is the part after the write."""
+        """Note a batch that was stored and settled; ``settle_s`` is the part after the write."""
+        self._flush_s.labels(queue_name).observe(duration_s)
+        self._settle_s.labels(queue_name).observe(settle_s)
+        self._batch_jobs.labels(queue_name).observe(jobs)
+
+    def serve(self, port: int) -> None:
+        """Serve the numbers at ``/metrics`` on all addresses, on a thread of its own.
+
+        Raises:
+            MetricsPortInUse: the port cannot be had.
+        """
+        try:
+            start_http_server(port, registry=self.registry)
+        except OSError as exc:
+            raise MetricsPortInUse(
+                f"METRICS_PORT={port} cannot be used ({exc.strerror}): set it to a free port or 0"
+            ) from exc
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, text, ["queue"], buckets=buckets, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
+        Gauge(name, text, registry=self.registry).set_function(read)
 
 
-class Unobserved:
-    """Nobody measures."""
+def log_started(queue: JobQueue, jobs: Sequence[ClaimedJob]) -> None:
+    """Log each job that was claimed, at DEBUG."""
+    if _is_on():
+        for job in jobs:
+            job_log.debug("job_started", **_about(queue, job))
 
-    def note_waits(self, queue_name: str, waits_s: Sequence[float]) -> None:
-        """Forget them."""
 
-    def note_flush(self, queue_name: str, jobs: int, *, duration_s: float, settle_s: float) -> None:
-        """Forget it."""
+def log_settled(
+    event: str,
+    queue: JobQueue,
+    ends: Iterable[tuple[ClaimedJob, str]],
+    outcomes: Sequence[SettleOutcome],
+) -> None:
+    """Log at DEBUG how each job ended: ``job_succeeded``, ``job_failed``, or its lock was lost.
+
+    ``ends`` names with each job its outcome or what went wrong, in the order of ``outcomes``; it is
+    read only when somebody listens.
+    """
+    if not _is_on():
+        return
+    for (job, detail), outcome in zip(ends, outcomes, strict=True):
+        is_ours = outcome is SettleOutcome.SETTLED
+        job_log.debug(event if is_ours else "job_lock_lost", **_about(queue, job), detail=detail)
+
+
+def _is_on() -> bool:
+    return logging.getLogger(_JOB_LOG).isEnabledFor(logging.DEBUG)
+
+
+def _about(queue: JobQueue, job: ClaimedJob) -> dict[str, object]:
+    return {
+        "queue": queue.name,
+        "job": job.id,
+        "import_id": job.tally,
+        "attempt": job.attempts_made + 1,
+    }

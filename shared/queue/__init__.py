@@ -42,6 +42,7 @@ At least once is the promise: a handler may see a job again, its settlement coun
 from shared.queue.backoff import backoff_delay_ms
 from shared.queue.connection import RedisConnection, connect, disconnect
 from shared.queue.examination import QueueExaminer, QueueLook, RedisReport, examine_redis
+from shared.queue.held_locks import HeldLocks
 from shared.queue.job import (
     TRANSITIONS,
     AddOutcome,
@@ -82,6 +83,7 @@ __all__ = [
     "Completion",
     "DeadLettering",
     "Failure",
+    "HeldLocks",
     "JobClass",
     "JobQueue",
     "JobState",

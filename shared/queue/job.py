@@ -75,8 +75,16 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """The right to a claimed job."""
+
+    job_id: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job in hand, locked by ``token``.
+    """A claimed job, locked by ``token``.
 
     ``raw_data`` is the JSON text as stored, not decoded: a foreign producer may have written
     anything. ``max_attempts`` is at least 1. ``is_solo``: it must run alone, for it stalled too
@@ -97,6 +105,18 @@ class ClaimedJob:
     deferred_failure: str | None
     token: str
     timestamp_ms: int
+
+    @property
+    def lock(self) -> Lock:
+        """The right to settle it."""
+        return Lock(self.id, self.token)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes its data has in UTF-8, as it lies in Redis."""
+        # Asking is free, and most data is ASCII: the others are encoded to be counted.
+        data = self.raw_data
+        return len(data) if data.isascii() else len(data.encode("utf-8", "surrogatepass"))
 
 
 class BlockedBy(StrEnum):
@@ -119,14 +139,6 @@ class Claim:
     jobs: list[ClaimedJob]
     blocked_by: BlockedBy | None
     retry_in_ms: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """The right to a claimed job."""
-
-    job_id: str
-    token: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from shared.clock import Clock
 from shared.errors import DoomedJob, Postponed, QueueError, QueueUnavailable, RunOverdue
 from shared.queue.backoff import backoff_delay_ms
-from shared.queue.hands import Hands
+from shared.queue.held_locks import HeldLocks
 from shared.queue.job import (
     BlockedBy,
     Claim,
@@ -101,8 +101,20 @@ class Worker:
         self._claim_token = uuid.uuid4().hex
         self._stopping = threading.Event()
         self._abandoned = threading.Event()
-        self._hands = Hands(clock, run_limit_s=run_limit_s)
+        self._running = HeldLocks(clock)
+        self._overdue = HeldLocks(clock)
+        self._not_ended: set[Lock] = set()
         self._threads: list[threading.Thread] = []
+
+    @property
+    def running_count(self) -> int:
+        """How many places are taken."""
+        return len(self._running)
+
+    @property
+    def not_ended_count(self) -> int:
+        """How many runs were given up whose threads have not ended."""
+        return len(self._not_ended)
 
     def start(self) -> None:
         """Begin to claim, on threads of its own."""
@@ -124,7 +136,7 @@ class Worker:
         """
         jobs = self._claim(uuid.uuid4().hex, limit=1).jobs
         for job in jobs:
-            self._hands.take(job)
+            self._running.add(self._queue, [job])
             self._work(job)
         return bool(jobs)
 
@@ -137,17 +149,17 @@ class Worker:
         self._stopping.set()
         if self._threads:
             self._threads[0].join(max(timeout_s, _IDLE_WAIT_S))
-        self._hands.wait_until_empty(deadline_s)
+        self._running.wait_until_none(deadline_s)
         self._abandoned.set()
-        left = self._hands.drop_all()
-        if left:
-            self._release(left)
+        for _, locks in self._running.by_queue():
+            self._running.remove(self._queue, locks)
+            self._release(locks)
         for thread in self._threads:
             thread.join(_IDLE_WAIT_S)
 
-    def _release(self, jobs: list[ClaimedJob]) -> None:
+    def _release(self, locks: list[Lock]) -> None:
         try:
-            self._queue.release_many([_lock_of(job) for job in jobs])
+            self._queue.release_many(locks)
         except QueueError as exc:
             # Their locks run out by themselves.
             self._log_event("release_failed", queue=self._queue.name, error=str(exc))
@@ -165,8 +177,8 @@ class Worker:
         return 0.0
 
     def _claim(self, token: str, *, limit: int) -> Claim:
-        self._hands.wait_for_room(self._concurrency, self._stopping)
-        room = min(limit, self._concurrency - len(self._hands))
+        self._running.wait_until_fewer(self._concurrency, self._stopping)
+        room = min(limit, self._concurrency - len(self._running))
         if self._stopping.is_set() or room <= 0:
             return Claim(jobs=[], blocked_by=None, retry_in_ms=None)
         return self._queue.claim(
@@ -174,13 +186,13 @@ class Worker:
             lock_ms=self._lock_ms,
             token=token,
             rate_limit=self._rate_limit,
-            accept_solo=not self._isolates_solo or len(self._hands) == 0,
+            accept_solo=not self._isolates_solo or len(self._running) == 0,
         )
 
     def _begin_all(self, jobs: list[ClaimedJob]) -> None:
         # Stopped while the claim was under way: what came is handed back untouched.
         if self._stopping.is_set() and jobs:
-            self._release(jobs)
+            self._release([job.lock for job in jobs])
             return
         begun = 0
         try:
@@ -189,23 +201,23 @@ class Worker:
                 begun += 1
         finally:
             if begun < len(jobs):
-                self._release(jobs[begun:])
+                self._release([job.lock for job in jobs[begun:]])
 
     def _begin(self, job: ClaimedJob) -> None:
-        self._hands.take(job)
+        self._running.add(self._queue, [job])
         try:
             threading.Thread(
                 target=self._work, args=(job,), name=f"{self._queue.name}-job", daemon=True
             ).start()
         except BaseException:
             # "can't start new thread": nobody would ever drop it.
-            self._hands.drop(job)
+            self._drop(job)
             raise
 
     def _rest_after(self, claim: Claim) -> None:
         if any(job.is_solo for job in claim.jobs) or claim.blocked_by is BlockedBy.SOLO:
             if self._isolates_solo:
-                self._hands.wait_until_empty_or(self._stopping)
+                self._running.wait_until_fewer(1, self._stopping)
         elif claim.blocked_by is BlockedBy.EMPTY:
             # The next delayed job may be due before anything is added.
             wait_for_work(self._queue.client, [self._queue], _rest_s(claim))
@@ -217,7 +229,11 @@ class Worker:
             with self._around_job(job):
                 self._run(job)
         finally:
-            self._hands.drop(job)
+            self._drop(job)
+
+    def _drop(self, job: ClaimedJob) -> None:
+        self._running.remove(self._queue, [job.lock])
+        self._not_ended.discard(job.lock)
 
     def _run(self, job: ClaimedJob) -> None:
         self._tell("job_started", job, attempt=job.attempts_made + 1)
@@ -305,18 +321,31 @@ class Worker:
 
     def _give_up_overdue(self) -> None:
         """Take back the places of runs past their limit, and charge their jobs."""
-        for job, held_s in self._hands.abandon_overdue():
+        for job, held_s in self._running.held_longer_than(self._run_limit_s):
+            if not self._abandon(job):
+                continue
             self._tell(
                 "run_abandoned",
                 job,
                 attempt=job.attempts_made + 1,
                 after_s=round(held_s, 1),
                 limit_s=self._run_limit_s,
-                not_ended=self._hands.abandoned_count,
+                not_ended=self.not_ended_count,
             )
             # On a thread of its own: a hook may take its time, and locks have to be kept meanwhile.
             name = f"{self._queue.name}-overdue"
             threading.Thread(target=self._charge, args=(job,), name=name, daemon=True).start()
+
+    def _abandon(self, job: ClaimedJob) -> bool:
+        """Free the place of a run but keep its lock; False when it has just ended by itself."""
+        self._overdue.add(self._queue, [job])
+        # Before the place is free: the thread's own end takes it out again.
+        self._not_ended.add(job.lock)
+        if self._running.remove(self._queue, [job.lock]):
+            return True
+        self._not_ended.discard(job.lock)
+        self._overdue.remove(self._queue, [job.lock])
+        return False
 
     def _charge(self, job: ClaimedJob) -> None:
         """Settle the job of a run that was given up; its own thread can settle nothing then."""
@@ -329,21 +358,16 @@ class Worker:
                 # Its lock runs out by itself; then it is reclaimed, and charged with that.
                 self._tell("settle_failed", job, error=str(exc))
             finally:
-                self._hands.note_settled(job)
+                self._overdue.remove(self._queue, [job.lock])
 
     def _keep_locks(self) -> float:
         self._give_up_overdue()
-        locks = [_lock_of(job) for job in self._hands.locked()]
         try:
-            if locks:
-                self._queue.extend_many(locks, lock_ms=self._lock_ms)
+            for queue, locks in (*self._running.by_queue(), *self._overdue.by_queue()):
+                queue.extend_many(locks, lock_ms=self._lock_ms)
         except QueueError as exc:
             self._log_event("heartbeat_failed", queue=self._queue.name, error=str(exc))
         return self._lock_ms / 3000
-
-
-def _lock_of(job: ClaimedJob) -> Lock:
-    return Lock(job.id, job.token)
 
 
 def _retry(job: ClaimedJob, error: BaseException, delay_ms: int) -> Retry:

@@ -217,10 +217,10 @@ def test_a_run_that_hangs_for_ever_takes_no_place_and_no_host_for_ever(
     assert view is not None
     assert (view.attempts_made, view.stalled_count) == (3, 0)
     # Three threads hang; their places and those at their host are free.
-    wait_until(lambda: len(server._fetch_worker._hands) == 0, "no place is taken")
-    assert server._fetch_worker._hands.abandoned_count == 3
+    wait_until(lambda: server._fetch_worker.running_count == 0, "no place is taken")
+    assert server._fetch_worker.not_ended_count == 3
     # What wakes up at last can do nothing any more.
     publisher.released.set()
-    wait_until(lambda: server._fetch_worker._hands.abandoned_count == 0, "all threads ended")
+    wait_until(lambda: server._fetch_worker.not_ended_count == 0, "all threads ended")
     assert stores.imports.get(slow.import_id) == ended
     print(f"\n{HEALTHY} healthy feeds: at most {max(rounds):.1f} s beside three hanging runs")

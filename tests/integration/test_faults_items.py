@@ -3,6 +3,7 @@
 import itertools
 import json
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from shared.queue import AddOutcome, JobState, RedisConnection
 from shared.store import Stores
 from tests.factories import Bench, make_data, make_job
 from tests.queue_states import lose_locks, whole_state
-from worker.decoding import HeldItem
+from worker.decoding import DecodedItem
 
 
 def add_raw(bench: Bench, job_id: str, raw_data: bytes) -> None:
@@ -55,7 +56,7 @@ def test_a_bad_item_is_dead_at_once_and_its_batch_mates_are_stored(bench: Bench,
     [letter] = bench.dead().values()
     assert (letter.item_id, letter.error_type, letter.attempts) == ("lwn#bad", error_type, 1)
     assert bench.dlq.counts()[JobState.WAITING] == 1
-    assert len(bench.holdings) == 0
+    assert len(bench.held) == 0
 
 
 def test_all_bad_items_of_one_batch_die_together(bench: Bench) -> None:
@@ -76,7 +77,7 @@ def test_a_dead_letter_too_large_for_a_document_is_recorded_without_its_data(
     bench.work()
     assert bench.dead()["bad"].error_type == "too_large"
     assert bench.left() == {}
-    assert len(bench.holdings) == 0
+    assert len(bench.held) == 0
 
 
 def test_a_job_whose_id_is_no_text_dies_like_any_other(bench: Bench) -> None:
@@ -151,7 +152,7 @@ def test_a_replay_that_fails_again_starts_with_fresh_attempts_and_keeps_the_hist
 
 def worker_dies(bench: Bench) -> None:
     """Let a worker vanish with all that it holds, and the others notice."""
-    for queue, locks in bench.holdings.by_queue():
+    for queue, locks in bench.held.by_queue():
         lose_locks(queue, *[lock.job_id for lock in locks])
     bench.queue.reclaim_stalled(max_stalled=2)
 
@@ -202,15 +203,17 @@ def test_a_worker_that_was_frozen_changes_nothing_of_what_another_one_holds(
     assert len(fresh.items) == len(fresh.failed) == 1
     before = settled_keys(bench)
     zombie.heartbeat.beat()
-    assert len(zombie.holdings) == 0
+    assert len(zombie.held) == 0
     zombie.finish(stale)
-    zombie.settler.settle(zombie.flusher.reject(stale.items[0], ValueError("boom")))
+    settlement = zombie.storer.reject(stale.items[0], ValueError("boom"))
+    for step in zombie.settler._steps:
+        settlement = step(settlement, Counter())
     zombie.consumer.hand_over()
     assert bench.left() == {"active": 2}
     assert not any(bench.queue.read_totals().values())
     assert settled_keys(bench) == before
     bench.heartbeat.beat()
-    assert len(bench.holdings) == 2
+    assert len(bench.held) == 2
     bench.finish(fresh)
     assert bench.left() == {}
     assert bench.queue.read_totals() == {"completed": 1, "failed": 1, "retried": 0}
@@ -366,7 +369,7 @@ def test_flush_that_raises_what_nobody_foresaw_costs_the_job_at_fault_a_pause_an
 ) -> None:
     run = bench.batches.run
 
-    def failing(batch: Sequence[HeldItem], stop: threading.Event) -> None:
+    def failing(batch: Sequence[DecodedItem], stop: threading.Event) -> None:
         if any(item.content["guid"] == "odd" for item in batch):
             raise ZeroDivisionError("a mistake of ours")
         run(batch, stop)
@@ -377,7 +380,7 @@ def test_flush_that_raises_what_nobody_foresaw_costs_the_job_at_fault_a_pause_an
     bench.consumer.step()
     assert bench.pool.wait_until_idle(20.0)
     assert bench.titles().keys() == {"1", "2", "3"}
-    assert len(bench.holdings) == 0
+    assert len(bench.held) == 0
     [put_off] = bench.queue.list_jobs(JobState.DELAYED, 0, 10)
     assert (put_off.id, put_off.delay_ms, put_off.attempts_made) == ("lwn#odd", 60_000, 0)
     assert sum(bench.supervisor.failures().values()) == 2

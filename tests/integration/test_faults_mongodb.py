@@ -35,7 +35,7 @@ def assert_all_home(bench: Bench, count: int = 5) -> None:
     assert len(bench.documents()) == count
     assert bench.left() == {}
     assert bench.dead() == {}
-    assert len(bench.holdings) == 0
+    assert len(bench.held) == 0
     assert bench.queue.read_totals().get("retried", 0) == 0
     assert bench.queue.read_totals()["completed"] == count
 
@@ -76,7 +76,7 @@ def test_a_store_that_stays_away_gets_its_jobs_handed_back_untried(
     assert bench.breaker.is_open
     assert bench.breaker.open_for_s() > 300
     assert bench.left() == {"waiting": 5}
-    assert len(bench.holdings) == 0
+    assert len(bench.held) == 0
     assert bench.consumer.step() == []
     failing.off()
     bench.work()
@@ -90,7 +90,7 @@ def test_deaths_wait_for_a_store_that_refuses_everybody(bench: Bench, failing: F
     bench.finish(taken)
     assert list(bench.dead()) == ["bad"]
     assert bench.left() == {}
-    assert len(bench.holdings) == 0
+    assert len(bench.held) == 0
 
 
 def test_what_no_majority_confirmed_is_not_settled_before_a_clean_retry(
@@ -101,7 +101,7 @@ def test_what_no_majority_confirmed_is_not_settled_before_a_clean_retry(
     unconfirmed = {"code": WRITE_CONCERN, "errmsg": "waiting for replication timed out"}
     failing.fail("update", times=None, writeConcernError=unconfirmed)
     with pytest.raises(StoreUnavailable):
-        bench.flusher.store(taken.items)
+        bench.storer.store(taken.items)
     assert len(bench.documents()) == 5
     assert bench.left() == {"active": 5}
     failing.off()
@@ -144,7 +144,7 @@ def test_a_call_whose_answer_comes_too_late_is_repeated(
     # Twice, because the driver itself repeats a write once.
     failing.fail("update", times=2, blockConnection=True, blockTimeMS=1200)
     with pytest.raises(StoreUnavailable):
-        impatient.flusher.store(taken.items)
+        impatient.storer.store(taken.items)
     assert impatient.left() == {"active": 5}
     impatient.finish(taken)
     assert_all_home(impatient)
@@ -201,7 +201,7 @@ def test_an_outage_at_peak_stops_the_claims_and_costs_nobody_an_attempt(
         server.kill()
         wait_until(lambda: bench.breaker.is_open, 15)
         in_hand = bench.left()
-        assert len(bench.holdings) <= 40
+        assert len(bench.held) <= 40
         threading.Event().wait(1.0)
         assert bench.left() == in_hand
         assert bench.queue.read_totals().get("retried", 0) == 0

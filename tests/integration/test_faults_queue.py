@@ -24,15 +24,10 @@ from shared.store import Import, ImportState, JournalEntry, Stores
 from shared.store.imports import empty_counts
 from tests.factories import NOON, Bench, guids, make_data, make_job
 from tests.failpoints import FailPoints, full_redis, lost_reply
-from worker.intake import Intake
-from worker.observing import Unobserved
 
 
-class FailingObserver(Unobserved):
-    """Measures nothing, for it is broken."""
-
-    def note_waits(self, queue_name: str, waits_s: Sequence[float]) -> None:
-        raise RuntimeError("no room for another number")
+def fail_to_measure(queue_name: str, waits_s: Sequence[float]) -> None:
+    raise RuntimeError("no room for another number")
 
 
 class NothingToHeal:
@@ -124,11 +119,11 @@ def test_a_claim_on_one_queue_that_fails_loses_nothing_of_the_other(bench: Bench
     bench.pool.start()
     with lost_reply(bench.redis, which=2), pytest.raises(QueueUnavailable):
         bench.consumer.step()
-    assert len(bench.holdings) == 1
+    assert len(bench.held) == 1
     bench.consumer.step()
     assert bench.pool.wait_until_idle(10)
     assert "light" in bench.titles()
-    assert len(bench.holdings) == 0
+    assert len(bench.held) == 0
 
 
 def test_a_job_that_must_run_alone_survives_a_lost_answer(bench: Bench) -> None:
@@ -179,7 +174,7 @@ def test_a_job_that_redis_refuses_to_settle_holds_up_no_other_and_is_left_to_sta
     assert 300 < bench.clock.monotonic_s() - started_s < 310
     assert len(bench.documents()) == 9
     assert bench.left() == {"active": 1}
-    assert len(bench.holdings) == 0
+    assert len(bench.held) == 0
     assert bench.dead() == {}
     assert logs[-2]["event"] == "job_not_settled"
     assert logs[-2]["jobs"] == ["lwn#4"]
@@ -301,21 +296,16 @@ def test_a_running_worker_brings_everything_home_and_stops_when_told(real_time: 
     consumer.join(5)
     assert not consumer.is_alive()
     assert len(real_time.documents()) == 300
-    assert len(real_time.holdings) == 0
+    assert len(real_time.held) == 0
 
 
-def test_jobs_are_handed_back_when_measuring_their_wait_fails(bench: Bench) -> None:
+def test_jobs_are_handed_back_when_measuring_their_wait_fails(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.add(make_data("1"), make_data("2"))
-    intake = Intake(
-        holdings=bench.holdings,
-        sources=bench.stores.sources,
-        lock_ms=bench.lock_ms,
-        max_item_bytes=bench.max_item_bytes,
-        rate_limit=None,
-        observer=FailingObserver(),
-    )
-    with pytest.raises(RuntimeError, match="no room"):
-        intake.take(bench.queue, 10, accept_solo=True)
-    assert len(bench.holdings) == 0
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="no room"):
+        broken.setattr(bench.parts.metrics, "note_waits", fail_to_measure)
+        bench.take(10)
+    assert len(bench.held) == 0
     assert bench.queue.counts()[JobState.WAITING] == 2
     assert guids(bench.work().items) == ["1", "2"]

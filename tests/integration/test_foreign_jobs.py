@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def run_to_the_end(bench: Bench) -> None:
         bench.queue.reclaim_stalled(max_stalled=1)
         bench.queue.promote_due()
         if not {"waiting", "active", "delayed", "prioritized"} & bench.left().keys():
-            assert len(bench.holdings) == 0
+            assert len(bench.held) == 0
             return
         bench.clock.advance(hours=1)  # type: ignore[attr-defined]
     raise AssertionError(bench.left())
@@ -226,7 +227,7 @@ def test_key_of_a_queue_that_is_of_another_type_is_made_anew(
 ) -> None:
     make_wrong_type(working, working.queue.keys.base + name, kind)
     limited = RateLimit(100, 1000)
-    working.intake._rate_limit = limited
+    working.claimer._limits = replace(working.claimer._limits, rate_limit=limited)
     working.add(make_data("1"), make_data("2"))
     working.redis.hset(working.queue.keys.job("lwn#2"), "priority", "7")
     working.redis.lrem(working.queue.keys.wait, 0, "lwn#2")

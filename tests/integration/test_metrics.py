@@ -168,7 +168,7 @@ def test_lag_is_how_late_the_longest_due_fetch_is(mill: Mill) -> None:
 
 
 def worker_number(mill: Mill, name: str, **labels: str) -> float | None:
-    return mill.worker.process.metrics.registry.get_sample_value(name, labels)
+    return mill.worker.process.parts.metrics.registry.get_sample_value(name, labels)
 
 
 def test_worker_measures_waits_flushes_and_what_it_holds(mill: Mill) -> None:
@@ -201,7 +201,7 @@ def test_second_run_of_a_job_is_no_wait_in_the_queue(mill: Mill) -> None:
 
 
 def test_breaker_shows_since_when_it_is_open(mill: Mill) -> None:
-    breaker = mill.worker.process._breaker
+    breaker = mill.worker.process.parts.consumer_parts.breaker
     assert worker_number(mill, "feedmill_breaker_open") == 0
     breaker.trip("MongoDB cannot serve")
     mill.clock.advance(seconds=7)

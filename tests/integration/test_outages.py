@@ -169,7 +169,7 @@ class Line:
             return True
 
         with mock.patch("worker.consumer.wait_for_work", wait_for_work):
-            self.process._consumer.run(self.stop)
+            self.process.parts.consumer.run(self.stop)
         assert not any(one.is_armed for one in self.watched), "it never came to that step"
 
     def documents(self) -> list[str]:
@@ -308,8 +308,8 @@ def assert_all_stored_and_none_charged(line: Line, ids: list[str]) -> None:
     if not line.may_die:
         assert not any(line.dead_letters.counts().values())
         assert not totals.get("retried")
-    assert len(line.process._holdings) == 0
-    assert not line.process._breaker.is_open
+    assert len(line.process.parts.consumer_parts.held) == 0
+    assert not line.process.parts.consumer_parts.breaker.is_open
 
 
 @pytest.mark.parametrize(("mode", "after"), WAYS)
@@ -375,7 +375,7 @@ def test_an_outage_of_redis_at_a_heartbeat_within_one_of_mongodb_costs_nobody_an
 def test_an_outage_of_redis_at_the_release_of_what_mongodb_kept_waiting_costs_nobody_an_attempt(
     line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.batch_runner.GIVE_UP_AFTER_S", 20.0)
+    monkeypatch.setattr("worker.storing.GIVE_UP_AFTER_S", 20.0)
     ids = add_good(line)
     line.break_at(STEPS["write"], "mongodb", Mode.REFUSE, 40, after=False)
     line.break_at(redis_call("release"), "redis", Mode.REFUSE, 15, after=False)

@@ -3,10 +3,10 @@
 import pytest
 
 from shared.queue import JobQueue, Lock, connect
-from tests.factories import guids, make_data, make_held
+from tests.factories import guids, make_data, make_decoded
 from tests.fakes import FakeClock
 from worker.buffer import Buffer
-from worker.decoding import HeldItem
+from worker.decoding import DecodedItem
 
 CLIENT = connect("redis://127.0.0.1:1")
 
@@ -21,8 +21,8 @@ def buffer(clock: FakeClock) -> Buffer:
     return Buffer(max_items=3, max_age_s=2.0, clock=clock)
 
 
-def item(guid: str, source: str = "a", queue: str = "light", token: str = "t1") -> HeldItem:
-    return make_held(
+def item(guid: str, source: str = "a", queue: str = "light", token: str = "t1") -> DecodedItem:
+    return make_decoded(
         JobQueue(CLIENT, queue, clock=FakeClock()), make_data(guid, source=source), token=token
     )
 
@@ -115,7 +115,7 @@ def test_its_fill_follows_what_comes_and_goes(buffer: Buffer) -> None:
 def test_its_fill_is_counted_in_bytes_not_in_characters(buffer: Buffer) -> None:
     queue = JobQueue(CLIENT, "light", clock=FakeClock())
     data = make_data("1", title="\u4f60\u597d \N{GRINNING FACE}" * 100)
-    held = make_held(queue, data)
+    held = make_decoded(queue, data)
     buffer.add(held)
     assert buffer.held_bytes == len(held.job.raw_data.encode())
     assert buffer.held_bytes > len(held.job.raw_data)

@@ -5,19 +5,19 @@ import pytest
 from shared.queue import JobQueue, connect
 from shared.store import LetterKind, StoredVersion
 from shared.store.items import WriteKind
-from tests.factories import NOON, make_data, make_held, make_letter, make_version
+from tests.factories import NOON, make_data, make_decoded, make_letter, make_version
 from tests.fakes import FakeClock
 from worker.decisions import Decision, Outcome, decide, newest_by_id, outcome_beneath
-from worker.decoding import HeldItem
+from worker.decoding import DecodedItem
 
 QUEUE = JobQueue(connect("redis://127.0.0.1:1"), "items", clock=FakeClock())
 
 
 def item(
     revision: int = 5, import_id: str | None = "i5", title: str = "A", **fields: str
-) -> HeldItem:
+) -> DecodedItem:
     data = make_data(title=title, **fields)
-    return make_held(QUEUE, data | ({"import_id": import_id} if import_id else {}), revision)
+    return make_decoded(QUEUE, data | ({"import_id": import_id} if import_id else {}), revision)
 
 
 HASH = item().content_hash
@@ -94,7 +94,7 @@ def test_of_two_jobs_of_one_item_the_higher_revision_is_written() -> None:
     assert newest_by_id([low, high]) == newest_by_id([high, low]) == {"lwn#1": high}
 
 
-def lenient(revision: int = 5) -> HeldItem:
+def lenient(revision: int = 5) -> DecodedItem:
     return item(revision, read_by="feedparser")
 
 

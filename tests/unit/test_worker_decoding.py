@@ -11,9 +11,9 @@ from shared.errors import ItemError
 from shared.models import content_hash
 from shared.queue import JobQueue, connect
 from shared.store.items import check_encodable
-from tests.factories import JOB_MAX_BYTES, make_claimed, make_data, make_held
+from tests.factories import JOB_MAX_BYTES, make_claimed, make_data, make_decoded
 from tests.fakes import FakeClock
-from worker.decoding import HeldItem, decode_data, hold_item
+from worker.decoding import DecodedItem, decode_data, decode_item
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def refusal_of(raw_data: str, **fields: Any) -> str:
     return caught.value.error_type
 
 
-def held(queue: JobQueue, **fields: Any) -> HeldItem:
-    return make_held(queue, make_data(**fields))
+def held(queue: JobQueue, **fields: Any) -> DecodedItem:
+    return make_decoded(queue, make_data(**fields))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_field_of_the_wrong_type_makes_the_item_invalid(
     # Not orjson: it would refuse numbers that others write.
     job = make_claimed(json.dumps(make_data(**fields)))
     with pytest.raises(ItemError) as caught:
-        hold_item(queue, job, decode_data(job, JOB_MAX_BYTES), 1)
+        decode_item(queue, job, decode_data(job, JOB_MAX_BYTES), 1)
     assert caught.value.error_type == "invalid"
 
 
@@ -151,7 +151,7 @@ def test_the_raw_fields_are_hashed_and_the_sanitised_ones_stored(queue: JobQueue
         title="<b>T</b>",
         formats={"title": "html"},
     )
-    item = make_held(queue, data)
+    item = make_decoded(queue, data)
     assert item.content_hash == content_hash(data)
     assert item.content["summary"] == "<p>hi</p>"
     assert item.content["title"] == "T"
@@ -213,7 +213,7 @@ def test_nothing_that_would_run_is_stored_where_html_is(queue: JobQueue, hostile
         enclosures=[{"url": f"https://x.org/{hostile}", "type": hostile, "length": 1}],
         extra=[{"name": hostile, "value": "1"}, {"name": "a", "value": hostile}],
     )
-    item = make_held(queue, data)
+    item = make_decoded(queue, data)
     content = item.content
     shown = (
         content.get("summary", ""),

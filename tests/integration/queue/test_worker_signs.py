@@ -8,13 +8,20 @@ import orjson
 import pytest
 
 from shared.errors import QueueUnavailable
-from shared.queue import JobQueue, RedisConnection, WorkerSign, WorkerSigns, connect, find_workers
+from shared.queue import (
+    HeldLocks,
+    JobQueue,
+    RedisConnection,
+    WorkerSign,
+    WorkerSigns,
+    connect,
+    find_workers,
+)
 from shared.queue.worker_signs import SIGN_TTL_MS
 from shared.supervision import Supervisor
 from tests.fakes import FakeClock
-from worker.breaker import Breaker
-from worker.holdings import Holdings
-from worker.signalling import Signaller
+from worker.outages import Breaker
+from worker.signs import Signaller
 
 SIGN = WorkerSign("host-1-abc", ("items", "items_heavy"), held_jobs=3, up_s=60.5)
 
@@ -94,8 +101,8 @@ def test_sign_that_cannot_be_read_hides_no_other(
 def test_worker_says_what_it_holds_and_what_stops_it(
     redis_client: RedisConnection, signs: WorkerSigns, queue: JobQueue, clock: FakeClock
 ) -> None:
-    breaker, holdings = Breaker(clock), Holdings([queue])
-    signaller = Signaller(signs, ["items"], holdings, breaker, clock, quiet_supervisor(clock))
+    breaker, held = Breaker(clock), HeldLocks(clock)
+    signaller = Signaller(signs, ["items"], held, breaker, clock, quiet_supervisor(clock))
     clock.advance(seconds=5)
     signaller.signal()
     expected = WorkerSign(signaller.worker_id, ("items",), 0, 5.0)
@@ -117,7 +124,7 @@ def quiet_supervisor(clock: FakeClock) -> Supervisor:
 
 def run_until_stopped(signs: WorkerSigns, queue: JobQueue, clock: FakeClock) -> None:
     supervisor = quiet_supervisor(clock)
-    signaller = Signaller(signs, ["items"], Holdings([queue]), Breaker(clock), clock, supervisor)
+    signaller = Signaller(signs, ["items"], HeldLocks(clock), Breaker(clock), clock, supervisor)
     signaller.start()
     assert signaller._thread is not None
     signaller._thread.join(10.0)

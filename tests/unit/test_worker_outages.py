@@ -11,7 +11,8 @@ from shared.errors import (
     StoreUnavailable,
     UnencodableJob,
 )
-from worker.failures import MAX_PAUSE_S, Owner, is_outage, owner_of, pause_s
+from tests.fakes import FakeClock
+from worker.outages import MAX_PAUSE_S, Breaker, Owner, is_outage, owner_of, pause_s
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,16 @@ def test_each_error_has_one_owner(error: Exception, owner: Owner, outage: bool) 
 def test_pauses_grow_from_a_moment_to_five_seconds() -> None:
     assert 0.05 <= pause_s(0) <= 0.1
     assert MAX_PAUSE_S / 2 <= pause_s(1000) <= MAX_PAUSE_S
+
+
+def test_the_breaker_tells_for_how_long_it_has_been_open() -> None:
+    clock = FakeClock()
+    breaker = Breaker(clock)
+    assert (breaker.is_open, breaker.open_for_s()) == (False, 0.0)
+    breaker.trip("down")
+    clock.advance(seconds=7)
+    breaker.trip("still down")
+    assert (breaker.is_open, breaker.open_for_s()) == (True, 7.0)
+    breaker.close()
+    breaker.close()
+    assert (breaker.is_open, breaker.open_for_s()) == (False, 0.0)

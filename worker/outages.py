@@ -1,4 +1,4 @@
-"""Whose fault a failure is: decided here and nowhere else, by the error's type.
+"""Whose fault a failure is, by the error's type, and what stops the claims in an outage.
 
 ==============================  ==========  =====================================================
 error                           owner       what follows
@@ -12,13 +12,15 @@ anything else                   ourselves   the same, logged with its stack: a b
 ==============================  ==========  =====================================================
 
 Only an item's own failure uses an attempt. A refusal, a bug, or an outage that nothing else sees
-becomes the item's own only in :class:`worker.batch_runner.BatchRunner`: when the item fails alone,
+becomes the item's own only in :class:`worker.storing.BatchRunner`: when the item fails alone,
 again and again, while MongoDB takes other writes.
 """
 
 import random
+import threading
 from enum import StrEnum
 
+from shared.clock import Clock
 from shared.errors import (
     ItemError,
     QueueError,
@@ -26,6 +28,9 @@ from shared.errors import (
     StoreError,
     StoreUnavailable,
 )
+from shared.logs import get_logger
+
+log = get_logger("worker.breaker")
 
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
@@ -60,3 +65,46 @@ def pause_s(failures: int) -> float:
     """Return how long to wait before the next try: doubling to 5 s, half of it by chance."""
     longest = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
     return longest * random.uniform(0.5, 1.0)
+
+
+class Breaker:
+    """Open while a store is away. Safe for threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._opened_s: float | None = None
+        self._reason = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing may be claimed now."""
+        return self._opened_s is not None
+
+    def open_for_s(self) -> float:
+        """Return for how many seconds it has been open; 0 when it is closed."""
+        opened_s = self._opened_s
+        return 0.0 if opened_s is None else self._clock.monotonic_s() - opened_s
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is open; None when it is closed."""
+        return self._reason if self.is_open else None
+
+    def trip(self, reason: str) -> None:
+        """Open it, if it is not."""
+        with self._mutex:
+            if self._opened_s is not None:
+                return
+            self._reason = reason
+            self._opened_s = self._clock.monotonic_s()
+        log.warning("breaker_opened", reason=reason)
+
+    def close(self) -> None:
+        """Close it, if it is open."""
+        with self._mutex:
+            if self._opened_s is None:
+                return
+            open_s = self._clock.monotonic_s() - self._opened_s
+            self._opened_s = None
+        log.info("breaker_closed", open_s=round(open_s, 1))

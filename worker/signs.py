@@ -1,4 +1,4 @@
-"""Says that this worker lives and what stops it, for those who look at the queues."""
+"""Signs of life: that this worker runs and what stops it, for those who look at the queues."""
 
 import os
 import secrets
@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from shared.clock import Clock
 from shared.errors import QueueError
 from shared.logs import get_logger
-from shared.queue import WorkerSign, WorkerSigns
+from shared.queue import HeldLocks, WorkerSign, WorkerSigns
 from shared.queue.worker_signs import SIGN_EVERY_S
 from shared.supervision import Supervisor
-from worker.breaker import Breaker
-from worker.holdings import Holdings
+from worker.outages import Breaker
 
-log = get_logger("worker.signalling")
+log = get_logger("worker.signs")
 
 
 class Signaller:
@@ -25,14 +24,14 @@ class Signaller:
         self,
         signs: WorkerSigns,
         queue_names: Sequence[str],
-        holdings: Holdings,
+        held: HeldLocks,
         breaker: Breaker,
         clock: Clock,
         supervisor: Supervisor,
     ) -> None:
         self._signs = signs
         self._queue_names = tuple(queue_names)
-        self._holdings = holdings
+        self._held = held
         self._breaker = breaker
         self._clock = clock
         self._supervisor = supervisor
@@ -64,7 +63,7 @@ class Signaller:
         sign = WorkerSign(
             worker_id=self.worker_id,
             queues=self._queue_names,
-            held_jobs=len(self._holdings),
+            held_jobs=len(self._held),
             up_s=round(self._clock.monotonic_s() - self._started_s, 1),
             breaker_reason=reason,
             breaker_open_s=round(self._breaker.open_for_s(), 1) if reason is not None else 0.0,
@@ -80,7 +79,7 @@ class Signaller:
                 # Here, not in stop(): a Redis that hangs must not hold up the exit.
                 self._signs.take_away(self.worker_id)
         except QueueError as exc:
-            # The consumer says that Redis is away; one warning for that is enough.
+            # The consumer logs that Redis is away; one warning for that is enough.
             log.debug("sign_failed", error=str(exc))
             return SIGN_EVERY_S
         return 0.0

@@ -1,0 +1,305 @@
+"""Settle: how the jobs of a batch are to end, as a value, and what carries it out.
+
+A stage of its own that repeats only itself: nothing is read or stored again for it, and no attempt
+is used. What was decided is carried out, or the lock is lost, and then the job is another's.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
+
+from shared.clock import Clock
+from shared.dead_jobs import clear_dead_letters
+from shared.errors import ItemError
+from shared.logs import get_logger
+from shared.queue import (
+    ClaimedJob,
+    Completion,
+    HeldLocks,
+    JobQueue,
+    Lock,
+    Retry,
+    SettleOutcome,
+    backoff_delay_ms,
+)
+from shared.store import DeadLetter, DeadLetterStore, Rank
+from worker.dead_letters import highest_of_each_item, move_of
+from worker.decisions import Outcome
+from worker.observing import log_settled
+from worker.outages import Breaker, Owner, is_outage, owner_of, pause_s
+
+log = get_logger("worker.settle")
+
+# An outage of MongoDB that lasts longer hands jobs back, for a worker that may reach it; what is
+# refused for as long is left to the stalled jobs.
+GIVE_UP_AFTER_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The item is stored, or needs no write.
+
+    ``clears``: item id and rank up to which its dead letters are taken back, if it has any.
+    """
+
+    job: ClaimedJob
+    outcome: Outcome
+    clears: tuple[str, Rank] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryLater:
+    """The item failed by its own fault and has attempts left."""
+
+    job: ClaimedJob
+    error: ItemError
+
+
+@dataclass(frozen=True, slots=True)
+class RecordDeadLetter:
+    """The item cannot be stored: to be recorded in MongoDB, then moved."""
+
+    job: ClaimedJob
+    letter: DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class MoveDeadLetter:
+    """The dead letter is on record: only the move to the dead-letter queue is left."""
+
+    job: ClaimedJob
+    letter: DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Handed back to the front of the line, no attempt used."""
+
+    job: ClaimedJob
+
+
+JobEnd: TypeAlias = Complete | RetryLater | RecordDeadLetter | MoveDeadLetter | Release
+End = TypeVar("End", Complete, RetryLater, RecordDeadLetter, MoveDeadLetter, Release)
+# How many jobs ended how: by outcome, and ``retried``, ``released``, ``lock_lost``.
+Counts: TypeAlias = Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What is to be done for jobs of one queue."""
+
+    queue: JobQueue
+    ends: Sequence[JobEnd]
+
+    @property
+    def locks(self) -> list[Lock]:
+        """The locks of its jobs."""
+        return [end.job.lock for end in self.ends]
+
+    def of_kind(self, kind: type[End]) -> list[End]:
+        """Return the ends of one kind."""
+        return [end for end in self.ends if isinstance(end, kind)]
+
+    def without(self, kind: type[JobEnd], instead: Sequence[JobEnd] = ()) -> "Settlement":
+        """Return it without the ends of a kind; ``instead`` is what those leave to do."""
+        others = [end for end in self.ends if not isinstance(end, kind)]
+        return replace(self, ends=[*others, *instead])
+
+    def kept(self, locks: Collection[Lock]) -> "Settlement":
+        """Return it with the jobs of these locks only."""
+        return replace(self, ends=[end for end in self.ends if end.job.lock in locks])
+
+    def halves(self) -> "list[Settlement]":
+        """Return it in two parts; one job stays whole."""
+        if len(self.ends) < 2:
+            return [self]
+        middle = len(self.ends) // 2
+        return [replace(self, ends=part) for part in (self.ends[:middle], self.ends[middle:])]
+
+    def released(self) -> "Settlement":
+        """Return the settlement that only hands the jobs back."""
+        return replace(self, ends=[Release(end.job) for end in self.ends])
+
+
+class Settler:
+    """Carries settlements out, however long a store is away. Safe for threads."""
+
+    def __init__(
+        self,
+        *,
+        letters: DeadLetterStore,
+        dead_letter_queue: JobQueue,
+        held: HeldLocks,
+        breaker: Breaker,
+        clock: Clock,
+    ) -> None:
+        self._letters = letters
+        self._dead_letter_queue = dead_letter_queue
+        self._held = held
+        self._breaker = breaker
+        self._clock = clock
+        # One call a kind of end, each safe to repeat.
+        self._steps: Sequence[Callable[[Settlement, Counts], Settlement]] = (
+            self._complete,
+            self._retry,
+            self._record,
+            self._move,
+            self._release,
+        )
+
+    def run(self, settlement: Settlement, stop: threading.Event) -> Counts | None:
+        """Carry out a settlement; return what was done, None when it was stopped midway.
+
+        The locks of jobs that are left then are still held.
+        """
+        started_s = self._clock.monotonic_s()
+        counts: Counts = Counter()
+        parts = [settlement]
+        failures = 0
+        while not stop.is_set():
+            parts = self._run_once(parts, counts)
+            if not parts:
+                return counts
+            failures += 1
+            self._clock.wait(stop, pause_s(failures))
+            if self._clock.monotonic_s() - started_s > GIVE_UP_AFTER_S:
+                parts = self._without_refused(parts)
+        return None
+
+    def _run_once(self, parts: Sequence[Settlement], counts: Counts) -> list[Settlement]:
+        """Try each part; return what is left, a part that is refused in halves."""
+        left: list[Settlement] = []
+        for position, part in enumerate(parts):
+            rest, error = self._try(part, counts)
+            if error is None:
+                continue
+            if is_outage(error):
+                # The others would wait for the same store.
+                return [*left, rest, *parts[position + 1 :]]
+            left += rest.halves()
+        return left
+
+    def _try(self, settlement: Settlement, counts: Counts) -> tuple[Settlement, Exception | None]:
+        """Do what can be done; return what is left, and the error that left it."""
+        queue = settlement.queue
+        left = held = settlement.kept(self._held.still_held(queue, settlement.locks))
+        error = None
+        try:
+            for step in self._steps:
+                left = step(left, counts)
+        except Exception as exc:  # noqa: BLE001 - sorted and logged in _note; it must not be lost
+            error = exc
+        self._held.remove(queue, set(held.locks) - set(left.locks))
+        if error is not None:
+            return self._note(left, error), error
+        # What is only handed back says nothing about MongoDB.
+        if any(not isinstance(end, Release) for end in held.ends):
+            self._breaker.close()
+        return left, None
+
+    def _note(self, left: Settlement, error: Exception) -> Settlement:
+        """Log a failure and stop the claims in an outage; return what to try next."""
+        about = {"queue": left.queue.name, "jobs": len(left.ends)}
+        if not is_outage(error):
+            if owner_of(error) is Owner.OURSELVES:
+                log.error("settle_failed", exc_info=error, **about)
+            else:
+                log.warning("settle_refused", error=str(error), **about)
+            return left
+        log.warning("settle_waits", error=str(error), **about)
+        self._breaker.trip(str(error))
+        is_long = self._breaker.open_for_s() > GIVE_UP_AFTER_S
+        return left.released() if is_long and owner_of(error) is Owner.STORE else left
+
+    def _without_refused(self, parts: Sequence[Settlement]) -> list[Settlement]:
+        """Let go of single jobs that cannot be settled, though a store answers: they stall then.
+
+        A stalled job is run again, alone at last; handing it back would only repeat this.
+        """
+        if self._breaker.is_open:
+            return list(parts)
+        kept: list[Settlement] = []
+        for part in parts:
+            if len(part.ends) > 1:
+                kept.append(part)
+                continue
+            self._held.remove(part.queue, part.locks)
+            jobs = [end.job.id for end in part.ends]
+            log.error("job_not_settled", queue=part.queue.name, jobs=jobs)
+        return kept
+
+    def _complete(self, settlement: Settlement, counts: Counts) -> Settlement:
+        done = settlement.of_kind(Complete)
+        if not done:
+            return settlement
+        # Before the jobs go: until then somebody comes back to it after a crash.
+        cleared = dict(end.clears for end in done if end.clears is not None)
+        clear_dead_letters(self._letters, self._dead_letter_queue, cleared)
+        outcomes = settlement.queue.complete_many(
+            [Completion(end.job.id, end.job.token, str(end.outcome), end.outcome) for end in done]
+        )
+        counts.update(str(end.outcome) for end in done)
+        ends = ((end.job, str(end.outcome)) for end in done)
+        _report("job_succeeded", settlement.queue, ends, outcomes, counts)
+        return settlement.without(Complete)
+
+    def _retry(self, settlement: Settlement, counts: Counts) -> Settlement:
+        failed = settlement.of_kind(RetryLater)
+        if not failed:
+            return settlement
+        outcomes = settlement.queue.retry_many([_retry(end) for end in failed])
+        counts["retried"] += len(failed)
+        ends = ((end.job, str(end.error)) for end in failed)
+        _report("job_failed", settlement.queue, ends, outcomes, counts)
+        return settlement.without(RetryLater)
+
+    def _record(self, settlement: Settlement, _counts: Counts) -> Settlement:
+        failed = settlement.of_kind(RecordDeadLetter)
+        if not failed:
+            return settlement
+        self._letters.record_many(highest_of_each_item(end.letter for end in failed))
+        moves = [MoveDeadLetter(end.job, end.letter) for end in failed]
+        return settlement.without(RecordDeadLetter, moves)
+
+    def _move(self, settlement: Settlement, counts: Counts) -> Settlement:
+        dead = settlement.of_kind(MoveDeadLetter)
+        if not dead:
+            return settlement
+        moves = [move_of(end.job, end.letter) for end in dead]
+        outcomes = settlement.queue.dead_letter_many(moves, self._dead_letter_queue)
+        counts[Outcome.DEAD] += len(dead)
+        ends = ((end.job, end.letter.reason) for end in dead)
+        _report("job_failed", settlement.queue, ends, outcomes, counts)
+        return settlement.without(MoveDeadLetter)
+
+    def _release(self, settlement: Settlement, counts: Counts) -> Settlement:
+        released = settlement.of_kind(Release)
+        if not released:
+            return settlement
+        outcomes = settlement.queue.release_many([end.job.lock for end in released])
+        counts["released"] += len(released)
+        counts["lock_lost"] += outcomes.count(SettleOutcome.LOCK_LOST)
+        return settlement.without(Release)
+
+
+def _report(
+    event: str,
+    queue: JobQueue,
+    ends: Iterable[tuple[ClaimedJob, str]],
+    outcomes: Sequence[SettleOutcome],
+    counts: Counts,
+) -> None:
+    counts["lock_lost"] += outcomes.count(SettleOutcome.LOCK_LOST)
+    log_settled(event, queue, ends, outcomes)
+
+
+def _retry(end: RetryLater) -> Retry:
+    return Retry(
+        job_id=end.job.id,
+        token=end.job.token,
+        reason=str(end.error),
+        stacktrace="",
+        delay_ms=backoff_delay_ms(end.job.backoff, end.job.attempts_made + 1),
+    )
