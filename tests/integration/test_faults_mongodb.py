@@ -222,12 +222,12 @@ def test_an_outage_at_peak_stops_the_claims_and_costs_nobody_an_attempt(
 def test_a_flush_longer_than_the_lock_keeps_its_jobs(
     redis_client: RedisConnection, stores: Stores, failing: FailPoints
 ) -> None:
-    bench = Bench(redis_client, stores, SystemClock(), lock_ms=600)
+    bench = Bench(redis_client, stores, SystemClock(), lock_ms=1000)
     bench.add(*some_data())
     taken = bench.take()
     bench.heartbeat.start()
     bench.pool.start()
-    failing.fail("update", times=1, blockConnection=True, blockTimeMS=1800)
+    failing.fail("update", times=1, blockConnection=True, blockTimeMS=2500)
     bench.pool.submit(lambda: bench.finish(taken))
     reclaimed = 0
     while not bench.pool.wait_until_idle(0.1):

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from worker.storer import REJECTED
+from worker.storing import REJECTED
 
 from server.dashboard.advice import ADVICE, find_advice
 from server.importing.replayer import UNREADABLE
