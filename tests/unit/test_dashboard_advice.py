@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from worker.storing import REJECTED
 
 from server.dashboard.advice import ADVICE, find_advice
 from server.importing.replayer import UNREADABLE
 from worker.decoding import STALLED
+from worker.storing import REJECTED
 
 ROOT = Path(__file__).parents[2]
 
