@@ -30,7 +30,7 @@ from shared.settings import Settings
 
 log = get_logger("server.api")
 
-SAMPLE_EVERY_S = 2.0
+SAMPLE_EVERY_S, IDLE_SAMPLE_EVERY_S = 2.0, 5.0
 # JSON may write one byte of a feed document as up to three: {"a": "б"} escaped, for one.
 _JSON_OVERHEAD = 3
 VERSION = "0.1.0"
@@ -47,7 +47,7 @@ def create_app(
 ) -> FastAPI:
     """Make the application.
 
-    ``on_sample`` is called every 2 s with what the queues look like, while Redis answers.
+    ``on_sample`` is called every few seconds with what the queues look like, while Redis answers.
     ``is_page`` names the dashboard's paths: they need no API key (the dashboard asks for it) and
     set their own content policy. ``body_limits`` are paths that take larger bodies, with how many
     bytes. When a server is about to stop, call ``app.state.parts.events.stop_soon()``, or it waits
@@ -107,15 +107,19 @@ def _lifespan(
 
 
 async def _sample_queues(parts: ApiParts, on_sample: OnSample) -> None:
+    """Sample for ever: every 2 s while jobs move, every 5 s while none does."""
     while True:
+        every_s = IDLE_SAMPLE_EVERY_S
         try:
             # Without Redis there is nothing to sample; requests answer 503.
             with suppress(FeedmillError):
-                on_sample(await run_in_threadpool(parts.queue_status.show_all))
+                queues = await run_in_threadpool(parts.queue_status.show_all)
+                on_sample(queues)
+                every_s = SAMPLE_EVERY_S if any(each.is_moving for each in queues) else every_s
         except Exception:
             # Nobody would start another sampler: charts and rates would stand still.
             log.exception("queue_sample_failed")
-        await asyncio.sleep(SAMPLE_EVERY_S)
+        await asyncio.sleep(every_s)
 
 
 def _describe(app: FastAPI, settings: Settings) -> dict[str, Any]:

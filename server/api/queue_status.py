@@ -20,6 +20,7 @@ _NEAR_LIMIT = 0.9
 WINDOW_S = 60.0
 # Two samples closer than this make no rate.
 MIN_SPAN_S = 1.0
+_MOVING = (JobState.WAITING, JobState.PRIORITIZED, JobState.ACTIVE)
 LimitedBy = Literal["breaker", "no_worker", "paused", "rate_limit", "workers"]
 # Of several queues the one is named that needs somebody most.
 _WORST_FIRST: tuple[LimitedBy, ...] = (
@@ -52,6 +53,11 @@ class QueueAnswer(BaseModel):
         description="what limits the speed right now; null when nothing waits"
     )
     limited_by_text: str = Field(description="the same in a few words")
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether jobs are run, or wait for somebody who runs them."""
+        return self.limited_by is not None and any(self.counts[state] for state in _MOVING)
 
 
 class QueueRole(Enum):

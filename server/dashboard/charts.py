@@ -1,4 +1,4 @@
-"""The last half hour of the queues: sampled every 2 s, bounded, and drawn as SVG's geometry."""
+"""The last half hour of the queues: sampled every few seconds, bounded, and drawn as SVG's geometry."""
 
 import math
 import threading

@@ -20,7 +20,6 @@ LIST_PATH = "/admin/queues"
 # Apart from the queues' own paths: a queue may have any name.
 LIVE_PATH = "/admin/live/queues"
 BUSY_S, CALM_S = 2, 5
-_RUNNING = (JobState.WAITING, JobState.PRIORITIZED, JobState.ACTIVE)
 # What is looked at first, as long as there is any.
 _FIRST_SHOWN = (
     JobState.WAITING,
@@ -141,7 +140,7 @@ def remove_job(
 
 def _show_all(parts: ApiParts) -> dict[str, Any]:
     queues = parts.queue_status.show_all()
-    every_s = BUSY_S if any(map(_is_running, queues)) else CALM_S
+    every_s = BUSY_S if any(queue.is_moving for queue in queues) else CALM_S
     return {
         "queues": queues,
         "live_path": LIVE_PATH,
@@ -156,7 +155,7 @@ def _show_one(parts: ApiParts, name: str) -> dict[str, Any]:
     return {
         "queue": queue,
         "live_path": f"{LIVE_PATH}/{quote_segment(name)}",
-        "every_s": BUSY_S if _is_running(queue) else CALM_S,
+        "every_s": BUSY_S if queue.is_moving else CALM_S,
         "purposes": _purposes(parts),
         "dead_letters": parts.services.dead_letter_queue.name,
     }
@@ -175,10 +174,6 @@ def _purposes(parts: ApiParts) -> dict[str, str]:
 
 def _item_queues(parts: ApiParts) -> set[str]:
     return {parts.services.light_queue.name, parts.services.heavy_queue.name}
-
-
-def _is_running(queue: QueueAnswer) -> bool:
-    return any(queue.counts[state] for state in _RUNNING) and queue.limited_by is not None
 
 
 def _choose_state(queue: QueueAnswer) -> JobState:
