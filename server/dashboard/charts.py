@@ -1,4 +1,4 @@
-"""The last half hour of the queues: sampled every few seconds, bounded, and drawn as SVG's geometry."""
+"""The last half hour of the queues: sampled every few seconds, bounded, and drawn as SVG."""
 
 import math
 import threading
