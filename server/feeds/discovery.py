@@ -85,7 +85,7 @@ class FeedDiscoverer:
         """
         checked = self._check_url(url)
         if not self._free.acquire(blocking=False):
-            raise BusyError(f"{MAX_DISCOVERIES} addresses are being looked at already; try again")
+            raise BusyError(f"{MAX_DISCOVERIES} URLs are being looked at already; try again")
         try:
             return self._look_at(checked)
         finally:

@@ -36,14 +36,14 @@ class Response:
     """What one import met when it asked a feed's URLs.
 
     ``error_kinds`` are those of all URLs when all of them failed, else empty: a 304 and an
-    unchanged body are answers too. ``is_outage``: the errors are our own line's. ``was_held``: no
+    unchanged body are answers too. ``is_outage``: the errors are our own line's. ``was_paused``: no
     URL was asked at all, because a host's Retry-After runs. Of several URLs ``max_age_s`` and
     ``retry_after_s`` are the longest. ``is_explicit``: somebody asked for it, not the schedule.
     """
 
     error_kinds: frozenset[str] = frozenset()
     is_outage: bool = False
-    was_held: bool = False
+    was_paused: bool = False
     max_age_s: float | None = None
     retry_after_s: float | None = None
     is_explicit: bool = False
@@ -54,9 +54,9 @@ class Response:
         return bool(self.error_kinds)
 
     @property
-    def is_telling(self) -> bool:
-        """Whether it says anything about the publisher."""
-        return not (self.is_outage or self.was_held)
+    def is_of_publisher(self) -> bool:
+        """Whether it comes from the publisher."""
+        return not (self.is_outage or self.was_paused)
 
     @property
     def is_gone(self) -> bool:
@@ -144,14 +144,14 @@ class FeedHistory:
 
 
 def remember(history: FeedHistory, response: Response, now: datetime) -> FeedHistory:
-    """Return a history with what a response says of Retry-After and 410.
+    """Return a history with what a response means for Retry-After and 410.
 
     Anything but a 410 that comes from the publisher forgets the earlier one.
     """
     until, gone_since = history.retry_after_until, history.gone_since
     if response.retry_after_s:
         until = now + min(timedelta(seconds=response.retry_after_s), MAX_WAIT)
-    if response.is_telling:
+    if response.is_of_publisher:
         gone_since = (gone_since or now) if response.is_gone else None
     if until is not None and until <= now:
         until = None

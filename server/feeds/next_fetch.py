@@ -87,7 +87,7 @@ def next_fetch(
 ) -> NextFetch:
     """Return when to fetch next and why; ``history`` is as :func:`remember` left it."""
     failures = schedule.consecutive_failures
-    if response.is_telling:
+    if response.is_of_publisher:
         failures = failures + 1 if response.has_failed else 0
     since = history.gone_since
     if response.is_gone and since is not None and now - since >= GONE_PATIENCE:
@@ -111,7 +111,7 @@ def _plan(
 ) -> tuple[datetime, str]:
     if response.is_outage:
         return _after_outage(now, history, random)
-    if response.has_failed and response.is_telling:
+    if response.has_failed and response.is_of_publisher:
         return _after_failure(now, schedule, history, response, failures, random)
     return _after_answer(now, schedule, history, response, random)
 
@@ -165,10 +165,10 @@ def _after_explicit(
     if schedule.is_scheduled and planned_at is not None and planned_at < now:
         failures = schedule.consecutive_failures
         return _plan(now, schedule, history, response, failures + response.has_failed, random)
-    for held in _retry_after(now, history):
-        if planned_at is not None and planned_at < held.at:
-            at, is_moved = fit(held.at, held.at - now, schedule.cron, history, random)
-            return at, _explain_moved(f"{planned_why}, but {held.why}", is_moved)
+    for pause in _retry_after(now, history):
+        if planned_at is not None and planned_at < pause.at:
+            at, is_moved = fit(pause.at, pause.at - now, schedule.cron, history, random)
+            return at, _explain_moved(f"{planned_why}, but {pause.why}", is_moved)
     is_backing_off = schedule.is_scheduled and schedule.consecutive_failures > 0
     if response.has_failed or not is_backing_off:
         return planned_at, planned_why

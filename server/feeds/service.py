@@ -89,17 +89,9 @@ class FeedService:
             check_cron(cron, self._clock.now())
         if source is None:
             self._refuse_known_urls(checked)
-        new = {
-            "urls": checked,
-            "enabled": enabled,
-            "interval_s": interval_s,
-            "cron": cron,
-            "headers": dict(headers or {}),
-            "weight": weight,
-        }
-        is_scheduled = interval_s is not None or cron is not None
-        new |= self._due(NEW_FEED, enabled=enabled, is_scheduled=is_scheduled)
-        return self._insert(source, checked, new)
+        fields = {"enabled": enabled, "interval_s": interval_s, "cron": cron, "weight": weight}
+        fields |= self._due(NEW_FEED, fields)
+        return self._insert(source, {**fields, "urls": checked, "headers": dict(headers or {})})
 
     def find_or_add_unscheduled(self, url: str, source: str | None) -> Feed:
         """Return the feed whose only URL this is, or a new one that is not scheduled.
@@ -147,7 +139,7 @@ class FeedService:
         """Change a feed's fields, named as in :class:`~shared.store.Feed`; returns it changed.
 
         ``interval_s`` and ``cron`` take each other's place. Changed URLs clear the validators and
-        what was learnt from earlier answers. A new schedule, new URLs or enabling make a
+        the history of earlier answers. A new schedule, new URLs or enabling make a
         scheduled feed due at once.
 
         Raises:
@@ -156,15 +148,7 @@ class FeedService:
             ConflictError: another feed has these URLs.
         """
         feed = self.get(source)
-        wanted = dict(changes)
-        if wanted.get("cron") is not None:
-            check_cron(wanted["cron"], self._clock.now())
-        if "urls" in wanted:
-            wanted["urls"] = self._check_urls(wanted["urls"])
-        if wanted.get("interval_s") is not None:
-            wanted["cron"] = None
-        elif wanted.get("cron") is not None:
-            wanted["interval_s"] = None
+        wanted = self._check_changes(changes)
         update = {name: value for name, value in wanted.items() if value != getattr(feed, name)}
         if "urls" in update:
             self._refuse_known_urls(update["urls"])
@@ -173,6 +157,18 @@ class FeedService:
         if update and not self._stores.feeds.update(source, update):
             raise NotFoundError(f"there is no feed {source!r}")
         return self.get(source)
+
+    def _check_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        wanted = dict(changes)
+        if "urls" in wanted:
+            wanted["urls"] = self._check_urls(wanted["urls"])
+        if wanted.get("cron") is not None:
+            check_cron(wanted["cron"], self._clock.now())
+        if wanted.get("interval_s") is not None:
+            wanted["cron"] = None
+        elif wanted.get("cron") is not None:
+            wanted["interval_s"] = None
+        return wanted
 
     def remove(self, source: str) -> None:
         """Delete a feed; its items stay, its queued or fetching import fails.
@@ -207,22 +203,21 @@ class FeedService:
         # Another interval does not touch why a feed is disabled: its publisher's 410, perhaps.
         if reason is None or (not enabled and reason == SCHEDULE_CHANGED):
             return {}
-        interval_s = update.get("interval_s", feed.interval_s)
-        cron = update.get("cron", feed.cron)
-        is_scheduled = interval_s is not None or cron is not None
-        return self._due(reason, enabled=enabled, is_scheduled=is_scheduled)
+        settings = {name: getattr(feed, name) for name in ("enabled", "interval_s", "cron")}
+        return self._due(reason, {**settings, **update})
 
-    def _due(self, reason: str, *, enabled: bool, is_scheduled: bool) -> dict[str, Any]:
+    def _due(self, reason: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return time and reason of a feed that is due at once, if it ever is."""
-        if not enabled:
+        if not settings["enabled"]:
             return {"next_fetch_at": None, "next_fetch_reason": DISABLED}
-        if not is_scheduled:
+        if settings["interval_s"] is None and settings["cron"] is None:
             return {"next_fetch_at": None, "next_fetch_reason": NOT_SCHEDULED}
         return {"next_fetch_at": self._clock.now(), "next_fetch_reason": reason}
 
-    def _insert(self, source: str | None, urls: Sequence[str], fields: Mapping[str, Any]) -> Feed:
+    def _insert(self, source: str | None, fields: Mapping[str, Any]) -> Feed:
         if source is not None:
             return self._insert_as(source, fields)
+        urls = fields["urls"]
         try:
             return self._insert_as(make_source(urls[0]), fields)
         except ConflictError:

@@ -58,16 +58,13 @@ class FeedReservations:
     ) -> tuple[Import, bool]:
         """Return the feed's import that is queued or fetching, and whether this call made it.
 
-        An import that the feed names and that was never inserted is inserted; one that is past
-        its commit, or failed, hands the feed what it has to, then a new one is made.
-        ``scheduled``: only while the feed is enabled and due as it was seen. ``import_id`` is the
-        id for a new import, drawn before because something is stored under it already.
-        The fetch job is not added: see :meth:`add_fetch_jobs`.
+        What a crash left is repaired first. ``scheduled``: only while the feed is enabled and due
+        as it was seen. ``import_id`` is the new import's id, where something is stored under it
+        already. The fetch job is not added: see :meth:`add_fetch_jobs`.
 
         Raises:
             NotFoundError: the feed was deleted.
-            ConflictError: scheduled, and it is no longer due as it was seen; or others kept
-                reserving it.
+            ConflictError: no longer due as it was seen, or others kept reserving it.
         """
         seen = feed
         for _ in range(_MAX_TRIES):
@@ -76,10 +73,8 @@ class FeedReservations:
                 if self._stores.feeds.reserve(seen, new.import_id, scheduled=scheduled):
                     self._stores.imports.insert(new)
                     return new, True
-            else:
-                running = self._find_running(seen, seen.running_import, trigger)
-                if running is not None:
-                    return running, False
+            elif (running := self._find_running(seen, seen.running_import, trigger)) is not None:
+                return running, False
             seen = self._read_again(feed, scheduled=scheduled)
         raise ConflictError(f"feed {feed.source!r} is being started by others; try again")
 

@@ -44,7 +44,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What a fetch is to bring: the URL as configured, and what goes along with its requests."""
+    """What is to be fetched: the URL as configured, and what goes along with its requests."""
 
     url: str
     origin: httpx2.URL
@@ -182,18 +182,15 @@ class Fetcher:
         return self._pool.handle_request(request)
 
     def _read(self, wanted: _Wanted, answer: _Answer) -> FetchedFeed:
-        """Return what an answer brings.
+        """Return what an answer holds.
 
         Raises:
             FetchError: its status, or its body, is no feed's.
         """
-        response, now = answer.response, self._clock.now()
-        headers = response.headers
+        response, headers, now = answer.response, answer.response.headers, self._clock.now()
         retry_after_s = read_retry_after_s(headers.get("retry-after"), now)
         is_304 = response.status_code == 304 and answer.is_conditional
-        if not is_304 and not 200 <= response.status_code < 300:
-            raise_for_status(response, retry_after_s, lambda: self._look_at(response))
-        body = _skip_body(response) if is_304 else read_body(response, self._max_bytes)
+        body = _skip_body(response) if is_304 else self._read_body(response, retry_after_s)
         carried = wanted.validators if is_304 else _read_validators(answer, body.content)
         return FetchedFeed(
             url=wanted.url,
@@ -212,6 +209,11 @@ class Fetcher:
             refresh=headers.get("refresh"),
             link=headers.get("link"),
         )
+
+    def _read_body(self, response: httpx2.Response, retry_after_s: float | None) -> Body:
+        if not 200 <= response.status_code < 300:
+            raise_for_status(response, retry_after_s, lambda: self._look_at(response))
+        return read_body(response, self._max_bytes)
 
     def _look_at(self, response: httpx2.Response) -> bytes:
         """Return how the body of an error begins; it is not waited for long."""

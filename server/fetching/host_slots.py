@@ -26,23 +26,23 @@ _MAX_KNOWN = 1000
 
 @dataclass(slots=True)
 class _Host:
-    """One host: since when its places are held, how long a fetch takes, when its line ends."""
+    """One host: since when its slots are taken, how long a fetch takes, when its line ends."""
 
-    held_since_s: dict[int, float] = field(default_factory=dict)
+    taken_since_s: dict[int, float] = field(default_factory=dict)
     fetch_s: float = FIRST_GUESS_S
     line_ends_s: float = float("-inf")
 
 
 class HostSlots:
-    """Places to fetch from each host, ``max_per_host`` of them. Safe for threads.
+    """Slots to fetch from each host, ``max_per_host`` of them. Safe for threads.
 
-    Whoever needs places at several hosts gets all of them at once or none, and nobody waits here:
+    Whoever needs slots at several hosts gets all of them at once or none, and nobody waits here:
     so there is no deadlock, and no thread is idle while other hosts could be asked. Who gets none
-    is told when to come again. Each is given a moment of his own, one after the other at the pace
-    at which the host's fetches have ended so far, so that most find a place when they come. While
+    is given a time to come again, a time for each, one after the other at the pace
+    at which the host's fetches have ended so far, so that most find a slot when they come. While
     no fetch ends that pace slows down: nobody comes in vain again and again.
 
-    A place is lent for ``lease_s`` at most; whoever holds it longer is taken to be stuck.
+    A slot is lent for ``lease_s`` at most; whoever has it longer is taken to be stuck.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class HostSlots:
 
     @contextmanager
     def hold(self, hosts: Collection[str]) -> Iterator[None]:
-        """Hold a place at each of these hosts (each named once); of no host is always possible.
+        """Hold a slot at each of these hosts (each named once); of no host is always possible.
 
         Raises:
-            Postponed: one of them has no place left; none was taken.
+            Postponed: one of them has no slot left; none was taken.
         """
         number, started_s = self._take(hosts)
         try:
@@ -86,15 +86,15 @@ class HostSlots:
                 raise Postponed(round(delay_s * 1000), f"{', '.join(full)}: asked enough for now")
             number = next(self._numbers)
             for host in known.values():
-                host.held_since_s[number] = now_s
+                host.taken_since_s[number] = now_s
             return number, now_s
 
     def _give_back(self, hosts: Collection[str], number: int, held_s: float) -> None:
         with self._lock:
             for name in hosts:
                 host = self._hosts.get(name)
-                # None, or not held: its lease has ended.
-                if host is None or host.held_since_s.pop(number, None) is None:
+                # None, or not taken: its lease has ended.
+                if host is None or host.taken_since_s.pop(number, None) is None:
                     continue
                 counted_s = min(held_s, host.fetch_s * _MOST_MEANS)
                 host.fetch_s += (counted_s - host.fetch_s) * _NEWEST_WEIGHT
@@ -103,18 +103,18 @@ class HostSlots:
 
     def _end_leases(self, host: _Host, now_s: float) -> None:
         oldest_s = now_s - self._lease_s
-        for number, since_s in list(host.held_since_s.items()):
+        for number, since_s in list(host.taken_since_s.items()):
             if since_s < oldest_s:
-                del host.held_since_s[number]
+                del host.taken_since_s[number]
 
     def _is_full(self, host: _Host) -> bool:
-        return len(host.held_since_s) >= self._max_per_host
+        return len(host.taken_since_s) >= self._max_per_host
 
     def _line_up(self, host: _Host, now_s: float) -> float:
         """Return in how many seconds the next in line may come."""
         latest_s = now_s + MAX_DELAY_S
         # The fetch that began last has taken this long already, so the next may too.
-        youngest_s = now_s - max(host.held_since_s.values())
+        youngest_s = now_s - max(host.taken_since_s.values())
         pace_s = max(host.fetch_s, youngest_s) / self._max_per_host
         turn_s = max(host.line_ends_s, now_s) + pace_s
         host.line_ends_s = min(turn_s, latest_s)
@@ -127,5 +127,5 @@ class HostSlots:
         self._hosts = {
             name: host
             for name, host in self._hosts.items()
-            if host.held_since_s or host.line_ends_s > now_s
+            if host.taken_since_s or host.line_ends_s > now_s
         }

@@ -40,7 +40,7 @@ def failed_feed_step(
     response = Response(
         error_kinds=failure.kinds,
         is_outage=failure.is_outage,
-        was_held=failure.was_paused,
+        was_paused=failure.was_paused,
         max_age_s=failure.fetched.max_age_s,
         retry_after_s=failure.fetched.retry_after_s,
         is_explicit=importing.trigger != Trigger.SCHEDULE,

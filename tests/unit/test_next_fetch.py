@@ -270,7 +270,7 @@ def test_retry_after_counts_for_a_week_at_most() -> None:
 
 
 def test_a_fetch_that_was_held_back_is_no_failure() -> None:
-    held = failed("rate_limited", was_held=True, retry_after_s=7200.0)
+    held = failed("rate_limited", was_paused=True, retry_after_s=7200.0)
     decided = decide(held, schedule(failures=2))
     assert (wait(decided), decided.consecutive_failures) == (2 * HOUR, 2)
     assert decided.reason == "every 3600 s, but the host's Retry-After asks for 2 h"
@@ -317,7 +317,7 @@ def test_anything_but_410_forgets_the_first_one(response: Response) -> None:
 
 
 @pytest.mark.parametrize(
-    "response", [failed("dns", is_outage=True), failed("rate_limited", was_held=True)]
+    "response", [failed("dns", is_outage=True), failed("rate_limited", was_paused=True)]
 )
 def test_what_says_nothing_about_the_publisher_does_not_forget_a_410(response: Response) -> None:
     history = FeedHistory(gone_since=NOW - HOUR)
@@ -384,7 +384,7 @@ def test_a_success_by_hand_makes_nothing_later() -> None:
 def test_after_an_import_by_hand_the_host_is_not_asked_before_it_allows_it() -> None:
     planned = Schedule(3600, None, NOW + HOUR / 2, "every 3600 s", 0)
     told = failed("rate_limited", retry_after_s=7200, is_explicit=True)
-    held = failed("rate_limited", retry_after_s=7200, is_explicit=True, was_held=True)
+    held = failed("rate_limited", retry_after_s=7200, is_explicit=True, was_paused=True)
     for response in (told, held):
         decided = decide(response, planned)
         assert wait(decided) == 2 * HOUR
