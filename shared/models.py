@@ -7,9 +7,10 @@ items, and ``HASH_VERSION`` has to be raised, with a migration, before any of th
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -34,7 +35,6 @@ _RESERVED_SUFFIXES = (
     ":unsuccessful",
 )
 _TEXT_FIELDS = ("link", "title", "summary", "content", "author")
-_DATE_FIELDS = ("published_at", "updated_at")
 # How a raw text is to be read. What ``formats`` does not name has the default.
 TEXT = "text"
 HTML = "html"
@@ -113,6 +113,13 @@ class FeedItem:
     bases: Mapping[str, str] = field(default_factory=dict)
     read_by: str | None = None
 
+    def __reduce__(self) -> tuple[type["FeedItem"], tuple[Any, ...]]:
+        """Pickle as plain arguments: twice as fast as what a dataclass does by itself."""
+        return FeedItem, _ITEM_FIELDS(self)
+
+
+_ITEM_FIELDS = attrgetter(*(each.name for each in fields(FeedItem)))
+
 
 def is_source(text: str) -> bool:
     """Tell whether ``text`` may be a source: a slug of ``a-z 0-9 - _ .``, 1 to 64 characters."""
@@ -147,20 +154,23 @@ def split_item_id(item_id: str) -> tuple[str, str]:
 
 def job_data(source: str, item: FeedItem) -> dict[str, Any]:
     """Return an item as the flat JSON object that its job carries; absent fields are left out."""
-    data: dict[str, Any] = {"source": source, "guid": item.guid}
-    for name in _TEXT_FIELDS:
-        data[name] = getattr(item, name)
-    data["categories"] = list(item.categories)
-    data["enclosures"] = [_enclosure_data(enclosure) for enclosure in item.enclosures]
-    for name in _DATE_FIELDS:
-        moment = getattr(item, name)
-        data[name] = format_time(moment) if moment is not None else None
-    data["extra"] = [_extra_data(entry) for entry in item.extra]
-    data["formats"], data["bases"] = dict(item.formats), dict(item.bases)
-    data["read_by"] = item.read_by
-    return {
-        name: value for name, value in data.items() if value is not None and value not in ([], {})
+    written: dict[str, Any] = {
+        "link": item.link,
+        "title": item.title,
+        "summary": item.summary,
+        "content": item.content,
+        "author": item.author,
+        "categories": list(item.categories) or None,
+        "enclosures": [_enclosure_data(file) for file in item.enclosures] or None,
+        "published_at": item.published_at and format_time(item.published_at),
+        "updated_at": item.updated_at and format_time(item.updated_at),
+        "extra": [_extra_data(entry) for entry in item.extra] or None,
+        "formats": dict(item.formats) or None,
+        "bases": dict(item.bases) or None,
+        "read_by": item.read_by,
     }
+    present = {name: value for name, value in written.items() if value is not None}
+    return {"source": source, "guid": item.guid, **present}
 
 
 def content_hash(data: Mapping[str, Any]) -> str:
@@ -177,10 +187,9 @@ def content_hash(data: Mapping[str, Any]) -> str:
         [[e.get("url"), e.get("type"), e.get("length")] for e in data.get("enclosures") or ()]
     )
     content.append([_hashed(e) for e in data.get("extra") or () if _is_content(e)])
-    formats = data.get("formats") or {}
-    content.append(
-        [[name, formats[name]] for name in DEFAULT_FORMATS if _is_other_format(formats, name)]
-    )
+    formats = data.get("formats")
+    names = DEFAULT_FORMATS if formats else ()
+    content.append([[name, formats[name]] for name in names if _is_other_format(formats, name)])
     return _digest(content)
 
 

@@ -65,7 +65,7 @@ def identify(
     chosen = _choose(listed, shared, aliases)
     avoided = {name for _, entry in listed for name in _avoided(entry, shared)}
     return Identified(
-        items=[replace(entry.item, guid=guid) for guid, (_, entry) in chosen.items()],
+        items=[_named(entry.item, guid) for guid, (_, entry) in chosen.items()],
         duplicates=len(listed) - len(chosen),
         colliding=frozenset(colliding) | avoided,
         claims=_find_claims(chosen, avoided - frozenset(colliding), shared, aliases),
@@ -77,6 +77,10 @@ def suffixed_guid(guid: str, discriminator: str) -> str:
     """Return the guid of one of several items that share ``guid``. Frozen, like the hash rules."""
     digest = hashlib.sha256(discriminator.encode("utf-8", "surrogatepass")).hexdigest()
     return make_guid(f"{guid}~{digest[:_SUFFIX_LENGTH]}")
+
+
+def _named(item: FeedItem, guid: str) -> FeedItem:
+    return item if item.guid == guid else replace(item, guid=guid)
 
 
 def _choose(

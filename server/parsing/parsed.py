@@ -7,7 +7,9 @@ more than its bytes did. Feeds of the size that may be fetched stay far below al
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
 
 import orjson
 
@@ -48,6 +50,13 @@ class ParsedEntry:
     def link(self) -> str | None:
         """The item's link, absolute where the document or its URL gave a base."""
         return self.item.link
+
+    def __reduce__(self) -> tuple[type["ParsedEntry"], tuple[Any, ...]]:
+        """Pickle as plain arguments: twice as fast as what a dataclass does by itself."""
+        return ParsedEntry, _ENTRY_FIELDS(self)
+
+
+_ENTRY_FIELDS = attrgetter(*(each.name for each in fields(ParsedEntry)))
 
 
 @dataclass(frozen=True, slots=True)
