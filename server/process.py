@@ -23,6 +23,7 @@ from server.fetching.egress import Egress
 from server.fetching.fetcher import Fetcher
 from server.fetching.host_slots import HostSlots
 from server.fetching.network import Resolver, resolve
+from server.importing.audit_requests import AuditRequests
 from server.importing.auditor import Auditor
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
 from server.importing.fetching import FeedReader
@@ -122,11 +123,13 @@ class ServerProcess:
             outcomes=outcomes,
             clock=clock,
         )
+        self.audits = AuditRequests()
         self.auditor = Auditor(
             stores=stores,
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
-            upkeep=healer,
+            healer=healer,
+            requests=self.audits,
             outcomes=outcomes,
             clock=clock,
         )
@@ -155,7 +158,7 @@ class ServerProcess:
             host_slots=host_slots,
             enqueuer=enqueuer,
             dead_letter_queue=dead_letters,
-            note_busy=self.auditor.note_busy,
+            audits=self.audits,
             outcomes=outcomes,
             clock=clock,
             random=random,
@@ -208,7 +211,7 @@ class ServerProcess:
             replayer=Replayer(
                 stores=stores,
                 enqueuer=enqueuer,
-                note_busy=self.auditor.note_busy,
+                audits=self.audits,
                 clock=clock,
             ),
             remover=Remover(
@@ -240,6 +243,7 @@ class ServerProcess:
     def stop(self) -> None:
         """End in the order in which work flows; fetches under way get 3 s, then are handed back."""
         self._stop.set()
+        self.audits.note_committed()
         self._fetch_worker.stop(FETCH_STOP_S)
         self._fetch_upkeep.stop(timeout_s=0.5)
         self.close()

@@ -187,7 +187,7 @@ def content_hash(data: Mapping[str, Any]) -> str:
         [[e.get("url"), e.get("type"), e.get("length")] for e in data.get("enclosures") or ()]
     )
     content.append([_hashed(e) for e in data.get("extra") or () if _is_content(e)])
-    formats = data.get("formats")
+    formats = data.get("formats") or {}
     names = DEFAULT_FORMATS if formats else ()
     content.append([[name, formats[name]] for name in names if _is_other_format(formats, name)])
     return _digest(content)

@@ -101,7 +101,7 @@ class Server(Actor):
 
     def heal(self) -> None:
         """Let the healer do everything but the hourly sweep."""
-        self.auditor._upkeep.heal()
+        self.auditor._healer.heal()
 
 
 class Worker(Actor):

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from server.importing.audit_requests import AuditRequests
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
 from server.importing.replayer import Replayer
 from server.importing.selecting import Candidate
@@ -180,7 +181,7 @@ class Bench:
         return Replayer(
             stores=stores or self.stores,
             enqueuer=self.make_enqueuer(),
-            note_busy=lambda _: None,
+            audits=AuditRequests(),
             clock=self.clock,
         )
 

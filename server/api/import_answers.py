@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from server.api.values import Time, show_text, show_time
 from server.fetching.addresses import mask_url
-from server.importing.counts import live_counts
+from server.importing.deriving import live_counts
 from shared.errors import QueueUnavailable
 from shared.models import format_time
 from shared.queue import JobQueue

@@ -5,13 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 
 from server.feeds.outcomes import Outcomes
-from server.importing.busy_marks import BusyMarks
-from server.importing.counts import count_settled
-from server.importing.deriving import PENDING, Derived, derive_chunk
+from server.importing.audit_requests import AuditRequests
+from server.importing.deriving import PENDING, Derived, count_settled, derive_chunk
 from server.importing.enqueueing import Enqueuer
+from server.importing.healer import Healer
 from shared.clock import Clock
 from shared.dead_jobs import clear_dead_letters
 from shared.errors import (
@@ -30,7 +29,9 @@ from shared.supervision import Supervisor
 
 log = get_logger("server.importing.auditor")
 
+# While imports are open; while none is, other servers' commits are seen as late as this.
 LOOK_EVERY_S = 0.25
+REST_S = 1.0
 OUTAGE_WAIT_S = 1.0
 # An import that does not move is looked at as often, and what it lacks is added again.
 IDLE_S = 60.0
@@ -40,23 +41,6 @@ MIN_GAP_S = 0.5
 FIRST_RETRY_S = 1.0
 # So many ids are named in one line of the log.
 NAMED_IMPORTS = 20
-
-
-class Upkeep(Protocol):
-    """What has to be looked after besides the imports that are under way."""
-
-    def match_redis(self) -> bool:
-        """Answer whether Redis was lost since the record was last matched with it.
-
-        Raises:
-            QueueFull: it was lost, and has no room for what is to be there.
-        """
-
-    def remember_redis(self) -> None:
-        """Note that Redis now holds all that the record asks for."""
-
-    def heal(self) -> None:
-        """Finish what crashes left behind."""
 
 
 @dataclass(slots=True)
@@ -92,7 +76,8 @@ class Auditor:
         stores: Stores,
         enqueuer: Enqueuer,
         dead_letter_queue: JobQueue,
-        upkeep: Upkeep,
+        healer: Healer,
+        requests: AuditRequests,
         outcomes: Outcomes,
         clock: Clock,
         heal_every_s: float = 5.0,
@@ -101,13 +86,14 @@ class Auditor:
         self._stores = stores
         self._enqueuer = enqueuer
         self._dead_letter_queue = dead_letter_queue
-        self._upkeep = upkeep
+        self._healer = healer
         self._outcomes = outcomes
         self._clock = clock
         self._heal_every_s = heal_every_s
         self._idle_s = idle_s
         self._progress: dict[str, _Progress] = {}
-        self._busy = BusyMarks()
+        self._requests = requests
+        self._has_open = True
         self._healed_s = float("-inf")
 
     def start(self, supervisor: Supervisor, stop: threading.Event) -> None:
@@ -120,14 +106,12 @@ class Auditor:
         except (StoreError, QueueError) as exc:
             log.warning("audit_failed", error=str(exc))
             return OUTAGE_WAIT_S
-        return LOOK_EVERY_S if went_well else OUTAGE_WAIT_S
-
-    def note_busy(self, import_id: str) -> None:
-        """Look at an import again soon: some of its items were active when they were added.
-
-        It has to be committed. Any thread may call this at any moment.
-        """
-        self._busy.note(import_id)
+        if not went_well:
+            return OUTAGE_WAIT_S
+        if self._has_open:
+            return LOOK_EVERY_S
+        self._requests.rest(self._clock, REST_S)
+        return 0.0
 
     def look(self) -> bool:
         """Look once at everything that may be due; answers whether all of it could be done.
@@ -144,20 +128,21 @@ class Auditor:
             self._heal()
             self._healed_s = now_s
         # Read before the imports: a mark that is set later may be of one that is not among them.
-        marked = self._busy.read()
+        marked = self._requests.read_busy()
         committed = self._stores.imports.find_importing()
+        self._has_open = bool(committed)
         self._forget_closed(committed, marked)
         failed: dict[str, FeedmillError] = {}
         for importing, settled in zip(committed, self._read_settled(committed), strict=True):
             self._look_at_one(importing, settled, failed, was_lost=was_lost)
         _report_failed(failed)
         if was_lost and not failed:
-            self._upkeep.remember_redis()
+            self._healer.remember_redis()
         return not (failed or is_full)
 
     def _heal(self) -> None:
         try:
-            self._upkeep.heal()
+            self._healer.heal()
         except UnreadableDocument as exc:
             log.warning("healing_failed", error=str(exc))
 
@@ -171,8 +156,8 @@ class Auditor:
         derived_count = 0
         for chunk, derived in self._derive(importing):
             derived_count += len(derived)
-            counts.update(one.ended_as for one in derived)
-            pending = {one.item_id for one in derived if one.ended_as == PENDING}
+            counts.update(one.outcome for one in derived)
+            pending = {one.item_id for one in derived if one.outcome == PENDING}
             if pending and add_missing:
                 self._add_again(importing, chunk, pending)
         if derived_count < importing.journaled:
@@ -185,7 +170,7 @@ class Auditor:
     def _match_redis(self) -> tuple[bool, bool]:
         """Return whether Redis was lost, and whether it has no room for what that asks for."""
         try:
-            return self._upkeep.match_redis(), False
+            return self._healer.match_redis(), False
         except QueueFull as exc:
             # Imports can be closed all the same, and make room.
             log.warning("redis_not_matched", error=str(exc))
@@ -219,7 +204,7 @@ class Auditor:
             progress.settled, progress.moved_s = settled, now_s
         is_idle = now_s - max(progress.moved_s, progress.looked_s) >= self._idle_s
         may_be_done = settled >= importing.journaled
-        is_busy = self._busy.has(importing.import_id)
+        is_busy = importing.import_id in self._requests.read_busy()
         is_due = may_be_done or is_busy or progress.is_owed
         if not progress.may_retry(now_s):
             return
@@ -230,7 +215,7 @@ class Auditor:
         progress.is_owed = True
         if self._stores.imports.claim_audit(importing, self._clock.now(), gap):
             # Before the audit: a mark that is set during it asks for another one.
-            self._busy.take(importing.import_id)
+            self._requests.take_busy(importing.import_id)
             self.audit(importing, add_missing=was_lost or is_idle or is_due)
         progress.is_owed = False
         progress.failures = 0
@@ -266,7 +251,7 @@ class Auditor:
         if added:
             log.info("jobs_added_again", import_id=importing.import_id, jobs=added)
         if outcomes[AddOutcome.BUSY]:
-            self._busy.note(importing.import_id)
+            self._requests.note_busy(importing.import_id)
 
     def _report_incomplete(self, importing: Import, derived_count: int) -> bool:
         current = self._stores.imports.get(importing.import_id)
@@ -312,7 +297,7 @@ class Auditor:
             for import_id, progress in self._progress.items()
             if import_id in open_ids
         }
-        self._busy.forget(marked - open_ids)
+        self._requests.forget_busy(marked - open_ids)
 
 
 def _report_failed(failed: Mapping[str, FeedmillError]) -> None:

@@ -1,11 +1,15 @@
-"""What became of each journal entry, read from the record alone. Pure: nothing is ever counted."""
+"""An import's counts: derived from the record alone, and as shown while it is open. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.store import Chunk, DeadLetter, Rank, StoredVersion
+from shared.store.imports import COUNT_NAMES, Import, ImportState, empty_counts
 
 PENDING = "pending"
+# What a worker's settlement may raise; in this order they give way if a redelivery was counted
+# twice, so that the sum holds at every moment.
+SETTLED_COUNTS = ("new", "updated", "unchanged", "superseded", "dead", "removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +18,7 @@ class Derived:
 
     item_id: str
     revision: int
-    ended_as: str
+    outcome: str
 
 
 def derive_chunk(
@@ -78,3 +82,26 @@ def _stored_class(import_id: str, rank: Rank, content_hash: str, version: Stored
         # A strict reading stands, of whatever revision: a lenient one has nothing to add to it.
         return "unchanged"
     return "unchanged" if version.content_hash == content_hash else "superseded"
+
+
+def live_counts(shown: Import, tally: Mapping[str, int]) -> dict[str, int]:
+    """Return an import's counts; of an open one, what the tally of settled jobs adds.
+
+    ``tally`` serves progress only: it may lag behind or have counted a job twice. ``pending`` is
+    what is left, never below zero, so ``fetched`` is always the sum of the others.
+    """
+    counts = {**empty_counts(), **shown.counts}
+    if shown.state is not ImportState.IMPORTING:
+        return counts
+    left = shown.journaled
+    for name in SETTLED_COUNTS:
+        settled = min(left, max(0, tally.get(name, 0)))
+        counts[name] += settled
+        left -= settled
+    counts["pending"] = left
+    return {name: counts[name] for name in COUNT_NAMES}
+
+
+def count_settled(tally: Mapping[str, int]) -> int:
+    """Return how many of an import's jobs were settled, as far as the tally knows."""
+    return sum(tally.get(name, 0) for name in SETTLED_COUNTS)

@@ -26,6 +26,8 @@ DOCUMENT_PATIENCE = timedelta(hours=1)
 # Who starts many imports at once reserves all of them before adding their jobs.
 JOB_PATIENCE = timedelta(seconds=10)
 SWEEP_EVERY = timedelta(hours=1)
+# While imports are open; while none is, whatever the journal holds is garbage.
+COLLECT_EVERY_S = 60.0
 RESTORE_BATCH = 200
 
 
@@ -59,7 +61,7 @@ class Healer:
         self._incarnation: str | None = None
         self._matching: str | None = None
         self._missing_before: set[str] = set()
-        self._swept_s = float("-inf")
+        self._swept_s = self._collected_s = float("-inf")
 
     def match_redis(self) -> bool:
         """Notice that Redis is not the one that the record was last matched with.
@@ -103,8 +105,10 @@ class Healer:
         with _going_on_when_full("fetch jobs"):
             self._heal_fetch_jobs(list(named.values()))
         self._fail_orphans([found for name, found in opened.items() if name not in names])
-        self._collect_garbage()
         now_s = self._clock.monotonic_s()
+        if not opened or now_s - self._collected_s >= COLLECT_EVERY_S:
+            self._collect_garbage()
+            self._collected_s = now_s
         if now_s - self._swept_s >= SWEEP_EVERY.total_seconds():
             self.sweep()
             self._swept_s = now_s
@@ -195,6 +199,12 @@ class Healer:
             self._outcomes.report_failed(found, error)
 
     def _collect_garbage(self) -> None:
+        if self._stores.journal.has_any():
+            self._collect_chunks()
+        if self._stores.documents.has_any():
+            self._collect_documents()
+
+    def _collect_chunks(self) -> None:
         lowest = self._stores.journal.read_lowest_revisions()
         imports = self._stores.imports.read_many(lowest)
         # One that cannot be read is there all the same, and may need its chunks.
@@ -205,7 +215,6 @@ class Healer:
                 self._stores.journal.delete(import_id)
             elif owner is not None and owner.revision is not None and revision < owner.revision:
                 self._stores.journal.delete_below(import_id, owner.revision)
-        self._collect_documents()
 
     def _collect_documents(self) -> None:
         kept = self._stores.documents.read_import_ids()

@@ -14,7 +14,7 @@
 Every step is safe to repeat; a run that was overtaken notices at its commit and stops.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ import orjson
 from server.feeds.outcomes import Outcomes
 from server.feeds.schedules import Random
 from server.fetching.host_slots import HostSlots
+from server.importing.audit_requests import AuditRequests
 from server.importing.enqueueing import Enqueuer
 from server.importing.feed_step import (
     failed_feed_step,
@@ -68,8 +69,7 @@ class ImportLimits:
 class Importer:
     """Runs imports. Safe for threads; any number of servers may run the same one.
 
-    ``note_committed`` is called with the id of an import that is committed and not complete;
-    ``note_busy`` when some of its items are being run, so that they could not be added.
+    The auditor is told through ``audits`` of what it has to close.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Importer:
         host_slots: HostSlots,
         enqueuer: Enqueuer,
         dead_letter_queue: JobQueue,
-        note_busy: Callable[[str], None],
+        audits: AuditRequests,
         outcomes: Outcomes,
         clock: Clock,
         random: Random,
@@ -91,7 +91,7 @@ class Importer:
         self._host_slots = host_slots
         self._enqueuer = enqueuer
         self._dead_letter_queue = dead_letter_queue
-        self._note_busy = note_busy
+        self._audits = audits
         self._outcomes = outcomes
         self._clock = clock
         self._random = random
@@ -223,6 +223,8 @@ class Importer:
         self._show_dead_letters(run, selected.dead_letters)
         for entries in chunks:
             self._enqueue(committed, entries)
+        if committed.is_open:
+            self._audits.note_committed()
         return committed.state
 
     def _journal(self, run: Run, chunks: Sequence[Sequence[JournalEntry]]) -> None:
@@ -309,7 +311,7 @@ class Importer:
     def _enqueue(self, committed: Import, entries: Sequence[JournalEntry]) -> None:
         if self._enqueuer.enqueue(committed, entries)[AddOutcome.BUSY]:
             # An older job of the item is being run: the auditor adds this one when that has ended.
-            self._note_busy(committed.import_id)
+            self._audits.note_busy(committed.import_id)
 
     def _show_dead_letters(self, run: Run, dead_letters: Sequence[DeadLetter]) -> None:
         """Show dead letters in their queue; what it refuses, the hourly sweep shows.

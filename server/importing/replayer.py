@@ -1,12 +1,13 @@
 """Brings dead letters back: as an import of their own, with the revisions that they had."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from typing import Any
 
 import orjson
 
+from server.importing.audit_requests import AuditRequests
 from server.importing.enqueueing import Enqueuer
 from shared.clock import Clock
 from shared.errors import InvalidRequestError, ItemError, QueueError, StoreUnavailable
@@ -44,22 +45,19 @@ class Replay:
 
 
 class Replayer:
-    """Replays dead letters. A letter is cleared only when its item is stored.
-
-    ``note_busy`` is called with the id of a committed import some of whose items are being run.
-    """
+    """Replays dead letters. A letter is cleared only when its item is stored."""
 
     def __init__(
         self,
         *,
         stores: Stores,
         enqueuer: Enqueuer,
-        note_busy: Callable[[str], None],
+        audits: AuditRequests,
         clock: Clock,
     ) -> None:
         self._stores = stores
         self._enqueuer = enqueuer
-        self._note_busy = note_busy
+        self._audits = audits
         self._clock = clock
 
     def replay(
@@ -113,6 +111,7 @@ class Replayer:
         replay.imports.append(committed)
         replay.replayed += count
         self._enqueue(committed)
+        self._audits.note_committed()
 
     def _insert_import(self, source: str) -> Import:
         """Insert the import before its chunks, which would look like garbage without it."""
@@ -148,7 +147,7 @@ class Replayer:
             for chunk in journal.chunks(committed.import_id, REPLAY_REVISION):
                 added = self._enqueuer.enqueue(committed, journal.read_entries(chunk))
                 if added[AddOutcome.BUSY]:
-                    self._note_busy(committed.import_id)
+                    self._audits.note_busy(committed.import_id)
         except (QueueError, StoreUnavailable) as exc:
             # Committed is what counts: the auditor adds the jobs when both stores are back.
             log.warning("replay_not_enqueued", import_id=committed.import_id, error=str(exc))

@@ -43,6 +43,11 @@ class DocumentStore:
         with mapped_errors():
             self._pieces.delete_many({"import_id": import_id})
 
+    def has_any(self) -> bool:
+        """Tell whether there is any document; one look-up."""
+        with mapped_errors():
+            return self._pieces.find_one({}, {"_id": True}) is not None
+
     def read_import_ids(self) -> set[str]:
         """Return the imports that still have a document here."""
         with mapped_errors():

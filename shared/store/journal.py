@@ -159,6 +159,11 @@ class JournalStore:
         with mapped_errors():
             self._chunks.delete_many({"import_id": import_id, "revision": {"$lt": revision}})
 
+    def has_any(self) -> bool:
+        """Tell whether there is any chunk; one look-up."""
+        with mapped_errors():
+            return self._chunks.find_one({}, {"_id": True}) is not None
+
     def read_lowest_revisions(self) -> dict[str, int]:
         """Return the imports that have chunks, with the lowest revision of each one's."""
         by_import = {"$group": {"_id": "$import_id", "revision": {"$min": "$revision"}}}

@@ -3,13 +3,16 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import orjson
 import pytest
 from structlog.testing import capture_logs
 
 from server.feeds.outcomes import Outcomes
+from server.importing.audit_requests import AuditRequests
 from server.importing.auditor import Auditor
+from server.importing.healer import Healer
 from shared.clock import SystemClock
 from shared.errors import QueueError, QueueFull, QueueUnavailable
 from shared.queue import (
@@ -46,7 +49,8 @@ def make_auditor(bench: Bench) -> Auditor:
         stores=bench.stores,
         enqueuer=bench.make_enqueuer(),
         dead_letter_queue=bench.dlq,
-        upkeep=NothingToHeal(),
+        healer=cast(Healer, NothingToHeal()),
+        requests=AuditRequests(),
         outcomes=Outcomes(bench.clock),
         clock=bench.clock,
     )

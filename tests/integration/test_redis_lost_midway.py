@@ -198,7 +198,7 @@ def test_two_losses_in_a_row_are_healed_though_the_first_was_not_healed_to_its_e
     leave_enqueued(mill)
     lose_everything(mill)
     crashing = mill.new_server()
-    crashing.crash_at(crashing.auditor._upkeep, "remember_redis", crashing.look)
+    crashing.crash_at(crashing.auditor._healer, "remember_redis", crashing.look)
     mill.lose_redis()
 
     mill.come_to_rest()
@@ -212,7 +212,7 @@ def test_a_loss_behind_an_audit_is_not_taken_for_healed(mill: Mill) -> None:
     lose_everything(mill)
     slow, other = mill.new_server(), mill.new_server()
 
-    with Held(slow.look, slow.auditor._upkeep, "remember_redis"):
+    with Held(slow.look, slow.auditor._healer, "remember_redis"):
         mill.lose_redis()
         other.crash_at(other.stores.imports, "find_importing", other.look)
     mill.replace_actors()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from server.importing.counts import count_settled, live_counts
+from server.importing.deriving import count_settled, live_counts
 from shared.store import Import, ImportState
 from tests.factories import NOON
 

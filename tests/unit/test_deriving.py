@@ -27,7 +27,7 @@ def derive(
         stored={"lwn#1": version} if version else {},
     )
     assert (derived.item_id, derived.revision) == ("lwn#1", 5)
-    return derived.ended_as
+    return derived.outcome
 
 
 def end(revision: int, kind: str = "dead", import_id: str = "x") -> dict[str, Any]:
