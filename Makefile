@@ -5,11 +5,14 @@ PYTHON := $(VENV)/bin/python
 RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 CANDIDATES := python3 python3.15 python3.14 python3.13 python3.12 python3.11 python
+# Of acceptance those that start and stop roles and commands: no other test runs their first lines.
+COVERAGE_TESTS := tests/unit tests/integration tests/acceptance/test_failed_starts.py \
+	tests/acceptance/test_feedmill_command.py
 # Handed on in the environment: a URL may hold what a shell would take for its own.
 export FEEDS
 
 .PHONY: help run install test check politeness chaos damage pictures format lint lock clean
-.PHONY: bench bench-smoke
+.PHONY: bench bench-smoke coverage
 .DEFAULT_GOAL := help
 
 help:
@@ -17,6 +20,7 @@ help:
 	@echo 'make install                        only the set-up, into $(VENV)'
 	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
+	@echo 'make coverage                       what of server, worker, shared the tests run; fails under 90 %'
 	@echo 'make politeness                     simulate weeks of polls, and grade them by the politeness rules'
 	@echo 'make chaos                          kill processes at random, and count the items'
 	@echo 'make damage                         damage every sample feed in all ways, and count the items'
@@ -36,6 +40,12 @@ install: $(RUNTIME)
 
 test: $(DEVELOPMENT)
 	$(PYTHON) -m pytest -n 2 -m "not chaos"
+
+coverage: $(DEVELOPMENT)
+	$(PYTHON) -m coverage erase
+	$(PYTHON) -m coverage run -m pytest -q -n 2 $(COVERAGE_TESTS)
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
 
 check: lint $(DEVELOPMENT)
 	$(PYTHON) -m pytest -q tests/unit

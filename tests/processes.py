@@ -78,6 +78,15 @@ def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
+def inherited_environment() -> dict[str, str]:
+    """Return what a process of a test is given of our environment: no setting of ours among it.
+
+    What `make coverage` follows it by is handed on.
+    """
+    names = ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
 class Role:
     """One ``python -m server`` or ``python -m worker``."""
 
@@ -134,12 +143,11 @@ class Deployment:
     """
 
     def __init__(self, folder: Path, redis_url: str, mongodb_url: str, **settings: str) -> None:
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self.folder = folder
         self.mongodb_url = mongodb_url
         self.port = find_free_port()
         self.environment = {
-            **inherited,
+            **inherited_environment(),
             "REDIS_URL": redis_url,
             "MONGODB_URL": mongodb_url,
             "PORT": str(self.port),

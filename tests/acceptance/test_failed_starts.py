@@ -1,6 +1,5 @@
 """A server or worker that cannot start says why in one line, and how by its exit code."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import inherited_environment
 from tests.servers import find_free_port
 
 ROLES = ["server", "worker"]
@@ -26,11 +26,10 @@ def taken_port() -> Iterator[int]:
 
 def start(role: str, folder: Path, **settings: str) -> tuple[int, str]:
     """Run a role until it ends; return its exit code and the one line it says."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     done = subprocess.run(
         [sys.executable, "-m", role],
         cwd=folder,
-        env={**inherited, "PORT": str(find_free_port()), **settings},
+        env={**inherited_environment(), "PORT": str(find_free_port()), **settings},
         capture_output=True,
         text=True,
         timeout=GIVES_UP_WITHIN_S,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shared.running import take_lock
-from tests.processes import wait_until
+from tests.processes import inherited_environment, wait_until
 from tests.publisher import Publisher
 
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
@@ -38,8 +38,11 @@ class Home:
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        self.environment = {**inherited, "PORT": str(port), "WORKER_RATE_LIMIT_MAX": "0"}
+        self.environment = {
+            **inherited_environment(),
+            "PORT": str(port),
+            "WORKER_RATE_LIMIT_MAX": "0",
+        }
         self.url = f"http://127.0.0.1:{port}"
         self.started: list[subprocess.Popen[str]] = []
 

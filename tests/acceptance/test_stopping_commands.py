@@ -1,6 +1,5 @@
 """Every command stops on a signal, and at once on a second one, however it was started."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.commands.stopping import SAME_REQUEST_S
-from tests.processes import ignoring, pause
+from tests.processes import ignoring, inherited_environment, pause
 
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
 ENDS_WITHIN_S = 20
@@ -80,11 +79,10 @@ def silent_service() -> Iterator[socket.socket]:
 def start(
     command: Sequence[str], folder: Path, started: list["subprocess.Popen[str]"], **settings: str
 ) -> "subprocess.Popen[str]":
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     process = subprocess.Popen(
         command,
         cwd=folder,
-        env={**inherited, **settings},
+        env={**inherited_environment(), **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
