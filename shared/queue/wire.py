@@ -131,6 +131,9 @@ def readable(value: bytes | None) -> str | None:
 
 def whole_number(value: object) -> int | None:
     """Read a whole number that Lua and MongoDB can hold too; anything else is None."""
+    # Asked six times of each claimed job, and mostly of an absent field.
+    if value is None:
+        return None
     if isinstance(value, bool) or not isinstance(value, bytes | str | int | float):
         return None
     try:

@@ -96,8 +96,8 @@ local function take(job)
   end
   redis.call("SET", key .. ":lock", token, "PX", lock_ms)
   emit(queue, "active", "jobId", job.id, "prev", "waiting")
-  redis.call("HSET", key, "processedOn", ARGV[1])
-  job.fields[8] = count_up(key, "ats")
+  job.fields[8] = (whole(job.fields[8], 0, MAX_WHOLE) or 0) + 1
+  redis.call("HSET", key, "processedOn", ARGV[1], "ats", job.fields[8])
   jobs[#jobs + 1] = job
   bytes = bytes + job.bytes
 end
@@ -160,12 +160,13 @@ local function fill()
 end
 
 local function register()
-  local started = 0
-  for _, job in ipairs(jobs) do
-    redis.call("LPUSH", queue.active, job.id)
-    redis.call("RPUSH", claim_key, job.id)
+  local started, ids = 0, {}
+  for at, job in ipairs(jobs) do
+    ids[at] = job.id
     started = started + (job.is_doomed and 0 or 1)
   end
+  call_in_chunks("LPUSH", queue.active, ids)
+  call_in_chunks("RPUSH", claim_key, ids)
   redis.call("PEXPIRE", claim_key, lock_ms)
   mark_work(queue, 0, "0")
   if rate_budget and started > 0 and redis.call("INCRBY", queue.limiter, started) == started then

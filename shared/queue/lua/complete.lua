@@ -10,10 +10,13 @@ allow_when_full(queue)
 local meta = read_meta(queue)
 trim_events(queue, meta)
 
+local taken = take_from_active(queue, FIRST, STRIDE)
+local gone_ids, raises = {}, {}
+
 local function keep_or_delete(id, opts, result)
   local key, rule = queue.base .. id, keep_rule(opts.removeOnComplete)
   if rule.count == 0 then
-    delete_job(queue, id)
+    gone_ids[#gone_ids + 1] = id
     return
   end
   count_up(key, "atm")
@@ -22,26 +25,44 @@ local function keep_or_delete(id, opts, result)
   trim_finished(queue, queue.completed, rule, now_ms)
 end
 
-local function complete(id, token, result, tally_field)
-  if not take_from_active(queue, id, token) then
+-- One raise for all jobs of an import that ended alike.
+local function count_raise(tally, field)
+  local fields = raises[tally or ""] or {}
+  raises[tally or ""], fields[field] = fields, (fields[field] or 0) + 1
+end
+
+local function complete(at)
+  local id, result, tally_field = ARGV[at], ARGV[at + 2], ARGV[at + 3]
+  local key = queue.base .. id
+  local fields = taken[at]
+    and redis.pcall("HMGET", key, "opts", "parentKey", "parent", "deid", "tally")
+  if not fields or fields.err then
     return "lock_lost"
   end
-  local key = queue.base .. id
-  local opts, parent_key, parent, dedup_id, tally =
-    unpack(redis.call("HMGET", key, "opts", "parentKey", "parent", "deid", "tally"))
-  try(end_deduplication, queue, meta, id, dedup_id, now_ms)
-  try(tell_parent_of_success, parent_key, parent, key, result, now_ms)
+  local opts, parent_key, parent, dedup_id, tally = unpack(fields)
+  if dedup_id then
+    try(end_deduplication, queue, meta, id, dedup_id, now_ms)
+  end
+  if parent_key then
+    try(tell_parent_of_success, parent_key, parent, key, result, now_ms)
+  end
   keep_or_delete(id, decode(opts), result)
   emit(queue, "completed", "jobId", id, "returnvalue", result, "prev", "active")
-  raise_tally(queue, tally, tally_field)
+  count_raise(tally, tally_field)
   return "settled"
 end
 
 local outcomes, settled = {}, 0
 for at = FIRST, #ARGV, STRIDE do
-  local outcome = complete(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+  local outcome = complete(at)
   outcomes[#outcomes + 1] = outcome
   settled = settled + (outcome == "settled" and 1 or 0)
+end
+delete_jobs(queue, gone_ids)
+for tally, fields in pairs(raises) do
+  for field, by in pairs(fields) do
+    raise_tally(queue, tally, field, by)
+  end
 end
 if settled > 0 then
   raise_total(queue, "completed", settled)

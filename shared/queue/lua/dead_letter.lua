@@ -12,12 +12,14 @@ allow_when_full(queue)
 local meta, dead_meta = read_meta(queue), read_meta(dead_letters)
 trim_events(queue, meta)
 
+local taken = take_from_active(queue, FIRST, STRIDE)
+
 local function is_finished(id)
   return redis.call("ZREM", dead_letters.completed, id) + redis.call("ZREM", dead_letters.failed, id)
     > 0
 end
 
-local function bury(dead)
+local function add_dead_letter(dead)
   local key = dead_letters.base .. dead.id
   increase(dead_letters.id, 1)
   ensure_max_events(dead_letters, dead_meta)
@@ -39,11 +41,15 @@ local function bury(dead)
   emit_capped(dead_letters, dead_meta, "waiting", "jobId", dead.id)
 end
 
-local function dead_letter(id, token, dead, tally_field)
-  if not take_from_active(queue, id, token) then
+local function dead_letter(at)
+  local id, _, reason, stacktrace, tally_field, dead_id, name, data, opts_json =
+    unpack(ARGV, at, at + STRIDE - 1)
+  local key = queue.base .. id
+  if not taken[at] or is_foreign(key) then
     return "lock_lost"
   end
-  local key = queue.base .. id
+  local dead = { id = dead_id, name = name, data = data, opts = opts_json, reason = reason,
+    stacktrace = stacktrace }
   local opts, parent_key, parent, dedup_id, tally, attempts_made =
     unpack(redis.call("HMGET", key, "opts", "parentKey", "parent", "deid", "tally", "atm"))
   try(end_deduplication, queue, meta, id, dedup_id, now_ms)
@@ -53,17 +59,13 @@ local function dead_letter(id, token, dead, tally_field)
   emit(queue, "failed", "jobId", id, "failedReason", dead.reason, "prev", "active")
   emit_exhausted(queue, id, decode(opts), (tonumber(attempts_made) or 0) + 1)
   raise_tally(queue, tally, tally_field)
-  bury(dead)
+  add_dead_letter(dead)
   return "settled"
 end
 
 local outcomes, settled = {}, 0
 for at = FIRST, #ARGV, STRIDE do
-  local id, token, reason, stacktrace, tally_field, dead_id, name, data, opts =
-    unpack(ARGV, at, at + STRIDE - 1)
-  local dead = { id = dead_id, name = name, data = data, opts = opts, reason = reason,
-    stacktrace = stacktrace }
-  local outcome = dead_letter(id, token, dead, tally_field)
+  local outcome = dead_letter(at)
   outcomes[#outcomes + 1] = outcome
   settled = settled + (outcome == "settled" and 1 or 0)
 end

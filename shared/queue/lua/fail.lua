@@ -10,6 +10,8 @@ allow_when_full(queue)
 local meta = read_meta(queue)
 trim_events(queue, meta)
 
+local taken = take_from_active(queue, FIRST, STRIDE)
+
 local function keep_or_delete(id, opts, parent_key, parent)
   local key, rule = queue.base .. id, keep_rule(opts.removeOnFail)
   if rule.count == 0 then
@@ -23,11 +25,12 @@ local function keep_or_delete(id, opts, parent_key, parent)
   trim_finished(queue, queue.failed, rule, now_ms)
 end
 
-local function fail(id, token, reason, stacktrace)
-  if not take_from_active(queue, id, token) then
+local function fail(at)
+  local id, _, reason, stacktrace = unpack(ARGV, at, at + STRIDE - 1)
+  local key = queue.base .. id
+  if not taken[at] or is_foreign(key) then
     return "lock_lost"
   end
-  local key = queue.base .. id
   local opts_json, parent_key, parent, dedup_id =
     unpack(redis.call("HMGET", key, "opts", "parentKey", "parent", "deid"))
   local opts = decode(opts_json)
@@ -43,7 +46,7 @@ end
 
 local outcomes, settled = {}, 0
 for at = FIRST, #ARGV, STRIDE do
-  local outcome = fail(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+  local outcome = fail(at)
   outcomes[#outcomes + 1] = outcome
   settled = settled + (outcome == "settled" and 1 or 0)
 end

@@ -209,30 +209,144 @@ local function promote(queue, meta, now_ms, limit)
 end
 
 local function decode(text)
-  local is_json, value = pcall(cjson.decode, text or "")
+  if not text then
+    return {}
+  end
+  local is_json, value = pcall(cjson.decode, text)
   if is_json and type(value) == "table" then
     return value
   end
   return {}
 end
 
--- Only who holds the lock by its token may move a claimed job; the lock goes with the job.
-local function take_from_active(queue, id, token)
-  local key = queue.base .. id
-  local lock = key .. ":lock"
-  if redis.pcall("GET", lock) ~= token then
-    return false
+-- Lua hands over a few thousand arguments at most.
+local CHUNK = 1000
+
+-- One command on many values: `head` is what stands before them.
+local function call_in_chunks(command, head, values)
+  for first = 1, #values, CHUNK do
+    local last = math.min(first + CHUNK - 1, #values)
+    if head then
+      redis.call(command, head, unpack(values, first, last))
+    else
+      redis.call(command, unpack(values, first, last))
+    end
   end
-  redis.call("DEL", lock)
-  redis.call("SREM", queue.stalled, id)
-  local was_active = redis.call("LREM", queue.active, -1, id) > 0
-  return was_active and (is_job(key) or redis.call("EXISTS", key) == 0)
+end
+
+local function locks_of(queue, ids)
+  local locks = {}
+  for at, id in ipairs(ids) do
+    locks[at] = queue.base .. id .. ":lock"
+  end
+  return locks
+end
+
+-- The token that holds each id's lock, or nil.
+local function read_holders(queue, ids)
+  local locks, holders = locks_of(queue, ids), {}
+  for first = 1, #ids, CHUNK do
+    local last = math.min(first + CHUNK - 1, #ids)
+    for offset, holder in ipairs(redis.call("MGET", unpack(locks, first, last))) do
+      holders[ids[first + offset - 1]] = holder or nil
+    end
+  end
+  return holders
+end
+
+local LEFT_THE_LIST = "\0left"
+
+-- Takes those of a block of the list that are wanted and not found yet; returns how many it took.
+-- A block at an end of the list that is wanted as a whole is cut off at once.
+local function take_block(queue, from, to, length, wanted, found)
+  local places = {}
+  for offset, id in ipairs(redis.call("LRANGE", queue.active, from, to)) do
+    if wanted[id] and not found[id] then
+      found[id], places[#places + 1] = true, from + offset - 1
+    end
+  end
+  if #places == to - from + 1 and (from == 0 or to == length - 1) then
+    redis.call("LTRIM", queue.active, from == 0 and to + 1 or 0, from == 0 and -1 or from - 1)
+    return #places, true
+  end
+  for _, place in ipairs(places) do
+    redis.call("LSET", queue.active, place, LEFT_THE_LIST)
+  end
+  return #places, false
+end
+
+-- Takes ids (the keys of `wanted`, `count` of them) out of the list of active ones; returns those
+-- that stood there. One walk for all, from both ends inwards: what was claimed together lies
+-- together, near one of them.
+local function remove_from_active(queue, wanted, count)
+  local length = redis.call("LLEN", queue.active)
+  local first, last, found, marked, is_left = 0, length - 1, {}, { [true] = 0, [false] = 0 }, false
+  while count > 0 and first <= last do
+    local from = is_left and first or math.max(last - CHUNK + 1, first)
+    local to = is_left and math.min(first + CHUNK - 1, last) or last
+    local taken, is_cut = take_block(queue, from, to, length, wanted, found)
+    count = count - taken
+    if is_cut then
+      length = length - taken
+      last = last - taken
+    else
+      first, last = is_left and to + 1 or first, is_left and last or from - 1
+      marked[is_left] = marked[is_left] + taken
+    end
+    is_left = not is_left
+  end
+  for side, marks in pairs(marked) do
+    if marks > 0 then
+      redis.call("LREM", queue.active, side and marks or -marks, LEFT_THE_LIST)
+    end
+  end
+  return found
+end
+
+-- Only who holds the lock by its token may move a claimed job; the lock goes with the job. ARGV
+-- names the jobs: id and token stand at `first` and every `stride` after it. Returns whether a job
+-- was taken, by its place in ARGV.
+local function take_from_active(queue, first, stride)
+  local ids = {}
+  for at = first, #ARGV, stride do
+    ids[#ids + 1] = ARGV[at]
+  end
+  local holders, places, wanted, taken_ids = read_holders(queue, ids), {}, {}, {}
+  for at = first, #ARGV, stride do
+    local id = ARGV[at]
+    if holders[id] == ARGV[at + 1] and not wanted[id] then
+      places[at], wanted[id], taken_ids[#taken_ids + 1] = id, true, id
+    end
+  end
+  call_in_chunks("DEL", nil, locks_of(queue, taken_ids))
+  call_in_chunks("SREM", queue.stalled, taken_ids)
+  local found, taken = remove_from_active(queue, wanted, #taken_ids), {}
+  for at, id in pairs(places) do
+    taken[at] = found[id]
+  end
+  return taken
+end
+
+-- Whether what stands under a job's key is something else.
+local function is_foreign(key)
+  local kind = redis.call("TYPE", key).ok
+  return kind ~= "hash" and kind ~= "none"
+end
+
+local JOB_KEYS = { "", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful" }
+
+local function delete_jobs(queue, ids)
+  local keys = {}
+  for _, id in ipairs(ids) do
+    for _, suffix in ipairs(JOB_KEYS) do
+      keys[#keys + 1] = queue.base .. id .. suffix
+    end
+  end
+  call_in_chunks("DEL", nil, keys)
 end
 
 local function delete_job(queue, id)
-  local key = queue.base .. id
-  redis.call("DEL", key, key .. ":logs", key .. ":dependencies", key .. ":processed",
-    key .. ":failed", key .. ":unsuccessful")
+  delete_jobs(queue, { id })
 end
 
 local MAX_AGE_S = 100 * 366 * 24 * 60 * 60
@@ -306,10 +420,10 @@ end
 -- Live counters: raised in the same script as the state, so that a repeated call raises nothing.
 local TALLY_TTL_MS = 7 * 24 * 60 * 60 * 1000
 
-local function raise_tally(queue, tally, field)
+local function raise_tally(queue, tally, field, by)
   if tally and tally ~= "" and field ~= "" then
     local key = queue.own .. "tally:" .. tally
-    increase_field(key, field, 1)
+    increase_field(key, field, by or 1)
     redis.call("PEXPIRE", key, TALLY_TTL_MS)
   end
 end

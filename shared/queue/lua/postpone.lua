@@ -8,20 +8,22 @@ local FIRST, STRIDE = 2, 3
 allow_when_full(queue)
 local meta = read_meta(queue)
 ensure_max_events(queue, meta)
+local taken = take_from_active(queue, FIRST, STRIDE)
 local has_delayed = false
 
-local function postpone(id, token, delay_ms)
-  if not take_from_active(queue, id, token) then
+local function postpone(at)
+  local id = ARGV[at]
+  if not taken[at] or is_foreign(queue.base .. id) then
     return "lock_lost"
   end
-  delay(queue, meta, id, now_ms, delay_ms)
+  delay(queue, meta, id, now_ms, tonumber(ARGV[at + 2]))
   has_delayed = true
   return "settled"
 end
 
 local outcomes = {}
 for at = FIRST, #ARGV, STRIDE do
-  outcomes[#outcomes + 1] = postpone(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]))
+  outcomes[#outcomes + 1] = postpone(at)
 end
 if has_delayed then
   wake_later(queue)

@@ -8,26 +8,19 @@
 -- Returns {requeued, of these made solo, of these doomed}
 local queue, max_stalled = queue_at(KEYS[1]), tonumber(ARGV[1])
 local is_counted, may_run_alone = ARGV[2] == "1", ARGV[3] == "1"
-local CHUNK = 200
 local DOOM = "job stalled more than allowable limit"
-
-local function locks_of(ids, first, last)
-  local locks = {}
-  for at = first, last do
-    locks[#locks + 1] = queue.base .. ids[at] .. ":lock"
-  end
-  return locks
-end
 
 -- One EXISTS over many locks first: usually all of them live.
 local function find_stalled()
   local ids, stalled = redis.call("LRANGE", queue.active, 0, -1), {}
+  local locks = locks_of(queue, ids)
   for first = 1, #ids, CHUNK do
-    local locks = locks_of(ids, first, math.min(first + CHUNK - 1, #ids))
-    local all_live = redis.call("EXISTS", unpack(locks)) == #locks
-    for offset, lock in ipairs(all_live and {} or locks) do
-      if redis.call("EXISTS", lock) == 0 then
-        stalled[#stalled + 1] = ids[first + offset - 1]
+    local last = math.min(first + CHUNK - 1, #ids)
+    if redis.call("EXISTS", unpack(locks, first, last)) < last - first + 1 then
+      for at = first, last do
+        if redis.call("EXISTS", locks[at]) == 0 then
+          stalled[#stalled + 1] = ids[at]
+        end
       end
     end
   end
@@ -59,9 +52,13 @@ local function mark(key)
 end
 
 -- From the newest claim to the oldest, so that the oldest stands first in line again.
+call_in_chunks("SREM", queue.stalled, stalled)
+local wanted, distinct = {}, 0
 for _, id in ipairs(stalled) do
-  redis.call("SREM", queue.stalled, id)
-  redis.call("LREM", queue.active, 1, id)
+  distinct, wanted[id] = distinct + (wanted[id] and 0 or 1), true
+end
+remove_from_active(queue, wanted, distinct)
+for _, id in ipairs(stalled) do
   if is_job(queue.base .. id) then
     if is_counted then
       mark(queue.base .. id)

@@ -7,10 +7,12 @@ local queue = queue_at(KEYS[1])
 local FIRST, STRIDE = 1, 2
 allow_when_full(queue)
 local meta = read_meta(queue)
+local taken = take_from_active(queue, FIRST, STRIDE)
 local has_work = false
 
-local function release(id, token)
-  if not take_from_active(queue, id, token) then
+local function release(at)
+  local id = ARGV[at]
+  if not taken[at] or is_foreign(queue.base .. id) then
     return "lock_lost"
   end
   push_to_front(queue, id, number_field(queue.base .. id, "priority"))
@@ -22,7 +24,7 @@ end
 -- From the last to the first, so that the first one named stands first in line again.
 local outcomes = {}
 for at = #ARGV - STRIDE + 1, FIRST, -STRIDE do
-  outcomes[(at - FIRST) / STRIDE + 1] = release(ARGV[at], ARGV[at + 1])
+  outcomes[(at - FIRST) / STRIDE + 1] = release(at)
 end
 if has_work then
   wake(queue, meta)

@@ -11,6 +11,7 @@ local meta = read_meta(queue)
 ensure_max_events(queue, meta)
 promote(queue, meta, now_ms, PROMOTE_LIMIT)
 
+local taken = take_from_active(queue, FIRST, STRIDE)
 local has_work, has_delayed = false, false
 
 local function line_up(id, opts)
@@ -19,11 +20,12 @@ local function line_up(id, opts)
   has_work = true
 end
 
-local function retry(id, token, reason, stacktrace, delay_ms)
-  if not take_from_active(queue, id, token) then
+local function retry(at)
+  local id, _, reason, stacktrace, delay_text = unpack(ARGV, at, at + STRIDE - 1)
+  local key, delay_ms = queue.base .. id, tonumber(delay_text)
+  if not taken[at] or is_foreign(key) then
     return "lock_lost"
   end
-  local key = queue.base .. id
   local opts = decode(redis.call("HGET", key, "opts"))
   write_failure(key, opts, reason, stacktrace)
   count_up(key, "atm")
@@ -38,7 +40,7 @@ end
 
 local outcomes, retried = {}, 0
 for at = FIRST, #ARGV, STRIDE do
-  local outcome = retry(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]))
+  local outcome = retry(at)
   outcomes[#outcomes + 1] = outcome
   retried = retried + (outcome == "settled" and 1 or 0)
 end
