@@ -15,15 +15,13 @@ from rich.console import Console
 
 from server.commands.dead_letters import app as dead_letters
 from server.commands.doctor import doctor
-from server.commands.exit_codes import FAILED, WRONG_USAGE
 from server.commands.feeds import app as feeds
-from server.commands.import_feeds import run_import
 from server.commands.imports import app as imports
+from server.commands.imports import run_import
 from server.commands.options import AsJson
-from server.commands.output import messages, say
+from server.commands.output import FAILED, WRONG_USAGE, messages, print_text
 from server.commands.queues import app as queues
-from server.commands.roles import become_role
-from server.commands.up import run_up
+from server.commands.service import become_role, run_up
 from shared.errors import (
     ChildEnded,
     FeedmillError,
@@ -58,12 +56,12 @@ def main() -> None:
         app()
     except FeedmillError as exc:
         for line in str(exc).splitlines():
-            say(messages(), f"feedmill: {line}", style="red")
+            print_text(messages(), f"feedmill: {line}", style="red")
         sys.exit(_exit_code(exc))
     except Exception as exc:
         if os.environ.get("LOG_LEVEL", "").upper() == "DEBUG":
             raise
-        say(messages(), f"feedmill: {_describe_bug(exc)}", style="red")
+        print_text(messages(), f"feedmill: {_describe_bug(exc)}", style="red")
         sys.exit(FAILED)
 
 

@@ -1,4 +1,4 @@
-"""Where ``feedmill`` begins: it takes a second to load, and Ctrl-C must not show how far it got."""
+"""Where ``feedmill`` begins. It takes a second to load; Ctrl-C then must print no traceback."""
 
 import sys
 
@@ -10,7 +10,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line. A signal ends every command in the same way, also while it loads.
 
-    The exit code is then 128 and the signal's number, unless the command says another.
+    The exit code is then 128 and the signal's number, unless the command returns another.
     """
     try:
         with stopping_on_signals():

@@ -1,5 +1,10 @@
-"""The API as the command line calls it. Beside the fetcher the only user of the HTTP library."""
+"""The API as the command line calls it, and where the running service is found.
 
+Beside the fetcher the only user of the HTTP library.
+"""
+
+import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
@@ -7,13 +12,17 @@ from urllib.parse import quote, urlsplit
 import httpx2
 
 from shared.errors import ServiceError
-from shared.settings import is_loopback
+from shared.running import read_running
+from shared.settings import Settings, is_loopback, load_settings
 
 Json = Any
 
 CALL_TIMEOUT_S = 30.0
 _ALIVE_TIMEOUT_S = 2.0
 _PAGE = 500
+# A service that is named but silent may be just starting.
+_STARTING_S = 30.0
+_PAUSE_S = 0.2
 
 
 class ApiClient:
@@ -43,11 +52,11 @@ class ApiClient:
         self._client.close()
 
     def is_alive(self) -> bool:
-        """Tell whether a Feedmill answers there, whatever the state of its stores."""
+        """Return whether a Feedmill answers there, whatever the state of its stores."""
         return self._check("/healthz") == 200
 
     def is_ready(self) -> bool:
-        """Tell whether the service and both its stores answer."""
+        """Return whether the service and both its stores answer."""
         return self._check("/readyz") == 200
 
     def failing_threads(self) -> list[str]:
@@ -157,3 +166,63 @@ def _decoded(answer: httpx2.Response) -> dict[str, Any]:
     except ValueError as exc:
         raise ServiceError(f"{answer.url} answered something that is not JSON") from exc
     return decoded if isinstance(decoded, dict) else {}
+
+
+def service_client() -> ApiClient:
+    """Return a client of the running service that the settings lead to.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        ServiceError: there is no service.
+    """
+    settings = load_settings()
+    client = find_service(settings)
+    if client is None:
+        raise ServiceError(
+            f"no Feedmill runs at {settings.service_url}: start it with 'feedmill up', "
+            "or set FEEDMILL_URL"
+        )
+    return client
+
+
+def service_url_of(settings: Settings) -> str:
+    """Return where the service is looked for, without asking whether it is there.
+
+    In this order: ``FEEDMILL_URL``, what ``DATA_DIR/feedmill.json`` names, the port that a service
+    of these settings would have.
+    """
+    if settings.feedmill_url is not None:
+        return settings.feedmill_url
+    running = read_running(settings.data_dir)
+    return running.url if running is not None else settings.service_url
+
+
+def find_service(settings: Settings) -> ApiClient | None:
+    """Return a client of the running service; None when there is none.
+
+    Looked for at :func:`service_url_of`.
+
+    Raises:
+        ServiceError: one is named but does not answer.
+    """
+    if settings.feedmill_url is not None:
+        return _wait_for(settings.feedmill_url, "FEEDMILL_URL", settings, wait_s=0)
+    running = read_running(settings.data_dir)
+    if running is not None:
+        name = str(Path(settings.data_dir) / "feedmill.json")
+        return _wait_for(running.url, name, settings, wait_s=_STARTING_S)
+    client = ApiClient(settings.service_url, api_key=settings.api_key)
+    if client.is_alive():
+        return client
+    client.__exit__(None, None, None)
+    return None
+
+
+def _wait_for(url: str, named_by: str, settings: Settings, *, wait_s: float) -> ApiClient:
+    client = ApiClient(url, api_key=settings.api_key)
+    give_up_at = time.monotonic() + wait_s
+    while not client.is_alive():
+        if time.monotonic() >= give_up_at:
+            raise ServiceError(f"no Feedmill answers at {url}, which {named_by} names")
+        time.sleep(_PAUSE_S)
+    return client

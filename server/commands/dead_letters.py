@@ -1,24 +1,32 @@
-"""``feedmill dlq``: look at dead letters, bring them back, or remove them for good."""
+"""``feedmill dlq``: look at dead letters, replay them, or remove them for good."""
 
+import json
 import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from server.commands.api_client import quote_id
-from server.commands.causes import read_causes
-from server.commands.dead_letter_report import explain_letter, print_causes, print_letters
-from server.commands.exit_codes import FAILED
+from server.commands.api_client import quote_id, service_client
 from server.commands.import_report import follow_to_end, print_summary, show_run
-from server.commands.importing import ImportRun
-from server.commands.locate import service_client
+from server.commands.import_run import ImportRun
 from server.commands.options import AsJson, Limit, OfSource, Yes
-from server.commands.output import messages, say, say_json
-from server.commands.several import confirm, do_each
+from server.commands.output import (
+    FAILED,
+    act_on_each,
+    confirm,
+    describe_time,
+    messages,
+    print_json,
+    print_table,
+    print_text,
+)
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError
 
+Letter = dict[str, Any]
 # A replay is answered when its imports are journaled.
 REPLAY_TIMEOUT_S = 600.0
 
@@ -53,23 +61,23 @@ def list_letters(
     with service_client() as client:
         letters = client.get_all("/dlq", max_items=limit, source=source, cause=cause)
     if as_json:
-        say_json(Console(), letters)
+        print_json(Console(), letters)
     elif letters:
         print_letters(letters, Console(), SystemClock().now())
     else:
-        _say_none()
+        _report_none()
 
 
 @app.command(epilog="Example: feedmill dlq show 'lwn#https://lwn.net/Articles/1/'")
 def show(item_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
-    """Show one dead letter whole: why, when, its data, and earlier ends."""
+    """Show one dead letter whole: why, when, its data, and earlier outcomes."""
     with service_client() as client:
         letter = client.get(f"/dlq/{quote_id(item_id)}")
     if as_json:
-        say_json(Console(), letter)
+        print_json(Console(), letter)
         return
     for line in explain_letter(letter, SystemClock().now()):
-        say(Console(), line)
+        print_text(Console(), line)
 
 
 @app.command(epilog="Example: feedmill dlq replay --source lwn --wait")
@@ -108,24 +116,22 @@ def remove(
         def remove_one(item_id: str) -> None:
             client.delete(f"/dlq/{quote_id(item_id)}")
 
-        do_each(item_ids, remove_one, done="removed", kind="id", as_json=as_json)
+        act_on_each(item_ids, remove_one, done="removed", kind="id", as_json=as_json)
 
 
 def _list_causes(source: str | None, limit: int, *, as_json: bool) -> None:
     with service_client() as client:
-        causes = read_causes(client, source)
-    if causes.unread_after is not None:
-        say(messages(), f"only the latest {causes.unread_after} dead letters were counted")
+        causes = client.get("/dlq/causes", source=source)["items"][:limit]
     if as_json:
-        say_json(Console(), causes.rows[:limit])
-    elif causes.rows:
-        print_causes(causes.rows[:limit], Console(), SystemClock().now())
+        print_json(Console(), causes)
+    elif causes:
+        print_causes(causes, Console(), SystemClock().now())
     else:
-        _say_none()
+        _report_none()
 
 
-def _say_none() -> None:
-    say(messages(), "there are no such dead letters")
+def _report_none() -> None:
+    print_text(messages(), "there are no such dead letters")
 
 
 def _choose(
@@ -140,11 +146,65 @@ def _choose(
 
 def _show_replay(report: dict[str, Any], run: ImportRun | None, *, as_json: bool) -> None:
     if as_json:
-        say_json(Console(), report if run is None else {**report, **show_run(run)})
+        print_json(Console(), report if run is None else {**report, **show_run(run)})
         return
-    say(Console(), f"{report['replayed']} dead letters are brought back")
+    print_text(Console(), f"{report['replayed']} dead letters are brought back")
     if run is not None:
         print_summary(run, Console())
         return
     for each in report["imports"]:
-        say(Console(), f"{each['source']}: feedmill imports show {each['id']} --follow")
+        print_text(Console(), f"{each['source']}: feedmill imports show {each['id']} --follow")
+
+
+def print_letters(letters: Sequence[Letter], console: Console, now: datetime) -> None:
+    """Print one row a dead letter."""
+    rows = [
+        (
+            letter["id"],
+            describe_time(letter["failed_at"], now),
+            str(letter["attempts"]),
+            f"{letter['error_type']}: {letter['reason']}",
+        )
+        for letter in letters
+    ]
+    print_table(console, ("id", "failed", "attempts", "reason"), rows)
+
+
+def print_causes(rows: Sequence[dict[str, Any]], console: Console, now: datetime) -> None:
+    """Print one row a cause, with an example."""
+    cells = [
+        (
+            str(row["count"]),
+            row["cause"],
+            describe_time(row["latest_failed_at"], now),
+            _name_sources(row),
+            row["example"]["id"],
+        )
+        for row in rows
+    ]
+    print_table(console, ("count", "cause", "latest", "sources", "example"), cells)
+
+
+def explain_letter(letter: Letter, now: datetime) -> Iterator[str]:
+    """Yield lines: why it ended, when, after how many attempts, its data, its earlier outcomes."""
+    yield f"{letter['id']}: {letter['kind']}"
+    yield f"Reason: {letter['error_type']}: {letter['reason']}"
+    yield f"Cause: {letter['cause']}"
+    yield f"Failed: {describe_time(letter['failed_at'], now)} after {_attempts(letter)}"
+    yield f"Queue: {letter['queue']}; revision {letter['revision']}"
+    yield f"Import: {letter['import_id'] or 'none'}"
+    for earlier in letter["history"]:
+        at = describe_time(earlier["at"], now)
+        yield f"Ended before: {earlier['kind']} at revision {earlier['revision']}, {at}"
+    yield f"Data: {json.dumps(letter['data'], indent=2, ensure_ascii=False)}"
+    if letter["stacktrace"]:
+        yield f"Stack trace:\n{letter['stacktrace'].rstrip()}"
+
+
+def _name_sources(row: dict[str, Any]) -> str:
+    more = row["source_count"] - len(row["sources"])
+    return ", ".join(row["sources"]) + (f" and {more} more" if more else "")
+
+
+def _attempts(letter: Letter) -> str:
+    return f"{letter['attempts']} attempt{'' if letter['attempts'] == 1 else 's'}"

@@ -9,11 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from server.commands.api_client import ApiClient
-from server.commands.exit_codes import FAILED
-from server.commands.locate import service_address
+from server.commands.api_client import ApiClient, service_url_of
 from server.commands.options import AsJson
-from server.commands.output import say, say_json
+from server.commands.output import FAILED, print_json, print_text
 from server.doctor import diagnose
 from server.doctor.collecting import collect_store_facts, measure_disk
 from server.doctor.deployment_checks import refuse_settings
@@ -36,7 +34,7 @@ def doctor(as_json: AsJson = False) -> None:
     """
     findings = _examine()
     if as_json:
-        say_json(Console(), show_findings(findings))
+        print_json(Console(), show_findings(findings))
     else:
         print_findings(findings, Console())
     if worst(findings) is Level.PROBLEM:
@@ -66,7 +64,7 @@ def _collect(settings: Settings) -> Facts:
 
 
 def _ask_service(settings: Settings, *, is_named: bool) -> ServiceFacts:
-    url = service_address(settings)
+    url = service_url_of(settings)
     with ApiClient(url, api_key=settings.api_key, timeout_s=_CALL_TIMEOUT_S) as client:
         if not client.is_alive():
             return ServiceFacts(url, is_alive=False, is_named=is_named)
@@ -97,13 +95,13 @@ def _failing_threads(client: ApiClient) -> tuple[str, ...]:
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
     """Print one line a finding, grouped, the advice below what is not fine, and a last word."""
     for group, found in groupby(findings, key=lambda finding: finding.group):
-        say(console, group, style="bold")
+        print_text(console, group, style="bold")
         for finding in found:
             line = f"  {finding.level:<{_WIDTH}}  {finding.check}: {finding.text}"
-            say(console, line, style=_STYLES[finding.level])
+            print_text(console, line, style=_STYLES[finding.level])
             if finding.advice:
-                say(console, f"  {'':<{_WIDTH}}  → {finding.advice}")
-    say(console, _sum_up(findings), style=_STYLES[worst(findings)])
+                print_text(console, f"  {'':<{_WIDTH}}  → {finding.advice}")
+    print_text(console, _sum_up(findings), style=_STYLES[worst(findings)])
 
 
 def show_findings(findings: Sequence[Finding]) -> dict[str, Any]:

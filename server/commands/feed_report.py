@@ -7,34 +7,32 @@ from typing import Any
 from rich.console import Console
 
 from server.commands.import_report import describe_outcome, describe_state
-from server.commands.output import say_table
-from server.commands.times import describe_interval, describe_moment
+from server.commands.output import NOTHING, describe_interval, describe_time, print_table
 
 Feed = dict[str, Any]
 Import = dict[str, Any]
 
 _HEADER = ("source", "URL", "schedule", "next fetch", "state", "failures")
-NOTHING = "-"
 
 
 def print_feeds(feeds: Sequence[Feed], console: Console, now: datetime) -> None:
     """Print one row a feed, or a line a URL where it has several."""
-    say_table(console, _HEADER, [row for feed in feeds for row in _rows(feed, now)])
+    print_table(console, _HEADER, [row for feed in feeds for row in _rows(feed, now)])
 
 
 def print_hosts(hosts: Sequence[dict[str, Any]], console: Console, now: datetime) -> None:
     """Print the hosts that asked to be left alone."""
     rows = [
-        (each["host"], describe_moment(each["retry_after_until"], now), str(each["feeds"]))
+        (each["host"], describe_time(each["retry_after_until"], now), str(each["feeds"]))
         for each in hosts
     ]
-    say_table(console, ("host", "not asked before", "feeds"), rows)
+    print_table(console, ("host", "not asked before", "feeds"), rows)
 
 
 def print_named_feeds(feeds: Sequence[dict[str, Any]], console: Console) -> None:
     """Print the feeds that a page names."""
     rows = [(each["url"], each["title"] or NOTHING, each["type"] or NOTHING) for each in feeds]
-    say_table(console, ("URL", "title", "type"), rows)
+    print_table(console, ("URL", "title", "type"), rows)
 
 
 def explain_feed(
@@ -46,7 +44,7 @@ def explain_feed(
     """
     yield from explain_schedule(feed, now)
     if running is not None:
-        requested = describe_moment(running["requested_at"], now)
+        requested = describe_time(running["requested_at"], now)
         yield f"Import {running['id']} is {running['state']}, requested {requested}"
     yield f"Last import: {_describe_last(feed, last, now)}"
     yield f"Failures in a row: {feed['consecutive_failures']}"
@@ -82,7 +80,7 @@ def describe_schedule(feed: Feed) -> str:
 
 def _rows(feed: Feed, now: datetime) -> Iterator[tuple[str, ...]]:
     urls = urls_of(feed) or [NOTHING]
-    next_fetch = describe_moment(feed["next_fetch_at"], now) if feed["next_fetch_at"] else NOTHING
+    next_fetch = describe_time(feed["next_fetch_at"], now) if feed["next_fetch_at"] else NOTHING
     yield (
         feed["source"],
         urls[0],
@@ -107,7 +105,7 @@ def _describe_state(feed: Feed) -> str:
 def _describe_next(feed: Feed, now: datetime) -> str:
     if feed["next_fetch_at"] is None:
         return f"none: {feed['next_fetch_reason']}"
-    return f"{describe_moment(feed['next_fetch_at'], now)}: {feed['next_fetch_reason']}"
+    return f"{describe_time(feed['next_fetch_at'], now)}: {feed['next_fetch_reason']}"
 
 
 def _describe_last(feed: Feed, last: Import | None, now: datetime) -> str:
@@ -115,5 +113,5 @@ def _describe_last(feed: Feed, last: Import | None, now: datetime) -> str:
         return "none yet"
     if last is None:
         return f"{feed['last_import']}, of which nothing is kept any more"
-    when = describe_moment(last["finished_at"] or last["requested_at"], now)
+    when = describe_time(last["finished_at"] or last["requested_at"], now)
     return f"{last['id']} {describe_state(last)} {when}: {describe_outcome(last)}"

@@ -7,24 +7,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from server.commands.api_client import ApiClient, quote_id
-from server.commands.exit_codes import FAILED
-from server.commands.feed_adding import discover, import_added, make_feed_body
-from server.commands.feed_changing import disable, edit, enable
-from server.commands.feed_options import Cron, Interval, NoSchedule, WithWeight
-from server.commands.feed_report import (
-    explain_feed,
-    print_feeds,
-    print_hosts,
-    print_named_feeds,
-    urls_of,
-)
-from server.commands.import_report import choose_progress, print_summary, show_run
-from server.commands.importing import ImportRun
-from server.commands.locate import service_client
+from server.commands.api_client import ApiClient, quote_id, service_client
+from server.commands.feed_editing import add, disable, edit, enable
+from server.commands.feed_report import explain_feed, print_feeds, print_hosts
 from server.commands.options import AsJson, Source, Sources, Yes
-from server.commands.output import messages, say, say_json
-from server.commands.several import confirm, do_each
+from server.commands.output import (
+    FAILED,
+    act_on_each,
+    confirm,
+    messages,
+    print_json,
+    print_text,
+)
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError, ServiceError
 
@@ -49,59 +43,14 @@ def list_feeds(as_json: AsJson = False) -> None:
     with service_client() as client:
         feeds = client.get_all("/feeds")
     if as_json:
-        say_json(Console(), feeds)
+        print_json(Console(), feeds)
     elif feeds:
         print_feeds(feeds, Console(), SystemClock().now())
     else:
-        say(messages(), "there are no feeds yet: add one with 'feedmill feeds add URL'")
+        print_text(messages(), "there are no feeds yet: add one with 'feedmill feeds add URL'")
 
 
-@app.command(epilog="Example: feedmill feeds add https://lwn.net --discover --import")
-def add(
-    urls: Annotated[
-        list[str], typer.Argument(metavar="URL...", help="several that list the same items")
-    ],
-    source: Annotated[
-        str | None, typer.Option(help="its key: 1 to 64 of a-z 0-9 - _ .; else made from the URL")
-    ] = None,
-    interval_s: Interval = None,
-    cron: Cron = None,
-    no_schedule: NoSchedule = False,
-    header: Annotated[
-        list[str] | None, typer.Option(help="'Name: value', sent when it is fetched; repeatable")
-    ] = None,
-    weight: WithWeight = None,
-    is_page: Annotated[
-        bool, typer.Option("--discover", help="the URL may be a page that names the feed")
-    ] = False,
-    import_now: Annotated[
-        bool, typer.Option("--import", help="import it now and wait for the end")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Add a feed; without a schedule of its own it is fetched every FETCH_INTERVAL_S seconds.
-
-    Exit 2 with --discover: the page names several feeds; they are listed, so that one can be named.
-    """
-    body = make_feed_body(
-        urls,
-        source=source,
-        interval_s=interval_s,
-        cron=cron,
-        is_scheduled=not no_schedule,
-        headers=header or [],
-        weight=weight,
-    )
-    with service_client() as client:
-        if is_page:
-            body["url"] = _find_one(client, urls, as_json=as_json)
-        added = client.post("/feeds", body)
-        run = _import_now(client, added) if import_now else None
-    _show_added(added, run, as_json=as_json)
-    if run is not None and not run.is_clean:
-        sys.exit(FAILED)
-
-
+app.command(epilog="Example: feedmill feeds add https://lwn.net --discover --import")(add)
 app.command(epilog="Example: feedmill feeds edit lwn --interval-s 900")(edit)
 app.command(epilog="Example: feedmill feeds enable lwn")(enable)
 app.command(epilog="Example: feedmill feeds disable lwn slashdot")(disable)
@@ -117,7 +66,7 @@ def remove(sources: Sources, yes: Yes = False, as_json: AsJson = False) -> None:
         def remove_one(source: str) -> None:
             client.delete(f"/feeds/{quote_id(source)}")
 
-        do_each(sources, remove_one, done="removed", kind="source", as_json=as_json)
+        act_on_each(sources, remove_one, done="removed", kind="source", as_json=as_json)
 
 
 @app.command(epilog="Example: feedmill feeds why lwn")
@@ -129,10 +78,10 @@ def why(source: Source, as_json: AsJson = False) -> None:
         newest = client.get("/imports", source=source, limit=1)["items"]
     running = next((each for each in newest if each["state"] in RUNNING_STATES), None)
     if as_json:
-        say_json(Console(), {"feed": feed, "last_import": last, "running_import": running})
+        print_json(Console(), {"feed": feed, "last_import": last, "running_import": running})
         return
     for line in explain_feed(feed, last, running, SystemClock().now()):
-        say(Console(), line)
+        print_text(Console(), line)
 
 
 @app.command(epilog="Example: feedmill feeds hosts --lift news.example")
@@ -148,14 +97,14 @@ def hosts(
             client.delete(f"/hosts/{quote_id(lift)}")
         held = client.get_all("/hosts")
     if as_json:
-        say_json(Console(), held)
+        print_json(Console(), held)
         return
     if lift is not None:
-        say(messages(), f"{lift}: may be asked again; its feeds that waited are due now")
+        print_text(messages(), f"{lift}: may be asked again; its feeds that waited are due now")
     if held:
         print_hosts(held, Console(), SystemClock().now())
     elif lift is None:
-        say(messages(), "no host asks to be left alone")
+        print_text(messages(), "no host asks to be left alone")
 
 
 @app.command("import-opml", epilog="Example: feedmill feeds import-opml subscriptions.opml")
@@ -168,14 +117,14 @@ def import_opml(
     with service_client() as client:
         report = client.post_text("/feeds/opml", document, OPML_TYPE, timeout_s=OPML_TIMEOUT_S)
     if as_json:
-        say_json(Console(), report)
+        print_json(Console(), report)
     else:
         added, skipped, invalid = report["added"], report["skipped"], report["invalid"]
         counts = f"{added} added, {skipped} skipped as known already, {len(invalid)} invalid"
-        say(Console(), counts)
+        print_text(Console(), counts)
         for each in invalid:
             place = f" (line {each['line']})" if each.get("line") else ""
-            say(Console(), f"{each['url'] or 'without URL'}{place}: {each['error']}")
+            print_text(Console(), f"{each['url'] or 'without URL'}{place}: {each['error']}")
     if report["invalid"]:
         sys.exit(FAILED)
 
@@ -190,38 +139,15 @@ def export_opml(
         document = client.get_text("/feeds.opml")
     if file != STANDARD_STREAM:
         _write_file(file, document)
-        say_json(Console(), {"file": file}) if as_json else say(Console(), f"written to {file}")
+        print_json(Console(), {"file": file}) if as_json else print_text(
+            Console(), f"written to {file}"
+        )
     elif as_json:
-        say_json(Console(), {"opml": document})
+        print_json(Console(), {"opml": document})
     else:
         typer.echo(document)
     if "***" in document:
-        say(messages(), "secrets in URLs are written as ***: put them in before an import")
-
-
-def _find_one(client: ApiClient, urls: list[str], *, as_json: bool) -> str:
-    """Return the one feed that an address leads to; lists several and ends with wrong usage."""
-    if len(urls) != 1:
-        raise InvalidRequestError("--discover needs exactly one URL")
-    found = discover(client, urls[0])
-    if len(found) > 1:
-        say_json(Console(), found) if as_json else print_named_feeds(found, Console())
-        raise InvalidRequestError(f"the page names {len(found)} feeds: add one of them by its URL")
-    return str(found[0]["url"])
-
-
-def _import_now(client: ApiClient, added: dict[str, Any]) -> ImportRun:
-    with choose_progress(messages()) as progress:
-        return import_added(client, added, progress)
-
-
-def _show_added(added: dict[str, Any], run: ImportRun | None, *, as_json: bool) -> None:
-    if as_json:
-        say_json(Console(), added if run is None else {"feed": added, **show_run(run)})
-        return
-    say(Console(), f"{added['source']}: added: {' '.join(urls_of(added))}")
-    if run is not None:
-        print_summary(run, Console())
+        print_text(messages(), "secrets in URLs are written as ***: put them in before an import")
 
 
 def _get_import(client: ApiClient, import_id: str | None) -> Any:

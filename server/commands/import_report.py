@@ -1,7 +1,8 @@
-"""Progress and summary of imports, for people and for programs."""
+"""Imports for people: progress, a run's summary, the list, everything about one."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -9,14 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
 from server.commands.api_client import ApiClient, quote_id
-from server.commands.importing import (
-    ENDED_STATES,
-    Import,
-    ImportRun,
-    Progress,
-    follow_imports,
-)
-from server.commands.output import say
+from server.commands.import_run import ENDED_STATES, Import, ImportRun, Progress, follow_imports
+from server.commands.output import describe_time, print_table, print_text
 
 COUNTS = (
     "fetched",
@@ -30,6 +25,7 @@ COUNTS = (
     "pending",
 )
 _STYLES = {"completed": "green", "failed": "red"}
+_HEADER = ("id", "source", "state", "requested", "outcome")
 
 
 class LineProgress:
@@ -44,7 +40,7 @@ class LineProgress:
         for each in imports:
             state = describe_state(each)
             if self._shown.get(each["id"]) != state:
-                say(self._console, f"{each['source']}: {state}")
+                print_text(self._console, f"{each['source']}: {state}")
                 self._shown[each["id"]] = state
 
 
@@ -117,12 +113,12 @@ def print_summary(run: ImportRun, console: Console) -> None:
     table = [header, *(row[: len(header)] for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     for row in table if rows else []:
-        say(console, _summary_line(row, widths), style=_STYLES.get(row[1].split(" ")[0]))
+        print_text(console, _summary_line(row, widths), style=_STYLES.get(row[1].split(" ")[0]))
     for each in run.imports:
         for line in _complaints(each):
-            say(console, line)
+            print_text(console, line)
     for feed, reason in run.errors:
-        say(console, f"{feed}: not imported: {reason}", style="red")
+        print_text(console, f"{feed}: not imported: {reason}", style="red")
 
 
 def show_run(run: ImportRun) -> dict[str, Any]:
@@ -151,3 +147,42 @@ def _complaints(each: Import) -> list[str]:
             f"see: feedmill dlq list --source {each['source']}"
         )
     return lines
+
+
+def print_imports(imports: Sequence[Import], console: Console, now: datetime) -> None:
+    """Print one row an import."""
+    rows = [
+        (
+            each["id"],
+            each["source"],
+            describe_state(each),
+            describe_time(each["requested_at"], now),
+            describe_outcome(each),
+        )
+        for each in imports
+    ]
+    print_table(console, _HEADER, rows)
+
+
+def explain_import(each: Import, now: datetime) -> Iterator[str]:
+    """Yield lines: what it is, when it ran, how each URL answered, its counts and complaints."""
+    yield f"{each['id']}: {each['source']}, {describe_state(each)}"
+    yield f"Requested: {describe_time(each['requested_at'], now)} by {each['trigger']}"
+    for name, field in (("Started", "started_at"), ("Finished", "finished_at")):
+        if each[field]:
+            yield f"{name}: {describe_time(each[field], now)}"
+    for fetch in each["fetches"]:
+        yield f"Fetched: {fetch['url'] or 'a document that was handed in'}: {_describe(fetch)}"
+    yield f"Outcome: {describe_outcome(each)}"
+    for warning in each["warnings"]:
+        yield f"Warning: {warning}"
+    if each["counts"]["dead"]:
+        yield f"Dead items: feedmill dlq list --source {each['source']}"
+
+
+def _describe(fetch: Import) -> str:
+    if fetch["error"]:
+        return str(fetch["error"])
+    if fetch["not_modified"]:
+        return "not modified"
+    return f"HTTP {fetch['http_status']}" if fetch["http_status"] else "read"

@@ -1,10 +1,41 @@
-"""Options and arguments that several commands share."""
+"""Options and arguments that several commands share, and what the shell offers for them at Tab.
+
+A shell waits for names of the running service: one short call, and nothing when it fails.
+"""
 
 from typing import Annotated
 
 import typer
 
-from server.commands.completion import complete_queues, complete_sources
+from server.commands.api_client import ApiClient, service_url_of
+from shared.errors import FeedmillError
+from shared.settings import load_settings
+
+_TIMEOUT_S = 1.0
+_MAX_OFFERED = 500
+
+
+def complete_sources(incomplete: str) -> list[str]:
+    """Return the sources that begin so, of the 500 feeds that were added last."""
+    return _names("/feeds", "source", incomplete, limit=_MAX_OFFERED)
+
+
+def complete_queues(incomplete: str) -> list[str]:
+    """Return the queues that begin so."""
+    return _names("/queues", "name", incomplete)
+
+
+def _names(path: str, field: str, incomplete: str, **parameters: int) -> list[str]:
+    try:
+        settings = load_settings()
+        url = service_url_of(settings)
+        with ApiClient(url, api_key=settings.api_key, timeout_s=_TIMEOUT_S) as client:
+            found = client.get(path, **parameters)["items"]
+    except FeedmillError:
+        # The line that is being typed must not be torn apart by a message.
+        return []
+    return [each[field] for each in found if each[field].startswith(incomplete)]
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]

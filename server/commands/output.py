@@ -1,15 +1,36 @@
-"""What commands print: text, tables, JSON. Nothing that a feed says can steer the terminal."""
+"""What commands print: text, tables, JSON, times in words; questions and exit codes.
+
+Nothing that a feed contains can steer the terminal.
+"""
 
 import json
-from collections.abc import Sequence
+import re
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime, tzinfo
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from shared.errors import InvalidRequestError, ServiceError
+from shared.models import parse_time
 
-def say(console: Console, text: str, *, style: str | None = None) -> None:
+# Exit codes; 0 is success.
+FAILED = 1
+WRONG_USAGE = 2
+# In a table's cell.
+NOTHING = "-"
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
+_TYPED_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_TYPED_SPAN = re.compile(r"([0-9]{1,9})\s*([a-z]+)")
+# Fewer of a unit than these are given in the next smaller one.
+_FEW = 2
+
+
+def print_text(console: Console, text: str, *, style: str | None = None) -> None:
     """Print text as it is: no markup, no wrapping, and no control characters of a feed's."""
     console.print(Text(_printable(text), style=style or ""), soft_wrap=True)
 
@@ -19,12 +40,12 @@ def messages() -> Console:
     return Console(stderr=True)
 
 
-def say_json(console: Console, document: Any) -> None:
+def print_json(console: Console, document: Any) -> None:
     """Print a JSON document, readable, and readable by programs whatever their encoding."""
-    say(console, json.dumps(document, indent=2, ensure_ascii=True))
+    print_text(console, json.dumps(document, indent=2, ensure_ascii=True))
 
 
-def say_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows under a header. A terminal's lines are folded, a file's or a pipe's are not."""
     cells = [[_printable(cell).replace("\n", " ") for cell in row] for row in rows]
     if console.is_terminal:
@@ -34,7 +55,7 @@ def say_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[s
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        say(console, "  ".join(padded).rstrip())
+        print_text(console, "  ".join(padded).rstrip())
 
 
 def _fold(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -48,3 +69,81 @@ def _fold(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def act_on_each(
+    names: Sequence[str], act: Callable[[str], object], *, done: str, kind: str, as_json: bool
+) -> None:
+    """Call ``act`` with each name once, and report which it worked for; exits with 1 if one failed.
+
+    ``done`` is what has happened to them then ("removed"), ``kind`` what a name is ("source").
+    """
+    succeeded: list[str] = []
+    errors: list[dict[str, str]] = []
+    for name in dict.fromkeys(names):
+        try:
+            act(name)
+            succeeded.append(name)
+        except ServiceError as exc:
+            errors.append({kind: name, "error": str(exc)})
+    if as_json:
+        print_json(Console(), {done: succeeded, "errors": errors})
+    for name in [] if as_json else succeeded:
+        print_text(Console(), f"{name}: {done}")
+    for each in errors:
+        print_text(messages(), f"feedmill: {each[kind]}: {each['error']}", style="red")
+    if errors:
+        sys.exit(FAILED)
+
+
+def confirm(question: str, *, is_sure: bool) -> None:
+    """Ask on a terminal, unless the caller is sure; a no exits with 1."""
+    if not is_sure and sys.stdin.isatty():
+        typer.confirm(question, abort=True, err=True)
+
+
+def describe_time(text: str, now: datetime, zone: tzinfo | None = None) -> str:
+    """Return an RFC 3339 time in the viewer's zone, and how far off it is: ``… (in 12 min)``.
+
+    ``zone`` None is the zone of this machine.
+    """
+    time = parse_time(text)
+    local = time.astimezone(zone).strftime("%Y-%m-%d %H:%M")
+    return f"{local} ({describe_distance(time, now)})"
+
+
+def describe_distance(time: datetime, now: datetime) -> str:
+    """Return ``in 12 min``, ``12 min ago`` or ``now``."""
+    seconds = round((time - now).total_seconds())
+    if seconds == 0:
+        return "now"
+    span = describe_span(abs(seconds))
+    return f"in {span}" if seconds > 0 else f"{span} ago"
+
+
+def describe_span(seconds: int) -> str:
+    """Return a span in its largest sensible unit, rounded: ``90 s``, ``12 min``, ``36 h``."""
+    for size, unit in _UNITS:
+        if seconds >= size * _FEW:
+            return f"{round(seconds / size)} {unit}"
+    return f"{seconds} s"
+
+
+def describe_interval(seconds: int) -> str:
+    """Return a span exactly, in the largest unit that it is a multiple of: ``1 h``, ``90 min``."""
+    for size, unit in _UNITS:
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def parse_span_ms(text: str) -> int:
+    """Return a span that a person typed, as ``90s``, ``15m``, ``1h`` or ``7d``, in milliseconds.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    typed = _TYPED_SPAN.fullmatch(text.strip().lower())
+    if typed is None or typed[2] not in _TYPED_UNITS_MS:
+        raise InvalidRequestError(f"{text!r} is no span of time: write 90s, 15m, 1h or 7d")
+    return int(typed[1]) * _TYPED_UNITS_MS[typed[2]]

@@ -1,20 +1,28 @@
-"""``feedmill queue``: look into the queues of the running service, hold them, clean them."""
+"""``feedmill queue``: look into the queues of the running service, pause them, clean them."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from server.commands.api_client import quote_id
-from server.commands.locate import service_client
+from server.commands.api_client import quote_id, service_client
 from server.commands.options import AnyQueue, AsJson, Queue, Yes
-from server.commands.output import say, say_json
-from server.commands.queue_report import describe_limit, print_queues
-from server.commands.several import confirm
-from server.commands.times import parse_span_ms
+from server.commands.output import (
+    NOTHING,
+    confirm,
+    describe_span,
+    parse_span_ms,
+    print_json,
+    print_table,
+    print_text,
+)
 from shared.settings import load_settings
 
+_ALWAYS = ("waiting", "active", "delayed", "completed", "failed")
+# Only foreign producers put jobs there.
+_IF_ANY = ("prioritized", "waiting-children")
 # Cleaning goes job by job, and each item's removal is put on record.
 CLEAN_TIMEOUT_S = 600.0
 
@@ -43,7 +51,7 @@ def status(queue: AnyQueue = None, as_json: AsJson = False) -> None:
         one = client.get(f"/queues/{quote_id(queue)}") if queue is not None else None
         shown = client.get("/queues")["items"] if one is None else [one]
     if as_json:
-        say_json(Console(), shown if one is None else one)
+        print_json(Console(), shown if one is None else one)
     else:
         print_queues(shown, Console())
 
@@ -80,9 +88,9 @@ def clean(
         path = f"/queues/{quote_id(queue)}/clean"
         report: dict[str, Any] = client.post(path, body, timeout_s=CLEAN_TIMEOUT_S)
     if as_json:
-        say_json(Console(), report)
+        print_json(Console(), report)
     else:
-        say(Console(), f"{queue}: {report['removed']} removed")
+        print_text(Console(), f"{queue}: {report['removed']} removed")
 
 
 def _switch(queue: str | None, action: str, *, as_json: bool) -> None:
@@ -90,6 +98,37 @@ def _switch(queue: str | None, action: str, *, as_json: bool) -> None:
     with service_client() as client:
         shown = client.post(f"/queues/{quote_id(name)}/{action}")
     if as_json:
-        say_json(Console(), shown)
+        print_json(Console(), shown)
     else:
-        say(Console(), f"{shown['name']}: {describe_limit(shown)}")
+        print_text(Console(), f"{shown['name']}: {describe_limit(shown)}")
+
+
+def print_queues(queues: Sequence[dict[str, Any]], console: Console) -> None:
+    """Print one row a queue."""
+    rare = [state for state in _IF_ANY if any(queue["counts"].get(state) for queue in queues)]
+    states = [*_ALWAYS, *rare]
+    header = ("queue", *states, "per second", "oldest waits", "limited by")
+    print_table(console, header, [_row(queue, states) for queue in queues])
+
+
+def describe_limit(queue: dict[str, Any]) -> str:
+    """Return in words what keeps waiting jobs from being started, and what to do about it."""
+    text = queue["limited_by_text"]
+    match queue["limited_by"]:
+        case "paused":
+            return f"{text}: 'feedmill queue resume {queue['name']}' goes on"
+        case "no_worker":
+            return f"{text}: start one with 'feedmill worker'"
+        case _:
+            return str(text)
+
+
+def _row(queue: dict[str, Any], states: Sequence[str]) -> tuple[str, ...]:
+    rate, oldest_ms = queue["rate_per_s"], queue["oldest_waiting_ms"]
+    return (
+        queue["name"],
+        *(str(queue["counts"].get(state, 0)) for state in states),
+        f"{rate:.1f}" if rate is not None else NOTHING,
+        describe_span(round(oldest_ms / 1000)) if oldest_ms is not None else NOTHING,
+        describe_limit(queue),
+    )

@@ -1,15 +1,21 @@
-"""The whole service as child processes: embedded stores where none is named, server, worker."""
+"""The service as processes: all of it as children, or this process as one role."""
 
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, NoReturn
+
+from rich.console import Console
 
 from server.commands.api_client import ApiClient
+from server.commands.import_report import LineProgress, print_summary
+from server.commands.import_run import FeedToImport, read_feed_arguments, run_imports
+from server.commands.output import print_text
+from server.commands.stopping import Stopped
 from shared.embedded import EmbeddedStores, WatchedProcess, locked_data_dir, start_embedded_stores
 from shared.errors import ChildEnded, ServiceError, SettingsError
 from shared.running import Running, remove_running, write_running
@@ -20,6 +26,7 @@ from shared.startup import check_named_stores
 ROLE_GRACE_S = 12.0
 READY_TIMEOUT_S = 60.0
 _POLL_S = 0.1
+_CHECK_EVERY_S = 0.2
 
 
 class Service:
@@ -62,12 +69,58 @@ class Service:
             time.sleep(_POLL_S)
 
 
+def run_up(settings: Settings, texts: Sequence[str], console: Console) -> int:
+    """Run the service until a signal comes, importing ``texts`` first; answers the exit code.
+
+    Raises:
+        FeedmillError: it cannot start, or a part of it ended by itself.
+    """
+    feeds = read_feed_arguments(texts, None)
+    try:
+        with running_service(settings) as service:
+            if feeds:
+                _import_first(service, settings, feeds, console)
+            print_text(console, f"Feedmill runs: {service.url} - Ctrl-C stops it")
+            _serve(service)
+    except Stopped:
+        print_text(console, "Feedmill has stopped")
+    return 0
+
+
+def _import_first(
+    service: Service, settings: Settings, feeds: Sequence[FeedToImport], console: Console
+) -> None:
+    with ApiClient(service.url, api_key=settings.api_key) as client:
+        run = run_imports(
+            client, feeds, force=False, progress=LineProgress(console), check=service.check
+        )
+    print_summary(run, console)
+
+
+def _serve(service: Service) -> None:
+    while True:
+        service.check()
+        time.sleep(_CHECK_EVERY_S)
+
+
+def become_role(role: Literal["server", "worker"], settings: Settings) -> NoReturn:
+    """Replace this process by a role: same process id, so signals reach it.
+
+    Raises:
+        SettingsError: a store is not named.
+    """
+    settings.named_stores()
+    # The current folder may hold a "server" of somebody else.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    os.execve(sys.executable, [sys.executable, "-m", role], environment)
+
+
 @contextmanager
 def running_service(settings: Settings, *, log: IO[bytes] | None = None) -> Iterator[Service]:
     """Run stores, server and worker until the block ends; it begins when the server is ready.
 
-    Stops in the order worker, server, stores. ``log`` takes what the roles say; None: where this
-    process says it.
+    Stops in the order worker, server, stores. ``log`` takes the roles' output; None: it goes where
+    this process's goes.
 
     Raises:
         EmbeddedStoreError: a store cannot be had, or another service works on the data folder.
@@ -81,11 +134,7 @@ def running_service(settings: Settings, *, log: IO[bytes] | None = None) -> Iter
         _check_port(settings)
         # Once and in one line, instead of by both roles.
         check_named_stores(settings)
-        stores = stack.enter_context(
-            start_embedded_stores(
-                data_dir, redis=settings.redis_url is None, mongodb=settings.mongodb_url is None
-            )
-        )
+        stores = stack.enter_context(_start_missing_stores(settings, data_dir))
         redis_url = settings.redis_url or stores.redis_url or ""
         mongodb_url = settings.mongodb_url or stores.mongodb_url or ""
         environment = role_environment(settings, data_dir, redis_url, mongodb_url)
@@ -99,11 +148,19 @@ def running_service(settings: Settings, *, log: IO[bytes] | None = None) -> Iter
         yield service
 
 
+def _start_missing_stores(
+    settings: Settings, data_dir: Path
+) -> AbstractContextManager[EmbeddedStores]:
+    return start_embedded_stores(
+        data_dir, redis=settings.redis_url is None, mongodb=settings.mongodb_url is None
+    )
+
+
 @contextmanager
 def running_role(
     name: str, environment: dict[str, str], stores: EmbeddedStores, log: IO[bytes] | None
 ) -> Iterator[WatchedProcess]:
-    """Run one role as a child until the block ends; what it says goes to ``log``."""
+    """Run one role as a child until the block ends; its output goes to ``log``."""
     process = WatchedProcess(
         name,
         [sys.executable, "-m", name],

@@ -69,7 +69,7 @@ class RecordLook:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """The running service as it answers at ``url``; ``error`` says why it could not be asked."""
+    """The running service as it answers at ``url``; ``error`` is why it could not be asked."""
 
     url: str
     is_alive: bool
@@ -93,8 +93,8 @@ class DiskFacts:
 class StoreFacts:
     """Both stores and what they hold; ``write_error`` is why the write probe failed.
 
-    ``redis_refusal`` says what Redis refuses of what the queues need, and what to do.
-    ``unreadable`` says why queues and record could not be looked at though the stores are there.
+    ``redis_refusal`` is what Redis refuses of what the queues need, and what to do.
+    ``unreadable`` is why queues and record could not be looked at though the stores are there.
     """
 
     redis: RedisReport | Unseen

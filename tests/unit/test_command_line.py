@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from server import cli, entry
-from server.commands.completion import complete_queues, complete_sources
+from server.commands.options import complete_queues, complete_sources
 from tests.stub_service import StubService
 from tests.typed import Run
 

@@ -10,8 +10,13 @@ import pytest
 from rich.console import Console
 
 from server.commands.feed_report import print_feeds
-from server.commands.output import say_table
-from server.commands.times import describe_interval, describe_moment, describe_span, parse_span_ms
+from server.commands.output import (
+    describe_interval,
+    describe_span,
+    describe_time,
+    parse_span_ms,
+    print_table,
+)
 from shared.errors import InvalidRequestError
 from tests.stub_service import StubService, make_import
 from tests.typed import Run
@@ -504,7 +509,9 @@ def test_terminal_folds_what_is_too_wide_and_loses_nothing() -> None:
 
 def test_table_takes_text_as_it_is() -> None:
     output = io.StringIO()
-    say_table(Console(file=output, width=20), ["a"], [["[red]x[/red]\x1b[2J\n:smile:" + "y" * 90]])
+    print_table(
+        Console(file=output, width=20), ["a"], [["[red]x[/red]\x1b[2J\n:smile:" + "y" * 90]]
+    )
     assert output.getvalue().splitlines()[1].rstrip() == "[red]x[/red] [2J :smile:" + "y" * 90
 
 
@@ -541,7 +548,7 @@ def test_interval_is_told_exactly(seconds: int, said: str) -> None:
 )
 def test_moment_is_told_in_the_viewers_zone_with_its_distance(moment: str, said: str) -> None:
     noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
-    assert describe_moment(moment, noon, timezone(timedelta(hours=2))) == said
+    assert describe_time(moment, noon, timezone(timedelta(hours=2))) == said
 
 
 @pytest.mark.parametrize(

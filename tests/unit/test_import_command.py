@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from server.commands.api_client import ApiClient, quote_id
-from server.commands.feed_arguments import make_file_source, read_feed_arguments
-from server.commands.import_feeds import run_import
-from server.commands.importing import ImportRun
-from server.commands.locate import find_service
+from server.commands.api_client import ApiClient, find_service, quote_id
+from server.commands.import_run import ImportRun, make_file_source, read_feed_arguments
+from server.commands.imports import run_import
 from shared.errors import InvalidRequestError, ServiceError
 from shared.settings import Settings
 from tests.stub_service import Call, StubService, make_import, serve_stub

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from server.commands.output import say, say_table
+from server.commands.output import print_table, print_text
 from tests.api import Api, seed_item
 from tests.pages import get_page
 
@@ -56,8 +56,8 @@ def test_an_address_that_holds_markup_is_exported_as_an_address(api: Api, text: 
 def test_no_value_steers_the_terminal_that_it_is_printed_to(is_terminal: bool) -> None:
     written = StringIO()
     console = Console(file=written, force_terminal=is_terminal, width=200, color_system=None)
-    say(console, STEERING)
-    say_table(console, ["Title"], [[STEERING], ["[red]markup[/red] <b>"]])
+    print_text(console, STEERING)
+    print_table(console, ["Title"], [[STEERING], ["[red]markup[/red] <b>"]])
     text = written.getvalue()
     assert all(character.isprintable() or character == "\n" for character in text)
     assert "[red]markup[/red] <b>" in text

@@ -1,0 +1,239 @@
+"""``feedmill feeds add``, ``edit``, ``enable`` and ``disable``: what can be set of a feed."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from server.commands.api_client import ApiClient, quote_id, service_client
+from server.commands.feed_report import explain_schedule, print_named_feeds, urls_of
+from server.commands.import_report import choose_progress, print_summary, show_run
+from server.commands.import_run import FeedToImport, ImportRun, follow_imports, run_imports
+from server.commands.options import AsJson, Source, Sources
+from server.commands.output import FAILED, act_on_each, messages, print_json, print_text
+from shared.clock import SystemClock
+from shared.errors import InvalidRequestError, NotFoundError
+from shared.masking import mask_secrets
+
+# The service may take FETCH_TIMEOUT_S (280 at most) to fetch, and a minute to parse.
+DISCOVERY_TIMEOUT_S = 360.0
+_LATEST = 10
+
+
+class Weight(StrEnum):
+    """Which item queue a feed's imports use."""
+
+    LIGHT = "light"
+    HEAVY = "heavy"
+
+
+Urls = Annotated[
+    list[str], typer.Argument(metavar="URL...", help="several that list the same items")
+]
+NewUrls = Annotated[
+    list[str] | None, typer.Option("--url", help="its URL from now on; repeat it for several")
+]
+NewSource = Annotated[
+    str | None,
+    typer.Option("--source", help="its key: 1 to 64 of a-z 0-9 - _ .; else made from the URL"),
+]
+Interval = Annotated[
+    int | None, typer.Option("--interval-s", min=1, help="seconds between fetches")
+]
+Cron = Annotated[str | None, typer.Option(help="crontab line in UTC: '0 6 * * 1-5'")]
+NoSchedule = Annotated[bool, typer.Option("--no-schedule", help="fetch it only when told to")]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option("--header", help="'Name: value', sent when it is fetched; repeatable"),
+]
+NewHeaders = Annotated[
+    list[str] | None,
+    typer.Option("--header", help="'Name: value'; takes the place of all it has"),
+]
+NoHeaders = Annotated[bool, typer.Option("--no-headers", help="forget its headers")]
+WithWeight = Annotated[Weight | None, typer.Option(help="item queue of its imports")]
+IsPage = Annotated[
+    bool, typer.Option("--discover", help="the URL may be a page that names the feed")
+]
+ImportNow = Annotated[bool, typer.Option("--import", help="import it now and wait for the end")]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOptions:
+    """A feed's options as they were typed; what was not chosen is left to the service."""
+
+    source: str | None
+    interval_s: int | None
+    cron: str | None
+    no_schedule: bool
+    headers: Sequence[str]
+    weight: Weight | None
+
+    def body(self, urls: Sequence[str]) -> dict[str, Any]:
+        """Return the body of ``POST /feeds``; without URLs that of ``PATCH``: the changes alone.
+
+        Raises:
+            InvalidRequestError: options that exclude one another, or a header without a colon.
+        """
+        if sum((self.interval_s is not None, self.cron is not None, self.no_schedule)) > 1:
+            raise InvalidRequestError("choose one of --interval-s, --cron and --no-schedule")
+        given: dict[str, Any] = {"url": urls[0]} if len(urls) == 1 else {"urls": list(urls)}
+        chosen = {
+            "source": self.source,
+            "interval_s": self.interval_s,
+            "cron": self.cron,
+            "headers": _read_headers(self.headers) or None,
+            "weight": self.weight,
+        }
+        body = given if urls else {}
+        body |= {name: value for name, value in chosen.items() if value is not None}
+        return {**body, "interval_s": None, "cron": None} if self.no_schedule else body
+
+
+def add(
+    urls: Urls,
+    source: NewSource = None,
+    interval_s: Interval = None,
+    cron: Cron = None,
+    no_schedule: NoSchedule = False,
+    header: Headers = None,
+    weight: WithWeight = None,
+    is_page: IsPage = False,
+    import_now: ImportNow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add a feed; without a schedule of its own it is fetched every FETCH_INTERVAL_S seconds.
+
+    Exit 2 with --discover: the page names several feeds; they are listed, so that one can be named.
+    """
+    options = FeedOptions(source, interval_s, cron, no_schedule, header or [], weight)
+    body = options.body(urls)
+    with service_client() as client:
+        if is_page:
+            body["url"] = _find_one(client, urls, as_json=as_json)
+        added = client.post("/feeds", body)
+        run = _import_added(client, added) if import_now else None
+    _show_added(added, run, as_json=as_json)
+    if run is not None and not run.is_clean:
+        sys.exit(FAILED)
+
+
+def edit(
+    source: Source,
+    url: NewUrls = None,
+    interval_s: Interval = None,
+    cron: Cron = None,
+    no_schedule: NoSchedule = False,
+    header: NewHeaders = None,
+    no_headers: NoHeaders = False,
+    weight: WithWeight = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a feed; what is not named stays. A new schedule or URL makes it due at once."""
+    if header and no_headers:
+        raise InvalidRequestError("choose one of --header and --no-headers")
+    options = FeedOptions(None, interval_s, cron, no_schedule, header or [], weight)
+    changes = options.body(url or []) | ({"headers": {}} if no_headers else {})
+    if not changes:
+        raise InvalidRequestError("nothing to change: name an option, see --help")
+    with service_client() as client:
+        feed = client.patch(f"/feeds/{quote_id(source)}", changes)
+    if as_json:
+        print_json(Console(), feed)
+        return
+    for line in explain_schedule(feed, SystemClock().now()):
+        print_text(Console(), line)
+
+
+def enable(sources: Sources, as_json: AsJson = False) -> None:
+    """Let feeds be fetched again; a scheduled one is due at once."""
+    _set_enabled(sources, is_enabled=True, as_json=as_json)
+
+
+def disable(sources: Sources, as_json: AsJson = False) -> None:
+    """Let feeds be fetched no more until they are enabled; they and their items stay."""
+    _set_enabled(sources, is_enabled=False, as_json=as_json)
+
+
+def _set_enabled(sources: list[str], *, is_enabled: bool, as_json: bool) -> None:
+    done = "enabled" if is_enabled else "disabled"
+    with service_client() as client:
+
+        def switch(source: str) -> None:
+            client.patch(f"/feeds/{quote_id(source)}", {"enabled": is_enabled})
+
+        act_on_each(sources, switch, done=done, kind="source", as_json=as_json)
+
+
+def _find_one(client: ApiClient, urls: list[str], *, as_json: bool) -> str:
+    """Return the one feed that a URL leads to; lists several and raises wrong usage."""
+    if len(urls) != 1:
+        raise InvalidRequestError("--discover needs exactly one URL")
+    found = _discover(client, urls[0])
+    if len(found) > 1:
+        print_json(Console(), found) if as_json else print_named_feeds(found, Console())
+        raise InvalidRequestError(f"the page names {len(found)} feeds: add one of them by its URL")
+    return str(found[0]["url"])
+
+
+def _discover(client: ApiClient, url: str) -> list[dict[str, Any]]:
+    """Return the feeds that a URL leads to: itself as it was written, if it is a feed.
+
+    Raises:
+        NotFoundError: a page that names none.
+        ServiceError: it could not be fetched.
+    """
+    answer = client.post("/feeds/discover", {"url": url}, timeout_s=DISCOVERY_TIMEOUT_S)
+    found: list[dict[str, Any]] = answer["feeds"]
+    if not found:
+        raise NotFoundError(f"{mask_secrets(url)} is a web page that names no feed")
+    if answer["is_feed"]:
+        # The service masks credentials, and they are needed.
+        return [{**found[0], "url": url}]
+    return found
+
+
+def _import_added(client: ApiClient, added: dict[str, Any]) -> ImportRun:
+    """Import a feed that was just added and wait for the end.
+
+    Its schedule may have been faster; then that import is the one: the publisher is not asked
+    twice.
+    """
+    source, added_at = added["source"], added["next_fetch_at"]
+    recent: list[Any] = []
+    if added_at is not None:
+        latest = client.get("/imports", source=source, limit=_LATEST)["items"]
+        recent = [each for each in reversed(latest) if each["requested_at"] >= added_at]
+    with choose_progress(messages()) as progress:
+        if not recent:
+            known = FeedToImport(source, source=source)
+            return run_imports(client, [known], force=False, progress=progress)
+        run = ImportRun(imports=recent)
+        follow_imports(client, run, progress=progress)
+        return run
+
+
+def _show_added(added: dict[str, Any], run: ImportRun | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json(Console(), added if run is None else {"feed": added, **show_run(run)})
+        return
+    print_text(Console(), f"{added['source']}: added: {' '.join(urls_of(added))}")
+    if run is not None:
+        print_summary(run, Console())
+
+
+def _read_headers(texts: Sequence[str]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for text in texts:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            # What was written may be a secret: it is not repeated.
+            raise InvalidRequestError("--header must be 'Name: value': it has no colon or no name")
+        if name.strip().lower() in {given.lower() for given in headers}:
+            raise InvalidRequestError(f"--header {name.strip()!r} is given twice")
+        headers[name.strip()] = value.strip()
+    return headers

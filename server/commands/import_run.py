@@ -1,0 +1,226 @@
+"""Feeds to import as they are typed; starting their imports and following them to the end."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from server.commands.api_client import ApiClient, quote_id
+from shared.errors import InvalidRequestError, ServiceError
+from shared.models import MAX_SOURCE_LENGTH, is_source
+from shared.store import Trigger
+
+ENDED_STATES = ("completed", "failed")
+POLL_S = 0.25
+# A service that restarts in the middle is waited for; what it accepted, it keeps.
+_SILENCE_S = 60.0
+_BUSY_TRIES = 120
+_BUSY_PAUSE_S = 0.5
+
+Import = dict[str, Any]
+_UNFIT = re.compile(r"[^a-z0-9_.]+")
+_ENCODING = re.compile(r"(<\?xml[^>]*?encoding\s*=\s*)([\"'])[\w.:-]+\2", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedToImport:
+    """One feed to import: ``text`` as the user wrote it; a URL, or a file with its source.
+
+    With neither it is the feed that the service has under ``source``.
+    """
+
+    text: str
+    url: str | None = None
+    file: Path | None = None
+    source: str | None = None
+
+    @property
+    def is_document(self) -> bool:
+        """Whether the document itself is handed in."""
+        return self.file is not None
+
+    def start_body(self, *, force: bool) -> dict[str, Any]:
+        """Return the body of the call that starts its import; reads the file.
+
+        Raises:
+            InvalidRequestError: the file cannot be read.
+        """
+        body: dict[str, Any] = {"trigger": Trigger.CLI, "force": force}
+        if self.url is None and self.file is None:
+            return {**body, "sources": [self.source]}
+        if self.source is not None:
+            body["source"] = self.source
+        if self.file is None:
+            return {**body, "url": self.url}
+        try:
+            return {**body, "document": _as_text(self.file.read_bytes())}
+        except OSError as exc:
+            raise InvalidRequestError(f"{self.text} cannot be read: {exc.strerror}") from exc
+
+
+def read_feed_arguments(texts: Sequence[str], source: str | None) -> list[FeedToImport]:
+    """Tell URLs from files and give every file its source.
+
+    Raises:
+        InvalidRequestError: wrong usage, in one line.
+    """
+    if source is not None and len(texts) != 1:
+        raise InvalidRequestError("--source needs exactly one URL or file")
+    if source is not None and not is_source(source):
+        raise InvalidRequestError(f"--source {source!r} must be 1 to 64 of a-z 0-9 - _ .")
+    arguments = [_read_argument(text, source) for text in dict.fromkeys(texts)]
+    _refuse_equal_sources(arguments)
+    return arguments
+
+
+def make_file_source(file: Path) -> str:
+    """Return the source of a file: its name without suffix, as a slug."""
+    slug = _UNFIT.sub("-", file.stem.lower()).strip("-.")[:MAX_SOURCE_LENGTH]
+    return slug.rstrip("-.") or "file"
+
+
+def _read_argument(text: str, source: str | None) -> FeedToImport:
+    scheme = urlsplit(text).scheme.lower() if "://" in text else ""
+    if scheme in ("http", "https"):
+        return FeedToImport(text, url=text, source=source)
+    file = Path(unquote(urlsplit(text).path)) if scheme == "file" else Path(text)
+    if file.is_dir():
+        raise InvalidRequestError(f"{text} is a folder: name the files in it")
+    if not file.exists():
+        raise InvalidRequestError(f"{text} is neither a file nor a URL with http:// or https://")
+    return FeedToImport(text, file=file, source=source or make_file_source(file))
+
+
+def _refuse_equal_sources(arguments: Sequence[FeedToImport]) -> None:
+    by_source: dict[str, FeedToImport] = {}
+    for argument in arguments:
+        if argument.source is None:
+            continue
+        other = by_source.setdefault(argument.source, argument)
+        if other is not argument:
+            raise InvalidRequestError(
+                f"{other.text} and {argument.text} would both be the source {argument.source!r}: "
+                "import them one by one with --source"
+            )
+
+
+def _as_text(document: bytes) -> str:
+    try:
+        return document.decode()
+    except UnicodeDecodeError:
+        # Only here, because the parser is slow to load and hardly ever needed.
+        from server.parsing.detection import decode_document
+
+        text, _ = decode_document(document, None)
+        # It travels as UTF-8 from here on; its own declaration must not mislead the parser.
+        return _ENCODING.sub(r"\1\2utf-8\2", text, count=1)
+
+
+class Progress(Protocol):
+    """Where an import's progress is shown."""
+
+    def show(self, imports: Sequence[Import]) -> None:
+        """Show how far they are; called at each round, the last time when all have ended."""
+
+
+@dataclass(slots=True)
+class ImportRun:
+    """What came of one ``feedmill import``: the imports, and feeds whose import did not start."""
+
+    imports: list[Import] = field(default_factory=list)
+    errors: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every import completed and no item is dead."""
+        return not self.errors and all(
+            each["state"] == "completed" and each["counts"]["dead"] == 0 for each in self.imports
+        )
+
+
+def run_imports(
+    client: ApiClient,
+    feeds: Sequence[FeedToImport],
+    *,
+    force: bool,
+    progress: Progress,
+    check: Callable[[], None] = lambda: None,
+) -> ImportRun:
+    """Start an import of each feed and wait until all have ended.
+
+    A feed whose import cannot be started does not keep the others from it. ``check`` is called at
+    each round and may raise to give up.
+
+    Raises:
+        ServiceError: the service went away and did not come back within a minute.
+    """
+    run = ImportRun()
+    for feed in feeds:
+        try:
+            run.imports += _start(client, feed, force=force)
+        except (ServiceError, InvalidRequestError) as exc:
+            check()
+            run.errors.append((feed.text, str(exc)))
+    follow_imports(client, run, progress=progress, check=check)
+    return run
+
+
+def follow_imports(
+    client: ApiClient,
+    run: ImportRun,
+    *,
+    progress: Progress,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait until the imports of a run have ended, each counted once; as :func:`run_imports`."""
+    run.imports = _distinct(run.imports)
+    answered_at = time.monotonic()
+    while True:
+        progress.show(run.imports)
+        if all(each["state"] in ENDED_STATES for each in run.imports):
+            return
+        time.sleep(POLL_S)
+        check()
+        try:
+            run.imports = [_refreshed(client, each) for each in run.imports]
+            answered_at = time.monotonic()
+        except ServiceError as exc:
+            if not exc.retryable or time.monotonic() - answered_at > _SILENCE_S:
+                raise
+
+
+def _start(client: ApiClient, feed: FeedToImport, *, force: bool) -> list[Import]:
+    body = feed.start_body(force=force)
+    for _ in range(_BUSY_TRIES):
+        try:
+            started: list[Import] = client.post("/imports/start", body)["imports"]
+            return [client.get(f"/imports/{quote_id(each['id'])}") for each in started]
+        except ServiceError as exc:
+            pause_s = _pause_before_retry(exc, feed)
+            if pause_s is None:
+                raise
+            time.sleep(pause_s)
+    raise ServiceError(f"the service is still busy with an earlier import of {feed.text}")
+
+
+def _pause_before_retry(error: ServiceError, feed: FeedToImport) -> float | None:
+    if error.http_status == 429:
+        return error.retry_after_s or _BUSY_PAUSE_S
+    if error.http_status == 409 and feed.is_document:
+        # An earlier document of this source is still being read.
+        return _BUSY_PAUSE_S
+    return None
+
+
+def _refreshed(client: ApiClient, each: Import) -> Import:
+    if each["state"] in ENDED_STATES:
+        return each
+    fresh: Import = client.get(f"/imports/{quote_id(each['id'])}")
+    return fresh
+
+
+def _distinct(imports: Sequence[Import]) -> list[Import]:
+    return list({each["id"]: each for each in imports}.values())
