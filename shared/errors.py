@@ -193,7 +193,7 @@ class FetchError(FeedmillError):
     def __init__(
         self,
         url: str,
-        kind: str,
+        kind: ErrorKind,
         reason: str,
         *,
         retryable: bool = False,
@@ -213,7 +213,7 @@ class FetchError(FeedmillError):
 class ParseError(FeedmillError):
     """A document is not a feed that can be read; ``kind`` is one of :class:`ErrorKind`."""
 
-    def __init__(self, kind: str, reason: str) -> None:
+    def __init__(self, kind: ErrorKind, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
 

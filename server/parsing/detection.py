@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from shared.errors import ParseError
+from shared.errors import ErrorKind, ParseError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -239,7 +239,7 @@ def cut_leading_noise(text: str) -> str:
         ParseError: ``empty``, or ``not_a_feed`` where no feed begins near the start.
     """
     if not text:
-        raise ParseError("empty", "the document is empty")
+        raise ParseError(ErrorKind.EMPTY, "the document is empty")
     if text.startswith("<"):
         return text
     start = re.search(r"<\?xml\b", text[:_HEAD_LENGTH]) or _ROOT.search(text[:_HEAD_LENGTH])
@@ -268,9 +268,9 @@ def refusal(text: str) -> ParseError:
     """Return the error that says what a document without a feed in it is."""
     page = text[:_PAGE_LENGTH].lower()
     if any(word in page for word in _CHALLENGE_WORDS):
-        return ParseError("waf_challenge", "a bot shield's page instead of a feed")
+        return ParseError(ErrorKind.WAF_CHALLENGE, "a bot shield's page instead of a feed")
     if _HTML.search(page):
-        return ParseError("html", "a web page instead of a feed")
+        return ParseError(ErrorKind.HTML, "a web page instead of a feed")
     if not text.strip():
-        return ParseError("empty", "the document is empty")
-    return ParseError("not_a_feed", "the document is neither RSS, Atom, RDF nor JSON Feed")
+        return ParseError(ErrorKind.EMPTY, "the document is empty")
+    return ParseError(ErrorKind.NOT_A_FEED, "the document is neither RSS, Atom, RDF nor JSON Feed")

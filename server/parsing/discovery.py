@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from server.parsing.parsed import NamedFeed
 from server.parsing.urls import is_absolute, join_url
-from shared.errors import ParseError
+from shared.errors import ErrorKind, ParseError
 from shared.masking import mask_secrets
 
 MAX_PAGE_LENGTH = 512 * 1024
@@ -20,7 +20,7 @@ MAX_URL_LENGTH = 4096
 MAX_TITLE_LENGTH = 200
 # The kinds of refusal that a page with links in it may get. Shields put their script, and with it
 # their words, into ordinary pages too; but what keeps visitors out names no feeds.
-PAGE_KINDS = ("html", "waf_challenge")
+PAGE_KINDS = (ErrorKind.HTML, ErrorKind.WAF_CHALLENGE)
 
 # Types that say nothing else than that it is a feed; of the others some are search indexes.
 CERTAIN_TYPES = frozenset(
@@ -60,7 +60,9 @@ class WebPageError(ParseError):
     def __init__(self, feeds: tuple[NamedFeed, ...]) -> None:
         first = mask_secrets(feeds[0].url[:_SHOWN_URL_LENGTH])
         others = f" (and {len(feeds) - 1} more)" if len(feeds) > 1 else ""
-        super().__init__("html", f"a web page instead of a feed; it links to: {first}{others}")
+        super().__init__(
+            ErrorKind.HTML, f"a web page instead of a feed; it links to: {first}{others}"
+        )
         self.feeds = feeds
 
 

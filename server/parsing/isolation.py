@@ -18,7 +18,7 @@ from server.parsing.discovery import WebPageError
 from server.parsing.lenient import Salvage
 from server.parsing.parsed import ParsedFeed, Refusal
 from server.parsing.parser_process import read_frame, write_frame
-from shared.errors import ParseError
+from shared.errors import ErrorKind, ParseError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_S = 2.0
@@ -111,7 +111,8 @@ class ParserPool:
         try:
             return self._places.get(timeout=max(wait_s, 0.0))
         except queue.Empty:
-            raise _retryable("timeout", f"no parser was free within {wait_s:.0f} s") from None
+            reason = f"no parser was free within {wait_s:.0f} s"
+            raise _retryable(ErrorKind.TIMEOUT, reason) from None
 
     def _ask(self, place: "_Place", request: bytes, ends_at: float) -> Answer:
         if place.process is not None:
@@ -129,8 +130,9 @@ class ParserPool:
             return process.ask(request, timeout_s=min(left_s, self._wall_s))
         except TimeoutError as exc:
             if left_s < self._wall_s:
-                raise _retryable("timeout", f"not parsed in the {left_s:.0f} s left") from exc
-            raise ParseError("limits", "the document takes too long to parse") from exc
+                reason = f"not parsed in the {left_s:.0f} s left"
+                raise _retryable(ErrorKind.TIMEOUT, reason) from exc
+            raise ParseError(ErrorKind.LIMITS, "the document takes too long to parse") from exc
 
     def close(self) -> None:
         """End all processes. Documents being parsed fail with ``limits``; idempotent."""
@@ -158,11 +160,12 @@ class ParserPool:
         with self._lock:
             if self._is_closed:
                 # Nothing is wrong with the document: the next server may parse it.
-                raise _retryable("limits", "the parser is shut down")
+                raise _retryable(ErrorKind.LIMITS, "the parser is shut down")
             try:
                 process = _ParserProcess(self._cpu_s, self._memory_bytes, self._salvage)
             except OSError as exc:
-                raise _retryable("internal", f"no parser process can be started: {exc}") from exc
+                reason = f"no parser process can be started: {exc}"
+                raise _retryable(ErrorKind.INTERNAL, reason) from exc
             self._running.add(process)
         return process
 
@@ -182,7 +185,7 @@ class _Place:
     process: "_ParserProcess | None" = None
 
 
-def _retryable(kind: str, reason: str) -> ParseError:
+def _retryable(kind: ErrorKind, reason: str) -> ParseError:
     error = ParseError(kind, reason)
     error.retryable = True
     return error
@@ -192,7 +195,7 @@ class _ParserDied(ParseError):
     """The process ended instead of answering."""
 
     def __init__(self) -> None:
-        super().__init__("limits", "the document takes too much time or memory to parse")
+        super().__init__(ErrorKind.LIMITS, "the document takes too much time or memory to parse")
 
 
 class _ParserProcess:

@@ -31,7 +31,7 @@ from server.parsing.parsed import (
     identifying_texts,
 )
 from server.parsing.urls import is_absolute, resolve_link
-from shared.errors import ItemError, ParseError
+from shared.errors import ErrorKind, ItemError, ParseError
 from shared.models import TEXT, Enclosure, ExtraField, FeedItem
 
 _ADDRESS = "jsonfeed.org/version/"
@@ -74,7 +74,8 @@ def read_frame(document: JsonDocument, faults: Faults) -> JsonFrame:
     is_feed = isinstance(feed, dict) and _is_feed(feed)
     if is_feed and not document.is_complete and not feed.get("items"):
         raise ParseError(
-            "damaged", f"the document breaks off before its first item ends: {document.damage}"
+            ErrorKind.DAMAGED,
+            f"the document breaks off before its first item ends: {document.damage}",
         )
     if is_feed and (isinstance(feed.get("items"), list) or _is_filled_object(feed.get("items"))):
         written = str(feed.get("version") or "")
@@ -87,12 +88,12 @@ def read_frame(document: JsonDocument, faults: Faults) -> JsonFrame:
 
 def _refusal(document: JsonDocument, *, is_feed: bool) -> ParseError:
     if document.damage and not document.is_complete:
-        return ParseError("json_error", f"not valid JSON: {document.damage}")
+        return ParseError(ErrorKind.JSON_ERROR, f"not valid JSON: {document.damage}")
     reason = _error_answer(document.value)
     if reason:
-        return ParseError("json_error", f"an error in JSON instead of a feed: {reason}")
+        return ParseError(ErrorKind.JSON_ERROR, f"an error in JSON instead of a feed: {reason}")
     what = "a JSON Feed without a list of items" if is_feed else "JSON, but not a JSON Feed"
-    return ParseError("not_a_feed", f"the document is {what}")
+    return ParseError(ErrorKind.NOT_A_FEED, f"the document is {what}")
 
 
 def _is_feed(feed: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from shared.errors import ItemError, ParseError
+from shared.errors import ErrorKind, ItemError, ParseError
 from shared.models import FeedItem, make_guid
 
 MAX_ITEMS = 100_000
@@ -87,7 +87,7 @@ class NamedFeed:
 class Refusal:
     """Why a document is not a feed that can be read, and the feeds that it names instead."""
 
-    kind: str
+    kind: ErrorKind
     reason: str
     feeds: tuple[NamedFeed, ...] = ()
 
@@ -166,7 +166,7 @@ def check_items(count: int) -> None:
         ParseError: ``limits``.
     """
     if count > MAX_ITEMS:
-        raise ParseError("limits", f"the document has more than {MAX_ITEMS} items")
+        raise ParseError(ErrorKind.LIMITS, f"the document has more than {MAX_ITEMS} items")
 
 
 def check_parts(count: int) -> None:
@@ -176,7 +176,7 @@ def check_parts(count: int) -> None:
         ParseError: ``limits``.
     """
     if count > MAX_PARTS:
-        raise ParseError("limits", f"the document has more than {MAX_PARTS} parts")
+        raise ParseError(ErrorKind.LIMITS, f"the document has more than {MAX_PARTS} parts")
 
 
 def check_rejected(reasons: Sequence[str]) -> None:
@@ -187,7 +187,7 @@ def check_rejected(reasons: Sequence[str]) -> None:
     """
     if len(reasons) > MAX_REJECTED:
         what = f"{len(reasons)} items cannot be read, more than {MAX_REJECTED}"
-        raise ParseError("limits", f"{what}; the first: {reasons[0]}")
+        raise ParseError(ErrorKind.LIMITS, f"{what}; the first: {reasons[0]}")
 
 
 def check_item(item: FeedItem) -> None:

@@ -18,7 +18,7 @@ from server.parsing import ParsedFeed, parse_feed
 from server.parsing.discovery import WebPageError
 from server.parsing.lenient import Salvage
 from server.parsing.parsed import Refusal
-from shared.errors import ParseError
+from shared.errors import ErrorKind, ParseError
 
 _HEADER: Final = struct.Struct("!Q")
 _CHUNK_BYTES = 1 << 20
@@ -136,9 +136,9 @@ def _parse(request: bytes, salvage: Salvage) -> ParsedFeed | Refusal:
     except ParseError as exc:
         return Refusal(exc.kind, str(exc))
     except MemoryError:
-        return Refusal("limits", "the document takes too much memory")
+        return Refusal(ErrorKind.LIMITS, "the document takes too much memory")
     except RecursionError:
-        return Refusal("refused", "elements are nested too deep")
+        return Refusal(ErrorKind.REFUSED, "elements are nested too deep")
 
 
 def _limit_memory(memory_bytes: int) -> None:

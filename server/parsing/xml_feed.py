@@ -12,7 +12,7 @@ from server.parsing.xml_channel import Channel, document_dates, read_channel
 from server.parsing.xml_entries import EntryReader
 from server.parsing.xml_source import remove_prolog, repair_document
 from server.parsing.xml_tree import Document, Node, read_document
-from shared.errors import ParseError
+from shared.errors import ErrorKind, ParseError
 
 _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)", re.DOTALL)
 _ITEM_LIKE = re.compile(r"<(?:[\w.-]+:)?(?:item|entry)(?=[\s/>])", re.IGNORECASE)
@@ -40,7 +40,7 @@ def parse_xml(
     is_cut_only = reading.cut_item is not None and salvage == "feedparser"
     if not reading.is_whole and not reading.items and not is_cut_only:
         reason = f"the document breaks off before its first item ends: {reading.warnings[0]}"
-        raise ParseError("damaged", reason)
+        raise ParseError(ErrorKind.DAMAGED, reason)
     if (
         not reading.items
         and reading.cut_item is None
@@ -54,7 +54,8 @@ class NoItemError(ParseError):
     """A feed in which nothing is an item, though its elements are named so."""
 
     def __init__(self, feed: ParsedFeed) -> None:
-        super().__init__("no_items", "the feed has elements named item or entry that are none")
+        reason = "the feed has elements named item or entry that are none"
+        super().__init__(ErrorKind.NOT_A_FEED, reason)
         self.feed = replace(feed, warnings=(*feed.warnings, str(self)))
 
 
@@ -77,7 +78,7 @@ def parse_leniently(
     return _build_feed(reading, channel, url=url, now=now)
 
 
-_LAST_RESORT_KINDS = frozenset({"not_a_feed", "damaged", "html", "no_items"})
+_LAST_RESORT_KINDS = frozenset({ErrorKind.NOT_A_FEED, ErrorKind.DAMAGED, ErrorKind.HTML})
 
 
 def _recognise(text: str, salvage: Salvage) -> tuple[Reading, Channel] | None:

@@ -8,7 +8,7 @@ import re
 from html.entities import html5
 
 from server.parsing.xml_tree import USUAL_ADDRESSES
-from shared.errors import ParseError
+from shared.errors import ErrorKind, ParseError
 
 MAX_ENTITIES = 100
 MAX_ENTITY_LENGTH = 1000
@@ -118,7 +118,9 @@ def _read_subset(text: str, start: int, entities: dict[str, str]) -> int:
             _read_entity(part["body"], entities)
         position = part.end()
     if text[position : position + 1] != "]":
-        raise ParseError("refused", "the document type declaration is too long or cannot be read")
+        raise ParseError(
+            ErrorKind.REFUSED, "the document type declaration is too long or cannot be read"
+        )
     return position + 1
 
 
@@ -128,12 +130,12 @@ def _read_entity(body: str, entities: dict[str, str]) -> None:
         return
     entity = _ENTITY.fullmatch(body)
     if entity is None:
-        raise ParseError("refused", "the document declares an external entity")
+        raise ParseError(ErrorKind.REFUSED, "the document declares an external entity")
     value = entity["double"] if entity["double"] is not None else entity["single"]
     if "&" in value or "%" in value or "<" in value:
-        raise ParseError("refused", "the document declares entities made of entities")
+        raise ParseError(ErrorKind.REFUSED, "the document declares entities made of entities")
     if len(value) > MAX_ENTITY_LENGTH or len(entities) >= MAX_ENTITIES:
-        raise ParseError("refused", "the document declares too many or too long entities")
+        raise ParseError(ErrorKind.REFUSED, "the document declares too many or too long entities")
     if entity["name"] not in _PREDEFINED:
         entities.setdefault(entity["name"], value)
 
@@ -142,7 +144,7 @@ def _fill_in(text: str, entities: dict[str, str]) -> str:
     for name, value in entities.items():
         reference = f"&{name};"
         if text.count(reference) * len(value) > MAX_EXPANSION:
-            raise ParseError("refused", f"entity {name!r} would swell the document")
+            raise ParseError(ErrorKind.REFUSED, f"entity {name!r} would swell the document")
         text = text.replace(reference, value)
     return text
 
@@ -159,7 +161,7 @@ def repair_document(text: str) -> str:
     """
     if text.count("&") > MAX_REFERENCES:
         reason = f"the document is ill-formed and has more than {MAX_REFERENCES} references"
-        raise ParseError("refused", reason)
+        raise ParseError(ErrorKind.REFUSED, reason)
     text = _NOT_XML.sub("", text)
     text = _UNFINISHED_END.sub(r"</\1>", text)
     return _declare_prefixes(_mend_references(text))
@@ -226,7 +228,9 @@ def _declare_prefixes(text: str) -> str:
     used = {first or second for first, second in _USED_PREFIX.findall(text)}
     missing = sorted(used - declared - _MARKUP_OF_XML)
     if len(missing) > MAX_PREFIXES:
-        raise ParseError("refused", f"the document uses more than {MAX_PREFIXES} unknown prefixes")
+        raise ParseError(
+            ErrorKind.REFUSED, f"the document uses more than {MAX_PREFIXES} unknown prefixes"
+        )
     declarations = "".join(
         f' xmlns:{prefix}="{USUAL_ADDRESSES.get(prefix.lower(), _UNKNOWN_ADDRESS + prefix)}"'
         for prefix in missing

@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 from server.parsing.parsed import check_items, check_parts
 from server.parsing.urls import join_url
-from shared.errors import ParseError
+from shared.errors import ErrorKind, ParseError
 
 # Between the parts of a name as expat gives it: a character that no XML document can hold, since
 # a blank may stand in the address of a namespace.
@@ -278,7 +278,7 @@ def read_document(source: bytes) -> Document:
 
 def _refuse_doctype(*_: object) -> None:
     # Those before the root were taken out; one that is left is hidden or misplaced.
-    raise ParseError("refused", "a document type declaration inside the document")
+    raise ParseError(ErrorKind.REFUSED, "a document type declaration inside the document")
 
 
 class _Builder:
@@ -311,7 +311,7 @@ class _Builder:
         elif self._item is not None or len(open_nodes) < 4:
             parent.parts.append(node)
         if len(open_nodes) >= MAX_DEPTH:
-            raise ParseError("refused", f"elements are nested deeper than {MAX_DEPTH}")
+            raise ParseError(ErrorKind.REFUSED, f"elements are nested deeper than {MAX_DEPTH}")
         open_nodes.append(node)
 
     def _start_root(self, node: Node) -> None:
