@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from pymongo.database import Database
 
@@ -21,6 +22,9 @@ from tests.processes import give_children_default_signals
 from tests.servers import start_mongodb, start_valkey
 
 give_children_default_signals()
+# How long an example takes depends on what else the machine does; a test's own limit holds.
+settings.register_profile("feedmill", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("feedmill")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

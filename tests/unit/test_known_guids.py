@@ -102,7 +102,7 @@ def test_items_of_which_nothing_but_shared_parts_is_equal_are_all_kept(items: li
     assert (len(identified.items), identified.duplicates) == (len(items), 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(feeds, st.randoms(use_true_random=False))
 def test_a_growing_feed_never_renames_an_item(items: list[Any], random: Any) -> None:
     source = Source()
@@ -116,7 +116,7 @@ def test_a_growing_feed_never_renames_an_item(items: list[Any], random: Any) -> 
     assert len(named) == len(items)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(feeds, st.lists(st.randoms(use_true_random=False), min_size=2, max_size=5))
 def test_a_feed_once_seen_whole_keeps_its_ids_whatever_part_of_it_it_shows(
     items: list[Any], randoms: list[Any]

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.feeds.history import MAX_WAIT, FeedHistory, Response, UrlHistory, remember
@@ -436,7 +436,6 @@ HISTORIES = st.builds(
 FRACTIONS = st.floats(0, 1, exclude_max=True)
 
 
-@settings(deadline=None)
 @given(SCHEDULES, RESPONSES, HISTORIES, FRACTIONS)
 def test_a_scheduled_feed_always_has_a_time_and_a_reason(
     planned: Schedule, response: Response, history: FeedHistory, chance: float
@@ -447,7 +446,6 @@ def test_a_scheduled_feed_always_has_a_time_and_a_reason(
     assert not decided.is_disabled or response.is_gone
 
 
-@settings(deadline=None)
 @given(SCHEDULES, RESPONSES, HISTORIES, FRACTIONS)
 def test_nothing_makes_the_next_fetch_earlier_than_it_should_be(
     planned: Schedule, response: Response, history: FeedHistory, chance: float

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from server.importing.identity import identify
@@ -43,9 +43,7 @@ TOKENS = (
 CONTENT_TYPES = (None, "text/xml; charset=utf-16", "text/html; charset=shift_jis", "charset=rot13")
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
-fuzzed = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+fuzzed = settings(max_examples=EXAMPLES)
 # Long runs take as long as they are asked to.
 pytestmark = pytest.mark.timeout(120 + EXAMPLES // 20)
 
