@@ -1,46 +1,33 @@
-"""All parts of one server, made from its settings: what runs in the background, what serves."""
+"""One server without its HTTP side: what runs in the background, from start to stop."""
 
 import logging
 import threading
 from contextlib import AbstractContextManager
-from datetime import timedelta
 from functools import partial
-from importlib.metadata import version
 from random import random as draw_random
 
 import orjson
 from structlog.contextvars import bound_contextvars
 
-from server.feeds.discovery import FeedDiscoverer
-from server.feeds.outcomes import Outcomes
-from server.feeds.retry_after import RetryAfter
+from server.composition import (
+    RUN_LIMIT_S,
+    Base,
+    Web,
+    make_auditor,
+    make_base,
+    make_importer,
+    make_services,
+    make_web,
+    open_queues,
+)
 from server.feeds.scheduler import Scheduler
 from server.feeds.schedules import Random
-from server.feeds.service import FeedService
-from server.feeds.starter import FeedReservations, ImportStarter
-from server.fetching.addresses import check_url
-from server.fetching.egress import Egress
-from server.fetching.fetcher import Fetcher
-from server.fetching.host_slots import HostSlots
-from server.fetching.network import Resolver, resolve
-from server.importing.audit_requests import AuditRequests
-from server.importing.auditor import Auditor
-from server.importing.enqueueing import Enqueuer, ItemJobOptions
-from server.importing.fetching import FeedReader
-from server.importing.healer import Healer
-from server.importing.importer import Importer, ImportLimits
-from server.importing.metrics import ImportMetrics
-from server.importing.remover import Remover
-from server.importing.replayer import Replayer
-from server.parsing.isolation import ParserPool
-from server.services import Services
+from server.importing.importer import Importer
 from shared.clock import Clock
 from shared.dead_jobs import readable_data
 from shared.logs import get_logger
 from shared.queue import (
-    CLASS_LIMITS,
     ClaimedJob,
-    JobClass,
     JobQueue,
     RedisConnection,
     Upkeep,
@@ -53,13 +40,7 @@ from shared.supervision import Supervisor
 
 log = get_logger("server")
 
-# More than the machine has cores for gains nothing; a slow document must not stop the others.
-PARSER_PROCESSES = 2
 FETCH_STOP_S = 3.0
-# When a run of the fetch queue is given up.
-RUN_LIMIT_S = CLASS_LIMITS[JobClass.MEDIUM].run_limit_s
-# How much of that it may use to fetch and parse; the rest is for storing what was read.
-DEADLINE_SHARE = 0.8
 # A fetch job whose run vanishes (its server died or froze) more often fails its import.
 FETCH_MAX_STALLED = 2
 _JOB_EVENTS = frozenset({"job_started", "job_succeeded", "job_failed", "job_postponed"})
@@ -83,146 +64,32 @@ class ServerProcess:
         clock: Clock,
         random: Random = draw_random,
         *,
-        resolver: Resolver = resolve,
+        web: Web | None = None,
         run_limit_s: float = RUN_LIMIT_S,
     ) -> None:
         self._stop = threading.Event()
         self._given_up = threading.Event()
         self.supervisor = Supervisor(clock, log.error, give_up=lambda _thread: self._given_up.set())
-        self._stores = stores
-
-        def queue(name: str) -> JobQueue:
-            return JobQueue(redis, name, prefix=settings.queue_prefix, clock=clock)
-
-        light, heavy = queue(settings.light_queue), queue(settings.heavy_queue)
-        dead_letters, fetches = queue(settings.dead_letter_queue), queue(settings.fetch_queue)
-        enqueuer = Enqueuer(
-            light_queue=light,
-            heavy_queue=heavy,
-            heavy_items=settings.heavy_items,
-            options=ItemJobOptions(settings.job_attempts, settings.job_backoff_ms),
-        )
-        metrics = ImportMetrics()
-        outcomes = Outcomes(clock, metrics.note_end)
-        self.reservations = FeedReservations(
+        self.base = base = make_base(
+            settings,
             stores,
-            fetches,
+            open_queues(settings, redis, clock),
+            web or make_web(settings, clock, run_limit_s=run_limit_s),
             clock,
-            keep_completed=settings.keep_completed,
-            keep_failed=settings.keep_failed,
+            random,
+            run_limit_s,
         )
-        healer = Healer(
-            stores=stores,
-            reservations=self.reservations,
-            item_queues=[light, heavy],
-            dead_letter_queue=dead_letters,
-            fetch_queue=fetches,
-            rate_limit=rate_limit(settings),
-            keep_imports=timedelta(days=settings.keep_imports_days),
-            keep_dead=timedelta(days=settings.keep_dead_days) if settings.keep_dead_days else None,
-            outcomes=outcomes,
-            clock=clock,
-        )
-        self.audits = AuditRequests()
-        self.auditor = Auditor(
-            stores=stores,
-            enqueuer=enqueuer,
-            dead_letter_queue=dead_letters,
-            healer=healer,
-            requests=self.audits,
-            outcomes=outcomes,
-            clock=clock,
-        )
-        self._fetcher = Fetcher(
-            allow_private=settings.fetch_allow_private,
-            timeout_s=settings.fetch_timeout_s,
-            max_bytes=settings.fetch_max_bytes,
-            user_agent=user_agent(),
-            clock=clock,
-            resolver=resolver,
-        )
-        self._parser = ParserPool(PARSER_PROCESSES, salvage=settings.feed_salvage)
-        host_slots = HostSlots(settings.fetch_per_host, clock, lease_s=run_limit_s)
-        retry_after = RetryAfter(stores, clock)
-        importer = Importer(
-            stores=stores,
-            reader=FeedReader(
-                documents=stores.documents,
-                fetcher=self._fetcher,
-                egress=Egress(clock),
-                retry_after=retry_after,
-                parser=self._parser,
-                clock=clock,
-                metrics=metrics,
-            ),
-            host_slots=host_slots,
-            enqueuer=enqueuer,
-            dead_letter_queue=dead_letters,
-            audits=self.audits,
-            outcomes=outcomes,
-            clock=clock,
-            random=random,
-            limits=ImportLimits(settings.job_max_bytes, run_limit_s * DEADLINE_SHARE),
-        )
-        self._fetch_worker = Worker(
-            fetches,
-            importer.run_job,
-            concurrency=settings.fetch_concurrency,
-            lock_ms=settings.worker_lock_ms,
-            clock=clock,
-            after_settle=self._start_next_import,
-            on_final_failure=importer.give_up,
-            around_job=bind_import,
-            run_limit_s=run_limit_s,
-            isolates_solo=False,
-            log_event=log_fetch_event,
-            supervisor=self.supervisor,
-        )
-        self._fetch_upkeep = fetch_upkeep(fetches, settings, clock, self.supervisor)
+        self.importer = make_importer(base)
+        self.auditor = make_auditor(base)
         self.scheduler = Scheduler(
             stores=stores,
-            reservations=self.reservations,
+            reservations=base.reservations,
             clock=clock,
             max_per_host=settings.fetch_per_host,
         )
-        item_queues = [light, heavy]
-        check = partial(check_url, allow_private=settings.fetch_allow_private)
-        feeds = FeedService(stores, fetches, clock, check, outcomes)
-        self._limited_queues = item_queues
-        self._rate_limit = rate_limit(settings)
-        self.services = Services(
-            settings=settings,
-            clock=clock,
-            stores=stores,
-            light_queue=light,
-            heavy_queue=heavy,
-            dead_letter_queue=dead_letters,
-            fetch_queue=fetches,
-            starter=ImportStarter(stores, self.reservations, feeds, clock),
-            feeds=feeds,
-            discoverer=FeedDiscoverer(
-                fetcher=self._fetcher,
-                parser=self._parser,
-                check_url=check,
-                retry_after=retry_after,
-                host_slots=host_slots,
-                clock=clock,
-            ),
-            replayer=Replayer(
-                stores=stores,
-                enqueuer=enqueuer,
-                audits=self.audits,
-                clock=clock,
-            ),
-            remover=Remover(
-                stores=stores,
-                item_queues=item_queues,
-                dead_letter_queue=dead_letters,
-                clock=clock,
-            ),
-            import_metrics=metrics,
-            supervisor=self.supervisor,
-        )
+        self.services = make_services(base, self.supervisor)
+        self._fetch_worker = make_fetch_worker(base, self.importer, self.supervisor)
+        self._fetch_upkeep = fetch_upkeep(base.queues.fetches, settings, clock, self.supervisor)
 
     def start(self) -> None:
         """Begin to fetch, to tick and to audit.
@@ -231,9 +98,9 @@ class ServerProcess:
             StoreUnavailable, QueueUnavailable: a store is away.
             StoreError: an index cannot be made; the text names it.
         """
-        ensure_indexes(self._stores)
-        for queue in self._limited_queues:
-            queue.set_rate_limit(self._rate_limit)
+        ensure_indexes(self.base.stores)
+        for queue in self.base.queues.of_items:
+            queue.set_rate_limit(rate_limit(self.base.settings))
         self._repair_url_keys()
         self._fetch_upkeep.start()
         self._fetch_worker.start()
@@ -243,7 +110,7 @@ class ServerProcess:
     def stop(self) -> None:
         """End in the order in which work flows; fetches under way get 3 s, then are handed back."""
         self._stop.set()
-        self.audits.note_committed()
+        self.base.audits.note_committed()
         self._fetch_worker.stop(FETCH_STOP_S)
         self._fetch_upkeep.stop(timeout_s=0.5)
         self.close()
@@ -259,27 +126,45 @@ class ServerProcess:
 
     def close(self) -> None:
         """Close the connections to publishers and end the parser's processes."""
-        self._parser.close()
-        self._fetcher.close()
+        self.base.web.close()
 
     def _repair_url_keys(self) -> None:
-        twice = self._stores.feeds.repair_url_keys()
+        twice = self.base.stores.feeds.repair_url_keys()
         if twice:
             # Made before URLs were unique. Their items are stored twice until one is removed.
             log.warning("feeds_with_urls_of_others", feeds=len(twice), sources=twice[:20])
 
-    def _start_next_import(self, settled: ClaimedJob) -> None:
-        """Add the job of the import that the feed names by now.
 
-        While this job was active its id was taken, so that an import claimed meanwhile got none.
-        """
-        data = orjson.loads(settled.raw_data)
-        feed = self._stores.feeds.get(data["source"])
-        if feed is None or feed.running_import in (None, data["import_id"]):
-            return
-        named = self._stores.imports.get(feed.running_import or "")
-        if named is not None:
-            self.reservations.add_fetch_jobs([named])
+def make_fetch_worker(base: Base, importer: Importer, supervisor: Supervisor) -> Worker:
+    """Return what works the fetch queue, each job a run of an import."""
+    return Worker(
+        base.queues.fetches,
+        importer.run_job,
+        concurrency=base.settings.fetch_concurrency,
+        lock_ms=base.settings.worker_lock_ms,
+        clock=base.clock,
+        after_settle=partial(_start_next_import, base),
+        on_final_failure=importer.give_up,
+        around_job=bind_import,
+        run_limit_s=base.run_limit_s,
+        isolates_solo=False,
+        log_event=log_fetch_event,
+        supervisor=supervisor,
+    )
+
+
+def _start_next_import(base: Base, settled: ClaimedJob) -> None:
+    """Add the job of the import that the feed names by now.
+
+    While this job was active its id was taken, so that an import begun meanwhile got none.
+    """
+    data = orjson.loads(settled.raw_data)
+    feed = base.stores.feeds.get(data["source"])
+    if feed is None or feed.running_import in (None, data["import_id"]):
+        return
+    named = base.stores.imports.get(feed.running_import or "")
+    if named is not None:
+        base.reservations.add_fetch_jobs([named])
 
 
 def fetch_upkeep(
@@ -312,14 +197,3 @@ def bind_import(job: ClaimedJob) -> AbstractContextManager[object]:
 def log_fetch_event(event: str, **fields: object) -> None:
     """Log what the fetch queue's worker tells: the course of single jobs at DEBUG only."""
     log.log(logging.DEBUG if event in _JOB_EVENTS else logging.WARNING, event, **fields)
-
-
-def user_agent() -> str:
-    """Return the name under which feeds are fetched: who asks, for what, and how to slow it down.
-
-    A feed's own ``headers`` can say more, as the address of whoever runs this.
-    """
-    return (
-        f"Feedmill/{version('feedmill')} (imports this feed into its operator's database; "
-        "honours Cache-Control, Retry-After and 410)"
-    )

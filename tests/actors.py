@@ -14,7 +14,11 @@ from unittest import mock
 
 import pytest
 
+from server.composition import Web
+from server.fetching.fetcher import Fetcher
+from server.fetching.host_slots import HostSlots
 from server.parsing import ParsedFeed, parse_feed
+from server.parsing.isolation import ParserPool
 from server.process import ServerProcess
 from shared.queue import RedisConnection
 from shared.settings import Settings
@@ -69,16 +73,15 @@ class Server(Actor):
         press: Press,
     ) -> None:
         super().__init__(redis, database)
-        with mock.patch.multiple(
-            "server.process", Fetcher=lambda **_: press, ParserPool=lambda *_, **__: InlineParser()
-        ):
-            self.process = ServerProcess(
-                settings, self.redis, self.stores, clock, random=lambda: 0.0
-            )
+        fetcher, parser = cast(Fetcher, press), cast(ParserPool, InlineParser())
+        web = Web(fetcher, parser, HostSlots(settings.fetch_per_host, clock))
+        self.process = ServerProcess(
+            settings, self.redis, self.stores, clock, random=lambda: 0.0, web=web
+        )
         self.services = self.process.services
         self.auditor = self.process.auditor
         self.scheduler = self.process.scheduler
-        self.reservations = self.process.reservations
+        self.reservations = self.process.base.reservations
 
     def start(self, source: str, *, force: bool = False) -> Import:
         """Ask for an import of a feed, as the API does."""

@@ -3,9 +3,8 @@
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import httpx2
 import uvicorn
@@ -13,21 +12,13 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from server.dashboard.mounting import create_site
-from server.feeds.discovery import FeedDiscoverer
-from server.feeds.outcomes import Outcomes
-from server.feeds.retry_after import RetryAfter
-from server.feeds.service import FeedService
-from server.feeds.starter import FeedReservations, ImportStarter
-from server.fetching.addresses import check_url
-from server.fetching.fetcher import Fetcher
-from server.fetching.host_slots import HostSlots
-from server.importing.remover import Remover
-from server.parsing.isolation import ParserPool
+from server.feeds.starter import FeedReservations
+from server.importing.replayer import Replayer
+from server.process import ServerProcess
 from server.services import Services
-from shared.queue import JobQueue, RedisConnection
+from shared.queue import RedisConnection
 from shared.settings import Settings
 from shared.store import Import, ItemWrite, Stores, WriteKind
-from shared.supervision import Supervisor
 from tests.fakes import FakeClock
 from tests.servers import find_free_port
 
@@ -86,6 +77,7 @@ def make_settings(**values: Any) -> Settings:
     """Return settings that nothing outside the test has a say in."""
     defaults = {
         "api_rate_limit": "1000/minute",
+        "bull_queue_name": "items",
         "fetch_max_bytes": 1_000_000,
         # As Starlette's test client calls it.
         "allowed_hosts": "testserver",
@@ -93,81 +85,21 @@ def make_settings(**values: Any) -> Settings:
     return Settings(_env_file=None, **(defaults | values))  # type: ignore[call-arg]
 
 
-@contextmanager
-def open_discoverer(
-    stores: Stores, clock: FakeClock, settings: Settings
-) -> Iterator[FeedDiscoverer]:
-    """Give a discoverer that really fetches and parses."""
-    allow_private = settings.fetch_allow_private
-    fetcher = Fetcher(
-        allow_private=allow_private,
-        timeout_s=settings.fetch_timeout_s,
-        max_bytes=settings.fetch_max_bytes,
-        user_agent="Feedmill/test",
-        clock=clock,
-    )
-    check = partial(check_url, allow_private=allow_private)
-    with closing(fetcher), ParserPool(1) as parser:
-        yield FeedDiscoverer(
-            fetcher=fetcher,
-            parser=parser,
-            check_url=check,
-            retry_after=RetryAfter(stores, clock),
-            host_slots=HostSlots(settings.fetch_per_host, clock),
-            clock=clock,
-        )
-
-
-def make_services(
-    redis: RedisConnection,
-    stores: Stores,
-    clock: FakeClock,
-    settings: Settings,
-    discoverer: FeedDiscoverer,
-) -> tuple[Services, FeedReservations, RecordingReplayer]:
-    """Return services on these stores; only the replayer is a stand-in."""
-
-    def queue(name: str) -> JobQueue:
-        return JobQueue(redis, name, clock=clock)
-
-    light, heavy, dead = queue("items"), queue("items_heavy"), queue("items_dlq")
-    fetch_queue = queue("feed_fetch_queue")
-    reservations = FeedReservations(stores, fetch_queue, clock)
-    check = partial(check_url, allow_private=settings.fetch_allow_private)
-    feeds = FeedService(stores, fetch_queue, clock, check, Outcomes(clock))
-    replayer = RecordingReplayer()
-    services = Services(
-        settings=settings,
-        clock=clock,
-        stores=stores,
-        light_queue=light,
-        heavy_queue=heavy,
-        dead_letter_queue=dead,
-        fetch_queue=fetch_queue,
-        starter=ImportStarter(stores, reservations, feeds, clock),
-        feeds=feeds,
-        discoverer=discoverer,
-        replayer=replayer,
-        remover=Remover(
-            stores=stores,
-            item_queues=[light, heavy],
-            dead_letter_queue=dead,
-            clock=clock,
-        ),
-        supervisor=Supervisor(clock, lambda *_, **__: None),
-    )
-    return services, reservations, replayer
+def make_process(
+    redis: RedisConnection, stores: Stores, clock: FakeClock, **settings: Any
+) -> ServerProcess:
+    """Return a server that does not run: the API's tests work with its services."""
+    return ServerProcess(make_settings(**settings), redis, stores, clock)
 
 
 @contextmanager
 def open_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterator[Api]:
     """Run an application for the time of a test."""
-    clock, made = FakeClock(), make_settings(**settings)
-    with open_discoverer(stores, clock, made) as discoverer:
-        services, reservations, replayer = make_services(redis, stores, clock, made, discoverer)
-        app = create_site(services)
-        with TestClient(app, raise_server_exceptions=False) as client:
-            yield Api(client, services, reservations, clock, replayer)
+    clock, replayer = FakeClock(), RecordingReplayer()
+    with closing(make_process(redis, stores, clock, **settings)) as process:
+        services = replace(process.services, replayer=cast(Replayer, replayer))
+        with TestClient(create_site(services), raise_server_exceptions=False) as client:
+            yield Api(client, services, process.base.reservations, clock, replayer)
 
 
 def seed_item(api: Api, guid: str = "1", **fields: Any) -> str:
@@ -196,10 +128,9 @@ class ServedApi:
 @contextmanager
 def serve_api(redis: RedisConnection, stores: Stores, **settings: Any) -> Iterator[ServedApi]:
     """Serve an application on loopback for the time of a test."""
-    clock, made = FakeClock(), make_settings(**settings)
-    with open_discoverer(stores, clock, made) as discoverer:
-        services, _, _ = make_services(redis, stores, clock, made, discoverer)
-        yield from _serve(services, clock)
+    clock = FakeClock()
+    with closing(make_process(redis, stores, clock, **settings)) as process:
+        yield from _serve(process.services, clock)
 
 
 def _serve(services: Services, clock: FakeClock) -> Iterator[ServedApi]:

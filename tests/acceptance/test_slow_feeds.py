@@ -196,7 +196,7 @@ def test_a_run_that_hangs_for_ever_takes_no_place_and_no_host_for_ever(
     """It hangs where no deadline reaches it, as in a call of the system."""
     town = Town(server, stores, crowd, publisher)
     town.fetch_all()
-    fetcher = server._fetcher
+    fetcher = server.base.web.fetcher
     fetch = fetcher.fetch
 
     def hang(url: str, **more: Any) -> Any:

@@ -175,12 +175,12 @@ def test_a_mark_of_an_import_that_is_committed_while_others_are_read_is_kept(mil
 def test_a_mark_that_is_set_during_an_audit_is_kept(mill: Mill) -> None:
     mill.subscribe({"a": "A"})
     imported = mill.poll()
-    mill.server.process.audits.note_busy(imported.import_id)
+    mill.server.process.base.audits.note_busy(imported.import_id)
     mill.server.look()
     mill.clock.advance(seconds=1)
-    mill.server.process.audits.note_busy(imported.import_id)
+    mill.server.process.base.audits.note_busy(imported.import_id)
     with Held(mill.server.look, mill.server.stores.journal, "read_entries"):
-        mill.server.process.audits.note_busy(imported.import_id)
+        mill.server.process.base.audits.note_busy(imported.import_id)
     [mark_before] = audited_at(mill)
     look_again(mill)
     [mark_after] = audited_at(mill)
@@ -196,7 +196,7 @@ def test_a_mark_outlives_an_audit_that_failed(mill: Mill, failing: FailPoints) -
     imported = mill.poll()
     mill.item_queues[0].remove_many([f"{SOURCE}#a"])
     mill.server.look()
-    mill.server.process.audits.note_busy(imported.import_id)
+    mill.server.process.base.audits.note_busy(imported.import_id)
     mill.clock.advance(seconds=1)
     with full_redis(mill.redis):
         mill.server.look()

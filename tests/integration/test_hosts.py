@@ -294,7 +294,7 @@ def test_a_feed_is_counted_for_the_host_of_its_first_url(mill: Mill) -> None:
 def test_an_import_whose_host_is_asked_enough_is_put_off_untouched(mill: Mill) -> None:
     mill.subscribe({"1": "One"})
     started = mill.server.start("news")
-    importer = mill.server.process._fetch_worker._handler.__self__  # type: ignore[attr-defined]
+    importer = mill.server.process.importer
     slots = importer._host_slots
     with slots.hold(["news.example"]), slots.hold(["news.example"]):
         assert mill.server.fetch()

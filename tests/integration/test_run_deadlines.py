@@ -162,7 +162,7 @@ def test_with_the_places_of_its_hosts_taken_a_feed_is_not_claimed_again_and_agai
     mill.press.show(SOURCE, {"1": "A"})
     subscribe(mill, SOURCE, "other")
     mill.server.start(SOURCE)
-    importer = mill.server.process._fetch_worker._handler.__self__  # type: ignore[attr-defined]
+    importer = mill.server.process.importer
     hosts = [f"{SOURCE}.example", "other.example"]
     with importer._host_slots.hold(hosts), importer._host_slots.hold(hosts):
         claims = 0

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from server.composition import make_web
 from server.feeds.scheduler import TICK_S
 from server.process import ServerProcess
 from shared.clock import SimulatedClock
@@ -186,7 +187,7 @@ class Simulation:
             self._redis,
             self._stores,
             self._clock,
-            resolver=lambda _host, _port: [LOOPBACK],
+            web=make_web(self._settings, self._clock, resolver=lambda _host, _port: [LOOPBACK]),
         )
 
     def _recurring(self, every: timedelta, act: Callable[[], None]) -> _Recurring:

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from server.process import user_agent
+from server.composition import user_agent
 from tests.fakes import FakeClock
 from tests.politeness.log import Exchange, Log
 from tests.politeness.request_rules import judge_agent

@@ -1,0 +1,287 @@
+"""How a server is put together: each part made from the settings, the stores and the web."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import version
+
+from server.feeds.discovery import FeedDiscoverer
+from server.feeds.outcomes import Outcomes
+from server.feeds.retry_after import RetryAfter
+from server.feeds.schedules import Random
+from server.feeds.service import FeedService
+from server.feeds.starter import FeedReservations, ImportStarter
+from server.fetching.addresses import check_url
+from server.fetching.egress import Egress
+from server.fetching.fetcher import Fetcher
+from server.fetching.host_slots import HostSlots
+from server.fetching.network import Resolver, resolve
+from server.importing.audit_requests import AuditRequests
+from server.importing.auditor import Auditor
+from server.importing.enqueueing import Enqueuer, ItemJobOptions
+from server.importing.fetching import FeedReader
+from server.importing.healer import Healer
+from server.importing.importer import Importer, ImportLimits
+from server.importing.metrics import ImportMetrics
+from server.importing.remover import Remover
+from server.importing.replayer import Replayer
+from server.parsing.isolation import ParserPool
+from server.services import Services
+from shared.clock import Clock
+from shared.queue import (
+    CLASS_LIMITS,
+    JobClass,
+    JobQueue,
+    RedisConnection,
+)
+from shared.settings import Settings
+from shared.startup import rate_limit
+from shared.store import Stores
+from shared.supervision import Supervisor
+
+# More than the machine has cores for gains nothing; a slow document must not stop the others.
+PARSER_PROCESSES = 2
+# When a run of the fetch queue is given up.
+RUN_LIMIT_S = CLASS_LIMITS[JobClass.MEDIUM].run_limit_s
+# How much of that it may use to fetch and parse; the rest is for storing what was read.
+DEADLINE_SHARE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The queues of one deployment."""
+
+    light: JobQueue
+    heavy: JobQueue
+    dead_letters: JobQueue
+    fetches: JobQueue
+
+    @property
+    def of_items(self) -> list[JobQueue]:
+        """The queues that workers take items from."""
+        return [self.light, self.heavy]
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """What asks publishers, and reads what they answer."""
+
+    fetcher: Fetcher
+    parser: ParserPool
+    host_slots: HostSlots
+
+    def close(self) -> None:
+        """Close the connections to publishers and end the parser's processes."""
+        self.parser.close()
+        self.fetcher.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What nearly every part of a server is made of."""
+
+    settings: Settings
+    stores: Stores
+    queues: Queues
+    web: Web
+    clock: Clock
+    random: Random
+    enqueuer: Enqueuer
+    retry_after: RetryAfter
+    reservations: FeedReservations
+    metrics: ImportMetrics
+    outcomes: Outcomes
+    audits: AuditRequests
+    run_limit_s: float
+
+
+def open_queues(settings: Settings, redis: RedisConnection, clock: Clock) -> Queues:
+    """Return the queues that the settings name."""
+    open_queue = partial(JobQueue, redis, prefix=settings.queue_prefix, clock=clock)
+    return Queues(
+        light=open_queue(settings.light_queue),
+        heavy=open_queue(settings.heavy_queue),
+        dead_letters=open_queue(settings.dead_letter_queue),
+        fetches=open_queue(settings.fetch_queue),
+    )
+
+
+def make_web(
+    settings: Settings,
+    clock: Clock,
+    *,
+    resolver: Resolver = resolve,
+    run_limit_s: float = RUN_LIMIT_S,
+) -> Web:
+    """Return a fetcher and a parser, with the limits of the settings."""
+    fetcher = Fetcher(
+        allow_private=settings.fetch_allow_private,
+        timeout_s=settings.fetch_timeout_s,
+        max_bytes=settings.fetch_max_bytes,
+        user_agent=user_agent(),
+        clock=clock,
+        resolver=resolver,
+    )
+    return Web(
+        fetcher,
+        ParserPool(PARSER_PROCESSES, salvage=settings.feed_salvage),
+        HostSlots(settings.fetch_per_host, clock, lease_s=run_limit_s),
+    )
+
+
+def make_base(
+    settings: Settings,
+    stores: Stores,
+    queues: Queues,
+    web: Web,
+    clock: Clock,
+    random: Random,
+    run_limit_s: float,
+) -> Base:
+    """Return what the parts share, on these stores, queues and web."""
+    metrics = ImportMetrics()
+    return Base(
+        settings,
+        stores,
+        queues,
+        web,
+        clock,
+        random,
+        enqueuer=make_enqueuer(settings, queues),
+        retry_after=RetryAfter(stores, clock),
+        reservations=make_reservations(settings, stores, queues, clock),
+        metrics=metrics,
+        outcomes=Outcomes(clock, metrics.note_end),
+        audits=AuditRequests(),
+        run_limit_s=run_limit_s,
+    )
+
+
+def make_enqueuer(settings: Settings, queues: Queues) -> Enqueuer:
+    """Return what adds an import's items to a queue."""
+    return Enqueuer(
+        light_queue=queues.light,
+        heavy_queue=queues.heavy,
+        heavy_items=settings.heavy_items,
+        options=ItemJobOptions(settings.job_attempts, settings.job_backoff_ms),
+    )
+
+
+def make_reservations(
+    settings: Settings, stores: Stores, queues: Queues, clock: Clock
+) -> FeedReservations:
+    """Return what reserves feeds for imports, and adds the fetch jobs of these."""
+    return FeedReservations(
+        stores,
+        queues.fetches,
+        clock,
+        keep_completed=settings.keep_completed,
+        keep_failed=settings.keep_failed,
+    )
+
+
+def make_importer(base: Base) -> Importer:
+    """Return what runs imports."""
+    reader = FeedReader(
+        documents=base.stores.documents,
+        fetcher=base.web.fetcher,
+        egress=Egress(base.clock),
+        retry_after=base.retry_after,
+        parser=base.web.parser,
+        metrics=base.metrics,
+        clock=base.clock,
+    )
+    return Importer(
+        stores=base.stores,
+        reader=reader,
+        host_slots=base.web.host_slots,
+        enqueuer=base.enqueuer,
+        dead_letter_queue=base.queues.dead_letters,
+        audits=base.audits,
+        outcomes=base.outcomes,
+        clock=base.clock,
+        random=base.random,
+        limits=ImportLimits(base.settings.job_max_bytes, base.run_limit_s * DEADLINE_SHARE),
+    )
+
+
+def make_auditor(base: Base) -> Auditor:
+    """Return what closes imports, with what repairs what crashes left."""
+    settings = base.settings
+    healer = Healer(
+        stores=base.stores,
+        reservations=base.reservations,
+        item_queues=base.queues.of_items,
+        dead_letter_queue=base.queues.dead_letters,
+        fetch_queue=base.queues.fetches,
+        rate_limit=rate_limit(settings),
+        keep_imports=timedelta(days=settings.keep_imports_days),
+        keep_dead=timedelta(days=settings.keep_dead_days) if settings.keep_dead_days else None,
+        outcomes=base.outcomes,
+        clock=base.clock,
+    )
+    return Auditor(
+        stores=base.stores,
+        enqueuer=base.enqueuer,
+        dead_letter_queue=base.queues.dead_letters,
+        healer=healer,
+        requests=base.audits,
+        outcomes=base.outcomes,
+        clock=base.clock,
+    )
+
+
+def make_services(base: Base, supervisor: Supervisor) -> Services:
+    """Return what the HTTP API works with."""
+    stores, queues, clock = base.stores, base.queues, base.clock
+    check = partial(check_url, allow_private=base.settings.fetch_allow_private)
+    feeds = FeedService(stores, queues.fetches, clock, check, base.outcomes)
+    return Services(
+        settings=base.settings,
+        clock=clock,
+        stores=stores,
+        light_queue=queues.light,
+        heavy_queue=queues.heavy,
+        dead_letter_queue=queues.dead_letters,
+        fetch_queue=queues.fetches,
+        starter=ImportStarter(stores, base.reservations, feeds, clock),
+        feeds=feeds,
+        discoverer=make_discoverer(base),
+        replayer=Replayer(stores=stores, enqueuer=base.enqueuer, audits=base.audits, clock=clock),
+        remover=make_remover(base),
+        import_metrics=base.metrics,
+        supervisor=supervisor,
+    )
+
+
+def make_discoverer(base: Base) -> FeedDiscoverer:
+    """Return what finds the feed that a web page names."""
+    return FeedDiscoverer(
+        fetcher=base.web.fetcher,
+        parser=base.web.parser,
+        check_url=partial(check_url, allow_private=base.settings.fetch_allow_private),
+        retry_after=base.retry_after,
+        host_slots=base.web.host_slots,
+        clock=base.clock,
+    )
+
+
+def make_remover(base: Base) -> Remover:
+    """Return what removes jobs and dead letters for good."""
+    return Remover(
+        stores=base.stores,
+        item_queues=base.queues.of_items,
+        dead_letter_queue=base.queues.dead_letters,
+        clock=base.clock,
+    )
+
+
+def user_agent() -> str:
+    """Return the name under which feeds are fetched: who asks, for what, and how to slow it down.
+
+    A feed's own ``headers`` can say more, as the address of whoever runs this.
+    """
+    return (
+        f"Feedmill/{version('feedmill')} (imports this feed into its operator's database; "
+        "honours Cache-Control, Retry-After and 410)"
+    )
