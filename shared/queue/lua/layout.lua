@@ -256,49 +256,41 @@ end
 
 local LEFT_THE_LIST = "\0left"
 
--- Takes those of a block of the list that are wanted and not found yet; returns how many it took.
--- A block at an end of the list that is wanted as a whole is cut off at once.
-local function take_block(queue, from, to, length, wanted, found)
-  local places = {}
+-- Marks those of a part of the list that are wanted and not found yet; returns how many.
+local function mark_in(queue, from, to, wanted, found)
+  local marks = 0
   for offset, id in ipairs(redis.call("LRANGE", queue.active, from, to)) do
     if wanted[id] and not found[id] then
-      found[id], places[#places + 1] = true, from + offset - 1
+      found[id], marks = true, marks + 1
+      redis.call("LSET", queue.active, from + offset - 1, LEFT_THE_LIST)
     end
   end
-  if #places == to - from + 1 and (from == 0 or to == length - 1) then
-    redis.call("LTRIM", queue.active, from == 0 and to + 1 or 0, from == 0 and -1 or from - 1)
-    return #places, true
-  end
-  for _, place in ipairs(places) do
-    redis.call("LSET", queue.active, place, LEFT_THE_LIST)
-  end
-  return #places, false
+  return marks
 end
 
--- Takes ids (the keys of `wanted`, `count` of them) out of the list of active ones; returns those
--- that stood there. One walk for all, from both ends inwards: what was claimed together lies
--- together, near one of them.
-local function remove_from_active(queue, wanted, count)
-  local length = redis.call("LLEN", queue.active)
-  local first, last, found, marked, is_left = 0, length - 1, {}, { [true] = 0, [false] = 0 }, false
-  while count > 0 and first <= last do
-    local from = is_left and first or math.max(last - CHUNK + 1, first)
-    local to = is_left and math.min(first + CHUNK - 1, last) or last
-    local taken, is_cut = take_block(queue, from, to, length, wanted, found)
-    count = count - taken
-    if is_cut then
-      length = length - taken
-      last = last - taken
-    else
-      first, last = is_left and to + 1 or first, is_left and last or from - 1
-      marked[is_left] = marked[is_left] + taken
+-- Looks where the oldest are first; then in all of the list, which is faster from its left end.
+local function find_active(queue, id)
+  return redis.call("LPOS", queue.active, id, "RANK", -1, "MAXLEN", CHUNK)
+    or redis.call("LPOS", queue.active, id)
+end
+
+-- Takes ids out of the list of active ones; returns those that stood there. Redis itself looks for
+-- an id, which is far faster than a script's walk. What was claimed together lies together: the
+-- others are looked for around it.
+local function remove_from_active(queue, ids, wanted)
+  local found, marks, first = {}, 0, nil
+  for _, id in ipairs(ids) do
+    local place = not found[id] and find_active(queue, id)
+    if place then
+      local from = math.max(place - #ids, 0)
+      marks = marks + mark_in(queue, from, place + #ids, wanted, found)
+      first = math.min(first or from, from)
     end
-    is_left = not is_left
   end
-  for side, marks in pairs(marked) do
-    if marks > 0 then
-      redis.call("LREM", queue.active, side and marks or -marks, LEFT_THE_LIST)
-    end
+  if marks > 0 then
+    -- From the nearer end, and no further than to the last mark.
+    local is_left = first < redis.call("LLEN", queue.active) / 2
+    redis.call("LREM", queue.active, is_left and marks or -marks, LEFT_THE_LIST)
   end
   return found
 end
@@ -320,7 +312,7 @@ local function take_from_active(queue, first, stride)
   end
   call_in_chunks("DEL", nil, locks_of(queue, taken_ids))
   call_in_chunks("SREM", queue.stalled, taken_ids)
-  local found, taken = remove_from_active(queue, wanted, #taken_ids), {}
+  local found, taken = remove_from_active(queue, taken_ids, wanted), {}
   for at, id in pairs(places) do
     taken[at] = found[id]
   end

@@ -53,11 +53,11 @@ end
 
 -- From the newest claim to the oldest, so that the oldest stands first in line again.
 call_in_chunks("SREM", queue.stalled, stalled)
-local wanted, distinct = {}, 0
+local wanted = {}
 for _, id in ipairs(stalled) do
-  distinct, wanted[id] = distinct + (wanted[id] and 0 or 1), true
+  wanted[id] = true
 end
-remove_from_active(queue, wanted, distinct)
+remove_from_active(queue, stalled, wanted)
 for _, id in ipairs(stalled) do
   if is_job(queue.base .. id) then
     if is_counted then
