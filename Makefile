@@ -12,7 +12,7 @@ COVERAGE_TESTS := tests/unit tests/integration tests/acceptance/test_failed_star
 export FEEDS
 
 .PHONY: help run install test check politeness chaos damage pictures format lint lock clean
-.PHONY: bench bench-smoke coverage
+.PHONY: bench bench-smoke coverage test-ferretdb
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo 'make install                        only the set-up, into $(VENV)'
 	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
+	@echo 'make test-ferretdb                  the integration tests on FerretDB, built here with Go'
 	@echo 'make coverage                       what of server, worker, shared the tests run; fails under 90 %'
 	@echo 'make politeness                     simulate weeks of polls, and grade them by the politeness rules'
 	@echo 'make chaos                          kill processes at random, and count the items'
@@ -40,6 +41,9 @@ install: $(RUNTIME)
 
 test: $(DEVELOPMENT)
 	$(PYTHON) -m pytest -n 2 -m "not chaos"
+
+test-ferretdb: $(DEVELOPMENT)
+	$(PYTHON) -m tests.ferretdb
 
 coverage: $(DEVELOPMENT)
 	$(PYTHON) -m coverage erase

@@ -29,14 +29,15 @@ class Goal:
 class Row:
     """One figure: what was done, in which unit it is given, and what is wanted of it.
 
-    ``in_smoke``: it is a ratio, which means the same on every machine, and the short run checks it.
+    ``smoke``: the goal of the short run, for a ratio, which means the same on every machine; wider,
+    because few are measured and the machine may be busy.
     """
 
     key: str
     title: str
     unit: str
     goal: Goal | None = None
-    in_smoke: bool = False
+    smoke: Goal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,19 @@ _QUEUE_ROWS = (
     Row("drain", "claim and complete with an empty handler", "jobs/s", at_least(30_000)),
     Row("drain.redis", "the same, CPU of Redis for 10,000 jobs", "s"),
     Row("drain.ours", "the same, CPU of the client for 10,000 jobs", "s"),
-    Row("settle.0", "settle 1,000 jobs, no other active", "ms in Redis"),
-    Row("settle.10000", "settle 1,000 jobs, 10,000 others active", "ms in Redis"),
-    Row("settle.50000", "settle 1,000 jobs, 50,000 others active", "ms in Redis"),
-    Row("settle.ratio", "settle: most others active / none", "×", at_most(1.5), in_smoke=True),
-    Row("waiting.ratio", "claim: 10,000 waiting / 1,000", "×", at_most(2), in_smoke=True),
+    *(
+        Row(f"settle.{others}", f"settle 1,000 of any active, {others:,} others", "ms in Redis")
+        for others in (0, 10_000, 50_000)
+    ),
+    Row("settle.ratio", "the same: most others / none", "×", at_most(1.5), at_most(4)),
+    Row(
+        "settle.oldest.ratio",
+        "settle the oldest: most others / none",
+        "×",
+        at_most(1.5),
+        at_most(2),
+    ),
+    Row("waiting.ratio", "claim: 10,000 waiting / 1,000", "×", at_most(1.5), at_most(2)),
 )
 
 _ITEMS = "10,000 items over HTTP"
@@ -117,8 +126,8 @@ _EMBEDDED_ROWS = _import_rows(
 )
 # Of the embedded store alone: it is there on every machine.
 _SMOKE_ROWS = (
-    Row("unchanged.ratio.embedded", "CPU: all unchanged / first import", "×", at_most(0.6), True),
-    Row("not-modified.ratio.embedded", "CPU: 304 / first import", "×", at_most(0.1), True),
+    Row("unchanged.ratio.embedded", "CPU: all unchanged / first import", "×", smoke=at_most(0.6)),
+    Row("not-modified.ratio.embedded", "CPU: 304 / first import", "×", smoke=at_most(0.1)),
 )
 _OTHER_ROWS = (
     Row("idle.server", "idle: server", "% of a core", at_most(0.5)),

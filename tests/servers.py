@@ -84,6 +84,18 @@ def start_mongodb(directory: Path, *options: str, port: int | None = None) -> Ru
     return _start(command, "mongodb://127.0.0.1:{port}", directory, _mongodb_answers, port)
 
 
+def start_ferretdb(program: Path, directory: Path) -> RunningServer:
+    """Start FerretDB on SQLite."""
+    (directory / "data").mkdir(parents=True)
+
+    def command(chosen: int) -> list[str]:
+        storage = ["--handler=sqlite", f"--sqlite-url=file:{directory / 'data'}/"]
+        quiet = ["--debug-addr=-", "--telemetry=disable", "--log-level=error"]
+        return [str(program), *storage, f"--listen-addr=127.0.0.1:{chosen}", *quiet]
+
+    return _start(command, "mongodb://127.0.0.1:{port}", directory, _mongodb_answers, None)
+
+
 def _start_redis_like(
     binary: str, directory: Path, options: tuple[str, ...], port: int | None
 ) -> RunningServer:

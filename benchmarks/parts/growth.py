@@ -33,7 +33,7 @@ def _measure_queue(context: Context, tree: Tree) -> Iterator[Sample]:
             claimed = tree.probe("queue_probe", redis.url, "claim_beside_waiting", waiting)
             yield Sample(series_key("waiting", waiting), tree.name, claimed["redis_ms"])
         for active in sizes.active:
-            settled = tree.probe("queue_probe", redis.url, "settle_beside_active", active)
+            settled = tree.probe("queue_probe", redis.url, "settle_anywhere", active)
             yield Sample(series_key("active", active), tree.name, settled["redis_ms"])
 
 

@@ -27,12 +27,17 @@ def _measure_tree(context: Context, tree: Tree, redis_url: str) -> Iterator[Samp
 
 
 def _measure_settling(context: Context, tree: Tree, redis_url: str) -> Iterator[Sample]:
-    taken_ms: list[float] = []
-    for row, others in zip((0, 10_000, 50_000), context.sizes.active, strict=True):
-        settled = tree.probe("queue_probe", redis_url, "settle_beside_active", others)
-        taken_ms.append(settled["redis_ms"])
-        yield Sample(f"settle.{row}", tree.name, settled["redis_ms"])
-    yield Sample("settle.ratio", tree.name, taken_ms[-1] / taken_ms[0])
+    def settle_ms(how: str, others: int) -> float:
+        return tree.probe("queue_probe", redis_url, f"settle_{how}", others)["redis_ms"]
+
+    none, _, most = context.sizes.active
+    oldest_ms = [settle_ms("oldest", others) for others in (none, most)]
+    yield Sample("settle.oldest.ratio", tree.name, oldest_ms[-1] / oldest_ms[0])
+    anywhere_ms = [settle_ms("anywhere", others) for others in context.sizes.active]
+    yield Sample("settle.ratio", tree.name, anywhere_ms[-1] / anywhere_ms[0])
+    # The rows name the sizes of a full run.
+    for row, taken_ms in zip((0, 10_000, 50_000), anywhere_ms, strict=True):
+        yield Sample(f"settle.{row}", tree.name, taken_ms)
 
 
 def _measure_claiming(context: Context, tree: Tree, redis_url: str) -> Iterator[Sample]:

@@ -45,12 +45,24 @@ def _add_and_drain(queue: JobQueue, jobs: int) -> dict[str, float]:
     }
 
 
-def _settle_beside_active(queue: JobQueue, others: int) -> dict[str, float]:
-    """Settle jobs that lie among many active ones, spread over all of them."""
+def _settle_oldest(queue: JobQueue, others: int) -> dict[str, float]:
+    """Settle the jobs that were claimed first, as it mostly comes about."""
+    return _settle(queue, _claim_beside(queue, others)[:SETTLED_JOBS])
+
+
+def _settle_anywhere(queue: JobQueue, others: int) -> dict[str, float]:
+    """Settle batches from all over the active ones, as where workers differ in speed."""
+    active = _claim_beside(queue, others)
+    apart = len(active) * SETTLE_AT_ONCE // SETTLED_JOBS
+    starts = range(0, len(active), apart)
+    return _settle(
+        queue, [job for start in starts for job in active[start : start + SETTLE_AT_ONCE]]
+    )
+
+
+def _claim_beside(queue: JobQueue, others: int) -> list[ClaimedJob]:
     _add(queue, _make_jobs(others + SETTLED_JOBS))
-    active = _claim_all(queue)
-    settled = active[:: len(active) // SETTLED_JOBS][:SETTLED_JOBS]
-    return _settle(queue, settled)
+    return _claim_all(queue)
 
 
 def _claim_beside_waiting(queue: JobQueue, waiting: int) -> dict[str, float]:
@@ -135,7 +147,8 @@ def _script_s(queue: JobQueue) -> float:
 
 _ACTIONS = {
     "add_and_drain": _add_and_drain,
-    "settle_beside_active": _settle_beside_active,
+    "settle_oldest": _settle_oldest,
+    "settle_anywhere": _settle_anywhere,
     "claim_beside_waiting": _claim_beside_waiting,
 }
 

@@ -13,6 +13,17 @@ from tests.factories import Bench
 from tests.failpoints import FailPoints
 from tests.fakes import FakeClock
 from tests.mill import Mill
+from tests.mongodb_features import Feature, missing_features, missing_for
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs more of MongoDB than the server that was named can do."""
+    name = getattr(item, "originalname", item.name)
+    missing = missing_for(name, item.path.name)
+    if missing is None and "failing" in getattr(item, "fixturenames", ()):
+        missing = next(iter(missing_features() & {Feature.FAIL_POINTS}), None)
+    if missing is not None:
+        pytest.skip(f"{name} needs {missing}")
 
 
 @pytest.fixture

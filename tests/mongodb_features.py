@@ -1,0 +1,141 @@
+"""What tests need of a MongoDB beyond what Feedmill needs, and which servers lack it.
+
+``TEST_MONGODB_URL`` may name any server that speaks MongoDB's protocol. Each feature is tried on it
+once; what it lacks, the tests named here skip, and say so. Nothing goes by the server's name.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from pymongo import MongoClient, UpdateOne
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+_THREADS, _UPDATES = 8, 25
+
+
+class Feature(StrEnum):
+    """What a server may lack, in the words of a skipped test's reason."""
+
+    FAIL_POINTS = "fail points"
+    VALIDATORS = "validators of documents (collMod)"
+    MAX_OF_GROUPS = "the $max accumulator"
+    SPARSE_INDEXES = "sparse indexes"
+    ATOMIC_UPDATES = "updates of one document that are atomic to one another"
+    COUNTS_BESIDE_ERRORS = "nModified beside write errors"
+    NULL_ON_INSERT = "null set on insert"
+    ODD_NUMBERS = "numbers that are none"
+
+
+@cache
+def missing_features() -> frozenset[Feature]:
+    """Return what the server of ``TEST_MONGODB_URL`` lacks; the tests' own store lacks nothing."""
+    url = os.environ.get("TEST_MONGODB_URL")
+    if not url:
+        return frozenset()
+    client: MongoClient[dict[str, Any]] = MongoClient(url, serverSelectionTimeoutMS=10_000)
+    with client:
+        database = client[f"test_features_{os.getpid()}"]
+        missing = frozenset(feature for feature in Feature if not _has(feature, database))
+        client.drop_database(database.name)
+    return missing
+
+
+def missing_for(test_name: str, file_name: str) -> Feature | None:
+    """Return what the server lacks of what a test needs; None lets it run."""
+    lacking = (each for each in missing_features() if {test_name, file_name} & NEEDED_BY[each])
+    return next(lacking, None)
+
+
+def _has(feature: Feature, database: Database[dict[str, Any]]) -> bool:
+    try:
+        return _TRIALS[feature](database)
+    except (PyMongoError, KeyError):
+        # A KeyError is the driver's: the answer lacks a field that it takes for granted.
+        return False
+
+
+def _try_fail_points(database: Database[dict[str, Any]]) -> bool:
+    database.client.admin.command("configureFailPoint", "failCommand", mode="off")
+    return True
+
+
+def _try_validators(database: Database[dict[str, Any]]) -> bool:
+    database.create_collection("validated")
+    database.command("collMod", "validated", validator={"title": {"$ne": "poison"}})
+    return True
+
+
+def _try_max_of_groups(database: Database[dict[str, Any]]) -> bool:
+    list(database["grouped"].aggregate([{"$group": {"_id": None, "most": {"$max": "$n"}}}]))
+    return True
+
+
+def _try_sparse_indexes(database: Database[dict[str, Any]]) -> bool:
+    database["sparse"].create_index("key", sparse=True)
+    return bool(database["sparse"].index_information()["key_1"].get("sparse"))
+
+
+def _try_atomic_updates(database: Database[dict[str, Any]]) -> bool:
+    database["counted"].insert_one({"_id": 1, "n": 0})
+
+    def raise_it(_: int) -> None:
+        for _ in range(_UPDATES):
+            database["counted"].update_one({"_id": 1}, {"$inc": {"n": 1}})
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(raise_it, range(_THREADS)))
+    counted = database["counted"].find_one()
+    return counted is not None and counted["n"] == _THREADS * _UPDATES
+
+
+def _try_counts_beside_errors(database: Database[dict[str, Any]]) -> bool:
+    database["guarded"].insert_one({"_id": 1, "revision": 2})
+    stale = UpdateOne({"_id": 1, "revision": {"$lt": 1}}, {"$set": {"revision": 1}}, upsert=True)
+    try:
+        database["guarded"].bulk_write([stale], ordered=False)
+    except PyMongoError:
+        return True
+    return False
+
+
+def _try_null_on_insert(database: Database[dict[str, Any]]) -> bool:
+    nulls = {"$setOnInsert": {"nothing": None}, "$set": {"n": 1}}
+    database["nulls"].update_one({"_id": 1}, nulls, upsert=True)
+    return "nothing" in (database["nulls"].find_one() or {})
+
+
+def _try_odd_numbers(database: Database[dict[str, Any]]) -> bool:
+    database["numbers"].insert_many([{"n": float("inf")}, {"n": float("nan")}])
+    return True
+
+
+_TRIALS: Mapping[Feature, Callable[[Database[dict[str, Any]]], bool]] = {
+    Feature.FAIL_POINTS: _try_fail_points,
+    Feature.VALIDATORS: _try_validators,
+    Feature.MAX_OF_GROUPS: _try_max_of_groups,
+    Feature.SPARSE_INDEXES: _try_sparse_indexes,
+    Feature.ATOMIC_UPDATES: _try_atomic_updates,
+    Feature.COUNTS_BESIDE_ERRORS: _try_counts_beside_errors,
+    Feature.NULL_ON_INSERT: _try_null_on_insert,
+    Feature.ODD_NUMBERS: _try_odd_numbers,
+}
+
+# Names of tests, or of files of which all tests need it. Those with the fixture ``failing`` need
+# fail points without being named.
+NEEDED_BY: Mapping[Feature, frozenset[str]] = {
+    Feature.FAIL_POINTS: frozenset(),
+    Feature.VALIDATORS: frozenset(),
+    Feature.MAX_OF_GROUPS: frozenset(),
+    Feature.SPARSE_INDEXES: frozenset({"test_doctor.py"}),
+    Feature.ATOMIC_UPDATES: frozenset(),
+    Feature.COUNTS_BESIDE_ERRORS: frozenset(),
+    Feature.NULL_ON_INSERT: frozenset(
+        {"test_a_foreign_job_that_comes_later_wins_over_what_was_stored_before"}
+    ),
+    Feature.ODD_NUMBERS: frozenset({"test_item_with_any_value_is_shown"}),
+}
