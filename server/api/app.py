@@ -7,7 +7,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
@@ -35,15 +34,12 @@ SAMPLE_EVERY_S, IDLE_SAMPLE_EVERY_S = 2.0, 5.0
 _JSON_OVERHEAD = 3
 VERSION = "0.1.0"
 
+IsPage = Callable[[str], bool]
 OnSample = Callable[[Sequence[QueueAnswer]], None]
 
 
 def create_app(
-    services: Services,
-    *,
-    on_sample: OnSample,
-    is_page: Callable[[str], bool],
-    body_limits: Mapping[str, int],
+    services: Services, *, on_sample: OnSample, is_page: IsPage, body_limits: Mapping[str, int]
 ) -> FastAPI:
     """Make the application.
 
@@ -66,14 +62,13 @@ def create_app(
     app.state.parts = parts
     for router in ROUTERS:
         app.include_router(router)
-    routes = [route for router in ROUTERS for route in router.routes]
-    install_problem_handlers(app, [route for route in routes if isinstance(route, APIRoute)])
+    install_problem_handlers(app, ROUTERS)
     app.openapi = lambda: _describe(app, services.settings)  # type: ignore[method-assign]
     return app
 
 
 def _middleware(
-    settings: Settings, is_page: Callable[[str], bool], body_limits: Mapping[str, int]
+    settings: Settings, is_page: IsPage, body_limits: Mapping[str, int]
 ) -> list[Middleware]:
     document_bytes = settings.fetch_max_bytes * _JSON_OVERHEAD + DEFAULT_BODY_BYTES
     limits = {"/imports/start": document_bytes, "/feeds/opml": settings.fetch_max_bytes}

@@ -21,25 +21,33 @@ from shared.thread_metrics import ThreadMetrics
 MAX_SOURCES = 200
 COUNTS_MAX_AGE_S = 15.0
 SILENCE_MAX_AGE_S = 60.0
+# Of the time, that asking may take.
+MAX_SHARE = 0.05
 Answer = TypeVar("Answer")
 
 
 class Remembered(Generic[Answer]):
-    """Asks at most once in ``max_age_s``, however many want to know. Safe for threads."""
+    """Asks at most once in ``max_age_s``, however many want to know. Safe for threads.
+
+    Asking also takes no more than a twentieth of the time: what takes long is asked more seldom.
+    """
 
     def __init__(self, ask: Callable[[], Answer], max_age_s: float, clock: Clock) -> None:
         self._ask = ask
         self._max_age_s = max_age_s
         self._clock = clock
         self._lock = threading.Lock()
+        # When to ask again, and what was answered.
         self._known: tuple[float, Answer] | None = None
 
     def get(self) -> Answer:
-        """Return the answer, which is up to ``max_age_s`` old; what asking raises is raised."""
+        """Return the answer; what asking raises is raised."""
         with self._lock:
             now_s = self._clock.monotonic_s()
-            if self._known is None or now_s - self._known[0] >= self._max_age_s:
-                self._known = (now_s, self._ask())
+            if self._known is None or now_s >= self._known[0]:
+                answer = self._ask()
+                took_s = self._clock.monotonic_s() - now_s
+                self._known = (now_s + max(self._max_age_s, took_s / MAX_SHARE), answer)
             return self._known[1]
 
 

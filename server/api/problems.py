@@ -1,11 +1,11 @@
 """Errors as the API answers them: problem documents (RFC 9457), never a trace."""
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -98,14 +98,17 @@ def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install_problem_handlers(app: FastAPI, routes: Sequence[APIRoute]) -> None:
+def install_problem_handlers(app: FastAPI, routers: Iterable[APIRouter]) -> None:
     """Make every error of ``app`` a problem document, unknown paths and methods included.
 
-    ``routes`` are those whose methods are named when another one is tried.
+    The methods of ``routers`` are named when another one is tried.
     """
     for error in EXPLAINED_ERRORS:
         app.add_exception_handler(error, _answer_error)
-    app.add_exception_handler(405, _method_refuser(routes))
+    routes = [route for router in routers for route in router.routes]
+    app.add_exception_handler(
+        405, _method_refuser([route for route in routes if isinstance(route, APIRoute)])
+    )
 
 
 def problem_schema() -> dict[str, Any]:

@@ -27,7 +27,7 @@ from shared.store.dead_letter_documents import (
     read_letter,
     up_to,
 )
-from shared.store.pages import Page, find_page
+from shared.store.pages import Page, PagedList
 from shared.store.ranks import Rank
 from shared.store.reading import find_misfits, read_document, read_those_that_fit
 
@@ -45,6 +45,7 @@ class DeadLetterStore:
 
     def __init__(self, database: Database) -> None:
         self._letters = database.collection(LETTERS)
+        self._list = PagedList(self._letters, "failed_at")
 
     def ensure_indexes(self) -> None:
         """Make the indexes of the list, of its filters and of the causes."""
@@ -194,10 +195,8 @@ class DeadLetterStore:
         With ``import_id`` those that ended in this import, though they may have died again since.
         Data of over 64 KiB is left out, so that no page can fill the memory: :meth:`get` has it.
         """
-        page = find_page(
-            self._letters,
+        page = self._list.find(
             self._dead(source=source, cause=cause, import_id=import_id),
-            time_field="failed_at",
             limit=limit,
             cursor=cursor,
             fields={"data": False, "stacktrace": False},
@@ -286,11 +285,11 @@ class DeadLetterStore:
     ) -> Document:
         query: Document = {"kind": LetterKind.DEAD}
         if source is not None:
-            query["source"] = {"$eq": source}
+            query["source"] = source
         if cause is not None:
-            query["cause"] = {"$eq": cause}
+            query["cause"] = cause
         if import_id is not None:
-            query["history.import_id"] = {"$eq": import_id}
+            query["history.import_id"] = import_id
         return query
 
     def _put_on_top(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:

@@ -18,7 +18,7 @@ from shared.store.database import (
     map_error,
     mapped_errors,
 )
-from shared.store.pages import Page, find_page
+from shared.store.pages import Page, PagedList
 from shared.store.reading import find_misfits, read_document, read_fields, read_those_that_fit
 
 COUNT_NAMES = (
@@ -129,6 +129,7 @@ class ImportStore:
 
     def __init__(self, database: Database) -> None:
         self._imports = database.collection(IMPORTS)
+        self._list = PagedList(self._imports, "requested_at")
 
     def ensure_indexes(self) -> None:
         """Make the indexes of the lists and of the search for open ones."""
@@ -183,15 +184,13 @@ class ImportStore:
         """Return imports, latest requested first: at ``since`` or after, before ``until``."""
         query: Document = {}
         if source is not None:
-            query["source"] = {"$eq": source}
+            query["source"] = source
         if state is not None:
-            query["state"] = {"$eq": state}
+            query["state"] = state
         bounds = {"$gte": since, "$lt": until}
         if requested := {name: moment for name, moment in bounds.items() if moment is not None}:
             query["requested_at"] = requested
-        page = find_page(
-            self._imports, query, time_field="requested_at", limit=limit, cursor=cursor
-        )
+        page = self._list.find(query, limit=limit, cursor=cursor)
         return Page(list(read_those_that_fit(IMPORTS, page.items, _to_import)), page.next_cursor)
 
     def find_open(self, source: str | None = None) -> list[Import]:

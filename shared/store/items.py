@@ -23,7 +23,7 @@ from shared.store.database import (
     map_error,
     mapped_errors,
 )
-from shared.store.pages import Page, find_page
+from shared.store.pages import Page, PagedList
 from shared.store.ranks import Rank, get_reader
 
 # Fields that an item may lack; an update removes those that the new content lacks.
@@ -131,6 +131,7 @@ class ItemStore:
 
     def __init__(self, database: Database) -> None:
         self._items = database.collection("items")
+        self._list = PagedList(self._items, "modified_at", has_untimed=True)
 
     def ensure_indexes(self) -> None:
         """Make the indexes that the lists of the API need; the hot path uses ``_id`` alone."""
@@ -202,13 +203,13 @@ class ItemStore:
         """Return documents, latest changed first; ``text`` is looked for in title and summary."""
         query: Document = {}
         if source is not None:
-            query["source"] = {"$eq": source}
+            query["source"] = source
         if since is not None:
             query["modified_at"] = {"$gte": since}
         if text:
             pattern = {"$regex": re.escape(text), "$options": "i"}
             query["$or"] = [{"title": pattern}, {"summary": pattern}]
-        return find_page(self._items, query, time_field="modified_at", limit=limit, cursor=cursor)
+        return self._list.find(query, limit=limit, cursor=cursor)
 
     def count(self, source: str, limit: int) -> int:
         """Return how many items a source has; ``limit`` when there are that many or more."""

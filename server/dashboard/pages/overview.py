@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Literal
 from urllib.parse import quote
 
@@ -21,14 +20,12 @@ from server.dashboard.rendering import redirect, render
 from server.dashboard.site import DashboardParts, Site, page_router
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.queue import JobState
-from shared.store import Import
 
 router = page_router()
 NOW_PATH = "/admin/overview/now"
 BUSY_EVERY_S, IDLE_EVERY_S = 2, 5
 MAX_RUNNING = 20
 MAX_FINISHED = 8
-LATEST_WINDOWS = (timedelta(hours=1), timedelta(days=1))
 _ADVICE = "Start it again; Feedmill goes on by itself, nothing is lost."
 _ADVICE_REFUSED = "Run 'feedmill doctor': it names what its login lacks. Nothing is lost."
 # Where each store's URL is set.
@@ -148,28 +145,16 @@ def _read_queues(parts: ApiParts, overview: Overview) -> Overview:
 def _read_imports(parts: ApiParts, overview: Overview) -> Overview:
     stores = parts.services.stores
     running = sorted(stores.imports.find_open(), key=lambda each: each.requested_at, reverse=True)
-    finished = [each for each in _find_latest(parts) if not each.is_open]
+    latest = stores.imports.find_page(limit=MAX_FINISHED + MAX_RUNNING).items
+    finished = [each for each in latest if not each.is_open]
     return replace(
         overview,
         running_total=len(running),
         running=parts.imports.show_many(running[:MAX_RUNNING]),
         finished=parts.imports.show_many(finished[:MAX_FINISHED]),
-        feeds_exist=bool(stores.feeds.find_page(limit=1, cursor=None).items),
-        failing_feeds=stores.feeds.count().failing,
+        feeds_exist=bool(running or stores.feeds.find_page(limit=1).items),
+        failing_feeds=stores.feeds.count_failing(),
     )
-
-
-def _find_latest(parts: ApiParts) -> list[Import]:
-    """Return the latest imports, looked for in windows that grow.
-
-    SecantusDB reads all that matches before it takes the first few, and this is asked all the time.
-    """
-    wanted, now = MAX_FINISHED + MAX_RUNNING, parts.services.clock.now()
-    for window in LATEST_WINDOWS:
-        page = parts.services.stores.imports.find_page(since=now - window, limit=wanted)
-        if len(page.items) == wanted:
-            return page.items
-    return parts.services.stores.imports.find_page(limit=wanted).items
 
 
 def _find_limit(overview: Overview) -> SpeedLimit:
