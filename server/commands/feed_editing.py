@@ -209,12 +209,10 @@ def _import_added(client: ApiClient, added: dict[str, Any]) -> ImportRun:
         latest = client.get("/imports", source=source, limit=_LATEST)["items"]
         recent = [each for each in reversed(latest) if each["requested_at"] >= added_at]
     with choose_progress(messages()) as progress:
-        if not recent:
-            known = FeedToImport(source, source=source)
-            return run_imports(client, [known], force=False, progress=progress)
-        run = ImportRun(imports=recent)
-        follow_imports(client, run, progress=progress)
-        return run
+        if recent:
+            return ImportRun(follow_imports(client, recent, progress=progress))
+        known = FeedToImport(source, source=source)
+        return run_imports(client, [known], force=False, progress=progress)
 
 
 def _show_added(added: dict[str, Any], run: ImportRun | None, *, as_json: bool) -> None:

@@ -85,10 +85,9 @@ def choose_progress(console: Console) -> Iterator[Progress]:
 
 def follow_to_end(client: ApiClient, import_ids: Iterable[str], console: Console) -> ImportRun:
     """Wait until imports have ended, with progress on ``console``; as ``follow_imports``."""
-    run = ImportRun([client.get(f"/imports/{quote_id(import_id)}") for import_id in import_ids])
+    started = [client.get(f"/imports/{quote_id(import_id)}") for import_id in import_ids]
     with choose_progress(console) as progress:
-        follow_imports(client, run, progress=progress)
-    return run
+        return ImportRun(follow_imports(client, started, progress=progress))
 
 
 def describe_state(each: Import) -> str:

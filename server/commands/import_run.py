@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -39,7 +39,7 @@ class FeedToImport:
 
     @property
     def is_document(self) -> bool:
-        """Whether the document itself is handed in."""
+        """Whether the document itself is sent."""
         return self.file is not None
 
     def start_body(self, *, force: bool) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class FeedToImport:
 
 
 def read_feed_arguments(texts: Sequence[str], source: str | None) -> list[FeedToImport]:
-    """Tell URLs from files and give every file its source.
+    """Return what to import, in the order as typed, each once; every file gets a source.
 
     Raises:
         InvalidRequestError: wrong usage, in one line.
@@ -126,12 +126,12 @@ class Progress(Protocol):
         """Show how far they are; called at each round, the last time when all have ended."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ImportRun:
-    """What came of one ``feedmill import``: the imports, and feeds whose import did not start."""
+    """What came of some imports; ``errors``: feeds whose import did not start, and why."""
 
-    imports: list[Import] = field(default_factory=list)
-    errors: list[tuple[str, str]] = field(default_factory=list)
+    imports: Sequence[Import] = ()
+    errors: Sequence[tuple[str, str]] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -157,35 +157,35 @@ def run_imports(
     Raises:
         ServiceError: the service went away and did not come back within a minute.
     """
-    run = ImportRun()
+    started: list[Import] = []
+    errors: list[tuple[str, str]] = []
     for feed in feeds:
         try:
-            run.imports += _start(client, feed, force=force)
+            started += _start(client, feed, force=force)
         except (ServiceError, InvalidRequestError) as exc:
             check()
-            run.errors.append((feed.text, str(exc)))
-    follow_imports(client, run, progress=progress, check=check)
-    return run
+            errors.append((feed.text, str(exc)))
+    return ImportRun(follow_imports(client, started, progress=progress, check=check), errors)
 
 
 def follow_imports(
     client: ApiClient,
-    run: ImportRun,
+    imports: Sequence[Import],
     *,
     progress: Progress,
     check: Callable[[], None] = lambda: None,
-) -> None:
-    """Wait until the imports of a run have ended, each counted once; as :func:`run_imports`."""
-    run.imports = _distinct(run.imports)
+) -> list[Import]:
+    """Wait until imports have ended and return them, each once; as :func:`run_imports`."""
+    seen = list({each["id"]: each for each in imports}.values())
     answered_at = time.monotonic()
     while True:
-        progress.show(run.imports)
-        if all(each["state"] in ENDED_STATES for each in run.imports):
-            return
+        progress.show(seen)
+        if all(each["state"] in ENDED_STATES for each in seen):
+            return seen
         time.sleep(POLL_S)
         check()
         try:
-            run.imports = [_refreshed(client, each) for each in run.imports]
+            seen = [_refreshed(client, each) for each in seen]
             answered_at = time.monotonic()
         except ServiceError as exc:
             if not exc.retryable or time.monotonic() - answered_at > _SILENCE_S:
@@ -220,7 +220,3 @@ def _refreshed(client: ApiClient, each: Import) -> Import:
         return each
     fresh: Import = client.get(f"/imports/{quote_id(each['id'])}")
     return fresh
-
-
-def _distinct(imports: Sequence[Import]) -> list[Import]:
-    return list({each["id"]: each for each in imports}.values())
