@@ -36,7 +36,7 @@ class LineProgress:
         self._shown: dict[str, str] = {}
 
     def show(self, imports: Sequence[Import]) -> None:
-        """Say what has changed since the last time."""
+        """Print what has changed since the last call."""
         for each in imports:
             state = describe_state(each)
             if self._shown.get(each["id"]) != state:

@@ -41,10 +41,10 @@ def stopping_on_signals() -> Iterator[None]:
     watch = _SignalWatch()
 
     def stop(signal_number: int, _frame: FrameType | None) -> None:
-        if not watch.is_first_heeded:
-            watch.is_first_heeded = True
+        if not watch.is_first_handled:
+            watch.is_first_handled = True
             raise Stopped(signal_number)
-        # What is being stopped is not disturbed: a second signal is the watch's affair.
+        # What is being stopped is not disturbed: the watch handles a second signal.
 
     # Python's own handler writes each signal's number there, also while no Python code can run.
     wakeup_before = signal.set_wakeup_fd(watch.write_end, warn_on_full_buffer=False)
@@ -62,7 +62,7 @@ class _SignalWatch:
     """A thread that reads the numbers of signals, and ends the process at the second."""
 
     def __init__(self) -> None:
-        self.is_first_heeded = False
+        self.is_first_handled = False
         self._main_thread_id = threading.get_ident()
         self._read_end, self.write_end = os.pipe()
         os.set_blocking(self.write_end, False)
@@ -84,14 +84,14 @@ class _SignalWatch:
             if number not in _SIGNALS:
                 continue
             if first_at is None:
-                self._repeat_unless_heeded(number)
+                self._repeat_unless_handled(number)
                 first_at = time.monotonic()
             elif number != signal.SIGHUP and time.monotonic() - first_at > SAME_REQUEST_S:
                 os._exit(_SIGNALLED + number)
 
-    def _repeat_unless_heeded(self, number: int) -> None:
+    def _repeat_unless_handled(self, number: int) -> None:
         """Send the main thread its first signal again: it may have come just before a long call."""
         time.sleep(SAME_REQUEST_S / 2)
-        if not self.is_first_heeded:
+        if not self.is_first_handled:
             signal.pthread_kill(self._main_thread_id, number)
             os.read(self._read_end, 1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from server.doctor.facts import WORKER, DiskFacts, QueueFacts, RecordLook, StoreFacts, Unseen
+from server.doctor.facts import WORKER, DiskFacts, QueueFacts, RecordLook, StoreFacts, Unreachable
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME
 from shared.errors import QueueError, QueueRefused, StoreError
@@ -32,29 +32,29 @@ MAX_DOCUMENTS = 5_000
 _LETTERS_A_READ = 200
 # What moves shows up in one look and not in the next one. Longer than a reclaim takes by default,
 # and than the audits of a server are apart.
-_MIN_PATIENCE_S = 2.0
-_MAX_PATIENCE_S = 6.0
-_AT_REST = "the embedded stores in DATA_DIR={} are not running"
+_MIN_PAUSE_S = 2.0
+_MAX_PAUSE_S = 6.0
+_NOT_RUNNING = "the embedded stores in DATA_DIR={} are not running"
 
 
 def collect_store_facts(settings: Settings, running: Running | None, clock: Clock) -> StoreFacts:
-    """Look at both stores and, where both can be seen, at what they hold."""
+    """Look at both stores and, where both can be reached, at what they hold."""
     redis_url = settings.redis_url or (running.redis_url if running else None)
     mongodb_url = settings.mongodb_url or (running.mongodb_url if running else None)
-    at_rest = Unseen(_AT_REST.format(settings.data_dir), is_at_rest=True)
-    redis = _open_redis(redis_url, settings) if redis_url else at_rest
-    stores = _open_mongodb(mongodb_url) if mongodb_url else at_rest
+    not_running = Unreachable(_NOT_RUNNING.format(settings.data_dir), is_stopped=True)
+    redis = _open_redis(redis_url, settings) if redis_url else not_running
+    stores = _open_mongodb(mongodb_url) if mongodb_url else not_running
     try:
         return _look_at(settings, redis, stores, clock)
     finally:
-        if not isinstance(redis, Unseen):
+        if not isinstance(redis, Unreachable):
             disconnect(redis)
-        if not isinstance(stores, Unseen):
+        if not isinstance(stores, Unreachable):
             stores.database.close()
 
 
 def measure_disk(data_dir: Path) -> DiskFacts | None:
-    """Return how much room there is; None where there is no folder yet."""
+    """Return how much of the disk is free; None where there is no folder yet."""
     try:
         usage = shutil.disk_usage(data_dir)
     except OSError:
@@ -62,29 +62,32 @@ def measure_disk(data_dir: Path) -> DiskFacts | None:
     return DiskFacts(str(data_dir), usage.free, usage.total)
 
 
-def _open_redis(url: str, settings: Settings) -> RedisConnection | Unseen:
+def _open_redis(url: str, settings: Settings) -> RedisConnection | Unreachable:
     try:
         return connect_redis(url, settings)
     except QueueError as exc:
-        return Unseen(str(exc))
+        return Unreachable(str(exc))
 
 
-def _open_mongodb(url: str) -> Stores | Unseen:
+def _open_mongodb(url: str) -> Stores | Unreachable:
     try:
         return connect_mongodb(url, APP_NAME)
     except StoreError as exc:
-        return Unseen(str(exc))
+        return Unreachable(str(exc))
 
 
 def _look_at(
-    settings: Settings, redis: RedisConnection | Unseen, stores: Stores | Unseen, clock: Clock
+    settings: Settings,
+    redis: RedisConnection | Unreachable,
+    stores: Stores | Unreachable,
+    clock: Clock,
 ) -> StoreFacts:
-    redis_seen = redis if isinstance(redis, Unseen) else _examine_redis(redis, clock)
-    mongodb_seen = stores if isinstance(stores, Unseen) else _examine_mongodb(stores, clock)
-    write_error = None if isinstance(stores, Unseen) else _probe_write(stores, clock)
-    refusal = None if isinstance(redis, Unseen) else _find_refusal(redis, settings)
-    facts = StoreFacts(redis_seen, mongodb_seen, write_error, refusal)
-    if isinstance(redis, Unseen):
+    redis_report = redis if isinstance(redis, Unreachable) else _examine_redis(redis, clock)
+    mongodb_report = stores if isinstance(stores, Unreachable) else _examine_mongodb(stores, clock)
+    write_error = None if isinstance(stores, Unreachable) else _probe_write(stores, clock)
+    refusal = None if isinstance(redis, Unreachable) else _find_refusal(redis, settings)
+    facts = StoreFacts(redis_report, mongodb_report, write_error, refusal)
+    if isinstance(redis, Unreachable):
         return facts
     try:
         workers = WorkerSigns(redis, prefix=settings.queue_prefix).read()
@@ -94,11 +97,11 @@ def _look_at(
     return replace(facts, queues=queues, record=record, workers=workers)
 
 
-def _examine_redis(redis: RedisConnection, clock: Clock) -> RedisReport | Unseen:
+def _examine_redis(redis: RedisConnection, clock: Clock) -> RedisReport | Unreachable:
     try:
         return examine_redis(redis, clock)
     except QueueError as exc:
-        return Unseen(f"it cannot be asked about itself: {exc}")
+        return Unreachable(f"it cannot be asked about itself: {exc}")
 
 
 def _find_refusal(redis: RedisConnection, settings: Settings) -> str | None:
@@ -112,11 +115,11 @@ def _find_refusal(redis: RedisConnection, settings: Settings) -> str | None:
     return None
 
 
-def _examine_mongodb(stores: Stores, clock: Clock) -> MongoReport | Unseen:
+def _examine_mongodb(stores: Stores, clock: Clock) -> MongoReport | Unreachable:
     try:
         return examine_mongodb(stores.database, clock)
     except StoreError as exc:
-        return Unseen(f"it cannot be asked about itself: {exc}")
+        return Unreachable(f"it cannot be asked about itself: {exc}")
 
 
 def _probe_write(stores: Stores, clock: Clock) -> str | None:
@@ -133,7 +136,7 @@ class _Contents:
     """Looks at queues and record, and once more a moment later when something looks wrong."""
 
     def __init__(
-        self, settings: Settings, redis: RedisConnection, stores: Stores | Unseen, clock: Clock
+        self, settings: Settings, redis: RedisConnection, stores: Stores | Unreachable, clock: Clock
     ) -> None:
         self._settings = settings
         self._stores = stores
@@ -153,7 +156,7 @@ class _Contents:
         looks, record = self._look()
         is_suspicious = any(look.is_suspicious for look in looks.values())
         if is_suspicious or (record is not None and record.is_suspicious):
-            self._clock.wait(threading.Event(), self._patience_s())
+            self._clock.wait(threading.Event(), self._pause_s())
             later_looks, later_record = self._look()
             looks = {name: look.and_later(later_looks[name]) for name, look in looks.items()}
             if record is not None and later_record is not None:
@@ -162,13 +165,13 @@ class _Contents:
 
     def _look(self) -> tuple[Mapping[str, QueueLook], RecordLook | None]:
         looks = {name: queue.look(MAX_JOBS) for name, queue in self._queues.items()}
-        return looks, None if isinstance(self._stores, Unseen) else self._look_at_record(
+        return looks, None if isinstance(self._stores, Unreachable) else self._look_at_record(
             self._stores
         )
 
-    def _patience_s(self) -> float:
+    def _pause_s(self) -> float:
         stall_s = 2 * self._settings.worker_stalled_ms / 1000
-        return min(max(stall_s, _MIN_PATIENCE_S), _MAX_PATIENCE_S)
+        return min(max(stall_s, _MIN_PAUSE_S), _MAX_PAUSE_S)
 
     def _with_settings(self, looks: Mapping[str, QueueLook]) -> dict[str, QueueFacts]:
         settings = self._settings

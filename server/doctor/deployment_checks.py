@@ -93,40 +93,40 @@ def _check_locks(settings: Settings) -> Finding:
     )
 
 
-def check_service(seen: ServiceFacts, own_version: str) -> Iterator[Finding]:
+def check_service(facts: ServiceFacts, own_version: str) -> Iterator[Finding]:
     """Yield the findings about the running service."""
-    if not seen.is_alive:
-        yield _describe_silence(seen)
+    if not facts.is_alive:
+        yield _describe_silence(facts)
         return
-    if seen.is_ready:
-        yield fine(SERVICE, "answers", f"it answers at {seen.url}, and so do its stores for it")
+    if facts.is_ready:
+        yield fine(SERVICE, "answers", f"it answers at {facts.url}, and so do its stores for it")
     else:
         yield problem(
             SERVICE,
             "answers",
-            f"it answers at {seen.url}, but not all of its stores answer it",
+            f"it answers at {facts.url}, but not all of its stores answer it",
             "compare its REDIS_URL and MONGODB_URL with those checked here",
         )
-    if seen.failing_threads:
-        yield _describe_threads(seen)
-    yield _check_version(seen, own_version)
+    if facts.failing_threads:
+        yield _describe_threads(facts)
+    yield _check_version(facts, own_version)
 
 
-def check_disk(seen: DiskFacts) -> Finding:
+def check_disk(facts: DiskFacts) -> Finding:
     """Return whether the embedded stores have room."""
-    free = describe_mib(seen.free_bytes)
-    text = f"{free} free of {describe_mib(seen.total_bytes)} for DATA_DIR={seen.folder}"
+    free = describe_mib(facts.free_bytes)
+    text = f"{free} free of {describe_mib(facts.total_bytes)} for DATA_DIR={facts.folder}"
     advice = "make room, or move DATA_DIR while the service is stopped"
-    if seen.free_bytes < FULL_BYTES:
+    if facts.free_bytes < FULL_BYTES:
         return problem(SERVICE, "disk", text, advice)
-    if seen.free_bytes < FILLING_BYTES:
+    if facts.free_bytes < FILLING_BYTES:
         return warn(SERVICE, "disk", text, advice)
     return fine(SERVICE, "disk", text)
 
 
-def _describe_silence(seen: ServiceFacts) -> Finding:
-    text = f"no Feedmill answers at {seen.url}"
-    if seen.is_named:
+def _describe_silence(facts: ServiceFacts) -> Finding:
+    text = f"no Feedmill answers at {facts.url}"
+    if facts.is_named:
         return problem(
             SERVICE,
             "answers",
@@ -136,29 +136,29 @@ def _describe_silence(seen: ServiceFacts) -> Finding:
     return warn(SERVICE, "answers", text, "start 'feedmill up', or 'feedmill server' and a worker")
 
 
-def _describe_threads(seen: ServiceFacts) -> Finding:
+def _describe_threads(facts: ServiceFacts) -> Finding:
     return problem(
         SERVICE,
         "threads",
-        f"its {name_some(seen.failing_threads)} fails again and again",
+        f"its {name_some(facts.failing_threads)} fails again and again",
         "look for 'thread_failed' in the server's log, it has the stack; "
         "a thread that goes on failing ends the server with exit code 1",
     )
 
 
-def _check_version(seen: ServiceFacts, own_version: str) -> Finding:
-    if seen.version is None:
+def _check_version(facts: ServiceFacts, own_version: str) -> Finding:
+    if facts.version is None:
         return problem(
             SERVICE,
             "version",
-            f"it does not tell its version: {seen.error}",
+            f"it does not tell its version: {facts.error}",
             "set API_KEY to its key",
         )
-    if seen.version != own_version:
+    if facts.version != own_version:
         return warn(
             SERVICE,
             "version",
-            f"it is Feedmill {seen.version}, this is {own_version}",
+            f"it is Feedmill {facts.version}, this is {own_version}",
             "run one version everywhere: restart the service after an update",
         )
     return fine(SERVICE, "version", f"it is Feedmill {own_version}, as this is")

@@ -12,11 +12,11 @@ WORKER = "worker"
 
 
 @dataclass(frozen=True, slots=True)
-class Unseen:
-    """A part that could not be looked at; ``is_at_rest``: an embedded one that is not running."""
+class Unreachable:
+    """A part that could not be looked at; ``is_stopped``: an embedded store that is not running."""
 
     reason: str
-    is_at_rest: bool = False
+    is_stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class RecordLook:
         )
 
     def and_later(self, later: "RecordLook") -> "RecordLook":
-        """Return the later look with what both have seen."""
+        """Return the later look, narrowed to what both found."""
         lost = self.lost_imports.items() & later.lost_imports.items()
         return replace(
             later,
@@ -97,8 +97,8 @@ class StoreFacts:
     ``unreadable`` is why queues and record could not be looked at though the stores are there.
     """
 
-    redis: RedisReport | Unseen
-    mongodb: MongoReport | Unseen
+    redis: RedisReport | Unreachable
+    mongodb: MongoReport | Unreachable
     write_error: str | None = None
     redis_refusal: str | None = None
     queues: Mapping[str, QueueFacts] = field(default_factory=dict)

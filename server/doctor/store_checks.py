@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from server.doctor.facts import Unseen
+from server.doctor.facts import Unreachable
 from server.doctor.findings import Finding, describe_mib, fine, name_some, problem, warn
 from shared.queue import RedisReport
 from shared.store import MongoReport
@@ -26,32 +26,32 @@ WANTED_MONGODB_VERSION = (6,)
 
 
 def check_redis(
-    seen: RedisReport | Unseen, queue_prefix: str, refusal: str | None = None
+    report: RedisReport | Unreachable, queue_prefix: str, refusal: str | None = None
 ) -> Iterator[Finding]:
     """Yield the findings about Redis."""
-    if isinstance(seen, Unseen):
-        yield describe_unseen(REDIS, "REDIS_URL", seen)
+    if isinstance(report, Unreachable):
+        yield describe_unreachable(REDIS, "REDIS_URL", report)
         return
     yield _check_permissions(refusal)
-    if seen.is_told:
-        yield _check_redis_version(seen)
-        yield _check_eviction(seen)
-        yield _check_persistence(seen)
-        yield _check_memory(seen)
-        yield _check_role(seen)
+    if report.is_told:
+        yield _check_redis_version(report)
+        yield _check_eviction(report)
+        yield _check_persistence(report)
+        yield _check_memory(report)
+        yield _check_role(report)
     else:
         yield _warn_of_silence()
-    yield check_clock(REDIS, seen.clock_ahead_ms, seen.round_trip_ms)
-    if seen.is_cluster:
+    yield check_clock(REDIS, report.clock_ahead_ms, report.round_trip_ms)
+    if report.is_cluster:
         yield _check_cluster(queue_prefix)
 
 
-def describe_unseen(group: str, variable: str, seen: Unseen) -> Finding:
+def describe_unreachable(group: str, variable: str, report: Unreachable) -> Finding:
     """Return the finding of a store that could not be looked at."""
-    if seen.is_at_rest:
-        return warn(group, "reachable", seen.reason, "run 'feedmill up', then the doctor again")
+    if report.is_stopped:
+        return warn(group, "reachable", report.reason, "run 'feedmill up', then the doctor again")
     return problem(
-        group, "reachable", seen.reason, f"start it, or correct {variable} (address and password)"
+        group, "reachable", report.reason, f"start it, or correct {variable} (address and password)"
     )
 
 
@@ -99,28 +99,28 @@ def _warn_of_silence() -> Finding:
     )
 
 
-def _check_redis_version(seen: RedisReport) -> Finding:
-    version = parse_version(seen.version)
+def _check_redis_version(report: RedisReport) -> Finding:
+    version = parse_version(report.version)
     if version < NEEDED_REDIS_VERSION:
         needed = ".".join(map(str, NEEDED_REDIS_VERSION))
         return problem(
             REDIS,
             "version",
-            f"version {seen.version} is too old for the scripts, which need {needed}",
+            f"version {report.version} is too old for the scripts, which need {needed}",
             "use Redis 7 or Valkey",
         )
     if version < WANTED_REDIS_VERSION:
         return warn(
             REDIS,
             "version",
-            f"version {seen.version} is older than 6.2, which Node's BullMQ asks for",
+            f"version {report.version} is older than 6.2, which Node's BullMQ asks for",
             "use Redis 7 or Valkey",
         )
-    return fine(REDIS, "version", f"version {seen.version}")
+    return fine(REDIS, "version", f"version {report.version}")
 
 
-def _check_eviction(seen: RedisReport) -> Finding:
-    match seen.eviction_policy:
+def _check_eviction(report: RedisReport) -> Finding:
+    match report.eviction_policy:
         case None:
             return warn(
                 REDIS,
@@ -139,12 +139,12 @@ def _check_eviction(seen: RedisReport) -> Finding:
             )
 
 
-def _check_persistence(seen: RedisReport) -> Finding:
+def _check_persistence(report: RedisReport) -> Finding:
     failing = [
         name
         for name, is_ok in (
-            ("append-only file", seen.is_append_ok),
-            ("snapshot", seen.is_snapshot_ok),
+            ("append-only file", report.is_append_ok),
+            ("snapshot", report.is_snapshot_ok),
         )
         if not is_ok
     ]
@@ -155,22 +155,22 @@ def _check_persistence(seen: RedisReport) -> Finding:
             f"the last write of its {name_some(failing)} failed",
             "look at its log; mostly its disk is full. It may refuse writes meanwhile",
         )
-    if seen.is_append_only:
+    if report.is_append_only:
         return fine(REDIS, "persistence", "the append-only file is on, its last write was fine")
     return warn(
         REDIS,
         "persistence",
-        f"the append-only file is off: {_KEPT[seen.has_snapshots]} at a restart",
+        f"the append-only file is off: {_KEPT[report.has_snapshots]} at a restart",
         "set 'appendonly yes': items come back from the record, but jobs of other programs do not",
     )
 
 
-def _check_memory(seen: RedisReport) -> Finding:
-    used = describe_mib(seen.used_bytes)
-    if seen.max_bytes == 0:
+def _check_memory(report: RedisReport) -> Finding:
+    used = describe_mib(report.used_bytes)
+    if report.max_bytes == 0:
         return fine(REDIS, "memory", f"{used} used, no maxmemory set")
-    share = seen.used_bytes / seen.max_bytes
-    text = f"{used} of {describe_mib(seen.max_bytes)} used ({share:.0%})"
+    share = report.used_bytes / report.max_bytes
+    text = f"{used} of {describe_mib(report.max_bytes)} used ({share:.0%})"
     advice = "raise maxmemory, or find out what fills it; full, it takes no more jobs"
     if share >= _FULL_SHARE:
         return problem(REDIS, "memory", text, advice)
@@ -181,13 +181,13 @@ def _check_memory(seen: RedisReport) -> Finding:
     )
 
 
-def _check_role(seen: RedisReport) -> Finding:
-    if seen.role == "master":
+def _check_role(report: RedisReport) -> Finding:
+    if report.role == "master":
         return fine(REDIS, "role", "it takes writes")
     return problem(
         REDIS,
         "role",
-        f"it is a {'replica' if seen.role == 'slave' else seen.role}: it takes no writes",
+        f"it is a {'replica' if report.role == 'slave' else report.role}: it takes no writes",
         "point REDIS_URL at the master",
     )
 
@@ -208,41 +208,41 @@ def _check_cluster(queue_prefix: str) -> Finding:
     )
 
 
-def check_mongodb(seen: MongoReport | Unseen, write_error: str | None) -> Iterator[Finding]:
+def check_mongodb(report: MongoReport | Unreachable, write_error: str | None) -> Iterator[Finding]:
     """Yield the findings about MongoDB."""
-    if isinstance(seen, Unseen):
-        yield describe_unseen(MONGODB, "MONGODB_URL", seen)
+    if isinstance(report, Unreachable):
+        yield describe_unreachable(MONGODB, "MONGODB_URL", report)
         return
-    yield _check_mongodb_version(seen)
-    yield _check_topology(seen)
+    yield _check_mongodb_version(report)
+    yield _check_topology(report)
     yield _check_writes(write_error)
-    yield from _check_indexes(seen)
-    yield check_clock(MONGODB, seen.clock_ahead_ms, seen.round_trip_ms)
+    yield from _check_indexes(report)
+    yield check_clock(MONGODB, report.clock_ahead_ms, report.round_trip_ms)
 
 
-def _check_mongodb_version(seen: MongoReport) -> Finding:
-    if parse_version(seen.version) < WANTED_MONGODB_VERSION:
+def _check_mongodb_version(report: MongoReport) -> Finding:
+    if parse_version(report.version) < WANTED_MONGODB_VERSION:
         return warn(
             MONGODB,
             "version",
-            f"version {seen.version} is older than anything Feedmill is tested with",
+            f"version {report.version} is older than anything Feedmill is tested with",
             "use MongoDB 7 or newer",
         )
-    return fine(MONGODB, "version", f"version {seen.version}")
+    return fine(MONGODB, "version", f"version {report.version}")
 
 
-def _check_topology(seen: MongoReport) -> Finding:
-    if not seen.is_writable:
+def _check_topology(report: MongoReport) -> Finding:
+    if not report.is_writable:
         return problem(
             MONGODB,
             "topology",
             "it is no primary: it takes no writes",
             "name all members of the replica set in MONGODB_URL, with replicaSet=NAME",
         )
-    if seen.is_sharded:
+    if report.is_sharded:
         return fine(MONGODB, "topology", "a sharded cluster")
-    if seen.set_name is not None:
-        return fine(MONGODB, "topology", f"the primary of replica set {seen.set_name}")
+    if report.set_name is not None:
+        return fine(MONGODB, "topology", f"the primary of replica set {report.set_name}")
     return fine(MONGODB, "topology", "standalone: its disk has the only copy")
 
 
@@ -259,20 +259,20 @@ def _check_writes(write_error: str | None) -> Finding:
     )
 
 
-def _check_indexes(seen: MongoReport) -> Iterator[Finding]:
-    for conflict in seen.index_conflicts:
+def _check_indexes(report: MongoReport) -> Iterator[Finding]:
+    for conflict in report.index_conflicts:
         advice = f"drop it with {conflict.remedy}, then start a server: it makes the right one"
         yield problem(MONGODB, "indexes", str(conflict), advice)
-    if seen.missing_indexes is None:
+    if report.missing_indexes is None:
         yield warn(
             MONGODB,
             "indexes",
             "they could not be looked at: its login may not list them",
             "grant it listIndexes, as the role readWrite does",
         )
-    elif seen.missing_indexes:
-        yield _warn_of_missing(seen.missing_indexes)
-    elif not seen.index_conflicts:
+    elif report.missing_indexes:
+        yield _warn_of_missing(report.missing_indexes)
+    elif not report.index_conflicts:
         yield fine(MONGODB, "indexes", "every index is there")
 
 

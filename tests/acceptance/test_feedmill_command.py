@@ -295,7 +295,7 @@ def test_kill_of_up_leaves_no_process_and_loses_nothing(home: Home) -> None:
 
 
 @pytest.mark.parametrize("role", ["server", "worker"])
-def test_role_that_dies_ends_the_whole_with_its_code(home: Home, role: str) -> None:
+def test_role_that_ends_by_itself_ends_the_whole_with_its_code(home: Home, role: str) -> None:
     process = home.start_up()
     wait_until_running(process, home)
     [pid] = [
@@ -317,7 +317,7 @@ def is_role(process: Path, role: str) -> bool:
     return words[1:3] == ["-m", role]
 
 
-def test_taken_port_is_told_in_one_line(home: Home) -> None:
+def test_taken_port_is_reported_in_one_line(home: Home) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -10,7 +10,7 @@ from pymongo.database import Database
 
 from server.doctor import diagnose
 from server.doctor.collecting import collect_store_facts, measure_disk
-from server.doctor.facts import Facts, ServiceFacts, StoreFacts, Unseen
+from server.doctor.facts import Facts, ServiceFacts, StoreFacts, Unreachable
 from server.doctor.findings import Finding, Level
 from shared.clock import SystemClock
 from shared.dead_jobs import dead_job
@@ -262,7 +262,7 @@ def test_worker_that_waits_is_seen(patient: Patient, server: RunningServer, suff
     disconnect(worker)
 
 
-def test_redis_that_tells_little_is_examined_all_the_same(
+def test_redis_that_reports_little_is_examined_all_the_same(
     patient: Patient, server: RunningServer
 ) -> None:
     rights = ["+@all", "-client", "-config", "~*"]
@@ -288,7 +288,7 @@ def test_paused_queue_is_found(patient: Patient) -> None:
     assert patient.finding()[0] == "pause"
 
 
-def test_more_jobs_than_are_looked_at_are_said_to_be(
+def test_more_jobs_than_are_looked_at_are_reported_to_be(
     patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.doctor.collecting.MAX_JOBS", 2)
@@ -365,7 +365,7 @@ def test_another_redis_than_the_record_knows_is_found(patient: Patient) -> None:
     ("variable", "url"),
     [("redis_url", "redis://127.0.0.1:1/0"), ("mongodb_url", "mongodb://127.0.0.1:1/x")],
 )
-def test_store_that_is_away_is_told_and_the_other_one_still_checked(
+def test_store_that_is_away_is_reported_and_the_other_one_still_checked(
     patient: Patient, variable: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.store.database.SERVER_SELECTION_TIMEOUT_MS", 200)
@@ -374,9 +374,9 @@ def test_store_that_is_away_is_told_and_the_other_one_still_checked(
     away, there = (
         (facts.redis, facts.mongodb) if variable == "redis_url" else (facts.mongodb, facts.redis)
     )
-    assert isinstance(away, Unseen)
+    assert isinstance(away, Unreachable)
     assert away.reason.startswith(variable.upper())
-    assert not isinstance(there, Unseen)
+    assert not isinstance(there, Unreachable)
     [found] = [finding for finding in patient.findings() if finding.check == "reachable"]
     assert found.level is Level.PROBLEM
 
@@ -385,8 +385,8 @@ def test_embedded_stores_at_rest_are_no_problem(tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path)  # type: ignore[call-arg]
     facts = collect_store_facts(settings, None, HurriedClock())
     for seen in (facts.redis, facts.mongodb):
-        assert isinstance(seen, Unseen)
-        assert seen.is_at_rest
+        assert isinstance(seen, Unreachable)
+        assert seen.is_stopped
 
 
 def test_disk_is_measured_where_there_is_a_folder(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_error_that_nobody_foresaw_is_one_line(
         feedmill("queue", "status")
 
 
-def test_ctrl_c_ends_with_130_and_says_nothing(
+def test_ctrl_c_ends_with_130_and_prints_nothing(
     service: StubService, feedmill: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:

@@ -49,7 +49,7 @@ def test_list_shows_why_each_item_is_dead(service: StubService, feedmill: Run) -
     assert feedmill("dlq", "list", "--json").json == [make_letter()]
 
 
-def test_list_of_none_says_so(service: StubService, feedmill: Run) -> None:
+def test_empty_list_prints_a_message(service: StubService, feedmill: Run) -> None:
     answer_page(service)
     service.answer("/dlq/causes", 200, {"items": []})
     for arguments in ([], ["--by-cause"]):
@@ -83,7 +83,7 @@ def test_causes_of_one_cause_are_wrong_usage(feedmill: Run) -> None:
     assert (done.code, done.stderr) == (2, "feedmill: choose one of --by-cause and --cause\n")
 
 
-def test_show_tells_everything_about_one(service: StubService, feedmill: Run) -> None:
+def test_show_prints_everything_about_one(service: StubService, feedmill: Run) -> None:
     end = {"revision": 3, "kind": "removed", "at": "2026-10-30T12:00:00.000Z"}
     letter = make_letter(history=[end], stacktrace="Traceback\n  boom\n", attempts=3)
     service.answer(PATH, 200, letter)

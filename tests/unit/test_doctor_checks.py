@@ -22,7 +22,7 @@ from server.doctor.deployment_checks import (
     check_settings,
     refuse_settings,
 )
-from server.doctor.facts import DiskFacts, QueueFacts, RecordLook, ServiceFacts, Unseen
+from server.doctor.facts import DiskFacts, QueueFacts, RecordLook, ServiceFacts, Unreachable
 from server.doctor.findings import Finding, Level, fine, name_some, problem, warn, worst
 from server.doctor.store_checks import check_mongodb, check_redis
 from shared.errors import SettingsError
@@ -148,7 +148,7 @@ def test_healthy_redis_is_fine() -> None:
         ({"is_cluster": True}, "cluster", Level.PROBLEM),
     ],
 )
-def test_unfit_redis_is_told_what_is_wrong(
+def test_unfit_redis_gets_a_finding_that_names_what_is_wrong(
     fields: dict[str, Any], check: str, level: Level
 ) -> None:
     assert bad(check_redis(replace(REDIS, **fields), "bull")) == [(check, level)]
@@ -159,7 +159,7 @@ def test_cluster_with_a_hash_tag_is_a_warning() -> None:
     assert bad(check_redis(cluster, "{bull}")) == [("cluster", Level.WARNING)]
 
 
-def test_redis_that_tells_nothing_of_itself_is_a_warning_that_says_so() -> None:
+def test_redis_that_reports_nothing_of_itself_is_a_warning_about_that() -> None:
     silent = replace(REDIS, is_told=False, version="unknown", role="unknown", eviction_policy=None)
     found = only(check_redis(silent, "bull"))
     assert (found.check, found.level) == ("INFO", Level.WARNING)
@@ -179,7 +179,7 @@ def test_commands_that_redis_refuses_are_a_problem() -> None:
     assert "ZADD" in found.text
 
 
-def test_clock_is_not_blamed_for_a_slow_answer() -> None:
+def test_slow_answer_is_no_finding_about_the_clock() -> None:
     slow = replace(REDIS, clock_ahead_ms=2_900, round_trip_ms=1_000)
     assert bad(check_redis(slow, "bull")) == []
 
@@ -187,12 +187,12 @@ def test_clock_is_not_blamed_for_a_slow_answer() -> None:
 @pytest.mark.parametrize(
     ("seen", "level"),
     [
-        (Unseen("REDIS_URL: Redis does not answer"), Level.PROBLEM),
-        (Unseen("not running", is_at_rest=True), Level.WARNING),
+        (Unreachable("REDIS_URL: Redis does not answer"), Level.PROBLEM),
+        (Unreachable("not running", is_stopped=True), Level.WARNING),
     ],
 )
-def test_store_that_cannot_be_seen_is_a_problem_unless_it_is_at_rest(
-    seen: Unseen, level: Level
+def test_store_that_cannot_be_reached_is_a_problem_unless_it_is_stopped(
+    seen: Unreachable, level: Level
 ) -> None:
     assert bad(check_redis(seen, "bull")) == [("reachable", level)]
     assert bad(check_mongodb(seen, None)) == [("reachable", level)]
@@ -213,7 +213,7 @@ def test_healthy_mongodb_is_fine(fields: dict[str, Any]) -> None:
         ({"clock_ahead_ms": 60_000}, "clock", Level.WARNING),
     ],
 )
-def test_unfit_mongodb_is_told_what_is_wrong(
+def test_unfit_mongodb_gets_a_finding_that_names_what_is_wrong(
     fields: dict[str, Any], check: str, level: Level
 ) -> None:
     assert bad(check_mongodb(replace(MONGODB, **fields), None)) == [(check, level)]
@@ -255,7 +255,7 @@ def test_healthy_queue_is_fine() -> None:
         ({"counts": {JobState.WAITING: 3}, "workers": 0}, "workers", Level.PROBLEM),
     ],
 )
-def test_broken_queue_is_told_by_name(fields: dict[str, Any], check: str, level: Level) -> None:
+def test_broken_queue_is_reported_by_name(fields: dict[str, Any], check: str, level: Level) -> None:
     found = only(check_queue(**fields))
     assert (found.check, found.level) == (check, level)
     assert found.text.startswith("items: ")
@@ -277,7 +277,7 @@ def test_worker_is_not_missed_where_none_is_needed_or_known(
     assert bad(check_queue(worked_by, **values)) == []
 
 
-def test_limit_that_a_foreign_hand_gave_another_queue_is_left_to_it() -> None:
+def test_limit_of_a_queue_that_is_not_ours_is_no_finding() -> None:
     assert bad(check_queue("server", rate_limit=RateLimit(5, 1000))) == []
 
 
@@ -295,7 +295,7 @@ def test_record_without_anything_is_fine() -> None:
         ({"is_redis_matched": False}, "Redis", "another one"),
     ],
 )
-def test_record_that_disagrees_is_told_with_names(
+def test_record_that_disagrees_is_reported_with_names(
     fields: dict[str, Any], check: str, named: str
 ) -> None:
     found = only(check_record(RecordLook(**fields), NOON))
@@ -312,7 +312,7 @@ def test_record_that_disagrees_is_told_with_names(
         (ImportState.IMPORTING, 11, [("imports", Level.PROBLEM)]),
     ],
 )
-def test_import_that_nobody_looks_after_is_told(
+def test_import_that_nobody_works_on_is_reported(
     state: ImportState, minutes: int, expected: list[tuple[str, Level]]
 ) -> None:
     look = RecordLook(open_imports=[make_open(state)])
@@ -388,7 +388,7 @@ def test_room_on_the_disk_is_judged(free_bytes: int, level: Level) -> None:
     assert check_disk(DiskFacts("data", free_bytes, 10_000 * MIB)).level is level
 
 
-def test_a_few_names_stand_for_many() -> None:
+def test_a_few_of_many_names_are_shown_with_their_number() -> None:
     assert name_some(["b", "a"]) == "a, b"
     assert name_some(f"lwn#{number}" for number in range(9)) == "lwn#0, lwn#1, lwn#2 and 6 more"
 
@@ -415,7 +415,7 @@ def test_report_is_grouped_with_the_advice_below_what_is_not_fine() -> None:
     ]
 
 
-def test_report_that_all_is_well_says_so() -> None:
+def test_report_without_problems_has_one_line_about_that() -> None:
     output = io.StringIO()
     print_findings(FINDINGS[:1], Console(file=output, width=30))
     assert output.getvalue().splitlines()[-1] == "all 1 checks are fine"

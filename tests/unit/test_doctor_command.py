@@ -1,4 +1,4 @@
-"""``feedmill doctor`` as it is typed, without stores: they are at rest in an empty folder."""
+"""``feedmill doctor`` as it is typed, without stores: they are not running in an empty folder."""
 
 from importlib.metadata import version
 
@@ -14,9 +14,9 @@ def levels(done: Done, group: str) -> dict[str, str]:
     return {each["check"]: each["level"] for each in found}
 
 
-def answer_as(service: StubService, told_version: str) -> None:
+def answer_as(service: StubService, service_version: str) -> None:
     service.answer("/readyz", 200, {"status": "ok"})
-    service.answer("/openapi.json", 200, {"info": {"version": told_version}})
+    service.answer("/openapi.json", 200, {"info": {"version": service_version}})
 
 
 def test_doctor_works_while_nothing_runs(feedmill: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_list_as_json_is_one_list_of_what_the_api_shows(service: StubService, ru
     assert run("list", "--json").json == feeds
 
 
-def test_list_of_no_feeds_says_how_to_add_one(service: StubService, run: Run) -> None:
+def test_list_of_no_feeds_prints_how_to_add_one(service: StubService, run: Run) -> None:
     answer_page(service)
     done = run("list")
     assert (done.code, done.stdout) == (0, "")
@@ -117,7 +117,7 @@ def test_feed_with_several_urls_has_a_line_for_each(service: StubService, run: R
         ),
     ],
 )
-def test_add_hands_on_what_was_chosen_and_nothing_else(
+def test_add_sends_what_was_chosen_and_nothing_else(
     service: StubService, run: Run, arguments: list[str], body: dict[str, Any]
 ) -> None:
     service.answer("/feeds", 201, make_feed())
@@ -158,7 +158,7 @@ def test_unknown_options_and_values_are_wrong_usage(run: Run) -> None:
 @pytest.mark.parametrize(
     ("status", "code"), [(409, 1), (404, 1), (422, 2), (503, 1)], ids=lambda value: str(value)
 )
-def test_refusal_is_told_in_the_words_of_the_service(
+def test_refusal_is_printed_in_the_words_of_the_service(
     service: StubService, run: Run, status: int, code: int
 ) -> None:
     service.refuse("/feeds", status, "source 'lwn' is taken")
@@ -354,7 +354,7 @@ def test_feeds_are_switched_on_and_off_each_by_itself(
     assert run(command, "b", "--json").json == {f"{command}d": ["b"], "errors": []}
 
 
-def test_why_tells_next_fetch_reason_and_last_outcome(service: StubService, run: Run) -> None:
+def test_why_prints_next_fetch_reason_and_last_outcome(service: StubService, run: Run) -> None:
     ended = make_import(counts={"fetched": 120, "new": 7, "unchanged": 113})
     service.answer("/feeds/lwn", 200, make_feed())
     service.answer("/imports/i%231", 200, ended)
@@ -371,7 +371,7 @@ def test_why_tells_next_fetch_reason_and_last_outcome(service: StubService, run:
     assert service.calls_of("/imports")[0].path == "/imports?source=lwn&limit=1"
 
 
-def test_why_of_a_disabled_failing_feed_tells_all(service: StubService, run: Run) -> None:
+def test_why_of_a_disabled_failing_feed_prints_all(service: StubService, run: Run) -> None:
     failed = make_import("failed", error="gone: server answered 410")
     disabled = make_feed(
         enabled=False,
@@ -392,7 +392,7 @@ def test_why_of_a_disabled_failing_feed_tells_all(service: StubService, run: Run
     assert lines[5].startswith("Moved for good: https://old.example/feed is now https://new.ex")
 
 
-def test_why_tells_an_import_under_way_and_one_no_longer_kept(
+def test_why_prints_an_import_under_way_and_one_no_longer_kept(
     service: StubService, run: Run
 ) -> None:
     running = make_import("fetching", id="i#2", finished_at=None)
@@ -480,14 +480,14 @@ def test_export_opml_writes_the_document_and_nothing_else(
     assert run("export-opml", "--json").json == {"opml": document}
 
 
-def test_export_of_masked_secrets_says_so(service: StubService, run: Run) -> None:
+def test_export_of_masked_secrets_prints_a_warning(service: StubService, run: Run) -> None:
     service.answer("/feeds.opml", 200, b'<opml xmlUrl="https://***@a/"/>')
     done = run("export-opml")
     assert done.code == 0
     assert "secrets in URLs are written as ***" in done.stderr
 
 
-def test_without_a_service_it_is_said_how_to_start_one(
+def test_without_a_service_it_is_printed_how_to_start_one(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FEEDMILL_URL")
@@ -526,7 +526,7 @@ def test_table_takes_text_as_it_is() -> None:
         (172_800, "2 d"),
     ],
 )
-def test_span_is_told_in_its_largest_sensible_unit(seconds: int, said: str) -> None:
+def test_span_is_given_in_its_largest_sensible_unit(seconds: int, said: str) -> None:
     assert describe_span(seconds) == said
 
 
@@ -534,7 +534,7 @@ def test_span_is_told_in_its_largest_sensible_unit(seconds: int, said: str) -> N
     ("seconds", "said"),
     [(1, "1 s"), (90, "90 s"), (5400, "90 min"), (3600, "1 h"), (86_400, "1 d")],
 )
-def test_interval_is_told_exactly(seconds: int, said: str) -> None:
+def test_interval_is_given_exactly(seconds: int, said: str) -> None:
     assert describe_interval(seconds) == said
 
 
@@ -546,7 +546,7 @@ def test_interval_is_told_exactly(seconds: int, said: str) -> None:
         ("2026-10-31T23:00:00.000Z", "2026-11-01 01:00 (13 h ago)"),
     ],
 )
-def test_moment_is_told_in_the_viewers_zone_with_its_distance(moment: str, said: str) -> None:
+def test_time_is_given_in_the_viewers_zone_with_its_distance(moment: str, said: str) -> None:
     noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
     assert describe_time(moment, noon, timezone(timedelta(hours=2))) == said
 

@@ -68,7 +68,7 @@ def test_import_waits_shows_progress_and_a_summary(service: StubService) -> None
     assert row == ["lwn", "completed", "3", "1", "1", "1", "0", "0", "0", "0"]
 
 
-def test_url_is_handed_on_as_written(service: StubService) -> None:
+def test_url_is_sent_as_written(service: StubService) -> None:
     answer_imports(service, make_import())
     import_feeds(service, "HTTPS://lwn.net/feed?a=1&b=%20", source="lwn", force=True)
     body = {
@@ -80,16 +80,14 @@ def test_url_is_handed_on_as_written(service: StubService) -> None:
     assert service.calls[1] == Call("POST", "/imports/start", body, None)
 
 
-def test_file_is_handed_in_under_a_source_from_its_name(
-    service: StubService, feed_file: Path
-) -> None:
+def test_file_is_sent_under_a_source_from_its_name(service: StubService, feed_file: Path) -> None:
     answer_imports(service, make_import())
     import_feeds(service, feed_file)
     body = {"document": "<rss/>", "source": "my-board", "force": False, "trigger": "cli"}
     assert service.calls[1].body == body
 
 
-def test_file_in_another_encoding_travels_as_what_it_says(
+def test_file_in_another_encoding_is_decoded_as_it_declares(
     service: StubService, tmp_path: Path
 ) -> None:
     text = '<?xml version="1.0" encoding="ISO-8859-1"?><t>café</t>'
@@ -100,7 +98,7 @@ def test_file_in_another_encoding_travels_as_what_it_says(
     assert service.calls[1].body["document"] == text.replace("ISO-8859-1", "utf-8")
 
 
-def test_not_modified_is_said(service: StubService) -> None:
+def test_not_modified_is_printed(service: StubService) -> None:
     answer_imports(service, make_import(not_modified=True))
     code, output, _ = import_feeds(service, "https://lwn.net/feed")
     assert code == 0
@@ -165,7 +163,7 @@ def test_api_key_is_sent(service: StubService) -> None:
     assert {call.key for call in service.calls} == {"Bearer k"}
 
 
-def test_wrong_key_says_what_to_set(service: StubService) -> None:
+def test_wrong_key_prints_what_to_set(service: StubService) -> None:
     service.answer("/feeds", 401, {"detail": "no"})
     with ApiClient(service.url) as client, pytest.raises(ServiceError, match="set API_KEY"):
         client.get("/feeds")
@@ -193,7 +191,9 @@ def test_named_service_that_is_silent_is_an_error() -> None:
         (["http://a"], "A b", "--source 'A b' must be 1 to 64 of a-z 0-9 - _ ."),
     ],
 )
-def test_wrong_usage_is_told_in_one_line(feeds: list[str], source: str | None, text: str) -> None:
+def test_wrong_usage_is_reported_in_one_line(
+    feeds: list[str], source: str | None, text: str
+) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         read_feed_arguments(feeds, source)
     assert str(caught.value) == text

@@ -33,9 +33,7 @@ def test_list_shows_each_import_with_its_outcome(service: StubService, feedmill:
     assert feedmill("imports", "--json").json == [done_one, failed]
 
 
-def test_list_hands_on_its_filters_and_stops_at_the_limit(
-    service: StubService, feedmill: Run
-) -> None:
+def test_list_sends_its_filters_and_stops_at_the_limit(service: StubService, feedmill: Run) -> None:
     page = {"items": [make_shown()] * 500, "next_cursor": "c"}
     service.answer("/imports", 200, page)
     service.answer("/imports", 200, {"items": [make_shown()] * 20, "next_cursor": "d"})
@@ -51,7 +49,7 @@ def test_list_hands_on_its_filters_and_stops_at_the_limit(
     ("arguments", "said"),
     [([], "feedmill import URL-or-file"), (["--state", "failed"], "there are no such imports")],
 )
-def test_list_of_none_says_so(
+def test_empty_list_prints_a_message(
     service: StubService, feedmill: Run, arguments: list[str], said: str
 ) -> None:
     service.answer("/imports", 200, {"items": [], "next_cursor": None})
@@ -60,7 +58,7 @@ def test_list_of_none_says_so(
     assert said in done.stderr
 
 
-def test_show_tells_how_each_url_answered_and_what_went_wrong(
+def test_show_prints_how_each_url_answered_and_what_went_wrong(
     service: StubService, feedmill: Run
 ) -> None:
     bad = {"url": "https://b/", "http_status": None, "not_modified": False, "error": "dns: none"}

@@ -68,7 +68,7 @@ def test_status_of_one_queue_shows_rare_states_when_jobs_are_there(
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "expected"),
     [
         (
             {"limited_by": "paused", "limited_by_text": "paused"},
@@ -86,13 +86,13 @@ def test_status_of_one_queue_shows_rare_states_when_jobs_are_there(
         ),
     ],
 )
-def test_limit_is_told_in_words(fields: dict[str, Any], said: str) -> None:
-    assert describe_limit(make_queue(**fields)).startswith(said)
+def test_limit_is_described_in_words(fields: dict[str, Any], expected: str) -> None:
+    assert describe_limit(make_queue(**fields)).startswith(expected)
 
 
 @pytest.mark.parametrize("action", ["pause", "resume"])
 @pytest.mark.parametrize(("arguments", "name"), [([], LIGHT), (["feed_fetch_queue"],) * 2])
-def test_pause_and_resume_take_the_light_queue_unless_told(
+def test_pause_and_resume_take_the_light_queue_unless_one_is_named(
     service: StubService, feedmill: Run, action: str, arguments: list[str], name: str | list[str]
 ) -> None:
     queue_name = name if isinstance(name, str) else name[0]
@@ -104,7 +104,7 @@ def test_pause_and_resume_take_the_light_queue_unless_told(
     assert feedmill("queue", action, *arguments, "--json").json == shown
 
 
-def test_clean_hands_on_state_and_age(service: StubService, feedmill: Run) -> None:
+def test_clean_sends_state_and_age(service: StubService, feedmill: Run) -> None:
     path = f"/queues/{LIGHT}/clean"
     service.answer(f"POST {path}", 200, {"removed": 7})
     arguments = ("queue", "clean", LIGHT, "--state", "failed", "--older-than", "1h")
@@ -146,7 +146,7 @@ def test_clean_that_cannot_be_meant_is_wrong_usage(
     assert service.calls_of(f"/queues/{LIGHT}/clean") == []
 
 
-def test_unknown_queue_is_told_in_the_words_of_the_service(
+def test_unknown_queue_is_printed_in_the_words_of_the_service(
     service: StubService, feedmill: Run
 ) -> None:
     service.refuse("POST /queues/none/pause", 404, "there is no queue 'none'; there are a, b")
