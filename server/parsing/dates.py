@@ -95,11 +95,6 @@ def find_habits(texts: Iterable[str], language: str | None) -> DateHabits:
     return DateHabits(day_first, (languages & spoken) or languages or spoken)
 
 
-def is_plausible(moment: datetime, now: datetime) -> bool:
-    """Tell whether an item may have this date: from 1990 to 48 hours after ``now``."""
-    return EARLIEST <= moment <= now + LONGEST_AHEAD
-
-
 def _read_plain(text: str) -> datetime | None:
     """Return the moment of a date in one of the usual forms, to the letter; None for others."""
     try:
@@ -108,6 +103,9 @@ def _read_plain(text: str) -> datetime | None:
             is_plain = _RFC_3339.fullmatch(text) is not None
             return datetime.fromisoformat(text).astimezone(UTC) if is_plain else None
         day, month, year, hour, minute, second, offset = match.groups()
+        if offset is None:
+            written = f"{year}-{_MONTHS.get(month, 0):02}-{day:0>2}T{hour}:{minute}:{second}+00:00"
+            return datetime.fromisoformat(written)
         zone = parse_zone(offset)
         moment = datetime(
             int(year), _MONTHS.get(month, 0), int(day), int(hour), int(minute), int(second),
@@ -243,7 +241,7 @@ class DateReader:
         written: Callable[[], Iterable[str]] = tuple,
         language: str | None = None,
     ) -> None:
-        self._now = now
+        self._latest = now + LONGEST_AHEAD
         self._written = written
         self._language = language
         self._habits: DateHabits | None = None
@@ -255,7 +253,7 @@ class DateReader:
         if not written:
             return None
         moment = parse_date(written, self._find_habits)
-        if moment is not None and is_plausible(moment, self._now):
+        if moment is not None and EARLIEST <= moment <= self._latest:
             return moment
         self._rejected += 1
         self._left_out[written] = None
@@ -263,6 +261,8 @@ class DateReader:
 
     def unread(self, *, published: str | None, updated: str | None) -> tuple[ExtraField, ...]:
         """Return the dates that :meth:`read` had no moment for, word for word, as extra fields."""
+        if not self._left_out:
+            return ()
         dates = ((UNREAD_PUBLISHED, published), (UNREAD_UPDATED, updated))
         return tuple(ExtraField(name, text) for name, text in dates if text in self._left_out)
 

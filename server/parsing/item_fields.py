@@ -1,6 +1,9 @@
 """The known fields of one item of RSS, RDF or Atom, each from the elements that may carry it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 
 from server.parsing.detection import repair_c1
 from server.parsing.item_texts import ItemTexts, MarkedText, read_text
@@ -10,42 +13,76 @@ from shared.models import HTML, Enclosure
 
 MAX_LENGTH_BYTES = 2**63 - 1
 
-AUTHORS = ("author", "dc:creator", "dc:author", "itunes:author")
 CATEGORIES = frozenset(
     {
         "category", "dc:subject", "keywords", "tags", "itunes:category", "itunes:keywords",
         "media:category", "media:keywords",
     }
 )  # fmt: skip
+PUBLISHED = ("pubdate", "published", "issued", "dcterms:issued", "dc:date", "created",
+             "dcterms:created")  # fmt: skip
+UPDATED = ("updated", "modified", "dcterms:modified", "lastbuilddate", "dc:date")
+_NAME = attrgetter("name")
+_AUTHORS = ("author", "dc:creator", "dc:author", "itunes:author")
+# What each field may be read from, the best first.
+_SOURCES = {
+    "title": ("title", "dc:title", "media:title"),
+    "summary": ("description", "summary", "abstract", "dc:description", "itunes:summary"),
+    "content": ("content:encoded", "content", "fullitem", "xhtml:body", "body"),
+    "guid": ("guid", "id"),
+    "link": ("link",),
+    "author": _AUTHORS,
+    "published": PUBLISHED,
+    "updated": UPDATED,
+    "media:group": ("media:group",),
+    "source": ("source",),
+}
+# What fields of several entries are read from, in document order.
+_LISTED = {
+    "categories": CATEGORIES,
+    "enclosures": frozenset({"enclosure", "link"}),
+    "media": frozenset({"media:content", "media:group"}),
+}
+# Items with more children are rare, and not worth remembering.
+_MOST_CHILDREN = 64
 _PAGE_TYPES = frozenset({"text/html", "html", "xhtml", "application/xhtml+xml"})
 _COMMA_SEPARATED = frozenset({"itunes:keywords", "media:keywords", "tags"})
 _MEDIA = frozenset({"audio", "video", "image"})
 _PARTS_OF_PEOPLE = frozenset({"name", "email", "uri", "url", "homepage"})
-TITLES = ("title", "dc:title", "media:title")
-SUMMARIES = ("description", "summary", "abstract", "dc:description", "itunes:summary")
-CONTENTS = ("content:encoded", "content", "fullitem", "xhtml:body", "body")
-PUBLISHED = ("pubdate", "published", "issued", "dcterms:issued", "dc:date", "created",
-             "dcterms:created")  # fmt: skip
-UPDATED = ("updated", "modified", "dcterms:modified", "lastbuilddate", "dc:date")
+
+
+def _find_places(names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Return which children, by number, each field is read from, given the names of all."""
+    numbered: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        numbered.setdefault(name, []).append(number)
+    ranked = {
+        field: tuple(number for name in sources for number in numbered.get(name, ()))
+        for field, sources in _SOURCES.items()
+    }
+    listed = {
+        field: tuple(number for number, name in enumerate(names) if name in sources)
+        for field, sources in _LISTED.items()
+    }
+    return ranked | listed
+
+
+# The items of a feed are alike: nearly all have children of the same names in the same order.
+_remember_places = lru_cache(maxsize=256)(_find_places)
 
 
 class ItemFields:
-    """One item's children, looked up by name.
+    """The known fields of one item; it remembers which children they were read from."""
 
-    ``used`` holds the ids of the nodes that became known fields.
-    """
+    __slots__ = ("_people", "_places", "children", "default_format", "item", "used")
 
     def __init__(self, item: Node, default_format: str = HTML) -> None:
         self.item = item
         self.default_format = default_format
         self.children = item.children
-        self._by_name: dict[str, list[Node]] = {}
-        # Whether the item, or an element right inside it, says what addresses refer to.
-        self.has_base = item.base is not None
-        for child in self.children:
-            self._by_name.setdefault(child.name, []).append(child)
-            if child.base is not None:
-                self.has_base = True
+        names = tuple([child.name for child in self.children])
+        find = _remember_places if len(names) <= _MOST_CHILDREN else _find_places
+        self._places = find(names)
         self.used: set[int] = set()
         self._people: set[int] = set()
 
@@ -53,95 +90,75 @@ class ItemFields:
         """Tell whether a field was read from this child, or from one inside it."""
         return id(node) in self.used
 
-    def first_text(self, names: Iterable[str]) -> MarkedText | None:
-        """Return the first non-blank text among the named elements, the first name winning."""
-        for name in names:
-            for node in self._by_name.get(name, ()):
-                text = read_text(node, self.default_format)
-                # An empty content element may point at content elsewhere: that is kept as extra.
-                if text is not None or "src" not in node.attributes:
-                    self.used.add(id(node))
-                if text is not None:
-                    return text
-        return None
-
     def texts(self) -> ItemTexts:
         """Return title, summary and content."""
-        title, summary = self.first_text(TITLES), self.first_text(SUMMARIES)
-        content = self.first_text(CONTENTS)
+        title, summary = self.first_text("title"), self.first_text("summary")
+        content = self.first_text("content")
         if summary is not None:
             return ItemTexts(title, summary, content)
         summary = self._media_description()
-        return ItemTexts(title, summary, content, is_of_media=summary is not None)
+        return ItemTexts(title, summary, content, summary is not None)
 
-    def _media_description(self) -> MarkedText | None:
-        """Return what Media RSS says of the item as a whole; where it stands is used then."""
-        groups = [self.item, *self._by_name.get("media:group", ())]
-        for node in (child for group in groups for child in group.children):
-            text = (
-                read_text(node, self.default_format) if node.name == "media:description" else None
-            )
-            if text is not None:
+    def first_text(self, field: str) -> MarkedText | None:
+        """Return the first text that is not blank for title, summary or content."""
+        for node in self._sources(field):
+            text = read_text(node, self.default_format)
+            # An empty content element may point at content elsewhere: that is kept as extra.
+            if text is not None or "src" not in node.attributes:
                 self.used.add(id(node))
+            if text is not None:
                 return text
         return None
 
-    def date_text(self, names: Iterable[str]) -> str | None:
-        """Return the first non-blank date as written. All date elements count as used."""
-        written = None
-        for name in names:
-            for node in self._by_name.get(name, ()):
-                self.used.add(id(node))
-                written = written or node.text or None
-        return written
-
-    def written_guid(self) -> str | None:
-        """Return guid, id or rdf:about as written; an empty one is as good as none."""
-        for name in ("guid", "id"):
-            for node in self._by_name.get(name, ()):
-                self.used.add(id(node))
-                text = node.full_text
-                if text:
-                    return text
-        return self.item.attributes.get("rdf:about") or None
-
-    def permalink(self) -> str | None:
-        """Return the guid or id as an address: of RSS unless it is marked to be none."""
-        for name in ("guid", "id"):
-            for node in self._by_name.get(name, ()):
-                if node.attributes.get("ispermalink", "true").strip().lower() != "false":
-                    return node.full_text or None
-        return self.item.attributes.get("rdf:about") or None
-
-    def link(self) -> tuple[Node, str] | tuple[None, None]:
-        """Return the element of the item's own address and what it says, unresolved."""
-        links = [node for node in self._by_name.get("link", ()) if is_alternate(node)]
-        chosen = next((node for node in links if not _href(node)), None) or _best_page(links)
-        if chosen is not None:
-            self.used.add(id(chosen))
-            return chosen, written_url(chosen)
-        # CDF has no link elements; items and channels carry their address themselves.
-        address = self.item.attributes.get("href", "").strip()
-        return (self.item, address) if address else (None, None)
+    def published_text(self) -> str | None:
+        """Return the date of publication as written."""
+        return self._date_text("published")
 
     def updated_text(self) -> str | None:
         """Return the date of the last change as written."""
-        return self.date_text(UPDATED) or self.item.attributes.get("lastmod") or None
+        return self._date_text("updated") or self.item.attributes.get("lastmod") or None
+
+    def written_guid(self) -> str | None:
+        """Return guid, id or rdf:about as written; an empty one is as good as none."""
+        for node in self._sources("guid"):
+            self.used.add(id(node))
+            text = node.full_text
+            if text:
+                return text
+        return self.item.attributes.get("rdf:about") or None
+
+    def permalink(self) -> str | None:
+        """Return the guid or id as a URL: of RSS unless it is marked to be none."""
+        for node in self._sources("guid"):
+            if node.attributes.get("ispermalink", "true").strip().lower() != "false":
+                return node.full_text or None
+        return self.item.attributes.get("rdf:about") or None
+
+    def link(self) -> tuple[Node, str] | tuple[None, None]:
+        """Return the element of the item's own URL and what it says, unresolved."""
+        links = [node for node in self._sources("link") if _is_alternate(node)]
+        if links:
+            chosen = links[0] if len(links) == 1 else _best_link(links)
+            self.used.add(id(chosen))
+            return chosen, written_url(chosen)
+        # CDF has no link elements; items and channels carry their URL themselves.
+        url = self.item.attributes.get("href", "").strip()
+        return (self.item, url) if url else (None, None)
 
     def author(self) -> str | None:
         """Return the authors of the first kind of element that names any, joined by commas."""
-        for name in AUTHORS:
-            nodes = self._by_name.get(name, ())
+        for _, group in groupby(self._sources("author"), _NAME):
+            nodes = list(group)
             names = [author for node in nodes if (author := _author_text(node))]
             if names:
-                self.used.update(map(id, nodes))
-                self._people = set(map(id, nodes))
+                self._people.update(map(id, nodes))
+                self.used |= self._people
                 return ", ".join(dict.fromkeys(names))
         return None
 
     def source_author(self) -> str | None:
         """Return the authors of the feed that an entry was taken from."""
-        for source in self._by_name.get("source", ()):
+        for source in self._sources("source"):
             author = ItemFields(source).author()
             if author:
                 return author
@@ -158,18 +175,16 @@ class ItemFields:
     def categories(self) -> tuple[str, ...]:
         """Return the categories, each once, in document order."""
         terms: list[str] = []
-        for child in self.children:
-            if child.name in CATEGORIES:
-                self.used.add(id(child))
-                terms.extend(_terms(child))
+        for child in self._sources("categories"):
+            self.used.add(id(child))
+            terms += _terms(child)
         return tuple(dict.fromkeys(terms))
 
     def enclosures(self) -> list[tuple[Node, Enclosure]]:
-        """Return the enclosed files as written, in document order; without an address is none."""
+        """Return the enclosed files as written, in document order; without a URL is none."""
         enclosures = []
-        for child in self.children:
-            is_link = child.name == "link" and _relation(child) == "enclosure"
-            if child.name == "enclosure" or is_link:
+        for child in self._sources("enclosures"):
+            if child.name == "enclosure" or _relation(child) == "enclosure":
                 self.used.add(id(child))
                 enclosure = _enclosure(child)
                 if enclosure is not None:
@@ -178,15 +193,36 @@ class ItemFields:
 
     def media_files(self) -> list[tuple[Node, Enclosure]]:
         """Return the sounds, films and pictures of Media RSS as written, in document order."""
-        files: list[tuple[Node, Enclosure]] = []
-        if self._by_name.keys().isdisjoint(("media:content", "media:group")):
-            return files
-        for child in self.children:
+        files = []
+        for child in self._sources("media"):
             for node in child.children if child.name == "media:group" else (child,):
                 file = _media_file(node) if node.name == "media:content" else None
                 if file is not None:
                     files.append((node, file))
         return files
+
+    def _sources(self, field: str) -> Iterator[Node]:
+        return map(self.children.__getitem__, self._places[field])
+
+    def _date_text(self, field: str) -> str | None:
+        """Return the first date that is not blank as written. All date elements are used."""
+        written = None
+        for node in self._sources(field):
+            self.used.add(id(node))
+            written = written or node.text or None
+        return written
+
+    def _media_description(self) -> MarkedText | None:
+        """Return what Media RSS says of the item as a whole; where it stands is used then."""
+        groups = [self.item, *self._sources("media:group")]
+        for node in (child for group in groups for child in group.children):
+            text = (
+                read_text(node, self.default_format) if node.name == "media:description" else None
+            )
+            if text is not None:
+                self.used.add(id(node))
+                return text
+        return None
 
 
 def written_url(link: Node) -> str:
@@ -203,29 +239,40 @@ def is_category(node: Node) -> bool:
     return node.name in CATEGORIES
 
 
-def is_alternate(link: Node) -> bool:
+def _is_alternate(link: Node) -> bool:
     """Tell whether a link element leads to the page itself, and says where."""
     return _relation(link) == "alternate" and bool(written_url(link))
 
 
 def _href(node: Node) -> str | None:
     attributes = node.attributes
+    if not attributes:
+        return None
     return attributes.get("href") or attributes.get("url") or attributes.get("uri") or None
 
 
 def _relation(node: Node) -> str:
+    if not node.attributes:
+        return "alternate"
     relation = node.attributes.get("rel", "alternate").strip().lower()
     return relation.removeprefix("http://www.iana.org/assignments/relation/")
 
 
-def _best_page(links: list[Node]) -> Node | None:
+def _best_link(links: list[Node]) -> Node:
+    """Return the link of RSS, whose text is the URL; else the first to a page, or to anything."""
+    for node in links:
+        if not _href(node):
+            return node
     for node in links:
         if node.attributes.get("type", "text/html").lower() in _PAGE_TYPES:
             return node
-    return links[0] if links else None
+    return links[0]
 
 
 def _author_text(node: Node) -> str | None:
+    leaf_text = node.leaf_text
+    if leaf_text is not None:
+        return repair_c1(leaf_text) or None
     parts = {child.name.rpartition(":")[2].lower(): child.text for child in node.children}
     name, email = parts.get("name"), parts.get("email")
     if name and email:
@@ -236,11 +283,18 @@ def _author_text(node: Node) -> str | None:
 
 
 def _terms(node: Node) -> list[str]:
-    attributes = node.attributes
-    text = attributes.get("term") or node.text or attributes.get("label") or attributes.get("text")
-    terms = (text or "").split(",") if node.name in _COMMA_SEPARATED else [text or ""]
-    nested = [term for child in node.children if child.name in CATEGORIES for term in _terms(child)]
-    return [repair_c1(term.strip()) for term in terms if term.strip()] + nested
+    attributes, leaf_text = node.attributes, node.leaf_text
+    text = node.text if leaf_text is None else leaf_text
+    if attributes:
+        text = (
+            attributes.get("term") or text or attributes.get("label") or attributes.get("text", "")
+        )
+    terms = text.split(",") if node.name in _COMMA_SEPARATED else [text]
+    found = [repair_c1(term.strip()) for term in terms if term.strip()]
+    if leaf_text is None:
+        nested = (child for child in node.children if child.name in CATEGORIES)
+        found.extend(term for child in nested for term in _terms(child))
+    return found
 
 
 def _enclosure(node: Node) -> Enclosure | None:

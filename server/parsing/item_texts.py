@@ -4,6 +4,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
@@ -55,15 +56,12 @@ def read_text(node: Node, default_format: str) -> MarkedText | None:
     Elements inside it are written out as markup. ``default_format`` is that of the document for
     elements that do not name one.
     """
-    parts = node.parts
-    if not parts:
-        return None
-    if (len(parts) > 1 or type(parts[0]) is Node) and any(type(part) is Node for part in parts):
-        text, is_markup = _inner_markup(node), True
-    else:
-        text, is_markup = node.text, False
-        if node.attributes and _is_base64(node):
-            text = _decode_base64(text)
+    text, is_markup = node.leaf_text, False
+    if text is None:
+        is_markup = any(type(part) is Node for part in node.parts)
+        text = _inner_markup(node) if is_markup else node.text
+    if node.attributes and not is_markup and _is_base64(node):
+        text = _decode_base64(text)
     if not text:
         return None
     return MarkedText(repair_c1(text), HTML if is_markup else _format(node, default_format), node)
@@ -77,19 +75,25 @@ def other_formats(
     extra: Iterable[ExtraField],
 ) -> dict[str, str]:
     """Return the formats of an item's fields that are not read by default."""
-    formats: dict[str, str] = {}
-    for name, text in (("title", texts.title), ("summary", texts.summary), ("content", texts[2])):
-        if text is None or text.format == DEFAULT_FORMATS[name]:
-            continue
-        if text.format == TEXT or _MARKED.search(text.text):
-            formats[name] = text.format
+    named = (("title", texts.title), ("summary", texts.summary), ("content", texts.content))
+    formats = {
+        name: text.format
+        for name, text in named
+        if text is not None
+        and text.format != DEFAULT_FORMATS[name]
+        and (text.format == TEXT or _MARKED.search(text.text))
+    }
     if default_format == HTML:
-        if author and _MARKED.search(author):
-            formats["author"] = HTML
-        if any(map(_MARKED.search, categories)):
-            formats["categories"] = HTML
-        if any(entry.value and _MARKED.search(entry.value) for entry in extra):
-            formats["extra"] = HTML
+        untyped = {
+            "author": [author or ""],
+            "categories": categories,
+            "extra": [entry.value for entry in extra if entry.value],
+        }
+        # Nearly always nothing is found: one look at all of them.
+        if _MARKED.search("\0".join(chain.from_iterable(untyped.values()))):
+            formats |= {
+                name: HTML for name, values in untyped.items() if any(map(_MARKED.search, values))
+            }
     return formats
 
 
@@ -103,19 +107,20 @@ def other_bases(
 
     ``extra`` is the element that extra fields were read from, None without any.
     """
-    has_link = is_absolute(link)
-    marked = (("summary", texts.summary), ("content", texts.content))
-    nodes = {
-        name: text.node
-        for name, text in marked
+    nodes = [
+        (name, text.node)
+        for name, text in (("summary", texts.summary), ("content", texts.content))
         if text is not None and text.format == HTML and "<" in text.text
-    }
+    ]
     if extra is not None:
-        nodes["extra"] = extra
-    bases = {
-        name: find_base(link, node) for name, node in nodes.items() if node.base or not has_link
-    }
-    return {name: base for name, base in bases.items() if base and base != link}
+        nodes.append(("extra", extra))
+    has_link = is_absolute(link)
+    bases = {}
+    for name, node in nodes:
+        base = find_base(link, node) if node.base or not has_link else None
+        if base and base != link:
+            bases[name] = base
+    return bases
 
 
 def _format(node: Node, default: str) -> str:

@@ -190,7 +190,7 @@ class _ItemReader:
         self, reading: Reading, fragment: Fragment, node: Node | None, reason: str
     ) -> None:
         if node is None:
-            node = Node("item", {}, None, {})
+            node = Node("item", "item")
         reading.items.append(node)
         reading.unreadable[id(node)] = reason
         reading.is_whole = False
@@ -227,7 +227,7 @@ def _name(fragment: Fragment) -> str:
 
 
 def _reject(reading: Reading, strict: Document, what: str, fault: str, line: int) -> None:
-    node = strict.cut_item or _only_item(strict) or Node("item", {}, None, {})
+    node = strict.cut_item or _only_item(strict) or Node("item", "item")
     reading.items.append(node)
     reading.unreadable[id(node)] = f"{what}: {fault} in line {line}"
     reading.is_whole = False

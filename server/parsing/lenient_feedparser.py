@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.parsing.xml_source import VOID_NAMES, repair_document
-from server.parsing.xml_tree import MAX_DEPTH, Node
+from server.parsing.xml_tree import MAX_DEPTH, Node, canonical_name
 from shared.errors import ItemError
 
 READER = "feedparser"
@@ -170,7 +170,7 @@ def _parts(entry: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 def _element(
     name: str, text: str, attributes: dict[str, str] | None = None, base: str | None = None
 ) -> Node:
-    node = Node(name, attributes or {}, base, attributes or {})
+    node = Node(name, canonical_name(name), base, attributes or {}, attributes or {})
     node.parts = [text] if text else []
     return node
 

@@ -46,6 +46,8 @@ def resolve_link(link: str, *, bases: tuple[str | None, ...]) -> str:
     A base may be relative itself and is then resolved against those after it. Line breaks go, with
     the blanks around them.
     """
+    if is_absolute(link) and link.isprintable():
+        return link.strip()
     link = without_breaks(link)
     if is_absolute(link) or _has_scheme(link):
         return link

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from server.parsing.dates import DateReader
 from server.parsing.item_fields import PUBLISHED, UPDATED, ItemFields
-from server.parsing.item_texts import MarkedText
+from server.parsing.item_texts import read_text
 from server.parsing.urls import join_url
 from server.parsing.xml_tree import ATOM_03, ATOM_10, RSS_090, RSS_10, Node
 from shared.models import HTML, TEXT
@@ -23,6 +23,7 @@ _PERIODS_S = {
 _DAYS = frozenset({"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"})
 _ATOM_VERSIONS = {ATOM_10: "1.0", ATOM_03: "0.3"}
 _RDF_VERSIONS = {RSS_10: "1.0", RSS_090: "0.90"}
+_TITLES = ("title", "dc:title")
 _NEXT_PAGES = ("next", "prev-archive")
 _DATES = frozenset({*PUBLISHED, *UPDATED})
 
@@ -57,11 +58,10 @@ def read_channel(root: Node) -> Channel | None:
     frame = next((node for node in root.children if node.name == "channel"), root)
     fields = ItemFields(frame, TEXT if kind[0] == "atom" else HTML)
     _, link = fields.link()
-    title = fields.first_text(("title", "dc:title"))
     return Channel(
         format=kind[0],
         version=kind[1],
-        title=_shown(title),
+        title=_title(frame, fields.default_format),
         link=join_url(frame.base, link) if link is not None else frame.base,
         self_url=_self_url(frame),
         ttl_s=_ttl_s(frame),
@@ -73,7 +73,10 @@ def read_channel(root: Node) -> Channel | None:
     )
 
 
-def _shown(title: MarkedText | None) -> str | None:
+def _title(frame: Node, default_format: str) -> str | None:
+    named = (node for name in _TITLES for node in frame.children if node.name == name)
+    texts = (read_text(node, default_format) for node in named)
+    title = next((text for text in texts if text is not None), None)
     if title is None:
         return None
     return to_plain_text(title.text) if title.format == HTML else title.text

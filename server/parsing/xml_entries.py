@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from server.parsing.dates import DateReader
 from server.parsing.detection import repair_c1
-from server.parsing.item_fields import PUBLISHED, ItemFields, is_category, read_length, written_url
+from server.parsing.item_fields import ItemFields, is_category, read_length, written_url
 from server.parsing.item_texts import (
     ItemTexts,
     inner_markup,
@@ -119,9 +119,8 @@ class EntryReader:
         link = self._resolve(written.link_node, written.link or _permalink(fields))
         self._note_scheme(link)
         extra = read_extra(fields)
-        published_at, updated_at = map(self._dates.read, (written.published, written.updated))
+        dates = self._dates.read(written.published), self._dates.read(written.updated)
         unread = self._dates.unread(published=written.published, updated=written.updated)
-        needs_bases = fields.has_base or not is_absolute(link)
         return FeedItem(
             guid=guid,
             link=link,
@@ -130,14 +129,12 @@ class EntryReader:
             content=text_of(texts.content),
             author=author,
             categories=categories,
-            enclosures=self._resolve_files([*written.files, *fields.media_files()]),
-            published_at=published_at,
-            updated_at=updated_at,
+            enclosures=self._resolve_files(written.files + fields.media_files()),
+            published_at=dates[0],
+            updated_at=dates[1],
             extra=(*extra, *unread),
             formats=other_formats(texts, fields.default_format, author, categories, extra),
-            bases=other_bases(texts, link, self._find_base, fields.item if extra else None)
-            if needs_bases
-            else {},
+            bases=other_bases(texts, link, self._find_base, fields.item if extra else None),
         )
 
     def warnings(self) -> list[str]:
@@ -206,9 +203,7 @@ class EntryReader:
 def _read_written(fields: ItemFields) -> _Written:
     link_node, link = fields.link()
     guid, files = fields.written_guid(), fields.enclosures()
-    return _Written(
-        guid, link_node, link, files, fields.date_text(PUBLISHED), fields.updated_text()
-    )
+    return _Written(guid, link_node, link, files, fields.published_text(), fields.updated_text())
 
 
 def _identifying_texts(
@@ -250,12 +245,11 @@ def read_extra(fields: ItemFields) -> tuple[ExtraField, ...]:
     entries: list[ExtraField] = []
     used = fields.used
     for node in fields.children:
-        is_used = id(node) in used
-        parts = node.parts
-        if node.attributes or len(parts) > 1 or (parts and type(parts[0]) is Node):
-            entries.extend(_left_over(node, fields) if is_used else _entries(node, "", fields))
-        elif not is_used and parts and (value := repair_c1(node.text)):
-            entries.append(ExtraField(node.name, value, _NO_ATTRIBUTES))
+        text = None if node.attributes else node.leaf_text
+        if text is None:
+            entries += _left_over(node, fields) if id(node) in used else _entries(node, "", fields)
+        elif text and id(node) not in used:
+            entries.append(ExtraField(node.name, repair_c1(text), _NO_ATTRIBUTES))
     return tuple(entries)
 
 
@@ -283,25 +277,24 @@ def _attributes(node: Node) -> Mapping[str, str]:
     }
 
 
-def _left_over(node: Node, fields: ItemFields) -> Iterator[ExtraField]:
+def _left_over(node: Node, fields: ItemFields) -> list[ExtraField]:
     """Return what an element says beyond the known field that was read from it."""
     if fields.is_person(node):
-        yield from _left_of_person(node, fields)
-    elif _says_more(node):
-        # A text as long as an article is not kept twice.
-        is_short = is_category(node) or node.name == "link"
-        yield ExtraField(node.name, (is_short and repair_c1(node.text)) or None, _attributes(node))
+        return _left_of_person(node, fields)
+    if not _says_more(node):
+        return []
+    # A text as long as an article is not kept twice.
+    is_short = is_category(node) or node.name == "link"
+    return [ExtraField(node.name, (is_short and repair_c1(node.text)) or None, _attributes(node))]
 
 
-def _left_of_person(node: Node, fields: ItemFields) -> Iterator[ExtraField]:
+def _left_of_person(node: Node, fields: ItemFields) -> list[ExtraField]:
     parts = [child for child in node.children if _local(child) not in _READ_OF_PEOPLE]
     entries = [entry for part in parts for entry in _entries(part, f"{node.name}/", fields)]
-    if entries and fields.has_several_people():
-        # Whose they are can be seen only from the name beside them.
-        for child in node.children:
-            yield from _entries(child, f"{node.name}/", fields)
-    else:
-        yield from entries
+    if not (entries and fields.has_several_people()):
+        return entries
+    # Whose they are can be seen only from the name beside them.
+    return [each for part in node.children for each in _entries(part, f"{node.name}/", fields)]
 
 
 def _says_more(node: Node) -> bool:
@@ -335,10 +328,10 @@ def _category_says_more(node: Node) -> bool:
 
 
 def _has_other(attributes: Mapping[str, str], known: frozenset[str]) -> bool:
-    return any(
-        value.strip() and name not in known and name not in _HIDDEN_ATTRIBUTES
-        for name, value in attributes.items()
-    )
+    for name, value in attributes.items():
+        if name not in known and name not in _HIDDEN_ATTRIBUTES and value.strip():
+            return True
+    return False
 
 
 def _local(node: Node) -> str:

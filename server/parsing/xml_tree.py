@@ -9,7 +9,7 @@ usual prefix; all others keep prefix and name as the document writes them.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from xml.parsers import expat
@@ -19,7 +19,7 @@ from server.parsing.urls import join_url
 from shared.errors import ErrorKind, ParseError
 
 # Between the parts of a name as expat gives it: a character that no XML document can hold, since
-# a blank may stand in the address of a namespace.
+# a blank may stand in the URL of a namespace.
 SEPARATOR = "\x1f"
 CORE = ""
 ATOM_10 = "http://www.w3.org/2005/atom"
@@ -95,25 +95,27 @@ CORE_NAMES = _STRUCTURE | {
     "tagline", "textinput", "title", "ttl", "updated", "webmaster",
 }  # fmt: skip
 MAX_DEPTH = 150
+# What lies deeper is nothing that a feed tells of itself.
+_CHANNEL_DEPTH = 4
 _ITEM_NAMES: Final = frozenset({"item", "entry"})
 _NO_ATTRIBUTES: Final[dict[str, str]] = {}
 
 
-def name_by_place(expat_name: str, parent: tuple[str, str] | None) -> str:
+@lru_cache(maxsize=4096)
+def _name_by_place(expat_name: str, parent_name: str, parent_tag: str) -> str:
     """Return the spelling of an element's name, decided by its place where its namespace misleads.
 
-    ``parent`` is the parent's own spelling and its name as expat gives it, None for the root. Some
-    publishers take a module's address for the namespace of the whole feed: what then stands where
-    RSS or Atom has an element of that name is that element.
+    ``parent_name`` is the parent's own spelling, ``parent_tag`` its name as expat gives it; both
+    are empty for the root. Some publishers take a module's URL for the namespace of the whole feed:
+    what then stands where RSS or Atom has an element of that name is that element.
     """
     name = canonical_name(expat_name)
     if ":" not in name:
         return name
     parts = expat_name.split(SEPARATOR)
     local = parts[1].lower()
-    if parent is None:
+    if not parent_name:
         return local if local in ROOT_NAMES else name
-    parent_name, parent_tag = parent
     if parent_name not in _STRUCTURE:
         return name
     is_plain = len(parts) == 2
@@ -189,19 +191,34 @@ class Node:
     """One element: ``parts`` are its texts and child nodes in document order.
 
     ``attributes`` have lower-case names, to be looked up; ``written`` has them as expat gave them.
+    ``base`` is what URLs inside refer to, as far as ``xml:base`` tells.
     """
 
     __slots__ = ("attributes", "base", "name", "parts", "tag", "written")
 
     def __init__(
-        self, tag: str, attributes: dict[str, str], base: str | None, written: dict[str, str]
+        self,
+        tag: str,
+        name: str,
+        base: str | None = None,
+        attributes: dict[str, str] = _NO_ATTRIBUTES,
+        written: dict[str, str] = _NO_ATTRIBUTES,
     ) -> None:
         self.tag = tag
-        self.name = canonical_name(tag)
+        self.name = name
+        self.base = base
         self.attributes = attributes
         self.written = written
-        self.base = base
         self.parts: list[str | Node] = []
+
+    @property
+    def leaf_text(self) -> str | None:
+        """The text inside, stripped, of an element that holds nothing else; None of all others."""
+        parts = self.parts
+        if not parts:
+            return ""
+        first = parts[0]
+        return first.strip() if len(parts) == 1 and type(first) is str else None
 
     @property
     def children(self) -> list["Node"]:
@@ -210,15 +227,16 @@ class Node:
     @property
     def text(self) -> str:
         """The text directly inside, without that of children, stripped."""
-        parts = self.parts
-        if len(parts) == 1 and type(parts[0]) is str:
-            return parts[0].strip()
-        return "".join([part for part in parts if type(part) is str]).strip()
+        text = self.leaf_text
+        if text is not None:
+            return text
+        return "".join([part for part in self.parts if type(part) is str]).strip()
 
     @property
     def full_text(self) -> str:
         """The text inside, with that of children, stripped."""
-        return "".join(_texts(self)).strip()
+        text = self.leaf_text
+        return text if text is not None else "".join(_texts(self)).strip()
 
     @property
     def namespace(self) -> str:
@@ -233,24 +251,28 @@ def _texts(node: Node) -> Iterator[str]:
             yield part
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Document:
     """An XML document as far as it could be read.
 
-    ``items`` are those whose end tag was seen. ``damage`` says what is wrong and where, if reading
-    had to stop; ``cut_item`` is then the item it stopped in, with only the children that were
-    closed. ``is_complete`` is True once the root element was closed: damage after it costs nothing.
-    ``parts`` counts elements and attributes; ``fault`` and ``fault_line`` are ``damage`` in parts.
+    ``items`` are those whose end tag was seen. ``fault`` is what made reading stop, in line
+    ``fault_line``, None where nothing did; ``cut_item`` is then the item it stopped in, with only
+    the children that were closed. ``is_complete`` is True once the root element was closed: damage
+    after it costs nothing. ``parts`` counts elements and attributes.
     """
 
-    root: Node | None = None
-    items: list[Node] = field(default_factory=list)
-    damage: str | None = None
-    fault: str = ""
-    fault_line: int = 0
+    root: Node | None
+    items: list[Node]
+    is_complete: bool
+    parts: int
     cut_item: Node | None = None
-    is_complete: bool = False
-    parts: int = 0
+    fault: str | None = None
+    fault_line: int = 0
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong and where, for people."""
+        return None if self.fault is None else f"{self.fault} in line {self.fault_line}"
 
 
 def read_document(source: bytes) -> Document:
@@ -271,9 +293,8 @@ def read_document(source: bytes) -> Document:
     try:
         parser.Parse(source, True)
     except expat.ExpatError as exc:
-        builder.note_damage(exc)
-    builder.document.parts = builder.parts
-    return builder.document
+        return builder.finish(expat.ErrorString(exc.code), exc.lineno)
+    return builder.finish()
 
 
 def _refuse_doctype(*_: object) -> None:
@@ -282,73 +303,79 @@ def _refuse_doctype(*_: object) -> None:
 
 
 class _Builder:
-    """Expat's callbacks. Items are taken out of the frame's tree when they end."""
+    """Expat's callbacks, called a dozen times for an item: what is seldom needed stands apart.
+
+    Items are taken out of the tree around them.
+    """
 
     def __init__(self) -> None:
-        self.document = Document()
-        self._open: list[Node] = []
+        self._root: Node | None = None
+        self._items: list[Node] = []
+        # At the bottom what holds the root element.
+        self._open = [Node("", "")]
         self._item: Node | None = None
-        self.parts = 0
+        self._parts = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        self.parts += 1 + len(attributes)
-        check_parts(self.parts)
         open_nodes = self._open
-        parent = open_nodes[-1] if open_nodes else None
-        base = parent.base if parent is not None else None
-        written = attributes
+        parent = open_nodes[-1]
+        name = canonical_name(tag)
+        if ":" in name:
+            name = _name_by_place(tag, parent.name, parent.tag)
+        node = Node(tag, name, parent.base)
+        self._parts += 1
         if attributes:
-            attributes = {attribute_name(name): value for name, value in attributes.items()}
-            base = _deeper_base(base, attributes)
-        node = Node(tag, attributes or _NO_ATTRIBUTES, base, written or _NO_ATTRIBUTES)
-        if ":" in node.name:
-            place = (parent.name, parent.tag) if parent is not None else None
-            node.name = name_by_place(tag, place)
-        if parent is None:
-            self._start_root(node)
-        elif self._item is None and node.name in _ITEM_NAMES:
-            self._item = node
-        elif self._item is not None or len(open_nodes) < 4:
+            self._set_attributes(node, attributes)
+        check_parts(self._parts)
+        if self._item is not None:
             parent.parts.append(node)
-        if len(open_nodes) >= MAX_DEPTH:
+        else:
+            self._start_outside(node)
+        if len(open_nodes) > MAX_DEPTH:
             raise ParseError(ErrorKind.REFUSED, f"elements are nested deeper than {MAX_DEPTH}")
         open_nodes.append(node)
-
-    def _start_root(self, node: Node) -> None:
-        if node.name not in _ITEM_NAMES:
-            self.document.root = node
-            return
-        # A document that is one item: the feed around it is made up.
-        self._item = node
-        frame = "feed" if node.name == "entry" else "rss"
-        tag = SEPARATOR.join([node.namespace, frame]) if node.namespace else frame
-        self.document.root = Node(tag, _NO_ATTRIBUTES, node.base, _NO_ATTRIBUTES)
-        self.document.root.name = frame
 
     def end(self, _tag: str) -> None:
         node = self._open.pop()
         if node is self._item:
-            self.document.items.append(node)
-            check_items(len(self.document.items))
+            self._items.append(node)
+            check_items(len(self._items))
             self._item = None
-        if not self._open:
-            self.document.is_complete = True
 
     def text(self, text: str) -> None:
         self._open[-1].parts.append(text)
 
-    def note_damage(self, error: expat.ExpatError) -> None:
-        self.document.fault = expat.ErrorString(error.code)
-        self.document.fault_line = error.lineno
-        self.document.damage = f"{self.document.fault} in line {error.lineno}"
+    def finish(self, fault: str | None = None, fault_line: int = 0) -> Document:
+        """Return what was read until the end, or until a fault."""
         if self._item is not None:
             unclosed = set(map(id, self._open))
             self._item.parts = [part for part in self._item.parts if id(part) not in unclosed]
-            self.document.cut_item = self._item
+        is_complete = self._root is not None and len(self._open) == 1
+        return Document(
+            self._root, self._items, is_complete, self._parts, self._item, fault, fault_line
+        )
+
+    def _set_attributes(self, node: Node, written: dict[str, str]) -> None:
+        self._parts += len(written)
+        node.written = written
+        node.attributes = {attribute_name(name): value for name, value in written.items()}
+        own_base = node.attributes.get("xml:base")
+        if own_base:
+            node.base = join_url(node.base, own_base)
+
+    def _start_outside(self, node: Node) -> None:
+        """Take in an element that is in no item: the root, an item, or one about the feed."""
+        is_item = node.name in _ITEM_NAMES
+        if is_item:
+            self._item = node
+        if self._root is None:
+            self._root = _root_around(node) if is_item else node
+        elif not is_item and len(self._open) <= _CHANNEL_DEPTH:
+            self._open[-1].parts.append(node)
 
 
-def _deeper_base(base: str | None, attributes: dict[str, str]) -> str | None:
-    own = attributes.get("xml:base")
-    if not own:
-        return base
-    return join_url(base, own)
+def _root_around(item: Node) -> Node:
+    """Return a root element for a document that is one item."""
+    name = "feed" if item.name == "entry" else "rss"
+    tag = SEPARATOR.join([item.namespace, name]) if item.namespace else name
+    return Node(tag, name, item.base)
