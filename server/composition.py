@@ -124,7 +124,7 @@ def make_web(
     )
     return Web(
         fetcher,
-        ParserPool(PARSER_PROCESSES, salvage=settings.feed_salvage),
+        ParserPool(PARSER_PROCESSES, lenience=settings.feed_salvage),
         HostSlots(settings.fetch_per_host, clock, lease_s=run_limit_s),
     )
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from server.parsing.detection import cut_leading_noise, decode_document, is_json
 from server.parsing.discovery import PAGE_KINDS, WebPageError, find_feeds
 from server.parsing.json_feed import parse_json_feed
-from server.parsing.lenient import Salvage
+from server.parsing.lenient import Lenience
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry, check_rejected
 from server.parsing.urls import find_move
 from server.parsing.xml_feed import NoItemError, parse_leniently, parse_xml
@@ -24,13 +24,13 @@ def parse_feed(
     content_type: str | None,
     url: str | None,
     now: datetime,
-    salvage: Salvage = "feedparser",
+    lenience: Lenience = "feedparser",
 ) -> ParsedFeed:
     """Return the entries of an RSS, RDF, Atom or JSON Feed document, in document order.
 
     Pure: equal arguments give equal feeds. ``content_type`` is the HTTP header, ``url`` the address
     that relative links are resolved against last, ``now`` the time that dates are judged by.
-    Damage costs the entries that it touches, as ``rejected`` and ``is_whole`` tell; ``salvage``
+    Damage costs the entries that it touches, as ``rejected`` and ``is_whole`` tell; ``lenience``
     says how far those are read: ``feedparser`` reads what ours cannot, ``strict`` leaves damaged
     ones out, ``off`` takes only what stands before the damage.
 
@@ -40,7 +40,7 @@ def parse_feed(
     """
     text, warning = decode_document(body, content_type)
     try:
-        feed = _parse_text(text, url=url, now=now, salvage=salvage)
+        feed = _parse_text(text, url=url, now=now, lenience=lenience)
     except ParseError as exc:
         if exc.kind in PAGE_KINDS and (feeds := find_feeds(text, url=url)):
             raise WebPageError(feeds) from exc
@@ -53,14 +53,14 @@ def parse_feed(
     return dataclasses.replace(feed, warnings=(warning, *feed.warnings))
 
 
-def _parse_text(text: str, *, url: str | None, now: datetime, salvage: Salvage) -> ParsedFeed:
+def _parse_text(text: str, *, url: str | None, now: datetime, lenience: Lenience) -> ParsedFeed:
     if is_json(text):
         return parse_json_feed(text, url=url, now=now)
     try:
-        return parse_xml(cut_leading_noise(text), url=url, now=now, salvage=salvage)
+        return parse_xml(cut_leading_noise(text), url=url, now=now, lenience=lenience)
     except ParseError as exc:
         feed = None
-        if salvage == "feedparser":
+        if lenience == "feedparser":
             feed = parse_leniently(text, url=url, now=now, error=exc)
         if feed is not None:
             return feed

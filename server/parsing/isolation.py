@@ -4,6 +4,7 @@ import contextlib
 import os
 import pickle
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -15,16 +16,14 @@ from pathlib import Path
 from typing import cast
 
 from server.parsing.discovery import WebPageError
-from server.parsing.lenient import Salvage
-from server.parsing.parsed import ParsedFeed, Refusal
-from server.parsing.parser_process import read_frame, write_frame
+from server.parsing.lenient import Lenience
+from server.parsing.parsed import ParsedFeed
+from server.parsing.parser_process import Answer, receive_message, send_message
 from shared.errors import ErrorKind, ParseError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_S = 2.0
-
-# The feed or its refusal, and whether the process ends after this answer.
-Answer = tuple[ParsedFeed | Refusal, bool]
+_STANDARD_ERROR = 2
 
 
 class ParserPool:
@@ -35,8 +34,8 @@ class ParserPool:
     processes end when this one does, however it ends. May be used by many threads at once.
 
     Nothing here waits without a limit: a place is waited for ``wait_s`` at most, and writing to a
-    process and reading its answer share ``wall_s``, whatever becomes of the process. ``salvage`` is
-    how far damaged documents are read, as of ``parse_feed``.
+    process and reading its answer share ``wall_s``, whatever becomes of the process. ``lenience``
+    is how far damaged documents are read, as of ``parse_feed``.
     """
 
     def __init__(
@@ -47,13 +46,13 @@ class ParserPool:
         memory_bytes: int = 1 << 30,
         wall_s: float = 60.0,
         wait_s: float = 240.0,
-        salvage: Salvage = "feedparser",
+        lenience: Lenience = "feedparser",
     ) -> None:
         self._cpu_s = cpu_s
         self._memory_bytes = memory_bytes
         self._wall_s = wall_s
         self._wait_s = wait_s
-        self._salvage: Salvage = salvage
+        self._lenience: Lenience = lenience
         # Last in, first out: a busy hour's processes are reused, the others never started.
         self._places: queue.LifoQueue[_Place] = queue.LifoQueue()
         for _ in range(max_workers):
@@ -162,7 +161,7 @@ class ParserPool:
                 # Nothing is wrong with the document: the next server may parse it.
                 raise _retryable(ErrorKind.LIMITS, "the parser is shut down")
             try:
-                process = _ParserProcess(self._cpu_s, self._memory_bytes, self._salvage)
+                process = _ParserProcess(self._cpu_s, self._memory_bytes, self._lenience)
             except OSError as exc:
                 reason = f"no parser process can be started: {exc}"
                 raise _retryable(ErrorKind.INTERNAL, reason) from exc
@@ -199,24 +198,28 @@ class _ParserDied(ParseError):
 
 
 class _ParserProcess:
-    """One parser process and the two pipes to it."""
+    """One parser process and the connection to it.
 
-    def __init__(self, cpu_s: int, memory_bytes: int, salvage: Salvage) -> None:
-        module = "server.parsing.parser_process"
+    Raises:
+        OSError: it cannot be started.
+    """
+
+    def __init__(self, cpu_s: int, memory_bytes: int, lenience: Lenience) -> None:
         # -P: the current folder may hold a "server" of somebody else.
-        limits = [str(cpu_s), str(memory_bytes)]
-        arguments = [sys.executable, "-P", "-m", module, *limits, salvage]
-        self._process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=_environment(),
-            # Away from the terminal's Ctrl-C: this process decides when it ends.
-            start_new_session=True,
-        )
-        # A process that no longer reads must not hold up who writes to it.
-        os.set_blocking(self._descriptor("stdin"), False)
+        module = [sys.executable, "-P", "-m", "server.parsing.parser_process"]
+        self._connection, its_end = socket.socketpair()
+        with its_end, contextlib.ExitStack() as on_error:
+            on_error.callback(self._connection.close)
+            self._process = subprocess.Popen(
+                [*module, str(cpu_s), str(memory_bytes), lenience],
+                stdin=its_end.fileno(),
+                # What is printed there goes where errors go.
+                stdout=_STANDARD_ERROR,
+                env=_environment(),
+                # Away from the terminal's Ctrl-C: this process decides when it ends.
+                start_new_session=True,
+            )
+            on_error.pop_all()
 
     def ask(self, request: bytes, *, timeout_s: float) -> Answer:
         """Return the answer to one request.
@@ -227,38 +230,31 @@ class _ParserProcess:
         """
         ends_at = time.monotonic() + timeout_s
         try:
-            write_frame(self._descriptor("stdin"), request, timeout_s=timeout_s)
-            left_s = max(ends_at - time.monotonic(), 0.0)
-            answer = read_frame(self._descriptor("stdout"), timeout_s=left_s)
+            send_message(self._connection, request, ends_at)
+            answer = receive_message(self._connection, ends_at)
         except TimeoutError:
             raise
-        except (OSError, ValueError) as exc:
+        except OSError as exc:
             raise _ParserDied from exc
         if answer is None:
             raise _ParserDied
-        # Written by our own code over a private pipe: as trustworthy as the code itself.
+        # Written by our own code over a private connection: as trustworthy as the code itself.
         return cast("Answer", pickle.loads(answer))
 
     def kill(self) -> None:
-        """End the process at once; whoever waits for its answer is told that it died."""
+        """End the process at once; whoever waits for its answer gets to know that it died."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
     def stop(self) -> None:
-        """Kill the process, wait for its end and close the pipes to it.
+        """Kill the process, wait for its end and close the connection to it.
 
         One that the system does not let go of in time is left to end on its own.
         """
         self.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_S)
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def _descriptor(self, name: str) -> int:
-        pipe = getattr(self._process, name)
-        return int(pipe.fileno())
+        self._connection.close()
 
 
 def _environment() -> dict[str, str]:

@@ -15,8 +15,8 @@ from server.parsing.xml_source import START_TAG, repair_document, write_start_ta
 from server.parsing.xml_tree import Document, Node, read_document
 from shared.errors import ItemError
 
-# How far items of damaged documents are read: FEED_SALVAGE.
-Salvage = Literal["feedparser", "strict", "off"]
+# How far items of damaged documents are read: FEED_SALVAGE
+Lenience = Literal["feedparser", "strict", "off"]
 
 MAX_WARNINGS = 20
 _IDENTITIES = frozenset({"guid", "id", "link"})
@@ -41,7 +41,7 @@ class Reading:
     is_whole: bool = True
 
 
-def read_damaged(text: str, salvage: Salvage) -> Reading | None:
+def read_damaged(text: str, lenience: Lenience) -> Reading | None:
     """Return what can be read of a damaged document; None where its root is not a feed's.
 
     With ``strict`` only the undamaged items are read.
@@ -53,7 +53,7 @@ def read_damaged(text: str, salvage: Salvage) -> Reading | None:
     if split is None:
         return None
     check_items(len(split.fragments))
-    reader = _ItemReader(salvage)
+    reader = _ItemReader(lenience)
     reading = Reading(reader.read_frame(split), is_whole=split.is_ended)
     for fragment in split.fragments:
         reader.read(fragment, reading)
@@ -69,8 +69,8 @@ def read_damaged(text: str, salvage: Salvage) -> Reading | None:
 class _ItemReader:
     """Reads the items of one document, which share its limits."""
 
-    def __init__(self, salvage: Salvage) -> None:
-        self._salvage = salvage
+    def __init__(self, lenience: Lenience) -> None:
+        self._lenience = lenience
         self._steps = Steps()
         self._allowance = Allowance()
         self._parts = 0
@@ -113,7 +113,7 @@ class _ItemReader:
             self._read_cut(fragment, reading)
             return
         fault, line = strict.fault, fragment.line + max(strict.fault_line - 1, 0)
-        if self._salvage == "strict":
+        if self._lenience == "strict":
             _reject(reading, strict, "the item is damaged", fault or "its end tag is missing", line)
         elif node is not None:
             reading.items.append(node)
@@ -171,7 +171,7 @@ class _ItemReader:
         cut = self._read_source(fragment.frame + fragment.text).cut_item
         reading.cut_item = cut
         reading.warnings.append(f"line {fragment.line}: the document breaks off inside an item")
-        if reading.items or self._salvage != "feedparser" or cut is None:
+        if reading.items or self._lenience != "feedparser" or cut is None:
             return
         if not any(child.name in _IDENTITIES and child.text for child in cut.children):
             return

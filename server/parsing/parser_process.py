@@ -1,12 +1,18 @@
-"""x"""
+"""A process that parses one document at a time and can be killed without harm.
+
+Started by ``isolation.ParserPool`` with a fresh interpreter: ``python -m
+server.parsing.parser_process CPU_S MEMORY_BYTES LENIENCE``. Standard input is a socket: requests
+come in, answers go out, each as its length and its bytes. The process ends when the other side
+closes it, even in the middle of a document, so that nothing is left behind however the server died.
+"""
 
 import gc
 import os
 import pickle
 import queue
 import resource
-import select
 import signal
+import socket
 import struct
 import sys
 import threading
@@ -16,121 +22,103 @@ from typing import Final, cast
 
 from server.parsing import ParsedFeed, parse_feed
 from server.parsing.discovery import WebPageError
-from server.parsing.lenient import Salvage
+from server.parsing.lenient import Lenience
 from server.parsing.parsed import Refusal
 from shared.errors import ErrorKind, ParseError
 
-_HEADER: Final = struct.Struct("!Q")
-_CHUNK_BYTES = 1 << 20
+# The feed or its refusal, and whether the process ends after this answer.
+Answer = tuple[ParsedFeed | Refusal, bool]
+
 # A process that grew beyond this answers and makes way for a small one.
 RETIRE_ABOVE_BYTES = 400 * 1024 * 1024
+_HEADER: Final = struct.Struct("!Q")
+_SHORTEST_WAIT_S = 0.001
 
 
-def write_frame(descriptor: int, payload: bytes, *, timeout_s: float | None = None) -> None:
-    """Write one message; waits until the other side has taken it.
-
-    With ``timeout_s`` the descriptor has to be a non-blocking one.
+def send_message(connection: socket.socket, payload: bytes, ends_at: float | None = None) -> None:
+    """Send one message; waits until the other side has taken it.
 
     Raises:
-        OSError: the other side is gone.
-        TimeoutError: it did not take the whole message in ``timeout_s`` seconds.
+        OSError: the other side is gone; as ``TimeoutError``, it did not take the whole message by
+            ``ends_at`` of the monotonic clock.
     """
-    ends_at = None if timeout_s is None else time.monotonic() + timeout_s
     for part in (_HEADER.pack(len(payload)), payload):
-        view = memoryview(part)
-        while view:
-            if ends_at is not None:
-                _wait_ready(descriptor, select.POLLOUT, ends_at)
-            view = view[_write_some(descriptor, view) :]
+        _limit_wait(connection, ends_at)
+        connection.sendall(part)
 
 
-def read_frame(descriptor: int, *, timeout_s: float | None = None) -> bytes | None:
+def receive_message(connection: socket.socket, ends_at: float | None = None) -> bytearray | None:
     """Return one message, or None when the other side closed its end.
 
     Raises:
-        TimeoutError: the whole message did not arrive in ``timeout_s`` seconds.
+        OSError: the other side is gone; as ``TimeoutError``, the whole message did not arrive by
+            ``ends_at`` of the monotonic clock.
     """
-    ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-    header = _read_exactly(descriptor, _HEADER.size, ends_at)
+    header = _receive(connection, _HEADER.size, ends_at)
     if header is None:
         return None
-    return _read_exactly(descriptor, _HEADER.unpack(header)[0], ends_at)
+    return _receive(connection, _HEADER.unpack(header)[0], ends_at)
 
 
-def _read_exactly(descriptor: int, size: int, ends_at: float | None) -> bytes | None:
-    pieces = bytearray()
-    while len(pieces) < size:
-        if ends_at is not None:
-            _wait_ready(descriptor, select.POLLIN, ends_at)
-        piece = os.read(descriptor, min(size - len(pieces), _CHUNK_BYTES))
-        if not piece:
+def _receive(connection: socket.socket, size: int, ends_at: float | None) -> bytearray | None:
+    received = bytearray(size)
+    rest = memoryview(received)
+    while rest:
+        _limit_wait(connection, ends_at)
+        count = connection.recv_into(rest)
+        if not count:
             return None
-        pieces += piece
-    return bytes(pieces)
+        rest = rest[count:]
+    return received
 
 
-def _write_some(descriptor: int, view: memoryview) -> int:
-    try:
-        return os.write(descriptor, view)
-    except BlockingIOError:
-        return 0
-
-
-def _wait_ready(descriptor: int, event: int, ends_at: float) -> None:
-    poller = select.poll()
-    poller.register(descriptor, event)
-    remaining_ms = max(0.0, ends_at - time.monotonic()) * 1000
-    if not poller.poll(remaining_ms):
-        raise TimeoutError("the other side did not answer in time")
+def _limit_wait(connection: socket.socket, ends_at: float | None) -> None:
+    if ends_at is not None:
+        connection.settimeout(max(ends_at - time.monotonic(), _SHORTEST_WAIT_S))
 
 
 def main() -> None:
-    """Serve until the input closes."""
-    cpu_s, memory_bytes = int(sys.argv[1]), int(sys.argv[2])
-    salvage = cast("Salvage", sys.argv[3])
-    output = _take_output()
+    """Serve until the other side closes the connection."""
+    cpu_s, memory_bytes, lenience = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    connection = socket.socket(fileno=0)
     _limit_memory(memory_bytes)
-    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
+    requests: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+    threading.Thread(target=_read_requests, args=(connection, requests), daemon=True).start()
     # Trees of a document hold no cycles, and looking for some takes a third of the time.
     gc.disable()
+    gc.freeze()
     is_retiring = False
     while not is_retiring:
         request = requests.get()
         _limit_cpu(cpu_s)
-        outcome = _parse(request, salvage)
-        gc.collect()
+        outcome = _parse(request, cast("Lenience", lenience))
         is_retiring = _is_grown()
-        write_frame(output, pickle.dumps((outcome, is_retiring), pickle.HIGHEST_PROTOCOL))
+        answer = pickle.dumps((outcome, is_retiring), pickle.HIGHEST_PROTOCOL)
+        del outcome
+        send_message(connection, answer)
+        gc.collect()
 
 
-def _take_output() -> int:
-    """Keep the answers' channel to ourselves: whatever prints goes to standard error."""
-    output = os.dup(1)
-    os.dup2(2, 1)
-    return output
-
-
-def _read_requests(requests: "queue.SimpleQueue[bytes]") -> None:
-    """Read until the input closes, then end the process.
+def _read_requests(connection: socket.socket, requests: "queue.SimpleQueue[bytearray]") -> None:
+    """Read until the other side closes the connection, then end the process.
 
     Any error ends it too, a request too large for its memory above all. Else the server would wait
     for a process that no longer reads, and that would outlive it.
     """
     exit_code = 1
     try:
-        while (request := read_frame(0)) is not None:
+        while (request := receive_message(connection)) is not None:
             requests.put(request)
         exit_code = 0
     finally:
         os._exit(exit_code)
 
 
-def _parse(request: bytes, salvage: Salvage) -> ParsedFeed | Refusal:
+def _parse(request: bytearray, lenience: Lenience) -> ParsedFeed | Refusal:
     """Return the feed, or why it is refused."""
     try:
         body, content_type, url, now = pickle.loads(request)
-        return parse_feed(body, content_type=content_type, url=url, now=now, salvage=salvage)
+        return parse_feed(body, content_type=content_type, url=url, now=now, lenience=lenience)
     except WebPageError as exc:
         return Refusal(exc.kind, str(exc), exc.feeds)
     except ParseError as exc:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from server.parsing.detection import cut_leading_markup, is_web_page, refusal
-from server.parsing.lenient import Reading, Salvage, read_damaged
+from server.parsing.lenient import Lenience, Reading, read_damaged
 from server.parsing.lenient_feedparser import READER, Allowance, read_all
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
 from server.parsing.xml_channel import Channel, document_dates, read_channel
@@ -19,25 +19,25 @@ _ITEM_LIKE = re.compile(r"<(?:[\w.-]+:)?(?:item|entry)(?=[\s/>])", re.IGNORECASE
 
 
 def parse_xml(
-    text: str, *, url: str | None, now: datetime, salvage: Salvage = "feedparser"
+    text: str, *, url: str | None, now: datetime, lenience: Lenience = "feedparser"
 ) -> ParsedFeed:
     """Read a document that begins with markup.
 
     A sound document is read as it is; an ill-formed one is mended and read again; of what cannot be
-    mended as a whole each item is read on its own, as far as ``salvage`` allows.
+    mended as a whole each item is read on its own, as far as ``lenience`` allows.
 
     Raises:
         ParseError: not a feed, ``refused``, or ``damaged`` with no item in it that can be read;
             ``NoItemError`` carries a feed without items that has elements named so.
     """
-    found = _recognise(text, salvage)
+    found = _recognise(text, lenience)
     if found is None:
         late = cut_leading_markup(text)
-        found = _recognise(late, salvage) if late is not None else None
+        found = _recognise(late, lenience) if late is not None else None
     if found is None:
         raise refusal(remove_prolog(text))
     reading, channel = found
-    is_cut_only = reading.cut_item is not None and salvage == "feedparser"
+    is_cut_only = reading.cut_item is not None and lenience == "feedparser"
     if not reading.is_whole and not reading.items and not is_cut_only:
         reason = f"the document breaks off before its first item ends: {reading.warnings[0]}"
         raise ParseError(ErrorKind.DAMAGED, reason)
@@ -81,7 +81,7 @@ def parse_leniently(
 _LAST_RESORT_KINDS = frozenset({ErrorKind.NOT_A_FEED, ErrorKind.DAMAGED, ErrorKind.HTML})
 
 
-def _recognise(text: str, salvage: Salvage) -> tuple[Reading, Channel] | None:
+def _recognise(text: str, lenience: Lenience) -> tuple[Reading, Channel] | None:
     """Read a document, mended if need be; None when its root element is not a feed's."""
     text = remove_prolog(text)
     document = read_document(_encode(text))
@@ -89,8 +89,8 @@ def _recognise(text: str, salvage: Salvage) -> tuple[Reading, Channel] | None:
     if damage is not None and not document.is_complete:
         document = read_document(_encode(repair_document(text)))
     reading: Reading | None = None
-    if not document.is_complete and salvage != "off":
-        reading = read_damaged(text, salvage)
+    if not document.is_complete and lenience != "off":
+        reading = read_damaged(text, lenience)
     if reading is None or reading.root is None:
         reading = _before_damage(document)
     if damage is not None:

@@ -201,10 +201,10 @@ def test_a_document_that_only_feedparser_can_read_is_not_refused() -> None:
 def test_the_parser_process_reads_as_the_setting_says() -> None:
     body = between("<title>a<description>b</title>c</description>").encode()
     counts = {}
-    for salvage in ("feedparser", "strict", "off"):
-        with ParserPool(1, wall_s=30.0, salvage=salvage) as pool:
+    for lenience in ("feedparser", "strict", "off"):
+        with ParserPool(1, wall_s=30.0, lenience=lenience) as pool:
             feed = pool.parse(body, content_type=None, url=None, now=NOW)
-        counts[salvage] = (len(feed.entries), len(feed.rejected))
+        counts[lenience] = (len(feed.entries), len(feed.rejected))
     assert counts == {"feedparser": (3, 0), "strict": (2, 1), "off": (1, 1)}
 
 

@@ -84,7 +84,7 @@ def check(body: bytes, content_type: str | None, url: str | None) -> ParsedFeed 
     except ParseError as exc:
         event(exc.kind)
         return None
-    event("whole" if feed.is_whole else "salvaged")
+    event("whole" if feed.is_whole else "damaged")
     identified = identify([feed.entries], colliding=())
     assert len(identified.items) + identified.duplicates == len(feed.entries)
     for item in identified.items:

@@ -1,4 +1,4 @@
-"""Ill-formed documents: what is mended, what is salvaged, and that neither changes an item."""
+"""Ill-formed documents: what is repaired or read leniently, and that neither changes an item."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.parsing import ParsedFeed, parse_feed
-from server.parsing.lenient import Salvage
+from server.parsing.lenient import Lenience
 from shared.errors import ParseError
 from shared.models import content_hash, job_data
 
@@ -16,10 +16,10 @@ JOBS = (Path(__file__).parents[1] / "feeds" / "jobs.xml").read_bytes()
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 
 
-def parse(document: bytes | str, salvage: Salvage = "feedparser") -> ParsedFeed:
+def parse(document: bytes | str, lenience: Lenience = "feedparser") -> ParsedFeed:
     body = document.encode() if isinstance(document, str) else document
     url = "https://feeds.example/f"
-    return parse_feed(body, content_type=None, url=url, now=NOW, salvage=salvage)
+    return parse_feed(body, content_type=None, url=url, now=NOW, lenience=lenience)
 
 
 def fingerprints(feed: ParsedFeed) -> list[tuple[str, str]]:
@@ -64,8 +64,8 @@ def test_mending_leaves_ids_and_hashes_as_those_of_the_sound_feed(
 
 def test_an_ampersand_in_one_item_changes_no_other() -> None:
     broken = JOBS.replace(b"Ferry Timetable Analyst", b"Ferry & Timetable Analyst")
-    sound, mended = fingerprints(parse(JOBS)), fingerprints(parse(broken))
-    assert [sound[0], sound[2]] == [mended[0], mended[2]]
+    sound, repaired = fingerprints(parse(JOBS)), fingerprints(parse(broken))
+    assert [sound[0], sound[2]] == [repaired[0], repaired[2]]
     assert parse(broken).entries[1].item.title == "Ferry & Timetable Analyst"
 
 
@@ -96,7 +96,7 @@ CROSSED = rss(
 )
 
 
-def test_without_salvage_only_what_stands_before_the_damage_is_taken() -> None:
+def test_without_lenience_only_what_stands_before_the_damage_is_taken() -> None:
     feed = parse(CROSSED, "off")
     assert [entry.item.guid for entry in feed.entries] == ["1"]
     assert [(cut.guid, cut.is_cut) for cut in feed.rejected] == [("2", True)]
@@ -165,13 +165,13 @@ def test_noise_after_the_feed_costs_nothing(after: bytes) -> None:
     assert "not well-formed" in feed.warnings[0]
 
 
-@pytest.mark.parametrize("salvage", ["strict", "off"])
+@pytest.mark.parametrize("lenience", ["strict", "off"])
 @pytest.mark.parametrize("document", ["<rss><channel><title>x", "<rss><channel><item><title>x"])
 def test_a_document_without_one_whole_item_before_its_damage_fails(
-    document: str, salvage: Salvage
+    document: str, lenience: Lenience
 ) -> None:
     with pytest.raises(ParseError) as caught:
-        parse(document, salvage)
+        parse(document, lenience)
     assert caught.value.kind == "damaged"
 
 
@@ -192,7 +192,7 @@ def test_a_prefix_is_declared_where_it_is_missing_and_only_there(frame: str) -> 
     assert extra["job:x"] == "1"
 
 
-def test_a_prefix_declared_further_in_keeps_its_meaning_when_mended() -> None:
+def test_a_prefix_declared_further_in_keeps_its_meaning_when_repaired() -> None:
     channel = "<channel xmlns:d='http://purl.org/dc/elements/1.1/'>"
     feed = parse(f"<rss>{channel}<item><title>a & b</title><d:creator>Ada</d:creator></item>"
                  "</channel></rss>")  # fmt: skip
