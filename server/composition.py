@@ -29,8 +29,6 @@ from server.parsing.isolation import ParserPool
 from server.services import Services
 from shared.clock import Clock
 from shared.queue import (
-    CLASS_LIMITS,
-    JobClass,
     JobQueue,
     RedisConnection,
 )
@@ -42,7 +40,7 @@ from shared.supervision import Supervisor
 # More than the machine has cores for gains nothing; a slow document must not stop the others.
 PARSER_PROCESSES = 2
 # When a run of the fetch queue is given up.
-RUN_LIMIT_S = CLASS_LIMITS[JobClass.MEDIUM].run_limit_s
+RUN_LIMIT_S = 300.0
 # How much of that it may use to fetch and parse; the rest is for storing what was read.
 DEADLINE_SHARE = 0.8
 

@@ -11,8 +11,8 @@ from typing import Any
 from server.fetching.answers import FetchedFeed, Validators
 from server.parsing import ParsedFeed, parse_feed
 from shared.errors import FetchError, ParseError
-from shared.host_names import host_of
 from shared.models import content_hash, job_data, make_item_id
+from shared.urls import host_of
 
 # A title that MongoDB is made to refuse, see ``Mill``.
 POISON = "poison"

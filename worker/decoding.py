@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from shared.addresses import is_safe, scheme_of, tidy
 from shared.errors import ItemError
 from shared.models import (
     DEFAULT_FORMATS,
@@ -22,6 +21,7 @@ from shared.models import (
 from shared.queue import ClaimedJob, JobQueue, Lock
 from shared.store.items import check_encodable
 from shared.store.ranks import Rank
+from shared.urls import is_safe, scheme_of, tidy
 from worker.sanitize import clean_extra, clean_html, clean_text
 
 STALLED = "stalled"

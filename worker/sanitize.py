@@ -14,9 +14,9 @@ from urllib.parse import urljoin
 
 import nh3
 
-from shared.addresses import RUNNING_SCHEMES, is_safe, scheme_of, tidy
 from shared.models import HTML
 from shared.plain_text import escape_unknown_tags, to_plain_text
+from shared.urls import RUNNING_SCHEMES, is_safe, scheme_of, tidy
 
 # nh3 0.3 takes time with the square of the ampersands behind a "<": 80,000 cost 0.3 s, a million
 # minutes. A text with more than this is no article: it is shown as the text that it is.

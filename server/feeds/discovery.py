@@ -21,7 +21,7 @@ from shared.errors import (
     ParseError,
     Postponed,
 )
-from shared.host_names import hosts_of
+from shared.urls import hosts_of
 
 # Each holds one of the threads that serve requests, for as long as a fetch may take.
 MAX_DISCOVERIES = 4

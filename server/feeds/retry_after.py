@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 
 from shared.clock import Clock
 from shared.errors import ErrorKind, FetchError, NotFoundError
-from shared.host_names import host_of, hosts_of
 from shared.models import format_time
 from shared.store import Stores
 from shared.store.feeds import WAITS_FOR_HOST
+from shared.urls import host_of, hosts_of
 
 MAX_SHOWN = 500
 LIFTED = "an operator lifted the host's Retry-After"

@@ -9,10 +9,10 @@ from server.feeds.retry_after import explain_pause
 from server.feeds.starter import FeedReservations
 from shared.clock import Clock
 from shared.errors import FeedmillError
-from shared.host_names import hosts_of
 from shared.logs import get_logger
 from shared.store import Deferral, Feed, Import, Stores, Trigger
 from shared.supervision import Supervisor
+from shared.urls import hosts_of
 
 log = get_logger("server.feeds.scheduler")
 

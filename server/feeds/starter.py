@@ -7,11 +7,11 @@ from contextlib import suppress
 from server.feeds.service import FeedService, fetch_job_id
 from shared.clock import Clock
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
-from shared.host_names import host_of
 from shared.models import is_source
 from shared.queue import JobQueue, NewJob
 from shared.store import Feed, Import, ImportState, Stores, Trigger, new_import_id
 from shared.store.imports import BEFORE_COMMIT
+from shared.urls import host_of
 
 HEAVY_WEIGHT = "heavy"
 # Each lost race means that another caller made progress with this feed.

@@ -4,7 +4,7 @@ import threading
 
 from shared.clock import Clock
 from shared.errors import ErrorKind, FetchError
-from shared.host_names import host_of
+from shared.urls import host_of
 
 WINDOW_S = 60.0
 MIN_HOSTS = 5

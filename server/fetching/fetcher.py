@@ -30,7 +30,7 @@ from server.fetching.headers import conditions_for, request_headers
 from server.fetching.network import Deadline, Resolver, VettedBackend, make_ssl_context, resolve
 from shared.clock import Clock
 from shared.errors import ErrorKind, FetchError, InvalidRequestError
-from shared.host_names import host_of
+from shared.urls import host_of
 
 MAX_REDIRECTS = 5
 MAX_CONNECTIONS = 100

@@ -46,12 +46,12 @@ from shared.errors import (
     StoreUnavailable,
     UnreadableDocument,
 )
-from shared.host_names import hosts_of
 from shared.logs import get_logger
 from shared.queue import AddOutcome, ClaimedJob, JobQueue
 from shared.store import DeadLetter, Feed, Import, ImportState, JournalEntry, Stores, Trigger
 from shared.store.imports import BEFORE_COMMIT, empty_counts
 from shared.store.journal import split_entries
+from shared.urls import hosts_of
 
 log = get_logger("server.importing.importer")
 

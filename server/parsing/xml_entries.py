@@ -27,9 +27,9 @@ from server.parsing.parsed import (
 from server.parsing.urls import is_absolute, resolve_link
 from server.parsing.xml_channel import Channel
 from server.parsing.xml_tree import Node, written_attribute_name
-from shared.addresses import is_safe, scheme_of
 from shared.errors import ItemError
 from shared.models import Enclosure, ExtraField, FeedItem
+from shared.urls import is_safe, scheme_of
 
 _HIDDEN_ATTRIBUTES = frozenset({"xml:base", "xml:lang", "xml:space"})
 # Attributes that became part of a known field, by the kind of element.

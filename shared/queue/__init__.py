@@ -39,9 +39,8 @@ A claimed job belongs to whoever holds its lock, by token; the lock runs out unl
 At least once is the promise: a handler may see a job again, its settlement counts once.
 """
 
-from shared.queue.backoff import backoff_delay_ms
 from shared.queue.connection import RedisConnection, connect, disconnect
-from shared.queue.examination import QueueExaminer, QueueLook, RedisReport, examine_redis
+from shared.queue.health import QueueExaminer, QueueLook, RedisReport, examine_redis
 from shared.queue.held_locks import HeldLocks
 from shared.queue.job import (
     TRANSITIONS,
@@ -58,33 +57,30 @@ from shared.queue.job import (
     Locking,
     NewJob,
     Postponement,
+    RateLimit,
     ReclaimReport,
     RemoveOutcome,
     Retry,
     SettleOutcome,
+    backoff_delay_ms,
 )
 from shared.queue.job_queue import JobQueue
-from shared.queue.limits import CLASS_LIMITS, ClassLimits, JobClass, RateLimit
 from shared.queue.permissions import allows_client_names, check_permissions, probe_queue
-from shared.queue.registry import QueueSpec, Registry
 from shared.queue.upkeep import Upkeep
 from shared.queue.wakeup import wait_for_work
 from shared.queue.worker import Worker
 from shared.queue.worker_signs import WorkerSign, WorkerSigns, find_workers
 
 __all__ = [
-    "CLASS_LIMITS",
     "TRANSITIONS",
     "AddOutcome",
     "BlockedBy",
     "Claim",
     "ClaimedJob",
-    "ClassLimits",
     "Completion",
     "DeadLettering",
     "Failure",
     "HeldLocks",
-    "JobClass",
     "JobQueue",
     "JobState",
     "JobView",
@@ -94,12 +90,10 @@ __all__ = [
     "Postponement",
     "QueueExaminer",
     "QueueLook",
-    "QueueSpec",
     "RateLimit",
     "ReclaimReport",
     "RedisConnection",
     "RedisReport",
-    "Registry",
     "RemoveOutcome",
     "Retry",
     "SettleOutcome",

@@ -17,13 +17,13 @@ from shared.queue.job import (
     Locking,
     NewJob,
     Postponement,
+    RateLimit,
     ReclaimReport,
     RemoveOutcome,
     Retry,
     SettleOutcome,
 )
 from shared.queue.keys import check_job_id, glob_of
-from shared.queue.limits import RateLimit
 from shared.queue.scripts import call
 from shared.queue.wire import (
     decode_claim,

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 
 from shared.clock import Clock
 from shared.errors import DoomedJob, Postponed, QueueError, QueueUnavailable, RunOverdue
-from shared.queue.backoff import backoff_delay_ms
 from shared.queue.held_locks import HeldLocks
 from shared.queue.job import (
     BlockedBy,
@@ -19,11 +18,12 @@ from shared.queue.job import (
     Failure,
     Lock,
     Postponement,
+    RateLimit,
     Retry,
     SettleOutcome,
+    backoff_delay_ms,
 )
 from shared.queue.job_queue import JobQueue
-from shared.queue.limits import RateLimit
 from shared.queue.wakeup import wait_for_work
 from shared.queue.wire import to_json
 from shared.supervision import Supervisor

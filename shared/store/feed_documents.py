@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from shared.host_names import host_of
 from shared.store.database import Document
 from shared.store.reading import read_fields
+from shared.urls import host_of
 
 _REQUIRED = {"source": "_id", "urls": "urls", "created_at": "created_at", "enabled": "enabled"}
 _OPTIONAL = (

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.queue import backoff_delay_ms
-from shared.queue.backoff import MAX_DELAY_MS
+from shared.queue.job import MAX_DELAY_MS
 
 EXPONENTIAL = {"type": "exponential", "delay": 1000}
 

@@ -33,10 +33,10 @@ def test_the_documented_tests_hold(example: dict[str, Any], redis_client: RedisC
 def test_the_documented_worker_and_upkeep_retry_until_there_is_room(
     example: dict[str, Any], redis_client: RedisConnection
 ) -> None:
-    queue = example["open_queue"](redis_client, example["NOTICES"])
+    queue = example["open_queue"](redis_client)
     example["outbox"].extend(["old"] * 100)
     example["add_notice"](queue, "n1", "late")
-    worker = example["make_worker"](redis_client, example["NOTICES"])
+    worker = example["make_worker"](redis_client)
     upkeep = example["make_upkeep"](redis_client)
     worker.start()
     upkeep.start()

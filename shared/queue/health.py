@@ -11,9 +11,8 @@ from shared.clock import Clock
 from shared.errors import QueueError, QueueRefused
 from shared.queue.connection import RedisConnection, raw, run, run_all, run_on_any_type, text
 from shared.queue.inspection import QueueReader
-from shared.queue.job import JobState
+from shared.queue.job import JobState, RateLimit
 from shared.queue.keys import glob_of, may_be_job, worker_connection_name
-from shared.queue.limits import RateLimit
 from shared.queue.wire import whole_number
 
 _PAGE = 1000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.host_names import host_of, hosts_of
+from shared.urls import host_of, hosts_of
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""URLs that feeds name: which may be stored, how they are written, and which host they are of."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+SAFE_SCHEMES = frozenset({"http", "https", "mailto", "ftp", "ftps", "magnet", "tel"})
+# What a browser would run.
+RUNNING_SCHEMES = frozenset({"javascript", "vbscript", "data"})
+_SCHEME = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
+# What a browser ignores in a URL before it looks at the scheme.
+_IGNORED = re.compile(r"[\x00-\x20\x7f]")
+_BREAKS = re.compile(r"[ \t]*[\t\r\n][ \t\r\n]*")
+# In a URL these stand for markup, or for nothing; written so they are the URL still.
+_UNSAFE = {
+    **dict.fromkeys([*range(0x20), 0x7F]),
+    **{ord(character): f"%{ord(character):02X}" for character in ' <>"`'},
+}
+
+
+def scheme_of(url: str) -> str | None:
+    """Return the scheme that a browser sees in a URL, in lower case; None without one."""
+    scheme = _SCHEME.match(_IGNORED.sub("", url))
+    return scheme[1].lower() if scheme is not None else None
+
+
+def is_safe(url: str) -> bool:
+    """Tell whether a URL may be stored as a link: it is relative, or of a known scheme."""
+    scheme = scheme_of(url)
+    return scheme is None or scheme in SAFE_SCHEMES
+
+
+def tidy(url: str) -> str:
+    """Return a URL without the line breaks in it, its blanks and quotes escaped."""
+    return _BREAKS.sub("", url.strip()).translate(_UNSAFE)
+
+
+def without_breaks(url: str) -> str:
+    """Return a URL without the line breaks and tabs in it, and the blanks around them."""
+    return _BREAKS.sub("", url.strip())
+
+
+def host_of(url: str) -> str:
+    """Return a URL's host in lower case, with its port unless that is the scheme's own.
+
+    ``http`` and ``https`` of one name are one host, and so is a name with its final dot.
+
+    Raises:
+        ValueError: not a URL that ``check_url`` would let pass.
+    """
+    parts = urlsplit(url)
+    name = (parts.hostname or "").rstrip(".")
+    host = f"[{name}]" if ":" in name else name
+    if parts.port in (None, _DEFAULT_PORTS.get(parts.scheme.lower())):
+        return host
+    return f"{host}:{parts.port}"
+
+
+def hosts_of(urls: Iterable[str]) -> set[str]:
+    """Return the hosts of several URLs."""
+    return {host_of(url) for url in urls}
