@@ -331,18 +331,17 @@ class FeedStore:
         meanwhile has set a next fetch of his own. Safe to repeat. False: somebody did it before.
         """
         mine: Document = {"_id": ended.source, "running_import": ended.import_id}
-        if not self._is_there(mine):
-            # Most often so: each audit asks, and the import itself did it before.
-            return False
         step = dict(ended.feed_step)
         seen = step.pop("seen", {})
         learnt = {name: value for name, value in step.items() if name not in SCHEDULE_FIELDS}
         freed = {"running_import": None, "last_import": ended.import_id}
         fetched = {**mine, "urls": ended.urls}
-        return (
-            self._update({**fetched, **seen}, {"$set": {**step, **freed}})
-            or self._update(fetched, {"$set": {**learnt, **freed}})
-            or self._update(mine, {"$set": freed})
+        if self._update({**fetched, **seen}, {"$set": {**step, **freed}}):
+            return True
+        if not self._is_there(mine):
+            return False
+        return self._update(fetched, {"$set": {**learnt, **freed}}) or self._update(
+            mine, {"$set": freed}
         )
 
     def free(self, source: str, import_id: str) -> bool:
