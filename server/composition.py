@@ -19,6 +19,7 @@ from server.fetching.network import Resolver, resolve
 from server.importing.audit_requests import AuditRequests
 from server.importing.auditor import Auditor
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
+from server.importing.failing import Failures
 from server.importing.fetching import FeedReader
 from server.importing.healer import Healer
 from server.importing.importer import Importer, ImportLimits
@@ -89,6 +90,7 @@ class Base:
     reservations: FeedReservations
     metrics: ImportMetrics
     outcomes: Outcomes
+    failures: Failures
     audits: AuditRequests
     run_limit_s: float
 
@@ -129,15 +131,16 @@ def make_web(
 
 def make_base(
     settings: Settings,
+    redis: RedisConnection,
     stores: Stores,
-    queues: Queues,
-    web: Web,
     clock: Clock,
     random: Random,
+    web: Web,
     run_limit_s: float,
 ) -> Base:
-    """Return what the parts share, on these stores, queues and web."""
-    metrics = ImportMetrics()
+    """Return what the parts share, on these stores and this web."""
+    queues, metrics = open_queues(settings, redis, clock), ImportMetrics()
+    outcomes = Outcomes(clock, metrics.note_end)
     return Base(
         settings,
         stores,
@@ -149,7 +152,8 @@ def make_base(
         retry_after=RetryAfter(stores, clock),
         reservations=make_reservations(settings, stores, queues, clock),
         metrics=metrics,
-        outcomes=Outcomes(clock, metrics.note_end),
+        outcomes=outcomes,
+        failures=Failures(stores, outcomes, clock, random),
         audits=AuditRequests(),
         run_limit_s=run_limit_s,
     )
@@ -199,6 +203,7 @@ def make_importer(base: Base) -> Importer:
         outcomes=base.outcomes,
         clock=base.clock,
         random=base.random,
+        failures=base.failures,
         limits=ImportLimits(base.settings.job_max_bytes, base.run_limit_s * DEADLINE_SHARE),
     )
 
@@ -215,7 +220,7 @@ def make_auditor(base: Base) -> Auditor:
         rate_limit=rate_limit(settings),
         keep_imports=timedelta(days=settings.keep_imports_days),
         keep_dead=timedelta(days=settings.keep_dead_days) if settings.keep_dead_days else None,
-        outcomes=base.outcomes,
+        failures=base.failures,
         clock=base.clock,
     )
     return Auditor(

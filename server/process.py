@@ -18,7 +18,6 @@ from server.composition import (
     make_importer,
     make_services,
     make_web,
-    open_queues,
 )
 from server.feeds.scheduler import Scheduler
 from server.feeds.schedules import Random
@@ -70,15 +69,9 @@ class ServerProcess:
         self._stop = threading.Event()
         self._given_up = threading.Event()
         self.supervisor = Supervisor(clock, log.error, give_up=lambda _thread: self._given_up.set())
-        self.base = base = make_base(
-            settings,
-            stores,
-            open_queues(settings, redis, clock),
-            web or make_web(settings, clock, run_limit_s=run_limit_s),
-            clock,
-            random,
-            run_limit_s,
-        )
+        web = web or make_web(settings, clock, run_limit_s=run_limit_s)
+        base = make_base(settings, redis, stores, clock, random, web, run_limit_s)
+        self.base = base
         self.importer = make_importer(base)
         self.auditor = make_auditor(base)
         self.scheduler = Scheduler(
@@ -144,7 +137,7 @@ def make_fetch_worker(base: Base, importer: Importer, supervisor: Supervisor) ->
         lock_ms=base.settings.worker_lock_ms,
         clock=base.clock,
         after_settle=partial(_start_next_import, base),
-        on_final_failure=importer.give_up,
+        on_final_failure=base.failures.give_up,
         around_job=bind_import,
         run_limit_s=base.run_limit_s,
         isolates_solo=False,

@@ -56,7 +56,7 @@ def uncomputed_feed_step(error: str, now: datetime) -> dict[str, Any]:
     return {
         "error": error,
         "next_fetch_at": now + UNCOMPUTED_PAUSE,
-        "next_fetch_reason": "its schedule could not be reckoned; it is tried again then",
+        "next_fetch_reason": "its schedule could not be computed; it is tried again then",
     }
 
 

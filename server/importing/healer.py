@@ -5,12 +5,20 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
-from server.feeds.outcomes import Outcomes
 from server.feeds.service import fetch_job_id
 from server.feeds.starter import FeedReservations
+from server.importing.failing import Failures
+from server.importing.values import Failure
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job
-from shared.errors import ConflictError, ErrorKind, NotFoundError, QueueFull, UnreadableDocument
+from shared.errors import (
+    ConflictError,
+    ErrorKind,
+    NotFoundError,
+    ParseError,
+    QueueFull,
+    UnreadableDocument,
+)
 from shared.logs import get_logger
 from shared.queue import JobQueue, JobState, RateLimit
 from shared.store import Feed, Import, Stores, Trigger
@@ -45,7 +53,7 @@ class Healer:
         rate_limit: RateLimit | None,
         keep_imports: timedelta,
         keep_dead: timedelta | None,
-        outcomes: Outcomes,
+        failures: Failures,
         clock: Clock,
     ) -> None:
         self._stores = stores
@@ -56,7 +64,7 @@ class Healer:
         self._rate_limit = rate_limit
         self._keep_imports = keep_imports
         self._keep_dead = keep_dead
-        self._outcomes = outcomes
+        self._failures = failures
         self._clock = clock
         self._incarnation: str | None = None
         self._matching: str | None = None
@@ -193,10 +201,7 @@ class Healer:
                 self._fail(found, ErrorKind.FEED_DELETED, "feed deleted")
 
     def _fail(self, found: Import, kind: ErrorKind, reason: str) -> None:
-        error = f"{kind}: {reason}"
-        outcome = {"error": error, "error_kind": kind, "finished_at": self._clock.now()}
-        if self._stores.imports.fail(found.import_id, None, outcome):
-            self._outcomes.report_failed(found, error)
+        self._failures.fail(found, None, Failure(ParseError(kind, reason)), None)
 
     def _collect_garbage(self) -> None:
         if self._stores.journal.has_any():

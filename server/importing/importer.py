@@ -1,15 +1,4 @@
-"""One run of an import, straight through; see ``values.py`` for what goes along the line.
-
-::
-
-    begin    imports, sources    draw a revision, mark fetching with it: before the request
-    read     the web             each URL with its own validators (or the document handed in)
-    merge    a process apart     bytes → entries; merged by guid, first wins
-    select   journals, letters, items     what is new to us
-    journal  journal             what has to be stored, durable
-    commit   imports             one guarded update: from here on nothing can be lost
-    feed     feeds               validators and schedule, as the commit stored them
-    enqueue  Redis               one call a chunk; whatever is missing the auditor adds
+"""One run of an import, straight through; ``values.py`` draws the line, and what goes along it.
 
 Every step is safe to repeat; a run that was overtaken notices at its commit and stops.
 """
@@ -18,18 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
-
 from server.feeds.outcomes import Outcomes
 from server.feeds.schedules import Random
 from server.fetching.host_slots import HostSlots
 from server.importing.audit_requests import AuditRequests
 from server.importing.enqueueing import Enqueuer
-from server.importing.feed_step import (
-    failed_feed_step,
-    imported_feed_step,
-    uncomputed_feed_step,
-)
+from server.importing.failing import Failures, find_import, finish_feed
+from server.importing.feed_step import imported_feed_step
 from server.importing.fetching import FeedReader, RunDeadline, believe_no_304
 from server.importing.merging import merge
 from server.importing.selecting import select
@@ -39,16 +23,13 @@ from shared.dead_jobs import dead_job
 from shared.errors import (
     DoomedJob,
     ErrorKind,
-    FetchError,
     ParseError,
     QueueError,
-    RunOverdue,
-    StoreUnavailable,
     UnreadableDocument,
 )
 from shared.logs import get_logger
 from shared.queue import AddOutcome, ClaimedJob, JobQueue
-from shared.store import DeadLetter, Feed, Import, ImportState, JournalEntry, Stores, Trigger
+from shared.store import DeadLetter, Import, ImportState, JournalEntry, Stores, Trigger
 from shared.store.imports import BEFORE_COMMIT, empty_counts
 from shared.store.journal import split_entries
 from shared.urls import hosts_of
@@ -84,6 +65,7 @@ class Importer:
         outcomes: Outcomes,
         clock: Clock,
         random: Random,
+        failures: Failures,
         limits: ImportLimits,
     ) -> None:
         self._stores = stores
@@ -95,6 +77,7 @@ class Importer:
         self._outcomes = outcomes
         self._clock = clock
         self._random = random
+        self._failures = failures
         self._limits = limits
 
     def run_job(self, job: ClaimedJob) -> dict[str, Any]:
@@ -106,7 +89,7 @@ class Importer:
             StoreUnavailable, QueueUnavailable: the run can be repeated as it is.
             Postponed: a host is asked enough just now; the import is as it was.
         """
-        import_id = _find_import(job)
+        import_id = find_import(job)
         if import_id is None:
             raise DoomedJob("the job's data names no import")
         is_last = job.attempts_made + 1 >= job.max_attempts
@@ -129,30 +112,9 @@ class Importer:
             return self._resume(import_id)
         if isinstance(fetched, Failure):
             if is_last_attempt or not fetched.error.retryable:
-                self._fail(run.importing, run.revision, fetched, run.feed)
+                self._failures.fail(run.importing, run.revision, fetched, run.feed)
             raise fetched.error
         return self._import(run, fetched)
-
-    def give_up(self, job: ClaimedJob, error: BaseException) -> None:
-        """Fail the import of a job that failed for good, so that its feed goes on.
-
-        Else the import would stay ``fetching``, and its publisher be asked again and again. Only
-        errors of stores pass: what they interrupted begins anew.
-        """
-        failure = _reason_to_give_up(error)
-        import_id = _find_import(job)
-        importing = self._stores.imports.get(import_id) if failure and import_id else None
-        if failure is None or importing is None or importing.state not in BEFORE_COMMIT:
-            return
-        try:
-            feed = self._stores.feeds.get(importing.source)
-            self._fail(importing, importing.revision, failure, feed)
-        except StoreUnavailable:
-            raise
-        except Exception:
-            log.exception("feed_step_failed", import_id=importing.import_id)
-            step = uncomputed_feed_step(failure.reason, self._clock.now())
-            self._store_failure(importing, importing.revision, failure, step)
 
     def _withdraw_paused(self, importing: Import) -> bool:
         """Take back a scheduled import whose hosts asked to be left alone since it was queued.
@@ -179,12 +141,12 @@ class Importer:
             feed = self._stores.feeds.get(importing.source)
         except UnreadableDocument as exc:
             # Logged with the import; the feed cannot be due again before somebody corrects it.
-            self._fail(
+            self._failures.fail(
                 importing, None, Failure(ParseError(ErrorKind.UNREADABLE_FEED, str(exc))), None
             )
             return None
         if feed is None or feed.running_import != importing.import_id:
-            self._fail(importing, None, Failure(_FEED_DELETED), None)
+            self._failures.fail(importing, None, Failure(_FEED_DELETED), None)
             return None
         revision = self._stores.sources.draw_revision(importing.source)
         now = self._clock.now()
@@ -197,7 +159,7 @@ class Importer:
         importing = self._stores.imports.get(import_id)
         if importing is None or importing.state in BEFORE_COMMIT:
             return None if importing is None else importing.state
-        self._finish_feed(importing)
+        finish_feed(self._stores, importing)
         if importing.state is ImportState.IMPORTING and importing.revision is not None:
             for chunk in self._stores.journal.chunks(import_id, importing.revision):
                 self._enqueue(importing, self._stores.journal.read_entries(chunk))
@@ -219,7 +181,7 @@ class Importer:
         committed = self._commit(run, fetched, selected)
         if committed is None:
             return self._state_of(run.importing.import_id)
-        self._finish_feed(committed)
+        finish_feed(self._stores, committed)
         self._show_dead_letters(run, selected.dead_letters)
         for entries in chunks:
             self._enqueue(committed, entries)
@@ -271,43 +233,6 @@ class Importer:
             "feed_step": imported_feed_step(run, fetched, now, self._random),
         }
 
-    def _fail(
-        self, importing: Import, revision: int | None, failure: Failure, feed: Feed | None
-    ) -> None:
-        """Fail an import before its commit, and finish its feed."""
-        step = None
-        if feed is not None:
-            step = failed_feed_step(importing, feed, failure, self._clock.now(), self._random)
-        self._store_failure(importing, revision, failure, step)
-
-    def _store_failure(
-        self,
-        importing: Import,
-        revision: int | None,
-        failure: Failure,
-        feed_step: dict[str, Any] | None,
-    ) -> None:
-        outcome: dict[str, Any] = {
-            "error": failure.reason,
-            "error_kind": failure.error.kind,
-            "finished_at": self._clock.now(),
-            "fetches": failure.fetched.fetches,
-        }
-        if feed_step is not None:
-            outcome["feed_step"] = feed_step
-        if self._stores.imports.fail(importing.import_id, revision, outcome):
-            self._outcomes.report_failed(importing, failure.reason)
-        # By its document: another run may have ended it with another step.
-        ended = self._stores.imports.get(importing.import_id)
-        if ended is not None and ended.state not in BEFORE_COMMIT:
-            self._finish_feed(ended)
-
-    def _finish_feed(self, ended: Import) -> None:
-        """Do the feed step of an import that is committed or failed, as its document holds it."""
-        self._stores.feeds.finish(ended)
-        if ended.has_document:
-            self._stores.documents.delete(ended.import_id)
-
     def _enqueue(self, committed: Import, entries: Sequence[JournalEntry]) -> None:
         if self._enqueuer.enqueue(committed, entries)[AddOutcome.BUSY]:
             # An older job of the item is being run: the auditor adds this one when that has ended.
@@ -339,26 +264,3 @@ def _hosts_to_ask(importing: Import) -> set[str]:
     if importing.has_document or importing.state not in BEFORE_COMMIT:
         return set()
     return hosts_of(importing.urls)
-
-
-def _find_import(job: ClaimedJob) -> str | None:
-    try:
-        named = orjson.loads(job.raw_data)["import_id"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return named if isinstance(named, str) else None
-
-
-def _reason_to_give_up(error: BaseException) -> Failure | None:
-    """Return why a job's import is to fail; None when a store was to blame."""
-    if isinstance(error, RunOverdue):
-        return Failure(FetchError("", ErrorKind.TIMEOUT, str(error)))
-    if isinstance(error, DoomedJob):
-        reason = "its server stopped, or lost its lock, in each of its runs; see the servers' logs"
-        return Failure(ParseError(ErrorKind.RUN_LOST, reason))
-    if isinstance(error, UnreadableDocument):
-        return Failure(ParseError(ErrorKind.UNREADABLE_RECORD, str(error)))
-    if getattr(error, "retryable", False):
-        return None
-    reason = f"an error of Feedmill's own, please report it: {error!r}"
-    return Failure(ParseError(ErrorKind.INTERNAL, reason))

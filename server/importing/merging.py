@@ -148,7 +148,7 @@ def _read_contents(stores: Stores, importing: Import, item_ids: set[str]) -> Map
 def _read_open_journals(
     stores: Stores, importing: Import, item_ids: set[str]
 ) -> Iterator[JournalEntry]:
-    """Yield what other imports of the source have still to bring home of items, oldest first."""
+    """Yield what other imports of the source have still to store of items, oldest first."""
     others = [
         other
         for other in stores.imports.find_open(importing.source)

@@ -1,4 +1,4 @@
-"""Brings dead letters back: as an import of their own, with the revisions that they had."""
+"""Replays dead letters: as an import of their own, with the revisions that they had."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class Replayer:
         """Replay the dead (not removed) ones that were chosen, in exactly one way.
 
         Newer content is never overwritten: the items keep their revisions. When this returns the
-        imports are committed; their items get home even if Redis is lost now.
+        imports are committed; their items are stored even if Redis is lost now.
 
         Raises:
             InvalidRequestError: none or several ways to choose were given.
@@ -160,7 +160,7 @@ class Replayer:
 
 
 def _to_entry(letter: DeadLetter) -> JournalEntry | None:
-    """Return the journal entry that brings an item back; None when its data cannot be run."""
+    """Return the journal entry of an item to replay; None when its data cannot be run."""
     if letter.kind is not LetterKind.DEAD or letter.error_type == UNREADABLE:
         return None
     try:

@@ -107,14 +107,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The items to journal, and how many of the others there are of each verdict.
-
-    ``renewed`` are letters of removals whose hash is of an earlier version, with today's hash.
-    """
+    """The items to journal, and how many there are of each verdict."""
 
     entries: tuple[JournalEntry, ...] = ()
     counts: Mapping[Verdict, int] = field(default_factory=Counter)
-    renewed: tuple[tuple[DeadLetter, str], ...] = ()
 
 
 def select(
@@ -239,10 +235,28 @@ def compare(
         renamed = _rename(candidates, moved.look_up(one.item_id for one in candidates))
         return Compared(tuple(candidate.entry(revision) for candidate in renamed))
     rivals = read_rivals(stores, importing, revision)
-    has_letters = stores.dead_letters.has_any(importing.source)
-    entries: list[JournalEntry] = []
-    counts: Counter[Verdict] = Counter()
-    renewed: list[tuple[DeadLetter, str]] = []
+    judged = list(_judge_all(stores, importing.source, rivals, candidates, moved))
+    stores.dead_letters.renew_hashes(
+        [
+            (letter, one.content_hash)
+            for one, letter, verdict in judged
+            if letter is not None and verdict is Verdict.REMOVED and _needs_new_hash(letter, one)
+        ]
+    )
+    return Compared(
+        tuple(one.entry(revision) for one, _, verdict in judged if verdict is Verdict.JOURNALED),
+        Counter(verdict for _, _, verdict in judged),
+    )
+
+
+def _judge_all(
+    stores: Stores,
+    source: str,
+    rivals: Rivals,
+    candidates: Sequence[Candidate],
+    moved: MovedGuids,
+) -> Iterator[tuple[Candidate, DeadLetter | None, Verdict]]:
+    has_letters = stores.dead_letters.has_any(source)
     for some in _in_parts(candidates):
         item_ids = [candidate.item_id for candidate in some]
         letters = stores.dead_letters.read_many(item_ids) if has_letters else {}
@@ -250,14 +264,7 @@ def compare(
         on_record = OnRecord(letters, stored, rivals.journaled_ids)
         for one in _rename(some, moved.follow(item_ids, on_record)):
             letter = letters.get(one.item_id)
-            verdict = judge(one, rivals, letter, stored.get(one.item_id))
-            counts[verdict] += 1
-            if verdict is Verdict.JOURNALED:
-                entries.append(one.entry(revision))
-            elif verdict is Verdict.REMOVED and letter is not None and _needs_new_hash(letter, one):
-                renewed.append((letter, one.content_hash))
-    stores.dead_letters.renew_hashes(renewed)
-    return Compared(tuple(entries), counts, tuple(renewed))
+            yield one, letter, judge(one, rivals, letter, stored.get(one.item_id))
 
 
 def read_rivals(stores: Stores, importing: Import, revision: int) -> Rivals:
