@@ -27,6 +27,7 @@ from server.fetching.addresses import mask_url
 from shared.models import format_time
 
 router = APIRouter(tags=["feeds"])
+
 _OPML_BODY = {
     "requestBody": {
         "required": True,

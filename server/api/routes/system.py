@@ -14,6 +14,7 @@ from server.api.readiness import describe_absent
 from shared.errors import NotFoundError
 
 router = APIRouter(tags=["system"])
+
 _WITHOUT_KEY: dict[str, Any] = {"security": []}
 _ASSETS = {
     "js": ("swagger-ui-bundle.js", "text/javascript"),

@@ -20,6 +20,7 @@ from shared.errors import ConflictError, ErrorKind, FetchError, InvalidRequestEr
 from shared.store import Feed
 
 router = page_router()
+
 FEEDS_PATH = "/admin/feeds"
 EXPORT_PATH = "/admin/feeds-export"
 # Paths of one feed hold its source, which is a slug: no word below is one of them.

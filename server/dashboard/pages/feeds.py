@@ -31,6 +31,7 @@ from shared.errors import InvalidRequestError
 from shared.store import Feed
 
 router = page_router()
+
 LIFT_PATH = "/admin/hosts-lift"
 MAX_COUNTED_ITEMS = 10_000
 _LATEST_IMPORTS, _LATEST_ITEMS = 10, 5

@@ -22,6 +22,7 @@ from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.queue import JobState
 
 router = page_router()
+
 NOW_PATH = "/admin/overview/now"
 BUSY_EVERY_S, IDLE_EVERY_S = 2, 5
 MAX_RUNNING = 20
