@@ -9,7 +9,7 @@ from server.feeds.discovery import FeedDiscoverer
 from server.feeds.outcomes import Outcomes
 from server.feeds.retry_after import RetryAfter
 from server.feeds.schedules import Random
-from server.feeds.service import FeedService
+from server.feeds.service import FeedChanges, FeedService
 from server.feeds.starter import FeedReservations, ImportStarter
 from server.fetching.addresses import check_url
 from server.fetching.egress import Egress
@@ -92,6 +92,7 @@ class Base:
     outcomes: Outcomes
     failures: Failures
     audits: AuditRequests
+    changes: FeedChanges
     run_limit_s: float
 
 
@@ -155,6 +156,7 @@ def make_base(
         outcomes=outcomes,
         failures=Failures(stores, outcomes, clock, random),
         audits=AuditRequests(),
+        changes=FeedChanges(),
         run_limit_s=run_limit_s,
     )
 
@@ -238,7 +240,7 @@ def make_services(base: Base, supervisor: Supervisor) -> Services:
     """Return what the HTTP API works with."""
     stores, queues, clock = base.stores, base.queues, base.clock
     check = partial(check_url, allow_private=base.settings.fetch_allow_private)
-    feeds = FeedService(stores, queues.fetches, clock, check, base.outcomes)
+    feeds = FeedService(stores, queues.fetches, clock, check, base.outcomes, base.changes)
     return Services(
         settings=base.settings,
         clock=clock,

@@ -77,6 +77,7 @@ class ServerProcess:
         self.scheduler = Scheduler(
             stores=stores,
             reservations=base.reservations,
+            changes=base.changes,
             clock=clock,
             max_per_host=settings.fetch_per_host,
         )
@@ -151,6 +152,7 @@ def _start_next_import(base: Base, settled: ClaimedJob) -> None:
 
     While this job was active its id was taken, so that an import begun meanwhile got none.
     """
+    base.changes.set()
     data = orjson.loads(settled.raw_data)
     feed = base.stores.feeds.get(data["source"])
     if feed is None or feed.running_import in (None, data["import_id"]):

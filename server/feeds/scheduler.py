@@ -1,4 +1,4 @@
-"""The tick: each second, due feeds become imports and fetch jobs, fairly for every host."""
+"""The tick: as soon as feeds are due they become imports and fetch jobs, fairly for every host."""
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from server.feeds.retry_after import explain_pause
+from server.feeds.service import FeedChanges
 from server.feeds.starter import FeedReservations
 from shared.clock import Clock
 from shared.errors import FeedmillError
@@ -16,7 +17,10 @@ from shared.urls import hosts_of
 
 log = get_logger("server.feeds.scheduler")
 
-TICK_S = 1
+# Between ticks while feeds are due, and before a change is taken up.
+TICK_S = 1.0
+# As long while nothing is: what other programs change in MongoDB is seen then.
+IDLE_TICK_S = 5.0
 MAX_FEEDS_A_TICK = 500
 # Each looks past the hosts that the ones before found to have enough.
 MAX_ROUNDS = 16
@@ -96,17 +100,25 @@ class Scheduler:
     """
 
     def __init__(
-        self, *, stores: Stores, reservations: FeedReservations, clock: Clock, max_per_host: int
+        self,
+        *,
+        stores: Stores,
+        reservations: FeedReservations,
+        changes: FeedChanges,
+        clock: Clock,
+        max_per_host: int,
     ) -> None:
         self._stores = stores
         self._reservations = reservations
         self._clock = clock
         self._max_per_host = max_per_host
         self._skipped: set[str] = set()
+        self._changes = changes
 
     def start(self, supervisor: Supervisor, stop: threading.Event) -> None:
-        """Tick each second until ``stop`` is set, on a supervised thread.
+        """Tick whenever a feed is due until ``stop`` is set, on a supervised thread.
 
+        A change is taken up within a second, as is a feed whose time comes.
         A tick under way then is not waited for; what it leaves half done is repaired.
         """
         supervisor.start("scheduler", self._step, stop)
@@ -119,20 +131,50 @@ class Scheduler:
         Raises:
             StoreUnavailable, QueueUnavailable: whatever was reserved is repaired by the auditor.
         """
+        now = self._clock.now()
+        return self._start(self._find_due(now), now)
+
+    def step(self) -> float:
+        """Tick; return after how many seconds the next tick is worth while, 1 to 5.
+
+        One query finds what is due and what will be next: an idle server makes no other. A store
+        or queue that is away is logged.
+        """
+        now, is_skipping = self._clock.now(), bool(self._skipped)
+        try:
+            coming = self._find_due(now + timedelta(seconds=IDLE_TICK_S))
+            due = [feed for feed in coming if feed.next_fetch_at and feed.next_fetch_at <= now]
+            self._start(due, now)
+        except FeedmillError as exc:
+            log.warning("tick_failed", error=str(exc))
+            return TICK_S
+        if due or is_skipping:
+            return TICK_S
+        next_at = coming[0].next_fetch_at if coming else None
+        return IDLE_TICK_S if next_at is None else max(TICK_S, (next_at - now).total_seconds())
+
+    def _step(self) -> float:
+        self._clock.wait(self._changes, self.step() - TICK_S)
+        self._changes.clear()
+        return TICK_S
+
+    def _find_due(self, moment: datetime) -> list[Feed]:
+        return self._stores.feeds.find_due(moment, MAX_FEEDS_A_TICK, skip_hosts=self._skipped)
+
+    def _start(self, due: Sequence[Feed], now: datetime) -> int:
         reserved: list[Import] = []
         try:
-            self._reserve_due(self._clock.now(), reserved)
+            self._reserve_due(due, now, reserved)
         finally:
             self._reservations.add_fetch_jobs(reserved)
         return len(reserved)
 
-    def _reserve_due(self, now: datetime, reserved: list[Import]) -> None:
+    def _reserve_due(self, due: Sequence[Feed], now: datetime, reserved: list[Import]) -> None:
         """Reserve round by round, each past the hosts that are closed by then.
 
         If the rounds are not enough, the next tick goes on behind them.
         """
         skipped, self._skipped = self._skipped, set()
-        due = self._stores.feeds.find_due(now, MAX_FEEDS_A_TICK, skip_hosts=skipped)
         if not due:
             return
         limits = HostLimits(self._max_per_host, self._stores.feeds.count_running_by_host())
@@ -164,10 +206,3 @@ class Scheduler:
         if self._stores.feeds.defer_many(choice.to_defer):
             log.info("feeds_deferred", feeds=len(choice.to_defer))
         return len(choice.to_reserve)
-
-    def _step(self) -> float:
-        try:
-            self.tick()
-        except FeedmillError as exc:
-            log.warning("tick_failed", error=str(exc))
-        return TICK_S

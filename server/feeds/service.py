@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,9 @@ _HASH_LENGTH = 8
 _UNFIT = re.compile(r"[^a-z0-9_.-]+")
 _FALLBACK = "feed"
 
+# Set when a feed may be due earlier than the scheduler knows.
+FeedChanges = threading.Event
+
 
 class FeedService:
     """Everything that changes a feed's configuration.
@@ -42,12 +46,14 @@ class FeedService:
         clock: Clock,
         check_url: Callable[[str], str],
         outcomes: Outcomes,
+        changes: FeedChanges,
     ) -> None:
         self._stores = stores
         self._fetch_queue = fetch_queue
         self._clock = clock
         self._check_url = check_url
         self._outcomes = outcomes
+        self._changes = changes
 
     def get(self, source: str) -> Feed:
         """Return a feed.
@@ -156,6 +162,7 @@ class FeedService:
         update |= self._reschedule(feed, update)
         if update and not self._stores.feeds.update(source, update):
             raise NotFoundError(f"there is no feed {source!r}")
+        self._changes.set()
         return self.get(source)
 
     def _check_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,6 +242,7 @@ class FeedService:
             if not self.exists(source):
                 self._refuse_known_urls(new.urls)
             raise
+        self._changes.set()
         return new
 
     def _refuse_known_urls(self, urls: Sequence[str]) -> None:

@@ -70,7 +70,7 @@ def subscribe_all(mill: Mill, items: dict[str, str]) -> dict[str, Any]:
 def live(mill: Mill) -> None:
     """Let half an hour pass with everything at work; what is raised here would end a loop."""
     mill.clock.advance(seconds=1801)
-    mill.server.scheduler._step()
+    mill.server.scheduler.step()
     mill.reclaim()
     for _ in range(10 * len(NONSENSE)):
         if not mill.server.fetch():
@@ -111,7 +111,7 @@ def told_of(mill: Mill) -> set[str]:
 def test_nonsense_in_a_feed_costs_that_feed_only(mill: Mill, field: str, is_queued: bool) -> None:
     sources = subscribe_all(mill, {"1": "one"})
     if is_queued:
-        mill.server.scheduler._step()
+        mill.server.scheduler.step()
     else:
         live(mill)
     for source, value in sources.items():
@@ -132,7 +132,7 @@ def test_nonsense_in_an_import_costs_its_own_feed_only(mill: Mill, field: str, s
 
 
 def begin_all(mill: Mill, state: str) -> None:
-    mill.server.scheduler._step()
+    mill.server.scheduler.step()
     while state != "queued" and mill.server.fetch():
         pass
 

@@ -311,3 +311,31 @@ def test_an_import_whose_host_is_asked_enough_is_put_off_untouched(mill: Mill) -
     ended = mill.stores.imports.get(started.import_id)
     assert ended is not None
     assert (ended.state, mill.press.requests) == (ImportState.COMPLETED, 1)
+
+
+def test_the_tick_comes_again_when_the_next_feed_is_due(mill: Mill) -> None:
+    ticker = mill.server.scheduler
+    assert ticker.step() == scheduler.IDLE_TICK_S
+    [source] = add_feeds(mill, HOST, 1)
+    for ahead_s, rest_s in ((3, 3.0), (0.2, scheduler.TICK_S), (60, scheduler.IDLE_TICK_S)):
+        due_at = mill.clock.now() + timedelta(seconds=ahead_s)
+        mill.stores.feeds.update(source, {"next_fetch_at": due_at})
+        assert ticker.step() == rest_s
+    assert running_of(mill, HOST) == 0
+    mill.clock.advance(seconds=60)
+    assert ticker.step() == scheduler.TICK_S
+    assert running_of(mill, HOST) == 1
+
+
+def test_a_change_or_the_end_of_a_fetch_lets_the_tick_look_again(mill: Mill) -> None:
+    changed = mill.server.process.base.changes
+    [source] = add_feeds(mill, HOST, 1)
+    assert changed.is_set()
+    changed.clear()
+    mill.server.services.feeds.change(source, {"interval_s": 60})
+    assert changed.is_set()
+    changed.clear()
+    mill.server.scheduler.tick()
+    assert not changed.is_set()
+    fetch_all(mill)
+    assert changed.is_set()
