@@ -27,6 +27,7 @@ from worker.sanitize import clean_extra, clean_html, clean_text
 STALLED = "stalled"
 _HTML_FIELDS = ("summary", "content")
 _PLAIN_FIELDS = ("title", "author")
+_TEXT_FIELDS = (*_HTML_FIELDS, *_PLAIN_FIELDS, "link", "read_by")
 _DATE_FIELDS = ("published_at", "updated_at")
 
 
@@ -130,32 +131,38 @@ def _check_identity(data: Mapping[str, Any]) -> None:
 
 
 def _build_content(data: Mapping[str, Any]) -> dict[str, Any]:
-    for name in (*_HTML_FIELDS, *_PLAIN_FIELDS, "link", "read_by"):
-        _expect(data, name, str)
-    for name in ("formats", "bases"):
-        _expect_texts(data, name)
-    categories = _read_list(data, "categories", _read_text)
-    enclosures = _read_list(data, "enclosures", _read_enclosure)
-    extra = _read_list(data, "extra", _read_extra)
-    formats = {**DEFAULT_FORMATS, **(data.get("formats") or {})}
+    _check_types(data)
+    formats = _formats_of(data)
     content: dict[str, Any] = {"source": data["source"], "guid": data["guid"]}
     content |= _clean_texts(data, formats)
     if data.get("link") and is_safe(data["link"]):
         content["link"] = tidy(data["link"])
-    shown = (clean_text(category, formats["categories"]) for category in categories)
-    content["categories"] = list(dict.fromkeys(filter(None, shown)))
-    content["enclosures"] = [_clean_enclosure(file) for file in enclosures if is_safe(file["url"])]
-    base = _find_base(data, "extra")
-    cleaned = (clean_extra(entry, formats["extra"], base) for entry in extra)
-    content["extra"] = [entry for entry in cleaned if entry is not None]
+    content["categories"] = _clean_categories(data, formats["categories"])
+    content["enclosures"] = _clean_enclosures(data)
+    content["extra"] = _clean_extras(data, formats["extra"])
     content |= {name: _read_time(data, name) for name in _DATE_FIELDS if data.get(name)}
     content["content_hash"] = content_hash(data)
-    counters = counters_hash(data)
+    counters = counters_hash(data) if data.get("extra") else None
     if counters is not None:
         content["counters_hash"] = counters
     if data.get("read_by"):
         content["read_by"] = data["read_by"]
     return content
+
+
+def _check_types(data: Mapping[str, Any]) -> None:
+    for name in _TEXT_FIELDS:
+        # Asked for here: a call a field and item takes longer than the question.
+        if type(data.get(name, "")) is not str:
+            _expect(data, name, str)
+    for name in ("formats", "bases"):
+        if name in data:
+            _expect_texts(data, name)
+
+
+def _formats_of(data: Mapping[str, Any]) -> Mapping[str, str]:
+    formats = data.get("formats")
+    return {**DEFAULT_FORMATS, **formats} if formats else DEFAULT_FORMATS
 
 
 def _clean_texts(data: Mapping[str, Any], formats: Mapping[str, str]) -> dict[str, str]:
@@ -165,14 +172,35 @@ def _clean_texts(data: Mapping[str, Any], formats: Mapping[str, str]) -> dict[st
         for name in _HTML_FIELDS
         if data.get(name)
     }
-    texts |= {
-        name: clean_text(data[name], formats[name]) for name in _PLAIN_FIELDS if data.get(name)
-    }
+    for name in _PLAIN_FIELDS:
+        if data.get(name):
+            texts[name] = clean_text(data[name], formats[name])
     return {name: text for name, text in texts.items() if text}
 
 
+def _clean_categories(data: Mapping[str, Any], text_format: str) -> list[str]:
+    shown = [
+        clean_text(category, text_format) for category in _read_list(data, "categories", _read_text)
+    ]
+    return list(dict.fromkeys(filter(None, shown)))
+
+
+def _clean_enclosures(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    files = _read_list(data, "enclosures", _read_enclosure)
+    return [{**file, "url": tidy(file["url"])} for file in files if is_safe(file["url"])]
+
+
+def _clean_extras(data: Mapping[str, Any], text_format: str) -> list[dict[str, Any]]:
+    extra = _read_list(data, "extra", _read_extra)
+    if not extra:
+        return []
+    base = _find_base(data, "extra")
+    cleaned = [clean_extra(entry, text_format, base) for entry in extra]
+    return [entry for entry in cleaned if entry is not None]
+
+
 def _find_base(data: Mapping[str, Any], name: str) -> str | None:
-    """Return what relative addresses in a field refer to: its own base, else the link."""
+    """Return what relative URLs in a field refer to: its own base, else the link."""
     base = (data.get("bases") or {}).get(name) or data.get("link") or ""
     return base if scheme_of(base) in ("http", "https") else None
 
@@ -232,7 +260,3 @@ def _read_time(data: Mapping[str, Any], name: str) -> datetime:
         return parse_time(data[name])
     except (ValueError, OverflowError) as exc:
         raise ItemError("invalid", f"{name} {data[name][:40]!r} is not RFC 3339") from exc
-
-
-def _clean_enclosure(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {**entry, "url": tidy(entry["url"])}

@@ -181,8 +181,8 @@ def noticed_lost_locks(worker: Role) -> bool:
 
 @contextmanager
 def item_writes_hanging(deployed: Deployment) -> Iterator[None]:
-    """Let the store be silent for 6 s at each update of the worker's."""
-    fail_point = {"failCommands": ["update", "bulkWrite"], "blockConnection": True}
+    """Let the store be silent for 6 s at each write of the worker's."""
+    fail_point = {"failCommands": ["insert", "update", "bulkWrite"], "blockConnection": True}
     deployed.mongo.admin.command(
         "configureFailPoint",
         "failCommand",

@@ -40,19 +40,23 @@ def assert_all_home(bench: Bench, count: int = 5) -> None:
     assert bench.queue.read_totals()["completed"] == count
 
 
+# A new item is inserted, a stored one updated.
+COMMANDS = {"write": ("insert", "update"), "find": ("find",)}
+
+
 @pytest.mark.parametrize(
     ("command", "times", "fault"),
     [
-        ("update", 1, {"errorCode": NOT_PRIMARY}),
-        ("update", 3, {"errorCode": NOT_PRIMARY}),
-        ("update", 1, {"errorCode": SHUTTING_DOWN}),
-        ("update", 12, {"errorCode": UNAUTHORIZED}),
-        ("update", 12, {"errorCode": NO_DISK}),
+        ("write", 1, {"errorCode": NOT_PRIMARY}),
+        ("write", 3, {"errorCode": NOT_PRIMARY}),
+        ("write", 1, {"errorCode": SHUTTING_DOWN}),
+        ("write", 12, {"errorCode": UNAUTHORIZED}),
+        ("write", 12, {"errorCode": NO_DISK}),
         ("find", 3, {"errorCode": CURSOR_NOT_FOUND}),
         ("find", 3, {"errorCode": NO_MAJORITY_YET}),
-        ("update", 3, {"errorCode": TEMPORARILY_UNAVAILABLE}),
-        ("update", 1, {"closeConnection": True}),
-        ("update", 3, {"closeConnection": True}),
+        ("write", 3, {"errorCode": TEMPORARILY_UNAVAILABLE}),
+        ("write", 1, {"closeConnection": True}),
+        ("write", 3, {"closeConnection": True}),
         ("find", 3, {"closeConnection": True}),
     ],
 )
@@ -61,7 +65,7 @@ def test_a_store_that_fails_for_a_while_costs_no_attempt(
 ) -> None:
     bench.add(*some_data())
     taken = bench.take()
-    failing.fail(command, times=times, **fault)
+    failing.fail(*COMMANDS[command], times=times, **fault)
     bench.finish(taken)
     assert_all_home(bench)
 
@@ -71,7 +75,7 @@ def test_a_store_that_stays_away_gets_its_jobs_handed_back_untried(
 ) -> None:
     bench.add(*some_data())
     taken = bench.take()
-    failing.fail("update", times=None, errorCode=NO_DISK)
+    failing.fail(*COMMANDS["write"], times=None, errorCode=NO_DISK)
     bench.finish(taken)
     assert bench.breaker.is_open
     assert bench.breaker.open_for_s() > 300
@@ -86,7 +90,7 @@ def test_a_store_that_stays_away_gets_its_jobs_handed_back_untried(
 def test_deaths_wait_for_a_store_that_refuses_everybody(bench: Bench, failing: FailPoints) -> None:
     bench.add(make_data("bad", title=5))
     taken = bench.take()
-    failing.fail("update", times=5, errorCode=UNAUTHORIZED)
+    failing.fail(*COMMANDS["write"], times=5, errorCode=UNAUTHORIZED)
     bench.finish(taken)
     assert list(bench.dead()) == ["bad"]
     assert bench.left() == {}
@@ -99,7 +103,7 @@ def test_what_no_majority_confirmed_is_not_settled_before_a_clean_retry(
     bench.add(*some_data())
     taken = bench.take()
     unconfirmed = {"code": WRITE_CONCERN, "errmsg": "waiting for replication timed out"}
-    failing.fail("update", times=None, writeConcernError=unconfirmed)
+    failing.fail(*COMMANDS["write"], times=None, writeConcernError=unconfirmed)
     with pytest.raises(StoreUnavailable):
         bench.storer.store(taken.items)
     assert len(bench.documents()) == 5
@@ -115,7 +119,7 @@ def test_a_death_that_no_majority_confirmed_does_not_move_the_job(
     bench.add(make_data("bad", title=5))
     taken = bench.take()
     unconfirmed = {"code": WRITE_CONCERN, "errmsg": "waiting for replication timed out"}
-    failing.fail("update", times=2, writeConcernError=unconfirmed)
+    failing.fail(*COMMANDS["write"], times=2, writeConcernError=unconfirmed)
     bench.finish(taken)
     assert bench.left() == {}
     assert list(bench.dead()) == ["bad"]
@@ -142,7 +146,7 @@ def test_a_call_whose_answer_comes_too_late_is_repeated(
     impatient.add(*some_data())
     taken = impatient.take()
     # Twice, because the driver itself repeats a write once.
-    failing.fail("update", times=2, blockConnection=True, blockTimeMS=1200)
+    failing.fail(*COMMANDS["write"], times=2, blockConnection=True, blockTimeMS=1200)
     with pytest.raises(StoreUnavailable):
         impatient.storer.store(taken.items)
     assert impatient.left() == {"active": 5}
@@ -227,7 +231,7 @@ def test_a_flush_longer_than_the_lock_keeps_its_jobs(
     taken = bench.take()
     bench.heartbeat.start()
     bench.pool.start()
-    failing.fail("update", times=1, blockConnection=True, blockTimeMS=2500)
+    failing.fail(*COMMANDS["write"], times=1, blockConnection=True, blockTimeMS=2500)
     bench.pool.submit(lambda: bench.finish(taken))
     reclaimed = 0
     while not bench.pool.wait_until_idle(0.1):

@@ -259,7 +259,7 @@ def test_a_worker_that_cannot_flush_in_time_releases_its_jobs_untried(
     real_time: Bench, failing: FailPoints
 ) -> None:
     real_time.add(*[make_data(str(number)) for number in range(50)])
-    failing.fail("update", times=None, blockConnection=True, blockTimeMS=4500)
+    failing.fail("insert", "update", times=None, blockConnection=True, blockTimeMS=4500)
     real_time.consumer.step()
     assert real_time.left() == {"active": 40, "waiting": 10}
     started_s = time.monotonic()

@@ -61,7 +61,7 @@ STEPS = {
     "draw a revision": mongodb_call("update", "sources"),
     "read dead letters": mongodb_call("find", "dead_letters"),
     "read documents": mongodb_call("find", "items"),
-    "write": mongodb_call("update", "items"),
+    "write": mongodb_call("insert", "items"),
     "settle": redis_call("complete"),
 }
 STEPS_OF_FAILURES = {
