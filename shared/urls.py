@@ -11,6 +11,8 @@ RUNNING_SCHEMES = frozenset({"javascript", "vbscript", "data"})
 _SCHEME = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):")
 # What a browser ignores in a URL before it looks at the scheme.
 _IGNORED = re.compile(r"[\x00-\x20\x7f]")
+# ASCII without blanks, breaks, or what stands for markup: most URLs.
+_TIDY = re.compile(r"[!#-;=?-_a-~]*")
 _BREAKS = re.compile(r"[ \t]*[\t\r\n][ \t\r\n]*")
 # In a URL these stand for markup, or for nothing; written so they are the URL still.
 _UNSAFE = {
@@ -21,6 +23,8 @@ _UNSAFE = {
 
 def scheme_of(url: str) -> str | None:
     """Return the scheme that a browser sees in a URL, in lower case; None without one."""
+    if url.startswith("https://"):
+        return "https"
     scheme = _SCHEME.match(_IGNORED.sub("", url))
     return scheme[1].lower() if scheme is not None else None
 
@@ -33,6 +37,8 @@ def is_safe(url: str) -> bool:
 
 def tidy(url: str) -> str:
     """Return a URL without the line breaks in it, its blanks and quotes escaped."""
+    if _TIDY.fullmatch(url) is not None:
+        return url
     return _BREAKS.sub("", url.strip()).translate(_UNSAFE)
 
 

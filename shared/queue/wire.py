@@ -12,6 +12,8 @@ from shared.queue.keys import check_job_id
 
 # What Lua's numbers hold exactly; MongoDB's hold more.
 MAX_WHOLE = 2**53 - 1
+# A tuple: a union of types would be made anew for each number of each job.
+_NUMBERS = (bytes, str, int, float)
 
 
 def encode_new_job(job: NewJob) -> list[str | int | bytes]:
@@ -134,7 +136,7 @@ def whole_number(value: object) -> int | None:
     # Asked six times of each claimed job, and mostly of an absent field.
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, bytes | str | int | float):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         return None
     try:
         number = int(value)
