@@ -196,8 +196,8 @@ class Line:
         if now_s >= self._next_beat_s:
             self._next_beat_s = now_s + 10.0
             with suppress(QueueError):
-                self.process._heartbeat.beat()
-            self.process._upkeep.run_once()
+                self.process.parts.heartbeat.beat()
+            self.process.parts.upkeep.run_once()
         self._note_charges()
 
     def _note_charges(self) -> None:
