@@ -30,27 +30,34 @@ def parse_feed(
 
     Pure: equal arguments give equal feeds. ``content_type`` is the HTTP header, ``url`` the address
     that relative links are resolved against last, ``now`` the time that dates are judged by.
-    Damage costs the entries that it touches, as ``rejected`` and ``is_whole`` tell; ``lenience``
-    says how far those are read: ``feedparser`` reads what ours cannot, ``strict`` leaves damaged
-    ones out, ``off`` takes only what stands before the damage.
+    Damage costs the entries that it touches (``rejected``, ``is_whole``); ``lenience`` is how far
+    those are read: ``feedparser`` reads what ours cannot, ``strict`` leaves damaged ones out,
+    ``off`` takes only what stands before the damage.
 
     Raises:
-        ParseError: the document is not a feed, or is refused; ``kind`` says which. Of a web page
+        ParseError: the document is not a feed, or is refused; ``kind`` names which. Of a web page
             that names feeds it is a ``WebPageError``.
     """
     text, warning = decode_document(body, content_type)
     try:
         feed = _parse_text(text, url=url, now=now, lenience=lenience)
     except ParseError as exc:
-        if exc.kind in PAGE_KINDS and (feeds := find_feeds(text, url=url)):
-            raise WebPageError(feeds) from exc
-        if (target := find_move(text, url=url)) is not None:
-            raise ParseError(exc.kind, f"{exc}; it says that it has moved to {target}") from exc
+        if (explained := _explain(exc, text, url)) is not None:
+            raise explained from exc
         raise
     check_rejected([entry.reason for entry in feed.rejected])
-    if warning is None:
-        return feed
-    return dataclasses.replace(feed, warnings=(warning, *feed.warnings))
+    warnings = feed.warnings if warning is None else (warning, *feed.warnings)
+    return dataclasses.replace(feed, warnings=warnings)
+
+
+def _explain(error: ParseError, text: str, url: str | None) -> ParseError | None:
+    """Return the refusal of a document with what it names instead: feeds, or a new place."""
+    if error.kind in PAGE_KINDS and (feeds := find_feeds(text, url=url)):
+        return WebPageError(feeds)
+    target = find_move(text, url=url)
+    if target is None:
+        return None
+    return ParseError(error.kind, f"{error}; it says that it has moved to {target}")
 
 
 def _parse_text(text: str, *, url: str | None, now: datetime, lenience: Lenience) -> ParsedFeed:

@@ -259,7 +259,7 @@ class DateReader:
         self._left_out[written] = None
         return None
 
-    def unread(self, *, published: str | None, updated: str | None) -> tuple[ExtraField, ...]:
+    def unread(self, published: str | None, updated: str | None) -> tuple[ExtraField, ...]:
         """Return the dates that :meth:`read` had no moment for, word for word, as extra fields."""
         if not self._left_out:
             return ()

@@ -107,7 +107,7 @@ def decode_document(body: bytes, content_type: str | None) -> tuple[str, str | N
 
 
 def _is_utf8(body: bytes) -> bool:
-    """Tell whether the bytes are UTF-8 and say so by characters beyond ASCII.
+    """Return whether the bytes are UTF-8 and say so by characters beyond ASCII.
 
     ASCII alone says nothing: the encodings of seven bits, ISO-2022-JP and HZ, look like it.
     """
@@ -121,7 +121,7 @@ def _is_utf8(body: bytes) -> bool:
 
 
 def _is_nearly_utf8(body: bytes, declared: str) -> bool:
-    """Tell whether the bytes are UTF-8 but for a few, although one byte a character is declared."""
+    """Return whether bytes are UTF-8 but for a few, although one byte a character is declared."""
     codec = _text_codec(declared)
     if codec is None or body.isascii() or not _has_single_bytes(codec):
         return False
@@ -132,7 +132,7 @@ def _is_nearly_utf8(body: bytes, declared: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _has_single_bytes(codec: str) -> bool:
-    """Tell whether most bytes beyond ASCII are a character each: then UTF-8 passes for text too."""
+    """Return whether most bytes beyond ASCII are a character each: UTF-8 passes for text then."""
     characters = 0
     for code in range(0x80, 0x100):
         try:
@@ -228,7 +228,7 @@ def _trim(text: str) -> str:
 
 
 def is_json(text: str) -> bool:
-    """Tell whether a trimmed document is to be read as JSON."""
+    """Return whether a trimmed document is to be read as JSON."""
     return text[:1] in ("{", "[")
 
 
@@ -260,7 +260,7 @@ def cut_leading_markup(text: str) -> str | None:
 
 
 def is_web_page(text: str) -> bool:
-    """Tell whether a document says itself that it is a web page, whatever else is in it."""
+    """Return whether a document says itself that it is a web page, whatever else is in it."""
     return _PAGE.search(text[:_PAGE_LENGTH].lower()) is not None
 
 

@@ -87,7 +87,7 @@ class ItemFields:
         self._people: set[int] = set()
 
     def is_used(self, node: Node) -> bool:
-        """Tell whether a field was read from this child, or from one inside it."""
+        """Return whether a field was read from this child, or from one inside it."""
         return id(node) in self.used
 
     def texts(self) -> ItemTexts:
@@ -135,7 +135,7 @@ class ItemFields:
         return self.item.attributes.get("rdf:about") or None
 
     def link(self) -> tuple[Node, str] | tuple[None, None]:
-        """Return the element of the item's own URL and what it says, unresolved."""
+        """Return the element of the item's own URL and what it gives, unresolved."""
         links = [node for node in self._sources("link") if _is_alternate(node)]
         if links:
             chosen = links[0] if len(links) == 1 else _best_link(links)
@@ -165,11 +165,11 @@ class ItemFields:
         return None
 
     def is_person(self, node: Node) -> bool:
-        """Tell whether the authors were read from this child, among others."""
+        """Return whether the authors were read from this child, among others."""
         return id(node) in self._people
 
     def has_several_people(self) -> bool:
-        """Tell whether the authors were read from more than one child."""
+        """Return whether the authors were read from more than one child."""
         return len(self._people) > 1
 
     def categories(self) -> tuple[str, ...]:
@@ -226,7 +226,7 @@ class ItemFields:
 
 
 def written_url(link: Node) -> str:
-    """Return what a link element says, unresolved: its attribute, unless only its text is one."""
+    """Return what a link element gives, unresolved: its attribute, unless only its text is one."""
     href = _href(link)
     if href is None:
         return link.text
@@ -235,12 +235,12 @@ def written_url(link: Node) -> str:
 
 
 def is_category(node: Node) -> bool:
-    """Tell whether an element names a category."""
+    """Return whether an element names a category."""
     return node.name in CATEGORIES
 
 
 def _is_alternate(link: Node) -> bool:
-    """Tell whether a link element leads to the page itself, and says where."""
+    """Return whether a link element leads to the page itself, and where."""
     return _relation(link) == "alternate" and bool(written_url(link))
 
 

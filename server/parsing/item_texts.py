@@ -138,7 +138,7 @@ def _format(node: Node, default: str) -> str:
 
 
 def is_ordinary_type(kind: str) -> bool:
-    """Tell whether a type of a text tells no more than whether it is text or HTML."""
+    """Return whether a type of a text tells no more than whether it is text or HTML."""
     return kind in _HTML_TYPES or kind in _TEXT_TYPES
 
 

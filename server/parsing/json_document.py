@@ -39,7 +39,7 @@ class JsonDocument:
     """A JSON document as far as it could be read.
 
     ``value`` is all of a sound one; of a faulty one the members of its object, those in ``items``
-    only if they were whole. ``damage`` says what is wrong; ``is_complete`` is True when the object
+    only if they were whole. ``damage`` is what is wrong; ``is_complete`` is True when the object
     was closed: then nothing is missing.
     """
 
@@ -58,8 +58,8 @@ def read_json(text: str) -> JsonDocument:
         return JsonDocument(_load(text), is_complete=True)
     except orjson.JSONDecodeError as exc:
         document = JsonDocument(damage=str(exc))
-    mended = _STRING_OR_LAST_COMMA.sub(_keep_string, _ESCAPE.sub(_keep_whole, text))
-    reader = _Reader(mended)
+    repaired = _STRING_OR_LAST_COMMA.sub(_keep_string, _ESCAPE.sub(_keep_whole, text))
+    reader = _Reader(repaired)
     try:
         reader.read_object(document.value)
     except (ValueError, RecursionError):
@@ -194,7 +194,7 @@ class JsonObject:
         return str(value) if numbers and is_number(value) else None
 
     def has_wrong_text(self, name: str) -> bool:
-        """Tell whether a member is there that is neither a text nor a number."""
+        """Return whether a member is there that is neither a text nor a number."""
         value = self.members.get(name)
         return not (value is None or isinstance(value, str) or is_number(value))
 
@@ -271,7 +271,7 @@ class JsonObject:
 
 
 def is_number(value: object) -> bool:
-    """Tell whether a value is a number; true and false are none."""
+    """Return whether a value is a number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

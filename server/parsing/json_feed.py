@@ -10,6 +10,7 @@ from server.parsing.json_document import (
     Faults,
     JsonDocument,
     JsonObject,
+    Person,
     as_text,
     is_number,
     join_names,
@@ -39,7 +40,7 @@ _VERSIONS = frozenset({"1", "1.0", "1.1"})
 # What only an item of a JSON Feed has, where the version says nothing; and what an item may have.
 _TELLING = frozenset({"content_html", "content_text", "date_published", "date_modified"})
 _USUAL = _TELLING | {"title", "url", "external_url", "summary", "attachments", "tags"}
-# Where APIs say what went wrong.
+# Where APIs report what went wrong.
 _ERROR_NAMES = ("error", "errors", "error_description", "message", "detail", "msg")
 _LONGEST_ERROR = 200
 _KNOWN = frozenset(
@@ -150,24 +151,25 @@ def parse_json_feed(text: str, *, url: str | None, now: datetime) -> ParsedFeed:
     if not document.is_complete:
         warnings.append("damaged, only the items before the damage are taken")
     reader = _ItemReader(frame, url=url, now=now, faults=faults)
-    entries: list[ParsedEntry] = []
-    rejected: list[RejectedEntry] = []
-    for value in frame.items:
-        try:
-            entries.append(reader.read(value))
-        except ItemError as exc:
-            rejected.append(_reject(value, str(exc)))
+    outcomes = [_read_item(reader, value) for value in frame.items]
     title = frame.members.get("title")
     return ParsedFeed(
         format="json_feed",
         version=frame.version,
         title=title if isinstance(title, str) else None,
-        entries=tuple(entries),
-        rejected=tuple(rejected),
+        entries=tuple([each for each in outcomes if isinstance(each, ParsedEntry)]),
+        rejected=tuple([each for each in outcomes if isinstance(each, RejectedEntry)]),
         warnings=(*warnings, *reader.warnings()),
         is_whole=document.is_complete,
         next_page=reader.next_url,
     )
+
+
+def _read_item(reader: "_ItemReader", value: object) -> ParsedEntry | RejectedEntry:
+    try:
+        return reader.read(value)
+    except ItemError as exc:
+        return _reject(value, str(exc))
 
 
 def _count_parts(value: object) -> int:
@@ -204,12 +206,10 @@ class _ItemReader:
         fields = JsonObject(value, self._faults)
         published, updated = fields.text("date_published"), fields.text("date_modified")
         files, people = read_attachments(fields), read_people(fields)
-        written_link = fields.text("url", numbers=False)
-        if written_link is None:
-            written_link = fields.text("external_url", numbers=False)
+        link = _written_link(fields)
         item = FeedItem(
             guid="",
-            link=self._resolve(written_link),
+            link=self._resolve(link),
             author=join_names(people),
             categories=tuple(dict.fromkeys(fields.texts("tags", named=_NAMES_OF_TAGS))),
             enclosures=tuple(self._absolute(file) for _, file in files),
@@ -218,20 +218,12 @@ class _ItemReader:
             extra=self._extra(value),
             **_texts(fields),
         )
-        addresses = (written_link, files[0][1].url if files else None)
-        entry = self._identify(item, fields, addresses, published or updated)
-        about = [
-            *self._about_files(files),
-            *(ExtraField("authors", each.name, each.about) for each in people if each.about),
-            *self._dates.unread(published=published, updated=updated),
-        ]
-        return replace(
-            entry,
-            item=self._complete(entry.item, about),
-            written_enclosure=addresses[1],
-            written_published=published,
-            written_updated=updated,
-        )
+        enclosure = files[0][1].url if files else None
+        written = fields.identity("id"), link, enclosure
+        guid, rung = self._identify(item, fields, written, published or updated)
+        about = (*self._about(files, people), *self._dates.unread(published, updated))
+        item = self._complete(item, guid, about)
+        return ParsedEntry(item, *written[:2], rung, enclosure, published, updated)
 
     def warnings(self) -> tuple[str, ...]:
         """Return what is to be known of the document: its faults, and dates left out."""
@@ -241,15 +233,14 @@ class _ItemReader:
         self,
         item: FeedItem,
         fields: JsonObject,
-        addresses: tuple[str | None, str | None],
+        written: tuple[str | None, str | None, str | None],
         date: str | None,
-    ) -> ParsedEntry:
-        """Return the item under its guid. What feed and attachments say beside it is no part."""
-        written_guid, (written_link, file_url) = fields.identity("id"), addresses
+    ) -> tuple[str, str]:
+        """Return an item's guid and its rung. What feed and attachments add is no part of it."""
         chosen = choose_guid(
-            written_guid=written_guid,
-            written_link=written_link,
-            enclosure_url=file_url,
+            written_guid=written[0],
+            written_link=written[1],
+            enclosure_url=written[2],
             fallback=identifying_texts(item, date),
             feed_urls=self._feed_urls,
         )
@@ -258,15 +249,14 @@ class _ItemReader:
         if chosen[1] == "hash" and fields.has_wrong_text("id"):
             # Under a hash it would come twice when the publisher corrects its id.
             raise ItemError("unreadable", f"'id' is {kind_of(fields.members['id'])}, not a string")
-        return ParsedEntry(replace(item, guid=chosen[0]), written_guid, written_link, chosen[1])
+        return chosen
 
-    def _complete(self, item: FeedItem, about: list[ExtraField]) -> FeedItem:
-        """Return the item with what is no part of its identity."""
+    def _complete(self, item: FeedItem, guid: str, about: tuple[ExtraField, ...]) -> FeedItem:
+        """Return the item under its guid, with what is no part of its identity."""
         extra = (*item.extra, *about)
         author = item.author or join_names(self._people)
         bases = self._bases(item, has_extra=bool(extra))
-        if extra != item.extra or author != item.author or bases:
-            item = replace(item, author=author, extra=extra, bases=bases)
+        item = replace(item, guid=guid, author=author, extra=extra, bases=bases)
         check_item(item)
         return item
 
@@ -297,13 +287,18 @@ class _ItemReader:
             fields.append(ExtraField("external_url", external.strip()))
         return tuple(field for field in fields if field.value)
 
-    def _about_files(self, files: list[tuple[JsonObject, Enclosure]]) -> Iterator[ExtraField]:
-        """Return what attachments say beyond address, type and size: title, duration."""
+    def _about(
+        self, files: list[tuple[JsonObject, Enclosure]], people: list[Person]
+    ) -> Iterator[ExtraField]:
+        """Yield what attachments have beyond URL, type and size, and people beyond their name."""
         for attachment, file in files:
             attributes = plain_members(attachment.members)
             if attributes.keys() - _READ_OF_ATTACHMENTS:
                 url = self._absolute(file).url
                 yield ExtraField("attachments", None, {**attributes, "url": url})
+        for person in people:
+            if person.about:
+                yield ExtraField("authors", person.name, person.about)
 
     def _absolute(self, file: Enclosure) -> Enclosure:
         return replace(file, url=self._resolve(file.url) or file.url)
@@ -346,6 +341,11 @@ def _texts(fields: JsonObject) -> dict[str, Any]:
         "content": html or plain,
         "formats": {name: TEXT for name, text in texts.items() if text},
     }
+
+
+def _written_link(fields: JsonObject) -> str | None:
+    link = fields.text("url", numbers=False)
+    return fields.text("external_url", numbers=False) if link is None else link
 
 
 def _written_dates(items: list[Any]) -> Iterator[str]:

@@ -1,14 +1,15 @@
 """Read a damaged document item by item, so that a fault costs one item.
 
-Each item is read on its own inside the feed's frame: strictly, then mended where that can mean one
-thing only, at last by feedparser. The first two give the ids and hashes of the sound document.
+Each item is read on its own inside the start tags of its feed: strictly, then repaired where that
+can mean one thing only, at last by feedparser. The first two give the ids and hashes of the sound
+document.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
 
 from server.parsing.lenient_feedparser import Allowance, read_item
-from server.parsing.lenient_repair import Mended, Steps, mend_children
+from server.parsing.lenient_repair import Repaired, Steps, repair_children
 from server.parsing.lenient_split import Fragment, Split, split_document
 from server.parsing.parsed import check_items, check_parts
 from server.parsing.xml_source import START_TAG, repair_document, write_start_tag
@@ -81,16 +82,16 @@ class _ItemReader:
             return self._read_root(split.fragments)
         root = self._read_root_of(split.frame + split.rest)
         if root is None:
-            root = self._read_root_of(split.frame + self._mended_rest(split) + split.frame_end)
+            root = self._read_root_of(split.frame + self._repaired_rest(split) + split.frame_end)
         return root or self._read_root_of(split.frame + split.frame_end)
 
     def _read_root_of(self, source: str) -> Node | None:
         document = self._read_source(source)
         return document.root if document.is_complete else None
 
-    def _mended_rest(self, split: Split) -> str:
+    def _repaired_rest(self, split: Split) -> str:
         try:
-            return mend_children(split.rest, self._steps).source
+            return repair_children(split.rest, self._steps).source
         except ItemError:
             return ""
 
@@ -124,14 +125,14 @@ class _ItemReader:
     def _read_damaged(self, fragment: Fragment, reading: Reading, fault: str) -> None:
         node: Node | None = None
         try:
-            mended, first_line = self._mend(fragment)
-            if mended.first_fault is not None:
-                what, position = mended.first_fault
+            repaired, first_line = self._repair(fragment)
+            if repaired.first_fault is not None:
+                what, position = repaired.first_fault
                 fault = f"{what} in line {first_line + fragment.text.count(chr(10), 0, position)}"
-            node = _only_item(self._read_source(self._source(fragment, mended.source)))
-            if node is not None and not mended.unclear:
+            node = _only_item(self._read_source(self._source(fragment, repaired.source)))
+            if node is not None and not repaired.unclear:
                 reading.items.append(node)
-                reading.warnings.append(f"{fault}: the item was mended")
+                reading.warnings.append(f"{fault}: the item was repaired")
                 return
             node = self._ask_feedparser(fragment, node)
         except ItemError as exc:
@@ -142,15 +143,15 @@ class _ItemReader:
         reading.is_whole = False
         reading.warnings.append(f"{fault}: the item was read by feedparser")
 
-    def _mend(self, fragment: Fragment) -> tuple[Mended, int]:
-        """Return the item mended, as source with its own tags, and the line of its content."""
+    def _repair(self, fragment: Fragment) -> tuple[Repaired, int]:
+        """Return the item repaired, as source with its own tags, and the line of its content."""
         tag = START_TAG.match(fragment.text)
         start = tag.end() if tag is not None else fragment.text.find(">") + 1
         last = fragment.text.rfind("</") if fragment.end_tag is None else len(fragment.text)
-        mended = mend_children(fragment.text[start : max(last, start)], self._steps)
+        repaired = repair_children(fragment.text[start : max(last, start)], self._steps)
         opening = write_start_tag(tag) if tag is not None else f"<{_name(fragment)}>"
-        mended.pieces = [opening, *mended.pieces, f"</{_name(fragment)}>"]
-        return mended, fragment.line + fragment.text.count("\n", 0, start)
+        repaired.pieces = [opening, *repaired.pieces, f"</{_name(fragment)}>"]
+        return repaired, fragment.line + fragment.text.count("\n", 0, start)
 
     def _ask_feedparser(self, fragment: Fragment, sound: Node | None) -> Node:
         if sound is None:
@@ -200,7 +201,7 @@ class _ItemReader:
         return fragment.frame + item + fragment.frame_end
 
     def _read_source(self, source: str) -> Document:
-        """Read one piece as a document of its own, its references mended if need be."""
+        """Read one piece as a document of its own, its references repaired if need be."""
         document = self._read_strictly(source)
         if document.is_complete:
             return document

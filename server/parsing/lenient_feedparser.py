@@ -83,7 +83,7 @@ def read_all(text: str, allowance: Allowance) -> tuple[Node, list[Node]] | None:
         allowance.take(text, MAX_DOCUMENT)
         result = _parse(repair_document(text))
         if not result.get("entries"):
-            # What is mended for our reader may be no help to this one.
+            # What is repaired for our reader may be no help to this one.
             result = _parse(text)
     except ItemError:
         return None

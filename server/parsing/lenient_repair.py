@@ -20,7 +20,7 @@ from server.parsing.xml_source import (
 from server.parsing.xml_tree import USUAL_ADDRESSES
 from shared.errors import ItemError
 
-# A piece with more markup or more faults is not worth mending.
+# A piece with more markup or more faults is not worth repairing.
 MAX_TOKENS = 20_000
 MAX_BARE = 500
 
@@ -96,9 +96,8 @@ def _read_token(text: str, opening: re.Match[str], before: list[Token], ends: _E
     if kind == "<![CDATA[":
         return _read_cdata(text, opening, before, ends)
     if kind in ("<!--", "<?"):
-        closing = "-->" if kind == "<!--" else "[?]>"
+        closing, length = ("-->", 3) if kind == "<!--" else ("[?]>", 2)
         end = ends.find(closing, opening.end())
-        length = 3 if kind == "<!--" else 2
         return Token("nothing", start, opening.end() if end == len(text) else end + length)
     if kind == "</":
         tag = _END_TAG.match(text, start)
@@ -131,7 +130,7 @@ def _read_cdata(text: str, opening: re.Match[str], before: list[Token], ends: _E
 
 @dataclass(slots=True)
 class Steps:
-    """What mending one document may cost, in tokens looked at."""
+    """What repairing one document may cost, in tokens looked at."""
 
     left: int = MAX_STEPS
 
@@ -147,8 +146,8 @@ class Steps:
 
 
 @dataclass(slots=True)
-class Mended:
-    """Well-formed children of an element, what was mended, and what could not be."""
+class Repaired:
+    """Well-formed children of an element, what was repaired, and what could not be."""
 
     pieces: list[str] = field(default_factory=list)
     faults: list[tuple[str, int]] = field(default_factory=list)
@@ -164,8 +163,8 @@ class Mended:
         return min([*self.unclear, *self.faults], key=lambda fault: fault[1], default=None)
 
 
-def mend_children(text: str, steps: Steps) -> Mended:
-    """Return the elements that a damaged piece holds, each mended if that can be done.
+def repair_children(text: str, steps: Steps) -> Repaired:
+    """Return the elements that a damaged piece holds, each repaired if that can be done.
 
     Raises:
         ItemError: ``unreadable``, when the piece is too long or damaged in too many places.
@@ -174,40 +173,40 @@ def mend_children(text: str, steps: Steps) -> Mended:
         raise ItemError("unreadable", f"the damaged item is longer than {MAX_LENGTH} characters")
     tokens = read_tokens(text)
     steps.take(len(tokens))
-    mender = _Mender(text, tokens, steps)
-    mender.mend(0, len(tokens))
-    return mender.mended
+    repairer = _Repairer(text, tokens, steps)
+    repairer.repair(0, len(tokens))
+    return repairer.repaired
 
 
 class _Unclear(ItemError):
     """Several things may be meant."""
 
 
-class _Mender:
+class _Repairer:
     def __init__(self, text: str, tokens: list[Token], steps: Steps) -> None:
         self._text = text
         self._tokens = tokens
         self._steps = steps
-        self.mended = Mended()
+        self.repaired = Repaired()
 
-    def mend(self, first: int, last: int) -> None:
-        """Mend the elements among some tokens, which stand side by side."""
+    def repair(self, first: int, last: int) -> None:
+        """Repair the elements among some tokens, which stand side by side."""
         position = first
         while position < last:
             token = self._tokens[position]
             if token.kind == "start":
-                position = self._mend_element(position, last)
+                position = self._repair_element(position, last)
                 continue
             if token.kind == "empty":
-                self._emit(_write(token))
+                self.repaired.pieces.append(_write(token))
             elif token.kind == "end":
                 self._fault(f"</{token.name}> ends nothing", token)
             elif token.kind == "bare":
                 self._unclear("a '<' between elements that opens none", token)
             position += 1
 
-    def _mend_element(self, position: int, last: int) -> int:
-        """Mend one element; return the token after it."""
+    def _repair_element(self, position: int, last: int) -> int:
+        """Repair one element; return the token after it."""
         token = self._tokens[position]
         end = self._find_end(position, last)
         if end is None:
@@ -228,36 +227,43 @@ class _Mender:
         self._steps.take(len(inner))
         if _is_sound(inner):
             content = self._write_all(inner, start, end)
-        elif (token.name in _TEXTS and not _holds_parts(token, inner)) or _is_html(inner):
-            content = self._mend_text(token, inner, start, end)
+        elif (token.name in _TEXTS - _CONTAINERS) or _is_html(inner):
+            content = self._repair_text(token, inner, start, end)
         else:
             self._emit_container(token, position + 1, stop)
             return
-        self._emit(_write(token), content, f"</{_tag_name(token)}>")
+        self.repaired.pieces.extend([_write(token), content, f"</{_tag_name(token)}>"])
 
     def _emit_container(self, token: Token, first: int, stop: int) -> None:
-        outer, self.mended.pieces = self.mended.pieces, []
+        outer, self.repaired.pieces = self.repaired.pieces, []
         try:
-            self.mend(first, stop)
+            self.repair(first, stop)
         finally:
-            inner, self.mended.pieces = self.mended.pieces, outer
-        self._emit(_write(token), *inner, f"</{_tag_name(token)}>")
+            inner, self.repaired.pieces = self.repaired.pieces, outer
+        self.repaired.pieces.extend([_write(token), *inner, f"</{_tag_name(token)}>"])
 
-    def _mend_text(self, token: Token, inner: list[Token], start: int, end: int) -> str:
+    def _repair_text(self, token: Token, inner: list[Token], start: int, end: int) -> str:
         names = {part.name for part in inner if part.kind in ("start", "empty", "end")}
-        if names & _FEED_ONLY or any(_is_feed_prefix(name) for name in names):
+        if names & _FEED_ONLY or any(
+            name.partition(":")[0] in USUAL_ADDRESSES for name in names if ":" in name
+        ):
             raise _Unclear("unreadable", f"the elements inside <{token.name}> are crossed")
         faulty = next((part for part in inner if part.kind != "cdata" or part.is_faulty), token)
         self._fault(_describe(faulty, token), faulty)
         if token.tag is not None and read_attributes(token.tag).get("type") == "xhtml":
-            return self._mend_xhtml(token, inner, start, end)
+            return self._repair_xhtml(token, inner, start, end)
         if token.name in _IDENTITIES:
             return self._pieces(inner, start, end, lambda part: "")
         if names & HTML_NAMES:
             return _cdata(self._verbatim(inner, start, end))
-        return self._pieces(inner, start, end, lambda part: _escape(self._source(part)))
+        return self._pieces(
+            inner,
+            start,
+            end,
+            lambda part: self._source(part).replace("<", "&lt;").replace(">", "&gt;"),
+        )
 
-    def _mend_xhtml(self, token: Token, inner: list[Token], start: int, end: int) -> str:
+    def _repair_xhtml(self, token: Token, inner: list[Token], start: int, end: int) -> str:
         closed = [
             part
             for part in inner
@@ -295,6 +301,9 @@ class _Mender:
     def _plain(self, start: int, end: int) -> str:
         return self._text[start:end].replace("]]>", "]]&gt;")
 
+    def _escaped(self, part: Token) -> str:
+        return self._source(part).replace("<", "&lt;").replace(">", "&gt;")
+
     def _source(self, part: Token) -> str:
         return self._text[part.start : part.end]
 
@@ -329,45 +338,31 @@ class _Mender:
             if token.kind in ("start", "empty") and token.name not in HTML_NAMES - _TEXTS:
                 return number, number
             if token.kind == "end" and token.name not in HTML_NAMES - _TEXTS:
-                # A slip in the end tag's name.
-                return number, number + 1
+                return number, number + 1  # a slip in the end tag's name
         return last, last
 
-    def _emit(self, *pieces: str) -> None:
-        self.mended.pieces.extend(pieces)
-
     def _fault(self, what: str, token: Token) -> None:
-        self.mended.faults.append((what, token.start))
+        self.repaired.faults.append((what, token.start))
 
     def _unclear(self, what: str, token: Token) -> None:
-        self.mended.unclear.append((what, token.start))
+        self.repaired.unclear.append((what, token.start))
 
 
 def _is_sound(tokens: Iterable[Token]) -> bool:
-    """Tell whether the tags among some tokens are well nested."""
+    """Return whether the tags among some tokens are well nested."""
     names: list[str] = []
     for token in tokens:
         if token.kind == "start":
             names.append(token.name)
-        elif token.kind == "bare" or (token.kind == "end" and token.name != _pop(names)):
+        elif token.kind == "bare" or (
+            token.kind == "end" and token.name != (names.pop() if names else None)
+        ):
             return False
     return not names
 
 
-def _pop(names: list[str]) -> str | None:
-    return names.pop() if names else None
-
-
 def _is_html(tokens: list[Token]) -> bool:
     return all(token.name in HTML_NAMES for token in tokens if token.kind in ("start", "empty"))
-
-
-def _holds_parts(token: Token, inner: list[Token]) -> bool:
-    return token.name in _CONTAINERS and not _is_html(inner)
-
-
-def _is_feed_prefix(name: str) -> bool:
-    return ":" in name and name.partition(":")[0] in USUAL_ADDRESSES
 
 
 def _describe(fault: Token, parent: Token) -> str:
@@ -398,10 +393,6 @@ def _write_xhtml(token: Token) -> str:
     if token.kind == "start":
         return written[:-1] + "/>"
     return written if token.kind == "empty" else ""
-
-
-def _escape(text: str) -> str:
-    return text.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _cdata(text: str) -> str:

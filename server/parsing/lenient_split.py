@@ -50,7 +50,7 @@ class Split:
     """A document taken apart: its items, and what is left of it without them.
 
     ``rest`` are the pieces around the items, the root and the channel's start tags left out;
-    ``frame`` and ``frame_end`` are those tags, mended. ``is_ended`` tells whether the root's end
+    ``frame`` and ``frame_end`` are those tags, repaired. ``is_ended`` tells whether the root's end
     tag was seen.
     """
 
@@ -284,7 +284,7 @@ def _first_outer(edges: list[_Edge], position: int) -> int:
 
 
 def _stands_directly(text: str, before: _Edge, start: _Edge) -> bool:
-    """Tell whether the last tag before an item's start ends an element."""
+    """Return whether the last tag before an item's start ends an element."""
     piece = text[max(before.end, start.start - 1000) : start.start]
     if before.kind in ("end", "empty") and not piece.strip():
         return False

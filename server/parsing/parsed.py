@@ -98,7 +98,7 @@ class ParsedFeed:
 
     ``format`` is ``rss``, ``atom``, ``rdf``, ``cdf`` or ``json_feed``. ``entries`` stand in
     document order. ``is_whole`` is False when the document is damaged and only the entries before
-    the damage were taken: it then says nothing about entries that it does not hold. ``ttl_s``,
+    the damage were taken: it then proves nothing about entries that it does not hold. ``ttl_s``,
     ``skip_hours`` (UTC) and ``skip_days`` are the publisher's rules of polling; ``moved_to``
     and ``next_page`` the URLs that it gives, as written.
     """
@@ -180,7 +180,7 @@ def check_parts(count: int) -> None:
 
 
 def check_rejected(reasons: Sequence[str]) -> None:
-    """Refuse a document of too many items that cannot be read, saying what is wrong with the first.
+    """Refuse a document of too many items that cannot be read, naming what is wrong with the first.
 
     Raises:
         ParseError: ``limits``.

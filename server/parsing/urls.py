@@ -36,7 +36,7 @@ def join_url(base: str | None, url: str) -> str:
 
 
 def is_absolute(url: str | None) -> bool:
-    """Tell whether ``url`` is an absolute http or https URL."""
+    """Return whether ``url`` is an absolute http or https URL."""
     return url is not None and url[:8].lower().startswith(("http://", "https://"))
 
 

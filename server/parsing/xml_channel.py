@@ -151,8 +151,8 @@ def _language(root: Node | None) -> str | None:
         return None
     frame = next((node for node in root.children if node.name == "channel"), root)
     texts = {node.name: node.text for node in frame.children}
-    told = texts.get("language") or texts.get("dc:language")
-    return told or frame.attributes.get("xml:lang") or root.attributes.get("xml:lang")
+    named = texts.get("language") or texts.get("dc:language")
+    return named or frame.attributes.get("xml:lang") or root.attributes.get("xml:lang")
 
 
 def _new_url(frame: Node) -> str | None:

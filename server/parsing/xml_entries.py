@@ -120,7 +120,7 @@ class EntryReader:
         self._note_scheme(link)
         extra = read_extra(fields)
         dates = self._dates.read(written.published), self._dates.read(written.updated)
-        unread = self._dates.unread(published=written.published, updated=written.updated)
+        unread = self._dates.unread(written.published, written.updated)
         return FeedItem(
             guid=guid,
             link=link,

@@ -23,8 +23,8 @@ def parse_xml(
 ) -> ParsedFeed:
     """Read a document that begins with markup.
 
-    A sound document is read as it is; an ill-formed one is mended and read again; of what cannot be
-    mended as a whole each item is read on its own, as far as ``lenience`` allows.
+    A sound document is read as it is; an ill-formed one is repaired and read again; of what cannot
+    be repaired as a whole each item is read on its own, as far as ``lenience`` allows.
 
     Raises:
         ParseError: not a feed, ``refused``, or ``damaged`` with no item in it that can be read;
@@ -82,7 +82,7 @@ _LAST_RESORT_KINDS = frozenset({ErrorKind.NOT_A_FEED, ErrorKind.DAMAGED, ErrorKi
 
 
 def _recognise(text: str, lenience: Lenience) -> tuple[Reading, Channel] | None:
-    """Read a document, mended if need be; None when its root element is not a feed's."""
+    """Read a document, repaired if need be; None when its root element is not a feed's."""
     text = remove_prolog(text)
     document = read_document(_encode(text))
     damage = document.damage

@@ -150,7 +150,7 @@ def _fill_in(text: str, entities: dict[str, str]) -> str:
 
 
 def repair_document(text: str) -> str:
-    """Return ``text`` with its references, characters and namespace prefixes mended.
+    """Return ``text`` with its references, characters and namespace prefixes repaired.
 
     Bare ampersands are escaped, HTML's entities written out, references and characters that XML
     forbids left out, undeclared prefixes declared, the root's last bracket added. A sound document
@@ -164,22 +164,22 @@ def repair_document(text: str) -> str:
         raise ParseError(ErrorKind.REFUSED, reason)
     text = _NOT_XML.sub("", text)
     text = _UNFINISHED_END.sub(r"</\1>", text)
-    return _declare_prefixes(_mend_references(text))
+    return _declare_prefixes(_repair_references(text))
 
 
-def _mend_references(text: str) -> str:
+def _repair_references(text: str) -> str:
     pieces = []
     position = 0
     for verbatim in _VERBATIM.finditer(text):
-        pieces.append(_mend_plain(text[position : verbatim.start()]))
+        pieces.append(_repair_plain(text[position : verbatim.start()]))
         pieces.append(verbatim[0])
         position = verbatim.end()
-    pieces.append(_mend_plain(text[position:]))
+    pieces.append(_repair_plain(text[position:]))
     return "".join(pieces)
 
 
-def _mend_plain(text: str) -> str:
-    return _AMPERSAND.sub(_mend_reference, _HALVES.sub(_join_halves, text))
+def _repair_plain(text: str) -> str:
+    return _AMPERSAND.sub(_repair_reference, _HALVES.sub(_join_halves, text))
 
 
 def _join_halves(match: re.Match[str]) -> str:
@@ -190,7 +190,7 @@ def _join_halves(match: re.Match[str]) -> str:
     return f"&#{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)};"
 
 
-def _mend_reference(match: re.Match[str]) -> str:
+def _repair_reference(match: re.Match[str]) -> str:
     reference = match[0]
     if match["name"]:
         if match["name"] in _PREDEFINED:
@@ -250,7 +250,7 @@ def find_root(text: str) -> re.Match[str] | None:
 
 
 def is_empty(tag: re.Match[str]) -> bool:
-    """Tell whether a start tag is that of an element without content."""
+    """Return whether a start tag is that of an element without content."""
     return tag["rest"].endswith("/")
 
 

@@ -83,7 +83,7 @@ USUAL_ADDRESSES = {
 }
 
 
-# What these are is told by where they stand: the root, inside it, and what lists the items.
+# What these are depends on where they stand: the root, inside it, and what lists the items.
 ROOT_NAMES = frozenset({"rss", "feed", "rdf", "channel"})
 _STRUCTURE = ROOT_NAMES | {"item", "entry"}
 # The elements of RSS and Atom that a feed or an item holds, in lower case.
@@ -174,7 +174,7 @@ def namespace_of(expat_name: str) -> str:
 
 
 def is_core(address: str) -> bool:
-    """Tell whether a namespace's address is one of RSS, RDF or Atom themselves."""
+    """Return whether a namespace's address is one of RSS, RDF or Atom themselves."""
     return _known_prefix(address) == CORE
 
 

@@ -183,11 +183,11 @@ def test_a_date_left_out_is_kept_word_for_word() -> None:
     dates = DateReader(NOON)
     published, updated = "1 week ago", "Sun, 01 Jan 2034 10:00:00 GMT"
     assert (dates.read(published), dates.read(updated)) == (None, None)
-    assert dates.unread(published=published, updated=updated) == (
+    assert dates.unread(published, updated) == (
         ExtraField("published", published),
         ExtraField("updated", updated),
     )
-    assert dates.unread(published="2026-11-02", updated=None) == ()
+    assert dates.unread("2026-11-02", None) == ()
 
 
 def test_the_names_are_those_of_the_library_that_they_came_from() -> None:
