@@ -10,8 +10,8 @@ from benchmarks.context import FULL, SMALL, Context, Sizes
 from benchmarks.parts import ONCE, PARTS, SMOKE_PARTS
 from benchmarks.plot import draw_growth
 from benchmarks.processes import BenchmarkError
-from benchmarks.report import BEFORE, NOW, failed_ratios, lines_of, table_of
-from benchmarks.results import collect, read_results, write_results
+from benchmarks.report import BEFORE, NOW, PICTURE, failed_ratios, lines_of, put_table, table_of
+from benchmarks.results import Results, collect, read_results, write_results
 from benchmarks.rows import Missing, Sample
 from benchmarks.stores import StoreKind, available_stores, find_rust_store
 from benchmarks.trees import ROOT, Tree, open_tree
@@ -26,8 +26,8 @@ REPEATS = 3
 def main() -> int:
     """Do what the command line asks for. Exit code 1: a ratio of the short run is missed."""
     options = _parser().parse_args()
-    if options.plot is not None:
-        print(draw_growth(read_results(options.plot)), end="")
+    if options.docs is not None:
+        _write_docs(read_results(options.docs))
         return 0
     if options.table is not None:
         print("\n".join(table_of(read_results(options.table))))
@@ -50,8 +50,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--smoke", action="store_true", help="one short run that checks ratios")
     parser.add_argument("--output", type=Path, help="where the JSON goes; default: results/")
     parser.add_argument("--table", type=Path, help="print the table of this JSON; measure nothing")
-    parser.add_argument("--plot", type=Path, help="print the SVG of this JSON's growth")
+    parser.add_argument("--docs", type=Path, help="put this JSON's table and curves into docs/")
     return parser
+
+
+def _write_docs(results: Results) -> None:
+    """Exchange the table in docs/performance.md, and the picture of growth beside it."""
+    page = ROOT / "docs" / "performance.md"
+    page.write_text(put_table(page.read_text(), results))
+    page.with_name(PICTURE).write_text(draw_growth(results))
 
 
 def _measure(options: argparse.Namespace) -> int:

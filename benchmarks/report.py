@@ -6,6 +6,10 @@ from benchmarks.results import Results
 from benchmarks.rows import ROWS, SERIES, Goal, Row, Series, series_points
 
 NOW, BEFORE = "now", "before"
+# The picture of growth, beside the page.
+PICTURE = "growth.svg"
+# What stands around the table in docs/performance.md.
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 
 
 def lines_of(results: Results) -> Iterator[str]:
@@ -36,6 +40,26 @@ def table_of(results: Results) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
     for column, reason in results.missing.items():
         yield f"\n{column}: not measured ({reason})"
+
+
+def put_table(page: str, results: Results) -> str:
+    """Return a Markdown page with its table of figures, between two comments, exchanged."""
+    begin, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    machine = results.machine
+    trees = ", ".join(f"{name}: {commit}" for name, commit in results.trees.items())
+    about = (
+        f"{results.measured_at}; {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['system']}, Python {machine['python']}; {trees}. Medians."
+    )
+    return "\n".join([page[:begin], *table_of(results), "", about, *_picture(results), page[end:]])
+
+
+def _picture(results: Results) -> list[str]:
+    has_growth = any(series_points(results.values, key, NOW) for key in SERIES)
+    return [
+        "",
+        f"![Cost by waiting and active jobs, sources, workers, feeds]({PICTURE})",
+    ] * has_growth
 
 
 def failed_ratios(results: Results) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.feed import ITEM_BYTES, make_feed
 from benchmarks.plot import draw_growth
 from benchmarks.processes import cpu_s
-from benchmarks.report import failed_ratios, lines_of, table_of
+from benchmarks.report import failed_ratios, lines_of, put_table, table_of
 from benchmarks.results import Results, collect, read_results, write_results
 from benchmarks.rows import ROWS, Missing, Sample, series_key, series_points
 
@@ -57,6 +57,17 @@ def test_the_table_has_before_now_and_peers_side_by_side() -> None:
         "| Node BullMQ 15,000 |"
     )
     assert table[-1] == "\nhuey: not measured (no network)"
+
+
+def test_the_table_of_a_page_is_exchanged_and_its_text_stays() -> None:
+    results = make_results(*samples_of("drain", 40_000.0))
+    page = put_table("Before.\n<!-- figures -->\nold\n<!-- end of figures -->\nAfter.", results)
+    again = put_table(page, results)
+    assert "old" not in page
+    assert "| 40,000 |" in page
+    assert page.startswith("Before.\n")
+    assert page.endswith("\nAfter.")
+    assert again == page
 
 
 def test_ratios_at_their_limits_pass_the_short_run() -> None:
