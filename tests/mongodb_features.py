@@ -129,13 +129,54 @@ _TRIALS: Mapping[Feature, Callable[[Database[dict[str, Any]]], bool]] = {
 # fail points without being named.
 NEEDED_BY: Mapping[Feature, frozenset[str]] = {
     Feature.FAIL_POINTS: frozenset(),
-    Feature.VALIDATORS: frozenset(),
-    Feature.MAX_OF_GROUPS: frozenset(),
-    Feature.SPARSE_INDEXES: frozenset({"test_doctor.py"}),
-    Feature.ATOMIC_UPDATES: frozenset(),
-    Feature.COUNTS_BESIDE_ERRORS: frozenset(),
+    Feature.VALIDATORS: frozenset(
+        {
+            "test_foreign_jobs.py",
+            "test_a_replay_that_fails_again_starts_with_fresh_attempts_and_keeps_the_history",
+            "test_poison_is_tried_with_growing_pauses_and_comes_home_when_the_cause_is_mended",
+            "test_the_server_refuses_single_items_and_takes_the_others_once",
+        }
+    ),
+    Feature.MAX_OF_GROUPS: frozenset(
+        {
+            "test_dashboard_dead_letters.py",
+            "test_a_cause_names_the_sources_with_most_and_counts_all",
+            "test_causes_are_counted_the_most_frequent_first",
+            "test_dead_letters_are_grouped_by_cause",
+            "test_removed_ones_are_no_cause",
+        }
+    ),
+    Feature.SPARSE_INDEXES: frozenset(
+        {
+            "test_doctor.py",
+            "test_indexes.py",
+            "test_duplicates_of_an_earlier_version_work_on_and_the_oldest_has_the_urls",
+            "test_urls_are_the_same_as_a_whole_and_in_order",
+        }
+    ),
+    Feature.ATOMIC_UPDATES: frozenset(
+        {
+            "test_feeds_that_are_given_one_url_at_once_do_not_all_get_it",
+            "test_many_starts_at_once_make_one_import",
+            "test_starts_of_one_url_share_one_feed_and_one_import",
+            "test_workers_that_flush_at_once_leave_the_highest_revision",
+        }
+    ),
+    Feature.COUNTS_BESIDE_ERRORS: frozenset(
+        {
+            "test_an_equal_revision_does_not_replace_a_removal",
+            "test_an_equal_revision_of_another_import_replaces_a_death",
+            "test_many_ends_go_their_own_ways_in_one_call",
+            "test_the_death_of_a_strict_reading_is_above_those_of_lenient_ones",
+            "test_the_higher_revision_is_on_top_whichever_comes_first",
+            "test_the_same_death_recorded_twice_changes_nothing",
+        }
+    ),
     Feature.NULL_ON_INSERT: frozenset(
-        {"test_a_foreign_job_that_comes_later_wins_over_what_was_stored_before"}
+        {
+            "test_a_foreign_job_that_comes_later_wins_over_what_was_stored_before",
+            "test_counters_of_a_document_that_was_deleted_meanwhile_bring_the_whole_item",
+        }
     ),
     Feature.ODD_NUMBERS: frozenset({"test_item_with_any_value_is_shown"}),
 }

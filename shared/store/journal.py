@@ -166,11 +166,17 @@ class JournalStore:
 
     def read_lowest_revisions(self) -> dict[str, int]:
         """Return the imports that have chunks, with the lowest revision of each one's."""
-        by_import = {"$group": {"_id": "$import_id", "revision": {"$min": "$revision"}}}
+        # No $min: not every server that speaks MongoDB's protocol has it.
+        runs = {"$group": {"_id": {"import_id": "$import_id", "revision": "$revision"}}}
         with mapped_errors():
-            found = self._chunks.aggregate([by_import])
-            lowest = {str(group["_id"]): group["revision"] for group in found}
-        return {one: revision for one, revision in lowest.items() if isinstance(revision, int)}
+            found = [group["_id"] for group in self._chunks.aggregate([runs])]
+        lowest: dict[str, int] = {}
+        for run in found:
+            revision = run.get("revision")
+            if isinstance(revision, int):
+                import_id = str(run.get("import_id"))
+                lowest[import_id] = min(revision, lowest.get(import_id, revision))
+        return lowest
 
 
 def split_entries(entries: Iterable[JournalEntry]) -> Iterator[list[JournalEntry]]:
