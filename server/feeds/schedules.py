@@ -28,21 +28,6 @@ _INSTANT = timedelta(microseconds=1)
 Random = Callable[[], float]
 
 
-def next_regular_fetch(
-    feed_interval_s: int | None, cron: str | None, now: datetime
-) -> datetime | None:
-    """Return the next time after ``now``; None for a feed that is not scheduled.
-
-    Raises:
-        InvalidRequestError: ``cron`` is no crontab line.
-    """
-    if cron is not None:
-        return _next_by_cron(cron, now)
-    if feed_interval_s is not None:
-        return now + timedelta(seconds=feed_interval_s)
-    return None
-
-
 def check_cron(text: str, now: datetime) -> None:
     """Refuse what is not a crontab line, and one whose day never comes.
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from server.feeds.history import MAX_WAIT, FeedHistory, Response, UrlHistory, remember
 from server.feeds.next_fetch import MAX_BACKOFF, NextFetch, Schedule, next_fetch
-from server.feeds.schedules import next_regular_fetch, show_duration
+from server.feeds.schedules import cron_time, show_duration
 
 # A Sunday.
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -455,7 +455,8 @@ def test_nothing_makes_the_next_fetch_earlier_than_it_should_be(
         return
     if response.retry_after_s:
         assert wait(decided) >= timedelta(seconds=response.retry_after_s)
-    regular = next_regular_fetch(planned.interval_s, planned.cron, NOW)
+    interval = timedelta(seconds=planned.interval_s or 0)
+    regular = cron_time(planned.cron, NOW) if planned.cron is not None else NOW + interval
     assert decided.at >= (regular or NOW)
     if response.error_kinds & {"blocked", "waf_challenge"}:
         assert wait(decided) >= 4 * HOUR

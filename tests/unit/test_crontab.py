@@ -1,22 +1,14 @@
-"""The next regular fetch, by interval and by crontab."""
+"""Crontab lines."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
-from server.feeds.schedules import check_cron, next_regular_fetch
+from server.feeds.schedules import check_cron, cron_time
 from shared.errors import InvalidRequestError
 
 # A Sunday.
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
-
-
-def test_interval_counts_from_now() -> None:
-    assert next_regular_fetch(90, None, NOW) == NOW + timedelta(seconds=90)
-
-
-def test_unscheduled_feed_has_no_next_fetch() -> None:
-    assert next_regular_fetch(None, None, NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -37,7 +29,7 @@ def test_unscheduled_feed_has_no_next_fetch() -> None:
     ],
 )
 def test_crontab_is_read_as_cron_reads_it(cron: str, expected: datetime) -> None:
-    assert next_regular_fetch(None, cron, NOW) == expected
+    assert cron_time(cron, NOW) == expected
 
 
 @pytest.mark.parametrize(
