@@ -202,7 +202,7 @@ class Consumer:
     def _dead_letter(self, queue: JobQueue, failed: Sequence[RecordDeadLetter]) -> None:
         """Record and move jobs that cannot be read; stopped midway, they stay held."""
         if self._parts.settler.run(Settlement(queue, failed), self._abandon) is not None:
-            log.warning("jobs_died", queue=queue.name, jobs=len(failed))
+            log.warning("jobs_dead_lettered", queue=queue.name, jobs=len(failed))
 
     def _submit_batch(self, batch: Sequence[DecodedItem]) -> None:
         act = partial(self._parts.batches.run, batch, self._abandon)

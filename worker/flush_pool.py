@@ -1,4 +1,9 @@
-"""The threads that flush. They are daemons: a flush that hangs cannot hold up the exit."""
+"""The threads that flush: supervised daemons.
+
+Not the standard library's executor: the interpreter waits for its threads at the exit, which a
+flush that hangs would hold up, and what a task raises stays unseen in a future. Here it is logged,
+counted and, when it goes on, ends the process, as in every other loop.
+"""
 
 import threading
 from collections import deque

@@ -119,7 +119,7 @@ def _split_srcset(srcset: str) -> Iterator[tuple[str, str]]:
 
 
 def resolve(url: str, base: str | None) -> str:
-    """Return an address resolved against ``base``, tidied; as it is where that cannot be done."""
+    """Return a URL resolved against ``base``, tidied; as it is where that cannot be done."""
     url = tidy(url)
     if base is None or scheme_of(url) is not None:
         return url

@@ -85,17 +85,11 @@ class Worker:
         log_event: LogEvent = _no_log,
         supervisor: Supervisor | None = None,
     ) -> None:
-        self._queue = queue
-        self._handler = handler
-        self._concurrency = concurrency
-        self._lock_ms = lock_ms
-        self._clock = clock
-        self._after_settle = after_settle
-        self._on_final_failure = on_final_failure
-        self._around_job = around_job
-        self._rate_limit = rate_limit
-        self._run_limit_s = run_limit_s
-        self._isolates_solo = isolates_solo
+        self._queue, self._handler, self._clock = queue, handler, clock
+        self._concurrency, self._rate_limit = concurrency, rate_limit
+        self._lock_ms, self._run_limit_s = lock_ms, run_limit_s
+        self._after_settle, self._on_final_failure = after_settle, on_final_failure
+        self._around_job, self._isolates_solo = around_job, isolates_solo
         self._log_event = log_event
         self._supervisor = supervisor or Supervisor(clock, log_event)
         self._claim_token = uuid.uuid4().hex
