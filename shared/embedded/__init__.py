@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Self
 
 from shared.embedded.secantusdb import find_secantusdb, start_secantusdb
-from shared.embedded.startup import STOP_GRACE_S
 from shared.embedded.valkey import find_valkey, start_valkey
-from shared.embedded.watched import WatchedProcess
+from shared.embedded.watched import STOP_GRACE_S, WatchedProcess
 from shared.errors import EmbeddedStoreError
 from shared.running import (
     Running,

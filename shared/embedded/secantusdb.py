@@ -7,14 +7,14 @@ import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.embedded.startup import (
+from shared.embedded.watched import (
     LOOPBACK,
     StoreProgram,
+    WatchedProcess,
     make_private_folder,
     not_installed,
     start_until_ready,
 )
-from shared.embedded.watched import WatchedProcess
 from shared.errors import EmbeddedStoreError, StoreError
 from shared.running import write_private
 from shared.store.provision import is_answering, make_collections, set_password

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from shared.embedded.startup import (
+from shared.embedded.watched import (
     LOOPBACK,
     StoreProgram,
+    WatchedProcess,
     make_private_folder,
     not_installed,
     start_until_ready,
 )
-from shared.embedded.watched import WatchedProcess
 from shared.errors import EmbeddedStoreError
 from shared.running import write_private
 
