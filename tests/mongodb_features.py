@@ -131,7 +131,9 @@ NEEDED_BY: Mapping[Feature, frozenset[str]] = {
     Feature.FAIL_POINTS: frozenset(),
     Feature.VALIDATORS: frozenset(
         {
+            "test_crash_samples.py",
             "test_foreign_jobs.py",
+            "test_a_replay_of_an_item_that_is_being_run_is_closed_when_that_has_ended",
             "test_a_replay_that_fails_again_starts_with_fresh_attempts_and_keeps_the_history",
             "test_poison_is_tried_with_growing_pauses_and_comes_home_when_the_cause_is_mended",
             "test_the_server_refuses_single_items_and_takes_the_others_once",
@@ -164,11 +166,13 @@ NEEDED_BY: Mapping[Feature, frozenset[str]] = {
     ),
     Feature.COUNTS_BESIDE_ERRORS: frozenset(
         {
+            "test_a_redis_that_was_lost_and_is_full_is_matched_when_it_has_room",
             "test_an_equal_revision_does_not_replace_a_removal",
             "test_an_equal_revision_of_another_import_replaces_a_death",
             "test_many_ends_go_their_own_ways_in_one_call",
             "test_the_death_of_a_strict_reading_is_above_those_of_lenient_ones",
             "test_the_higher_revision_is_on_top_whichever_comes_first",
+            "test_the_pages_of_items_show_every_value_as_the_text_that_it_is",
             "test_the_same_death_recorded_twice_changes_nothing",
         }
     ),
