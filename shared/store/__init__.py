@@ -10,8 +10,8 @@ from shared.store.database import Database, open_database
 from shared.store.dead_letter_documents import DeadLetter, LetterKind
 from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
-from shared.store.feed_documents import Feed, StoredValidators
-from shared.store.feeds import Deferral, FeedCounts, FeedStore
+from shared.store.feed_documents import Deferral, Feed, FeedCounts, StoredValidators
+from shared.store.feeds import FeedStore
 from shared.store.health import MongoReport, examine_mongodb
 from shared.store.hosts import HostStore
 from shared.store.imports import Import, ImportState, ImportStore, Trigger, new_import_id

@@ -80,6 +80,27 @@ class Feed:
         return self.interval_s is not None or self.cron is not None
 
 
+@dataclass(frozen=True, slots=True)
+class FeedCounts:
+    """How many feeds there are; ``scheduled`` are fetched by themselves, ``failing`` failed last.
+
+    A disabled feed is neither.
+    """
+
+    feeds: int
+    scheduled: int
+    failing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deferral:
+    """A due feed as it was seen, when to fetch it instead, and why."""
+
+    seen: Feed
+    next_fetch_at: datetime
+    reason: str
+
+
 def key_of_urls(urls: Sequence[str]) -> str | None:
     """Return what stands for a feed's URLs as a whole in the unique index; None without any.
 

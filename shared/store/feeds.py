@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +17,9 @@ from shared.store.database import (
     mapped_errors,
 )
 from shared.store.feed_documents import (
+    Deferral,
     Feed,
+    FeedCounts,
     headers_document,
     key_of_urls,
     to_document,
@@ -36,31 +37,8 @@ FEEDS = "feeds"
 _SCHEDULED: Document = {"enabled": True, "next_fetch_at": {"$ne": None}}
 # The error first: SecantusDB looks up the first field that has an index, and few feeds fail.
 _FAILING: Document = {"error": {"$gt": ""}, "enabled": True}
-
-
-@dataclass(frozen=True, slots=True)
-class FeedCounts:
-    """How many feeds there are; ``scheduled`` are fetched by themselves, ``failing`` failed last.
-
-    A disabled feed is neither.
-    """
-
-    feeds: int
-    scheduled: int
-    failing: int
-
-
 # What the reasons of feeds say that wait until their host may be asked.
 WAITS_FOR_HOST = "asked not to be asked again before"
-
-
-@dataclass(frozen=True, slots=True)
-class Deferral:
-    """A due feed as it was seen, when to fetch it instead, and why."""
-
-    seen: Feed
-    next_fetch_at: datetime
-    reason: str
 
 
 class FeedStore:
