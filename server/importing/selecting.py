@@ -225,9 +225,8 @@ def compare(
     """Compare fetched items with the record; those that moved, under the ids they are known by.
 
     Reads, in this order, the other open imports of the source and their journals, the dead
-    letters, the documents: read the other way round, something could be stored in between and
-    pass for what the publisher shows now. One round trip a hundred items, three more in all; two
-    a hundred where the source has dead letters.
+    letters, the documents: the other way round, something could be stored in between and pass for
+    what the publisher shows now. One round trip a hundred items, two if the source has letters.
     """
     if not candidates:
         return Compared()
@@ -235,14 +234,13 @@ def compare(
         renamed = _rename(candidates, moved.look_up(one.item_id for one in candidates))
         return Compared(tuple(candidate.entry(revision) for candidate in renamed))
     rivals = read_rivals(stores, importing, revision)
-    judged = list(_judge_all(stores, importing.source, rivals, candidates, moved))
-    stores.dead_letters.renew_hashes(
-        [
-            (letter, one.content_hash)
-            for one, letter, verdict in judged
-            if letter is not None and verdict is Verdict.REMOVED and _needs_new_hash(letter, one)
-        ]
+    judged = tuple(_judge_all(stores, importing.source, rivals, candidates, moved))
+    renewed = (
+        (letter, one.content_hash)
+        for one, letter, verdict in judged
+        if letter is not None and verdict is Verdict.REMOVED and _needs_new_hash(letter, one)
     )
+    stores.dead_letters.renew_hashes(renewed)
     return Compared(
         tuple(one.entry(revision) for one, _, verdict in judged if verdict is Verdict.JOURNALED),
         Counter(verdict for _, _, verdict in judged),
