@@ -54,7 +54,6 @@ class WatchedProcess:
         self.name = name
         self._grace_s = grace_s
         read_end, self._pipe = os.pipe()
-        held = [*hold_fds, *(process._pipe for process in depends_on)]
         try:
             # By its path, which is safe for an isolated interpreter only: it leaves the script's
             # folder, and the one we are in, off the import path.
@@ -63,7 +62,7 @@ class WatchedProcess:
                 stdin=read_end,
                 stdout=log,
                 stderr=log,
-                pass_fds=held,
+                pass_fds=[*hold_fds, *(process._pipe for process in depends_on)],
                 start_new_session=True,
                 cwd=cwd,
                 env=env,
