@@ -22,7 +22,7 @@ _SIGNALLED = 128
 def end_at_worst_after(seconds: float = STOP_AT_WORST_S, *, exit_code: int = 0) -> None:
     """End this process with ``exit_code`` after ``seconds``, whatever still hangs then.
 
-    Nothing is lost by it: jobs in hand run again when their locks run out. Safe to call twice;
+    Nothing is lost by it: jobs in flight run again when their locks run out. Safe to call twice;
     the first call counts.
     """
     last_resort = threading.Timer(seconds, _end, [exit_code])
