@@ -10,7 +10,6 @@ allow_when_full(queue)
 local meta = read_meta(queue)
 trim_events(queue, meta)
 
-local taken = take_from_active(queue, FIRST, STRIDE)
 local gone_ids, raises = {}, {}
 
 local function keep_or_delete(id, opts, result)
@@ -34,9 +33,8 @@ end
 local function complete(at)
   local id, result, tally_field = ARGV[at], ARGV[at + 2], ARGV[at + 3]
   local key = queue.base .. id
-  local fields = taken[at]
-    and redis.pcall("HMGET", key, "opts", "parentKey", "parent", "deid", "tally")
-  if not fields or fields.err then
+  local fields = redis.pcall("HMGET", key, "opts", "parentKey", "parent", "deid", "tally")
+  if fields.err then
     return "lock_lost"
   end
   local opts, parent_key, parent, dedup_id, tally = unpack(fields)
@@ -52,12 +50,7 @@ local function complete(at)
   return "settled"
 end
 
-local outcomes, settled = {}, 0
-for at = FIRST, #ARGV, STRIDE do
-  local outcome = complete(at)
-  outcomes[#outcomes + 1] = outcome
-  settled = settled + (outcome == "settled" and 1 or 0)
-end
+local outcomes, settled, failure = move_each(queue, FIRST, STRIDE, complete)
 delete_jobs(queue, gone_ids)
 for tally, fields in pairs(raises) do
   for field, by in pairs(fields) do
@@ -69,4 +62,4 @@ if settled > 0 then
   emit_if_drained(queue)
   wake_for_free_slot(queue, meta)
 end
-return outcomes
+return answer(outcomes, failure)

@@ -12,8 +12,6 @@ allow_when_full(queue)
 local meta, dead_meta = read_meta(queue), read_meta(dead_letters)
 trim_events(queue, meta)
 
-local taken = take_from_active(queue, FIRST, STRIDE)
-
 local function is_finished(id)
   return redis.call("ZREM", dead_letters.completed, id) + redis.call("ZREM", dead_letters.failed, id)
     > 0
@@ -45,7 +43,7 @@ local function dead_letter(at)
   local id, _, reason, stacktrace, tally_field, dead_id, name, data, opts_json =
     unpack(ARGV, at, at + STRIDE - 1)
   local key = queue.base .. id
-  if not taken[at] or is_foreign(key) then
+  if is_foreign(key) then
     return "lock_lost"
   end
   local dead = { id = dead_id, name = name, data = data, opts = opts_json, reason = reason,
@@ -63,16 +61,11 @@ local function dead_letter(at)
   return "settled"
 end
 
-local outcomes, settled = {}, 0
-for at = FIRST, #ARGV, STRIDE do
-  local outcome = dead_letter(at)
-  outcomes[#outcomes + 1] = outcome
-  settled = settled + (outcome == "settled" and 1 or 0)
-end
+local outcomes, settled, failure = move_each(queue, FIRST, STRIDE, dead_letter)
 if settled > 0 then
   raise_total(queue, "failed", settled)
   emit_if_drained(queue)
   wake_for_free_slot(queue, meta)
   wake(dead_letters, dead_meta)
 end
-return outcomes
+return answer(outcomes, failure)

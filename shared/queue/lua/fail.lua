@@ -10,8 +10,6 @@ allow_when_full(queue)
 local meta = read_meta(queue)
 trim_events(queue, meta)
 
-local taken = take_from_active(queue, FIRST, STRIDE)
-
 local function keep_or_delete(id, opts, parent_key, parent)
   local key, rule = queue.base .. id, keep_rule(opts.removeOnFail)
   if rule.count == 0 then
@@ -28,7 +26,7 @@ end
 local function fail(at)
   local id, _, reason, stacktrace = unpack(ARGV, at, at + STRIDE - 1)
   local key = queue.base .. id
-  if not taken[at] or is_foreign(key) then
+  if is_foreign(key) then
     return "lock_lost"
   end
   local opts_json, parent_key, parent, dedup_id =
@@ -44,15 +42,10 @@ local function fail(at)
   return "settled"
 end
 
-local outcomes, settled = {}, 0
-for at = FIRST, #ARGV, STRIDE do
-  local outcome = fail(at)
-  outcomes[#outcomes + 1] = outcome
-  settled = settled + (outcome == "settled" and 1 or 0)
-end
+local outcomes, settled, failure = move_each(queue, FIRST, STRIDE, fail)
 if settled > 0 then
   raise_total(queue, "failed", settled)
   emit_if_drained(queue)
   wake_for_free_slot(queue, meta)
 end
-return outcomes
+return answer(outcomes, failure)

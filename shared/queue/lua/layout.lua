@@ -327,6 +327,37 @@ local function take_from_active(queue, first, stride)
   return taken
 end
 
+-- Takes the jobs that ARGV names and runs `move` at the place of each, `from_last` in reverse. One
+-- that cannot be moved goes back among the active ones without a lock, so that the upkeep puts it
+-- into the line; the others are moved all the same. Returns the outcomes in the order of ARGV, how
+-- many were settled, and the first error or nil: to be raised by `answer` when all else is done.
+local function move_each(queue, first, stride, move, from_last)
+  local taken = take_from_active(queue, first, stride)
+  local jobs, outcomes, settled, failure = (#ARGV - first + 1) / stride, {}, 0, nil
+  for number = 1, jobs do
+    local place = from_last and jobs - number + 1 or number
+    local at = first + (place - 1) * stride
+    outcomes[place] = "lock_lost"
+    if taken[at] then
+      local is_moved, outcome = pcall(move, at)
+      if not is_moved then
+        redis.pcall("LPUSH", queue.active, ARGV[at])
+        failure = failure or outcome
+      elseif outcome == "settled" then
+        outcomes[place], settled = outcome, settled + 1
+      end
+    end
+  end
+  return outcomes, settled, failure
+end
+
+local function answer(outcomes, failure)
+  if failure then
+    error(failure)
+  end
+  return outcomes
+end
+
 -- Whether what stands under a job's key is something else.
 local function is_foreign(key)
   local kind = redis.call("TYPE", key).ok

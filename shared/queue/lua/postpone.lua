@@ -8,12 +8,11 @@ local FIRST, STRIDE = 2, 3
 allow_when_full(queue)
 local meta = read_meta(queue)
 ensure_max_events(queue, meta)
-local taken = take_from_active(queue, FIRST, STRIDE)
 local has_delayed = false
 
 local function postpone(at)
   local id = ARGV[at]
-  if not taken[at] or is_foreign(queue.base .. id) then
+  if is_foreign(queue.base .. id) then
     return "lock_lost"
   end
   delay(queue, meta, id, now_ms, tonumber(ARGV[at + 2]))
@@ -21,12 +20,9 @@ local function postpone(at)
   return "settled"
 end
 
-local outcomes = {}
-for at = FIRST, #ARGV, STRIDE do
-  outcomes[#outcomes + 1] = postpone(at)
-end
+local outcomes, _, failure = move_each(queue, FIRST, STRIDE, postpone)
 if has_delayed then
   wake_later(queue)
   wake_for_free_slot(queue, meta)
 end
-return outcomes
+return answer(outcomes, failure)

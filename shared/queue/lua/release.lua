@@ -7,12 +7,11 @@ local queue = queue_at(KEYS[1])
 local FIRST, STRIDE = 1, 2
 allow_when_full(queue)
 local meta = read_meta(queue)
-local taken = take_from_active(queue, FIRST, STRIDE)
 local has_work = false
 
 local function release(at)
   local id = ARGV[at]
-  if not taken[at] or is_foreign(queue.base .. id) then
+  if is_foreign(queue.base .. id) then
     return "lock_lost"
   end
   push_to_front(queue, id, number_field(queue.base .. id, "priority"))
@@ -22,11 +21,8 @@ local function release(at)
 end
 
 -- From the last to the first, so that the first one named stands first in line again.
-local outcomes = {}
-for at = #ARGV - STRIDE + 1, FIRST, -STRIDE do
-  outcomes[(at - FIRST) / STRIDE + 1] = release(at)
-end
+local outcomes, _, failure = move_each(queue, FIRST, STRIDE, release, true)
 if has_work then
   wake(queue, meta)
 end
-return outcomes
+return answer(outcomes, failure)

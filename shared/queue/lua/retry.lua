@@ -11,7 +11,6 @@ local meta = read_meta(queue)
 ensure_max_events(queue, meta)
 promote(queue, meta, now_ms, PROMOTE_LIMIT)
 
-local taken = take_from_active(queue, FIRST, STRIDE)
 local has_work, has_delayed = false, false
 
 local function line_up(id, opts)
@@ -23,7 +22,7 @@ end
 local function retry(at)
   local id, _, reason, stacktrace, delay_text = unpack(ARGV, at, at + STRIDE - 1)
   local key, delay_ms = queue.base .. id, tonumber(delay_text)
-  if not taken[at] or is_foreign(key) then
+  if is_foreign(key) then
     return "lock_lost"
   end
   local opts = decode(redis.call("HGET", key, "opts"))
@@ -38,12 +37,7 @@ local function retry(at)
   return "settled"
 end
 
-local outcomes, retried = {}, 0
-for at = FIRST, #ARGV, STRIDE do
-  local outcome = retry(at)
-  outcomes[#outcomes + 1] = outcome
-  retried = retried + (outcome == "settled" and 1 or 0)
-end
+local outcomes, retried, failure = move_each(queue, FIRST, STRIDE, retry)
 raise_total(queue, "retried", retried)
 if has_work then
   wake(queue, meta)
@@ -52,4 +46,4 @@ if has_delayed then
   wake_later(queue)
   wake_for_free_slot(queue, meta)
 end
-return outcomes
+return answer(outcomes, failure)

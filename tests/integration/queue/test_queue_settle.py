@@ -46,6 +46,25 @@ def test_a_completed_job_leaves_nothing_but_counters(queue: JobQueue) -> None:
     assert events(queue)[-3:] == ["completed a#1", "completed a#2", "drained"]
 
 
+def test_what_cannot_be_written_costs_its_own_job_only_and_loses_none(queue: JobQueue) -> None:
+    seed_active(queue, "a#1")
+    seed_active(queue, "a#2", token="t2", keep_completed=2)
+    seed_active(queue, "a#3", token="t3")
+    seed_active(queue, "a#4", token="t4")
+    spoilt = f"{queue.keys.base}completed"
+    queue.client.set(spoilt, "no sorted set")
+    done = [
+        Completion(f"a#{number}", token) for number, token in enumerate(["t1", "t2", "t3", "t4"], 1)
+    ]
+    with pytest.raises(QueueError, match="WRONGTYPE"):
+        queue.complete_many(done)
+    assert active(queue) == ["a#2"]
+    queue.client.delete(spoilt)
+    assert queue.reclaim_stalled(max_stalled=1).requeued == 1
+    assert line(queue) == ["a#2"]
+    assert queue.read_totals()["completed"] == 3
+
+
 def test_a_completed_job_is_kept_as_it_wishes(queue: JobQueue, clock: FakeClock) -> None:
     for number in range(4):
         seed_active(queue, f"a#{number}", token=f"t{number}", keep_completed=2)
