@@ -118,7 +118,8 @@ class Scheduler:
     def start(self, supervisor: Supervisor, stop: threading.Event) -> None:
         """Tick whenever a feed is due until ``stop`` is set, on a supervised thread.
 
-        A change is taken up within a second, as is a feed whose time comes.
+        A change by this process is taken up within a second, as is a feed whose time comes; what
+        others change, within 5 s.
         A tick under way then is not waited for; what it leaves half done is repaired.
         """
         supervisor.start("scheduler", self._step, stop)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from server.feeds.next_fetch import NOT_SCHEDULED
 from server.feeds.outcomes import Outcomes
+from server.feeds.retry_after import RetryAfter
 from server.feeds.schedules import check_cron
 from server.fetching.addresses import is_masked
 from shared.clock import Clock
@@ -244,6 +245,15 @@ class FeedService:
             raise
         self._changes.set()
         return new
+
+    def lift_pause(self, host: str) -> None:
+        """Let a host be asked again that asked to be left alone; its feeds are due at once.
+
+        Raises:
+            NotFoundError: the host does not pause.
+        """
+        RetryAfter(self._stores, self._clock).lift(host)
+        self._changes.set()
 
     def _refuse_known_urls(self, urls: Sequence[str]) -> None:
         known = self._stores.feeds.find_by_urls(urls) if urls else None

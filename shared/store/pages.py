@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ MAX_READ_MS = 10_000
 _WIDTHS = tuple(timedelta(seconds=8**power) for power in range(10))
 _MAX_ENDS = 100
 _MILLISECOND = timedelta(milliseconds=1)
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,14 @@ class PagedList:
             InvalidRequestError: ``cursor`` was not made by this list.
         """
         key = f"{query} {limit}"
+        ends_s = time.monotonic() + MAX_READ_MS / 1000
         found: list[Document] = []
         with mapped_errors():
             for part in self._parts(query, cursor, self._ends.get(key)):
                 order = [(self._time_field, DESCENDING), ("_id", DESCENDING)]
                 rows = self._collection.find(part, fields).sort(order)
-                found += rows.limit(limit + 1 - len(found)).max_time_ms(MAX_READ_MS)
+                left_ms = max(1, round((ends_s - time.monotonic()) * 1000))
+                found += rows.limit(limit + 1 - len(found)).max_time_ms(left_ms)
                 if len(found) > limit:
                     break
         if len(found) <= limit:
@@ -77,7 +81,9 @@ class PagedList:
         last, next_one = found[limit - 1], found[limit]
         if cursor is None and isinstance(next_one.get(self._time_field), datetime):
             self._remember_end(key, next_one[self._time_field])
-        return Page(found[:limit], encode_cursor(last[self._time_field], last["_id"]))
+        moment = last.get(self._time_field)
+        place = moment if isinstance(moment, datetime) else None
+        return Page(found[:limit], encode_cursor(place, last["_id"]))
 
     def _parts(
         self, query: Document, cursor: str | None, known_end: datetime | None
@@ -88,6 +94,10 @@ class PagedList:
         since, until = bounds.get("$gte"), bounds.get("$lt")
         if cursor is not None:
             moment, last_id = _decode_cursor(cursor)
+            if moment is None:
+                untimed = {"$not": {"$gte": _EARLIEST}}
+                yield {self._time_field: untimed, **others, "_id": {"$lt": last_id}}
+                return
             if (since is None or since <= moment) and (until is None or moment < until):
                 yield {self._time_field: moment, **others, "_id": {"$lt": last_id}}
             until = moment if until is None else min(moment, until)
@@ -96,7 +106,7 @@ class PagedList:
             for edge in _edges(since, until, known_end):
                 yield {self._time_field: _span(edge, until), **others}
                 until = edge
-        if since is None and cursor is None and "$lt" not in bounds and self._has_untimed:
+        if since is None and "$lt" not in bounds and self._has_untimed:
             rest = {} if until is None else {"$not": {"$gte": until}}
         else:
             rest = _span(since, until)
@@ -135,19 +145,19 @@ def _span(since: datetime | None, until: datetime | None) -> Document:
     return span if until is None else {**span, "$lt": until}
 
 
-def encode_cursor(moment: datetime, last_id: str) -> str:
-    """Return the cursor that goes on behind the document with this time and id."""
-    place = orjson.dumps([format_time(moment), last_id])
+def encode_cursor(moment: datetime | None, last_id: str) -> str:
+    """Return the cursor that goes on behind the document with this time (or none) and id."""
+    place = orjson.dumps([None if moment is None else format_time(moment), last_id])
     return base64.urlsafe_b64encode(place).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str) -> tuple[datetime, str]:
+def _decode_cursor(cursor: str) -> tuple[datetime | None, str]:
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
         place: Any = orjson.loads(base64.urlsafe_b64decode(padded))
         moment, last_id = place
         if not isinstance(last_id, str):
             raise InvalidRequestError(f"cursor {cursor[:40]!r} was not given out by this list")
-        return parse_time(moment), last_id
+        return None if moment is None else parse_time(moment), last_id
     except (binascii.Error, ValueError, TypeError) as exc:
         raise InvalidRequestError(f"cursor {cursor[:40]!r} was not given out by this list") from exc

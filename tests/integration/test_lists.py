@@ -52,6 +52,19 @@ def read_list(stores: Stores, limit: int, **filters: Any) -> Iterator[str]:
             return
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 7, 8])
+def test_documents_without_a_time_stand_at_the_end_wherever_pages_break(
+    stores: Stores, mongo_database: Database[dict[str, Any]], limit: int
+) -> None:
+    timed = [{"_id": f"a#{n}", "source": "a", "modified_at": _NOW} for n in range(3)]
+    foreign = [{"_id": f"a#f{n}", "source": "a"} for n in range(2)]
+    foreign += [{"_id": f"a#g{n}", "source": "a", "modified_at": None} for n in range(2)]
+    mongo_database["items"].insert_many([*foreign, *timed])
+    read = list(read_list(stores, limit, source="a"))
+    assert read[:3] == ["a#2", "a#1", "a#0"]
+    assert sorted(read[3:]) == ["a#f0", "a#f1", "a#g0", "a#g1"]
+
+
 @pytest.mark.parametrize("limit", [1, 3, 7, 50])
 @pytest.mark.parametrize("source", [None, "a"])
 @pytest.mark.parametrize("since_s", [None, 64, 5e4])

@@ -183,7 +183,7 @@ def list_hosts(parts: Parts) -> Listing[HostAnswer]:
 @router.delete("/hosts/{host}", status_code=204, responses=describe_problems(404))
 def lift_host(parts: Parts, host: str) -> None:
     """Let a host be asked again; its feeds that waited for it are due at once."""
-    RetryAfter(parts.services.stores, parts.services.clock).lift(host)
+    parts.services.feeds.lift_pause(host)
 
 
 def show_discovery(discovery: Discovery) -> DiscoveryAnswer:

@@ -53,10 +53,13 @@ end
 
 -- From the newest claim to the oldest, so that the oldest stands first in line again.
 call_in_chunks("SREM", queue.stalled, stalled)
-local wanted = {}
+local wanted, distinct = {}, {}
 for _, id in ipairs(stalled) do
-  wanted[id] = true
+  if not wanted[id] then
+    wanted[id], distinct[#distinct + 1] = true, id
+  end
 end
+stalled = distinct
 remove_from_active(queue, stalled, wanted)
 for _, id in ipairs(stalled) do
   if is_job(queue.base .. id) then
