@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,19 @@ def test_html_is_made_safe_and_its_addresses_absolute(html: str, stored: str) ->
 
 def test_without_a_base_addresses_stay_relative() -> None:
     assert clean_html("<img src='a.png'>", "html", None) == '<img src="a.png">'
+
+
+@pytest.mark.parametrize("html", ["<img src='a.png'>", "<img srcset='a.png 2x'>"])
+def test_a_base_that_is_no_url_costs_only_what_is_relative_to_it(html: str) -> None:
+    assert "a.png" in clean_html(html, "html", "http://[broken")
+
+
+def test_texts_cleaned_at_the_same_time_on_several_threads_keep_their_own_bases() -> None:
+    bases = [None, *(f"https://{number}.example/" for number in range(7))]
+    asked = [bases[number % len(bases)] for number in range(400)]
+    with ThreadPoolExecutor(4) as threads:
+        cleaned = threads.map(lambda base: clean_html("<img src='a.png'>", "html", base), asked)
+    assert list(cleaned) == [f'<img src="{base or ""}a.png">' for base in asked]
 
 
 def test_plain_text_becomes_html_that_shows_it_line_by_line() -> None:
