@@ -1,8 +1,8 @@
-"""The time, as something that is handed in, so that tests and simulations can move it."""
+"""The time, as something that is handed in, so that tests can move it."""
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -36,43 +36,6 @@ class SystemClock:
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
         return event.wait(timeout_s)
-
-
-class SimulatedClock:
-    """A clock that stands still until somebody moves it. Safe for threads."""
-
-    def __init__(self, start: datetime) -> None:
-        self._lock = threading.Lock()
-        self._epoch_ms = int(start.timestamp() * 1000)
-        self._monotonic_s = 1000.0
-
-    def now(self) -> datetime:
-        return datetime_from_ms(self._epoch_ms)
-
-    def now_ms(self) -> int:
-        return self._epoch_ms
-
-    def monotonic_s(self) -> float:
-        return self._monotonic_s
-
-    def wait(self, event: threading.Event, timeout_s: float) -> bool:
-        """Let the whole time pass at once."""
-        if not event.is_set():
-            self.advance(seconds=timeout_s)
-        return event.is_set()
-
-    def advance(self, *, seconds: float = 0.0, **delta: float) -> None:
-        """Move on by a ``timedelta``'s worth: ``seconds``, ``hours``, ``days``."""
-        moved = timedelta(seconds=seconds, **delta)
-        with self._lock:
-            self._epoch_ms += int(moved.total_seconds() * 1000)
-            self._monotonic_s += moved.total_seconds()
-
-    def advance_to(self, moment: datetime) -> None:
-        """Move on until it is ``moment``; it may be past already."""
-        ahead = moment - self.now()
-        if ahead > timedelta(0):
-            self.advance(seconds=ahead.total_seconds())
 
 
 def datetime_from_ms(epoch_ms: int) -> datetime:

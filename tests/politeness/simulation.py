@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from server.composition import make_web
 from server.feeds.scheduler import TICK_S
 from server.process import ServerProcess
-from shared.clock import SimulatedClock
 from shared.errors import ServiceError
 from shared.queue import JobState, RedisConnection
 from shared.settings import Settings
 from shared.store import Import, Stores
+from tests.fakes import FakeClock
 from tests.politeness.log import HOUR, Log
 from tests.politeness.publisher import LOOPBACK, Publisher
 from tests.politeness.scenarios import make_scenarios
@@ -82,7 +82,7 @@ class Simulation:
         self._weeks = weeks
         self._check = check
         self._span = Span(BEGAN_AT, BEGAN_AT + weeks * WEEK)
-        self._clock = SimulatedClock(BEGAN_AT)
+        self._clock = FakeClock(BEGAN_AT)
         self._scenarios = make_scenarios(self._span)
         self._publisher = Publisher(self._scenarios.scripts, self._clock)
         self._threads = ThreadPoolExecutor(settings.fetch_concurrency, "fetch")

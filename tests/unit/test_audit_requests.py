@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 
 from server.importing.audit_requests import AuditRequests
-from shared.clock import SimulatedClock
+from tests.fakes import FakeClock
 
 
 def rested_s(requests: AuditRequests) -> float:
     """Rest for a second at most; return for how long it was."""
-    clock = SimulatedClock(datetime(2026, 11, 28, tzinfo=UTC))
+    clock = FakeClock(datetime(2026, 11, 28, tzinfo=UTC))
     before_s = clock.monotonic_s()
     requests.rest(clock, 1.0)
     return clock.monotonic_s() - before_s
