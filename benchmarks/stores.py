@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pymongo import MongoClient
-from pymongo.errors import PyMongoError
-
 from benchmarks.processes import cpu_s, running, wait_until
 from tests.servers import (
     RunningServer,
     find_free_port,
     find_redis_server,
+    mongodb_answers,
     start_mongodb,
     start_redis,
     start_valkey,
@@ -93,16 +91,7 @@ def _running_rust_store(folder: Path) -> Iterator[RunningStore]:
     options = ["--port", str(port), "--storage-path", str(folder / "data"), "--standalone"]
     with running([program, *options], folder, "store") as process:
         store = RunningStore(f"mongodb://127.0.0.1:{port}", process.pid)
-        wait_until(lambda: _answers(store.url), "the Rust store answers", _START_TIMEOUT_S, 0.05)
+        wait_until(
+            lambda: mongodb_answers(store.url), "the Rust store answers", _START_TIMEOUT_S, 0.05
+        )
         yield store
-
-
-def _answers(url: str) -> bool:
-    client: MongoClient[dict[str, object]] = MongoClient(url, serverSelectionTimeoutMS=500)
-    try:
-        client.admin.command("ping")
-    except PyMongoError:
-        return False
-    finally:
-        client.close()
-    return True

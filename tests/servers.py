@@ -81,7 +81,7 @@ def start_mongodb(directory: Path, *options: str, port: int | None = None) -> Ru
         storage = ["--storage-path", str(directory / "data"), "--log-level", "WARNING"]
         return [*head, *storage, "--enable-test-commands", *options]
 
-    return _start(command, "mongodb://127.0.0.1:{port}", directory, _mongodb_answers, port)
+    return _start(command, "mongodb://127.0.0.1:{port}", directory, mongodb_answers, port)
 
 
 def start_ferretdb(program: Path, directory: Path) -> RunningServer:
@@ -93,7 +93,7 @@ def start_ferretdb(program: Path, directory: Path) -> RunningServer:
         quiet = ["--debug-addr=-", "--telemetry=disable", "--log-level=error"]
         return [str(program), *storage, f"--listen-addr=127.0.0.1:{chosen}", *quiet]
 
-    return _start(command, "mongodb://127.0.0.1:{port}", directory, _mongodb_answers, None)
+    return _start(command, "mongodb://127.0.0.1:{port}", directory, mongodb_answers, None)
 
 
 def _start_redis_like(
@@ -152,7 +152,8 @@ def _redis_answers(url: str) -> bool:
             return False
 
 
-def _mongodb_answers(url: str) -> bool:
+def mongodb_answers(url: str) -> bool:
+    """Tell whether a MongoDB answers at ``url`` within half a second."""
     client: MongoClient[dict[str, object]] = MongoClient(url, serverSelectionTimeoutMS=500)
     try:
         client.admin.command("ping")
