@@ -95,6 +95,10 @@ class Base:
     changes: FeedChanges
     run_limit_s: float
 
+    def check_url(self, url: str) -> str:
+        """Return a URL in its one spelling; see :func:`server.fetching.addresses.check_url`."""
+        return check_url(url, allow_private=self.settings.fetch_allow_private)
+
 
 def open_queues(settings: Settings, redis: RedisConnection, clock: Clock) -> Queues:
     """Return the queues that the settings name."""
@@ -239,8 +243,15 @@ def make_auditor(base: Base) -> Auditor:
 def make_services(base: Base, supervisor: Supervisor) -> Services:
     """Return what the HTTP API works with."""
     stores, queues, clock = base.stores, base.queues, base.clock
-    check = partial(check_url, allow_private=base.settings.fetch_allow_private)
-    feeds = FeedService(stores, queues.fetches, clock, check, base.outcomes, base.changes)
+    feeds = FeedService(
+        stores,
+        queues.fetches,
+        clock,
+        base.check_url,
+        base.outcomes,
+        base.changes,
+        base.retry_after,
+    )
     return Services(
         settings=base.settings,
         clock=clock,
@@ -251,6 +262,7 @@ def make_services(base: Base, supervisor: Supervisor) -> Services:
         fetch_queue=queues.fetches,
         starter=ImportStarter(stores, base.reservations, feeds, clock),
         feeds=feeds,
+        retry_after=base.retry_after,
         discoverer=make_discoverer(base),
         replayer=Replayer(stores=stores, enqueuer=base.enqueuer, audits=base.audits, clock=clock),
         remover=make_remover(base),
@@ -264,7 +276,7 @@ def make_discoverer(base: Base) -> FeedDiscoverer:
     return FeedDiscoverer(
         fetcher=base.web.fetcher,
         parser=base.web.parser,
-        check_url=partial(check_url, allow_private=base.settings.fetch_allow_private),
+        check_url=base.check_url,
         retry_after=base.retry_after,
         host_slots=base.web.host_slots,
         clock=base.clock,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from server.feeds.discovery import FeedDiscoverer
+from server.feeds.retry_after import RetryAfter
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
 from server.importing.metrics import ImportMetrics
@@ -28,6 +29,7 @@ class Services:
     fetch_queue: JobQueue
     starter: ImportStarter
     feeds: FeedService
+    retry_after: RetryAfter
     discoverer: FeedDiscoverer
     replayer: Replayer
     remover: Remover

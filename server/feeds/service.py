@@ -48,6 +48,7 @@ class FeedService:
         check_url: Callable[[str], str],
         outcomes: Outcomes,
         changes: FeedChanges,
+        retry_after: RetryAfter,
     ) -> None:
         self._stores = stores
         self._fetch_queue = fetch_queue
@@ -55,6 +56,7 @@ class FeedService:
         self._check_url = check_url
         self._outcomes = outcomes
         self._changes = changes
+        self._retry_after = retry_after
 
     def get(self, source: str) -> Feed:
         """Return a feed.
@@ -252,7 +254,7 @@ class FeedService:
         Raises:
             NotFoundError: the host does not pause.
         """
-        RetryAfter(self._stores, self._clock).lift(host)
+        self._retry_after.lift(host)
         self._changes.set()
 
     def _refuse_known_urls(self, urls: Sequence[str]) -> None:

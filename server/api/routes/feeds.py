@@ -22,7 +22,6 @@ from server.api.values import (
 )
 from server.feeds.discovery import Discovery
 from server.feeds.opml import OPML_TYPE, OpmlReport, import_outlines, read_opml, write_opml
-from server.feeds.retry_after import RetryAfter
 from server.fetching.addresses import mask_url
 from shared.models import format_time
 
@@ -172,7 +171,7 @@ def remove_feed(parts: Parts, source: str) -> None:
 @router.get("/hosts", responses=describe_problems())
 def list_hosts(parts: Parts) -> Listing[HostAnswer]:
     """List the hosts that are not asked now, the longest first; at most 500, so no cursor."""
-    pauses = RetryAfter(parts.services.stores, parts.services.clock).list_pauses()
+    pauses = parts.services.retry_after.list_pauses()
     items = [
         HostAnswer(host=each.host, retry_after_until=format_time(each.until), feeds=each.feeds)
         for each in pauses
