@@ -142,7 +142,8 @@ class TcpProxy:
         self._pump(client, store, True)
 
     def _pump(self, source: socket.socket, target: socket.socket, is_from_client: bool) -> None:
-        try:
+        # One side is gone then, and so is the other in a moment.
+        with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK_BYTES):
                 if is_from_client:
                     self._look_at(data, target)
@@ -151,8 +152,6 @@ class TcpProxy:
                 if not self._wait_until_passing():
                     break
                 target.sendall(data)
-        except OSError:
-            pass  # one side is gone, and so is the other in a moment
         for one in (source, target):
             with self._changed:
                 self._sockets.discard(one)

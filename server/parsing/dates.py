@@ -228,7 +228,7 @@ def _time_of_day(parts: Parts) -> timedelta:
 
 
 class DateReader:
-    """Turns written dates into moments; what cannot be read or believed is absent and counted.
+    """Turns written dates into times; what cannot be read or believed is absent and counted.
 
     ``written`` gives all dates of the document, and ``language`` is the one it says it is in: they
     are looked at only when a date does not say by itself which of two it means.

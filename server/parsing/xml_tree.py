@@ -181,7 +181,7 @@ def is_core(address: str) -> bool:
 def _known_prefix(address: str) -> str | None:
     # Blanks and line breaks in an address are slips.
     lowered = "".join(address.split()).lower()
-    # Userland's address exists with many endings; all of them mean plain RSS.
+    # Userland's address exists in many spellings; all of them mean plain RSS.
     if "backend.userland.com/rss" in lowered:
         return CORE
     return NAMESPACES.get(lowered)

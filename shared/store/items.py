@@ -303,7 +303,7 @@ def _lacking(content: Mapping[str, Any], names: Iterable[str]) -> Document:
 
 
 def _below(revision: int) -> Document:
-    """Return the guard that also a document without a revision passes: foreign hands wrote it."""
+    """Return the guard that also a document without a revision passes: another program wrote it."""
     return {"$not": {"$gte": revision}}
 
 
