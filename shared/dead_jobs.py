@@ -6,9 +6,9 @@ from contextlib import suppress
 import orjson
 
 from shared.errors import QueueFull
-from shared.models import format_time
+from shared.models import Rank, format_time
 from shared.queue import JobQueue, NewJob
-from shared.store import DeadLetter, DeadLetterStore, LetterKind, Rank
+from shared.store import DeadLetter, DeadLetterStore, LetterKind
 
 DEAD_JOB_NAME = "dead"
 # What is shown of a dead item must not fill Redis: the dead letter in MongoDB has the data.

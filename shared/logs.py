@@ -12,7 +12,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
-from shared.masking import MASK, mask_secrets
+from shared.urls import MASK, mask_secrets
 
 _SECRET_FIELDS = frozenset(
     {"password", "api_key", "authorization", "secret", "cookie", "set-cookie", "x-api-key"}

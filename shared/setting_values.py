@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from shared.masking import MASK, mask_secrets
+from shared.urls import MASK, mask_secrets
 
 MAX_SHOWN_CHARACTERS = 120
 ANY_HOST = "*"

@@ -8,8 +8,11 @@ fare better, and a process without one of its loops would look healthy and do ha
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from shared.clock import Clock
 
@@ -162,3 +165,25 @@ class SupervisedLoop:
             return self._supervisor.note_failure(self._name, exc, may_give_up=self._is_essential)
         self._supervisor.note_success(self._name)
         return pause_s
+
+
+class ThreadMetrics(Collector):
+    """What a process's supervisor counts: steps that failed, by thread, and those failing now."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    def collect(self) -> Iterator[Metric]:
+        failures = CounterMetricFamily(
+            "feedmill_thread_failures",
+            "Rounds of a long-lived thread that ended with an error nobody foresaw.",
+            labels=["thread"],
+        )
+        for name, count in self._supervisor.failures().items():
+            failures.add_metric([name], count)
+        failing = GaugeMetricFamily(
+            "feedmill_failing_threads",
+            "Threads whose last round failed so.",
+            value=len(self._supervisor.failing()),
+        )
+        yield from (failures, failing)

@@ -20,8 +20,9 @@ from hypothesis.stateful import (
 )
 
 from shared.errors import ConflictError, NotFoundError
+from shared.models import Rank
 from shared.queue import RedisConnection
-from shared.store import LetterKind, Rank, open_database
+from shared.store import LetterKind, open_database
 from tests.actors import Actor, Held, Server
 from tests.fakes import FakeClock
 from tests.mill import SOURCE, Mill

@@ -6,9 +6,16 @@ from typing import Any
 
 from shared.dead_jobs import dead_job, encodable, readable_data
 from shared.errors import ItemError
-from shared.models import content_hash, is_source, make_guid, make_item_id, split_item_id
+from shared.models import (
+    content_hash,
+    get_reader,
+    is_source,
+    make_guid,
+    make_item_id,
+    split_item_id,
+)
 from shared.queue import ClaimedJob, DeadLettering, JobQueue
-from shared.store import DeadLetter, LetterKind, get_reader
+from shared.store import DeadLetter, LetterKind
 from worker.decisions import Outcome
 from worker.decoding import DecodedItem
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.store import DeadLetter, Rank, StoredVersion, WriteKind
+from shared.models import Rank
+from shared.store import DeadLetter, StoredVersion, WriteKind
 from worker.decoding import DecodedItem
 
 

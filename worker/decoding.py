@@ -11,6 +11,7 @@ from shared.errors import ItemError
 from shared.models import (
     DEFAULT_FORMATS,
     MAX_SOURCE_LENGTH,
+    Rank,
     content_hash,
     counters_hash,
     is_source,
@@ -20,7 +21,6 @@ from shared.models import (
 )
 from shared.queue import ClaimedJob, JobQueue, Lock
 from shared.store.items import check_encodable
-from shared.store.ranks import Rank
 from shared.urls import is_safe, scheme_of, tidy
 from worker.sanitize import clean_extra, clean_html, clean_text
 

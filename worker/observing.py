@@ -17,8 +17,7 @@ from prometheus_client import (
 from shared.errors import FeedmillError
 from shared.logs import get_logger
 from shared.queue import ClaimedJob, HeldLocks, JobQueue, SettleOutcome
-from shared.supervision import Supervisor
-from shared.thread_metrics import ThreadMetrics
+from shared.supervision import Supervisor, ThreadMetrics
 from worker.buffer import Buffer
 from worker.outages import Breaker
 

@@ -14,6 +14,7 @@ from shared.clock import Clock
 from shared.dead_jobs import clear_dead_letters
 from shared.errors import ItemError
 from shared.logs import get_logger
+from shared.models import Rank
 from shared.queue import (
     ClaimedJob,
     Completion,
@@ -24,7 +25,7 @@ from shared.queue import (
     SettleOutcome,
     backoff_delay_ms,
 )
-from shared.store import DeadLetter, DeadLetterStore, Rank
+from shared.store import DeadLetter, DeadLetterStore
 from worker.dead_letters import highest_of_each_item, move_of
 from worker.decisions import Outcome
 from worker.observing import log_settled

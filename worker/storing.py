@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from shared.clock import Clock
 from shared.errors import ItemError, StoreError
 from shared.logs import get_logger
-from shared.store import DeadLetter, ItemWrite, Rank, StoredVersion, Stores, WriteReport
+from shared.models import Rank
+from shared.store import DeadLetter, ItemWrite, StoredVersion, Stores, WriteReport
 from worker.dead_letters import letter_of_item
 from worker.decisions import Decision, Outcome, decide_all, newest_by_id, outcome_beneath
 from worker.decoding import DecodedItem

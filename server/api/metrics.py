@@ -15,7 +15,7 @@ from shared.clock import Clock
 from shared.errors import QueueError, StoreError
 from shared.queue import JobQueue
 from shared.store import FeedCounts, ImportState, LetterKind, Stores
-from shared.thread_metrics import ThreadMetrics
+from shared.supervision import ThreadMetrics
 
 # Each is one label value: Prometheus keeps a series for every one of them.
 MAX_SOURCES = 200

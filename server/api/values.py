@@ -15,8 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from shared.masking import mask_secrets
 from shared.models import MAX_SOURCE_LENGTH, format_time, is_source, parse_time
+from shared.urls import mask_secrets
 
 MAX_LIMIT = 500
 MAX_IDS = 10_000

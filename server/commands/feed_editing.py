@@ -17,7 +17,7 @@ from server.commands.options import AsJson, Source, Sources
 from server.commands.output import FAILED, act_on_each, messages, print_json, print_text
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError, NotFoundError
-from shared.masking import mask_secrets
+from shared.urls import mask_secrets
 
 # The service may take FETCH_TIMEOUT_S (280 at most) to fetch, and a minute to parse.
 DISCOVERY_TIMEOUT_S = 360.0

@@ -14,10 +14,10 @@ from server.feeds.schedules import check_cron
 from server.fetching.addresses import is_masked
 from shared.clock import Clock
 from shared.errors import ConflictError, ErrorKind, InvalidRequestError, NotFoundError
-from shared.masking import MASK
 from shared.models import MAX_SOURCE_LENGTH, is_source
 from shared.queue import JobQueue
 from shared.store import Feed, Stores
+from shared.urls import MASK
 
 MAX_URLS = 100
 DISABLED = "disabled"

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 import idna
 
 from shared.errors import InvalidRequestError
-from shared.masking import MASK, mask_query
+from shared.urls import MASK, mask_query
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_URL_LENGTH = 4096

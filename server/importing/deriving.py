@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.store import Chunk, DeadLetter, Rank, StoredVersion
+from shared.models import Rank
+from shared.store import Chunk, DeadLetter, StoredVersion
 from shared.store.imports import COUNT_NAMES, Import, ImportState, empty_counts
 
 PENDING = "pending"

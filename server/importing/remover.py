@@ -18,9 +18,16 @@ import orjson
 from shared.clock import Clock
 from shared.dead_jobs import clear_dead_letters, readable_data
 from shared.errors import ConflictError, ItemError, NotFoundError, QueueError
-from shared.models import content_hash, is_source, make_guid, make_item_id, split_item_id
+from shared.models import (
+    content_hash,
+    get_reader,
+    is_source,
+    make_guid,
+    make_item_id,
+    split_item_id,
+)
 from shared.queue import JobQueue, JobState, JobView, Lock, RemoveOutcome
-from shared.store import DeadLetter, LetterKind, Stores, get_reader
+from shared.store import DeadLetter, LetterKind, Stores
 
 REMOVED = "removed"
 REMOVED_REASON = "removed by an operator"

@@ -12,7 +12,7 @@ from server.importing.enqueueing import Enqueuer
 from shared.clock import Clock
 from shared.errors import InvalidRequestError, ItemError, QueueError, StoreUnavailable
 from shared.logs import get_logger
-from shared.models import content_hash, encode_json, split_item_id
+from shared.models import content_hash, encode_json, get_reader, split_item_id
 from shared.queue import AddOutcome
 from shared.store import (
     DeadLetter,
@@ -21,7 +21,6 @@ from shared.store import (
     JournalEntry,
     Stores,
     Trigger,
-    get_reader,
     new_import_id,
 )
 from shared.store.dead_letter_documents import LetterKind

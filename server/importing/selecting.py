@@ -19,6 +19,7 @@ from shared.models import (
     content_hash,
     counters_hash,
     encode_json,
+    get_reader,
     job_data,
     make_guid,
     make_item_id,
@@ -32,7 +33,6 @@ from shared.store import (
     LetterKind,
     StoredVersion,
     Stores,
-    get_reader,
 )
 from shared.store.items import check_encodable
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from server.parsing.parsed import NamedFeed
 from server.parsing.urls import is_absolute, join_url
 from shared.errors import ErrorKind, ParseError
-from shared.masking import mask_secrets
+from shared.urls import mask_secrets
 
 MAX_PAGE_LENGTH = 512 * 1024
 MAX_FEEDS = 20

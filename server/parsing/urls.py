@@ -9,8 +9,7 @@ from html import unescape
 from urllib.parse import urljoin, urlsplit
 
 from server.parsing.parsed import ParsedFeed
-from shared.masking import mask_secrets
-from shared.urls import without_breaks
+from shared.urls import mask_secrets, without_breaks
 
 MAX_SHOWN_URL = 500
 _HEAD_LENGTH = 65536

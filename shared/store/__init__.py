@@ -12,15 +12,13 @@ from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
 from shared.store.feed_documents import Deferral, Feed, FeedCounts, StoredValidators
 from shared.store.feeds import FeedStore
-from shared.store.health import MongoReport, examine_mongodb
 from shared.store.hosts import HostStore
 from shared.store.imports import Import, ImportState, ImportStore, Trigger, new_import_id
 from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport
 from shared.store.journal import Chunk, JournalEntry, JournalStore
 from shared.store.pages import Page
-from shared.store.ranks import Rank, get_reader
 from shared.store.sources import KnownGuids, SourceStore
-from shared.store.stores import Stores
+from shared.store.stores import MongoReport, Stores, examine_mongodb
 
 __all__ = [
     "Cause",
@@ -45,7 +43,6 @@ __all__ = [
     "LetterKind",
     "MongoReport",
     "Page",
-    "Rank",
     "SourceStore",
     "StoredValidators",
     "StoredVersion",
@@ -54,7 +51,6 @@ __all__ = [
     "WriteKind",
     "WriteReport",
     "examine_mongodb",
-    "get_reader",
     "new_import_id",
     "open_database",
 ]

@@ -7,9 +7,9 @@ from typing import Any
 
 from pymongo import UpdateOne
 
+from shared.models import Rank, get_reader
 from shared.store.causes import make_cause
 from shared.store.database import Document
-from shared.store.ranks import Rank, get_reader
 from shared.store.reading import read_fields
 
 MAX_HISTORY = 10

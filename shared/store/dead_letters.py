@@ -7,6 +7,7 @@ from datetime import datetime
 from pymongo import ASCENDING, DESCENDING, DeleteOne, UpdateOne
 from pymongo import errors as mongo_errors
 
+from shared.models import Rank
 from shared.store.causes import Cause, group_by_cause
 from shared.store.database import (
     FIND_IDS,
@@ -28,7 +29,6 @@ from shared.store.dead_letter_documents import (
     up_to,
 )
 from shared.store.pages import Page, PagedList
-from shared.store.ranks import Rank
 from shared.store.reading import find_misfits, read_document, read_those_that_fit
 
 LETTERS = "dead_letters"

@@ -14,6 +14,7 @@ from pymongo import ASCENDING, DESCENDING, InsertOne, UpdateOne
 from pymongo import errors as mongo_errors
 
 from shared.errors import ItemError
+from shared.models import Rank, get_reader
 from shared.store.database import (
     Database,
     Document,
@@ -24,7 +25,6 @@ from shared.store.database import (
     mapped_errors,
 )
 from shared.store.pages import Page, PagedList
-from shared.store.ranks import Rank, get_reader
 
 # Fields that an item may lack; an update removes those that the new content lacks.
 OPTIONAL_FIELDS = (

@@ -14,9 +14,8 @@ from bson.binary import Binary
 from pymongo import ASCENDING
 
 from shared.errors import UnreadableDocument
-from shared.models import encode_json
+from shared.models import encode_json, get_reader
 from shared.store.database import Database, Document, mapped_errors
-from shared.store.ranks import get_reader
 from shared.store.reading import Misfit, find_misfits, read_document, read_fields
 
 JOURNAL = "journal"

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from shared.store import DeadLetter, Rank, Stores
+from shared.models import Rank
+from shared.store import DeadLetter, Stores
 from shared.store.causes import MAX_CAUSE_SOURCES
 from tests.factories import NOON, make_letter_of
 

@@ -12,8 +12,9 @@ from pymongo.monitoring import CommandListener
 
 from server.importing.merging import MovedGuids
 from server.importing.selecting import Verdict, compare
+from shared.models import Rank
 from shared.queue import JobState, RedisConnection
-from shared.store import Import, ImportState, JournalEntry, Rank, Stores
+from shared.store import Import, ImportState, JournalEntry, Stores
 from shared.store.database import FIND_IDS, Database
 from shared.store.dead_letters import LETTERS_A_CALL
 from shared.store.journal import MAX_CHUNK_ENTRIES

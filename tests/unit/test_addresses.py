@@ -4,7 +4,7 @@ import pytest
 
 from server.fetching.addresses import check_url, is_allowed_address, mask_url
 from shared.errors import InvalidRequestError
-from shared.masking import mask_secrets
+from shared.urls import mask_secrets
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from shared.logs import RepeatFilter, configure_logs, get_logger
-from shared.masking import mask_secrets
+from shared.urls import mask_secrets
 
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 

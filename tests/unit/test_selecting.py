@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from server.importing.selecting import Candidate, Rivals, judge
-from shared.models import counters_hash
-from shared.store import DeadLetter, LetterKind, StoredVersion, get_reader
+from shared.models import counters_hash, get_reader
+from shared.store import DeadLetter, LetterKind, StoredVersion
 from tests.factories import make_letter, make_version
 
 NO_RIVALS = Rivals(frozenset(), is_any_uncommitted=False)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.supervision import MAX_FAILURES, MAX_PAUSE_S, Supervisor
-from shared.thread_metrics import ThreadMetrics
+from shared.supervision import MAX_FAILURES, MAX_PAUSE_S, Supervisor, ThreadMetrics
 from tests.fakes import FakeClock
 
 ROOT = Path(__file__).resolve().parents[2]
