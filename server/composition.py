@@ -6,7 +6,7 @@ from functools import partial
 from importlib.metadata import version
 
 from server.feeds.discovery import FeedDiscoverer
-from server.feeds.outcomes import Outcomes
+from server.feeds.outcomes import ImportMetrics, Outcomes
 from server.feeds.retry_after import RetryAfter
 from server.feeds.schedules import Random
 from server.feeds.service import FeedChanges, FeedService
@@ -23,7 +23,6 @@ from server.importing.failing import Failures
 from server.importing.fetching import FeedReader
 from server.importing.healer import Healer
 from server.importing.importer import Importer, ImportLimits
-from server.importing.metrics import ImportMetrics
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
 from server.parsing.isolation import ParserPool

@@ -2,7 +2,7 @@
 
 import sys
 
-from server.commands.stopping import Stopped, stopping_on_signals
+from shared.stopping import Stopped, stopping_on_signals
 
 INTERRUPTED = 130
 

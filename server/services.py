@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from server.feeds.discovery import FeedDiscoverer
+from server.feeds.outcomes import ImportMetrics
 from server.feeds.retry_after import RetryAfter
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
-from server.importing.metrics import ImportMetrics
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
 from shared.clock import Clock

@@ -1,4 +1,4 @@
-"""URLs: which may be stored, how they are written, which host they are of, what secrets they hold."""
+"""URLs: which may be stored, how they are written, of which host they are, which part is secret."""
 
 import re
 from collections.abc import Iterable

@@ -15,8 +15,7 @@ from server.commands.output import FAILED, print_json, print_text
 from server.doctor import diagnose
 from server.doctor.collecting import collect_store_facts, measure_disk
 from server.doctor.deployment_checks import refuse_settings
-from server.doctor.facts import Facts, ServiceFacts
-from server.doctor.findings import Finding, Level, worst
+from server.doctor.facts import Facts, Finding, Level, ServiceFacts, worst
 from shared.clock import SystemClock
 from shared.errors import ServiceError, SettingsError
 from shared.running import read_running

@@ -22,11 +22,11 @@ from server.commands.import_run import ImportRun, read_feed_arguments, run_impor
 from server.commands.options import AsJson, Limit, OfSource
 from server.commands.output import FAILED, messages, print_json, print_text
 from server.commands.service import running_service
-from server.commands.stopping import Stopped
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError
 from shared.running import make_data_dir
 from shared.settings import Settings
+from shared.stopping import Stopped
 from shared.store import ImportState
 
 _LOG_FILE = "service.log"

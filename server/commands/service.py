@@ -15,12 +15,12 @@ from server.commands.api_client import ApiClient
 from server.commands.import_report import LineProgress, print_summary
 from server.commands.import_run import FeedToImport, read_feed_arguments, run_imports
 from server.commands.output import print_text
-from server.commands.stopping import Stopped
 from shared.embedded import EmbeddedStores, WatchedProcess, locked_data_dir, start_embedded_stores
 from shared.errors import ChildEnded, ServiceError, SettingsError
 from shared.running import Running, remove_running, write_running
 from shared.settings import Settings
 from shared.startup import check_named_stores
+from shared.stopping import Stopped
 
 # A role flushes and hands back what it holds within 10 s.
 ROLE_GRACE_S = 12.0

@@ -14,8 +14,7 @@ from server.doctor.content_checks import (
     is_work_left,
 )
 from server.doctor.deployment_checks import check_disk, check_service, check_settings
-from server.doctor.facts import Facts
-from server.doctor.findings import Finding, problem
+from server.doctor.facts import Facts, Finding, problem
 from server.doctor.store_checks import check_mongodb, check_redis
 from shared.settings import Settings
 

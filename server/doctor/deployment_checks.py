@@ -2,8 +2,16 @@
 
 from collections.abc import Iterator
 
-from server.doctor.facts import DiskFacts, ServiceFacts
-from server.doctor.findings import Finding, describe_mib, fine, name_some, problem, warn
+from server.doctor.facts import (
+    DiskFacts,
+    Finding,
+    ServiceFacts,
+    describe_mib,
+    fine,
+    name_some,
+    problem,
+    warn,
+)
 from shared.errors import SettingsError
 from shared.settings import Settings, is_loopback
 

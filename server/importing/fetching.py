@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from server.feeds.history import FeedHistory, UrlHistory
+from server.feeds.outcomes import ImportMetrics
 from server.feeds.retry_after import RetryAfter
 from server.fetching.addresses import mask_url
 from server.fetching.answers import FetchedFeed, Validators
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import Fetcher
-from server.importing.metrics import ImportMetrics
 from server.importing.values import DOCUMENT_URL, Failure, Fetched, Run, UrlAnswer
 from server.parsing import ParsedFeed
 from server.parsing.isolation import ParserPool

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from server.commands.stopping import SAME_REQUEST_S
+from shared.stopping import SAME_REQUEST_S
 from tests.processes import ignoring, inherited_environment, pause
 
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
@@ -23,7 +23,7 @@ BACKGROUND = tuple(ignoring("INT"))
 # What works in the block says when it has begun.
 STOPPABLE = """
 import hashlib, time
-from server.commands.stopping import Stopped, stopping_on_signals
+from shared.stopping import Stopped, stopping_on_signals
 with stopping_on_signals():
 """
 SWALLOWING = """

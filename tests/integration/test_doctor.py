@@ -10,8 +10,7 @@ from pymongo.database import Database
 
 from server.doctor import diagnose
 from server.doctor.collecting import collect_store_facts, measure_disk
-from server.doctor.facts import Facts, ServiceFacts, StoreFacts, Unreachable
-from server.doctor.findings import Finding, Level
+from server.doctor.facts import Facts, Finding, Level, ServiceFacts, StoreFacts, Unreachable
 from shared.clock import SystemClock
 from shared.dead_jobs import dead_job
 from shared.queue import JobQueue, RateLimit, RedisConnection, connect, disconnect

@@ -15,12 +15,12 @@ from typing import Annotated
 import typer
 
 from server.commands.service import role_environment, running_role
-from server.commands.stopping import Stopped, stopping_on_signals
 from shared.embedded import EmbeddedStores, WatchedProcess, start_embedded_stores
 from shared.errors import ChildEnded, FeedmillError
 from shared.logs import configure_logs
 from shared.settings import Settings, load_settings
 from shared.startup import connect_stores
+from shared.stopping import Stopped, stopping_on_signals
 from tests.politeness.grading import grade, report_document, report_lines
 from tests.politeness.simulation import Simulated, Simulation
 

@@ -20,8 +20,7 @@ OTHER_THREADS = {
     "server/fetching/network.py": "one thread a lookup of a name",
     "server/parsing/parser_process.py": "in a process of its own, that is watched as a whole",
     "worker/__main__.py": "runs the consumer's supervised loop, so that signals can be waited for",
-    "server/commands/stopping.py": "ends a command at the second signal",
-    "shared/stopping.py": "the last resort of a stop",
+    "shared/stopping.py": "the last resort of a stop; ends a command at the second signal",
 }
 
 

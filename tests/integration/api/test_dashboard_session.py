@@ -10,8 +10,7 @@ from fastapi.routing import APIRoute
 
 from server.dashboard.mounting import is_page
 from server.dashboard.pages import ROUTERS
-from server.dashboard.session import COOKIE, MAX_AGE_S
-from server.dashboard.site import LOGIN_PATH
+from server.dashboard.site import COOKIE, LOGIN_PATH, MAX_AGE_S
 from shared.queue import RedisConnection
 from shared.store import Stores
 from tests.api import Api, open_api, seed_item
