@@ -19,7 +19,7 @@ from server.fetching.network import Resolver, resolve
 from server.importing.audit_requests import AuditRequests
 from server.importing.auditor import Auditor
 from server.importing.enqueueing import Enqueuer, ItemJobOptions
-from server.importing.failing import Failures
+from server.importing.feed_step import Failures
 from server.importing.fetching import FeedReader
 from server.importing.healer import Healer
 from server.importing.importer import Importer, ImportLimits

@@ -16,11 +16,10 @@ from worker.buffer import Buffer
 from worker.claiming import Claimer, ClaimLimits
 from worker.consumer import Consumer, ConsumerLimits, ConsumerParts
 from worker.flush_pool import FlushPool
-from worker.heartbeat import Heartbeat
+from worker.heartbeat import Heartbeat, Signaller
 from worker.observing import WorkerMetrics
 from worker.outages import Breaker
 from worker.settling import Settler
-from worker.signs import Signaller
 from worker.storing import BatchRunner, Storer
 
 log = get_logger("worker")

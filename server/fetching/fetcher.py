@@ -19,14 +19,15 @@ from server.fetching.answers import (
     START_BYTES,
     FetchedFeed,
     Validators,
+    conditions_for,
     mapped_errors,
     raise_for_status,
     read_max_age_s,
     read_retry_after_s,
     read_validator,
+    request_headers,
 )
 from server.fetching.body import Body, read_body, read_start
-from server.fetching.headers import conditions_for, request_headers
 from server.fetching.network import Deadline, Resolver, VettedBackend, make_ssl_context, resolve
 from shared.clock import Clock
 from shared.errors import ErrorKind, FetchError, InvalidRequestError

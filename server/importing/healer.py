@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from server.feeds.service import fetch_job_id
 from server.feeds.starter import FeedReservations
-from server.importing.failing import Failures
+from server.importing.feed_step import Failures
 from server.importing.values import Failure
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job

@@ -12,8 +12,7 @@ from server.feeds.schedules import Random
 from server.fetching.host_slots import HostSlots
 from server.importing.audit_requests import AuditRequests
 from server.importing.enqueueing import Enqueuer
-from server.importing.failing import Failures, find_import, finish_feed
-from server.importing.feed_step import imported_feed_step
+from server.importing.feed_step import Failures, find_import, finish_feed, imported_feed_step
 from server.importing.fetching import FeedReader, RunDeadline, believe_no_304
 from server.importing.merging import merge
 from server.importing.selecting import select

@@ -40,7 +40,15 @@ At least once is the promise: a handler may see a job again, its settlement coun
 """
 
 from shared.queue.connection import RedisConnection, connect, disconnect
-from shared.queue.health import QueueExaminer, QueueLook, RedisReport, examine_redis
+from shared.queue.health import (
+    QueueExaminer,
+    QueueLook,
+    RedisReport,
+    allows_client_names,
+    check_permissions,
+    examine_redis,
+    probe_queue,
+)
 from shared.queue.held_locks import HeldLocks
 from shared.queue.job import (
     TRANSITIONS,
@@ -65,7 +73,6 @@ from shared.queue.job import (
     backoff_delay_ms,
 )
 from shared.queue.job_queue import JobQueue
-from shared.queue.permissions import allows_client_names, check_permissions, probe_queue
 from shared.queue.upkeep import Upkeep
 from shared.queue.wakeup import wait_for_work
 from shared.queue.worker import Worker

@@ -13,9 +13,9 @@ from server.fetching.answers import (
     read_max_age_s,
     read_retry_after_s,
     read_validator,
+    usable_headers,
 )
 from server.fetching.fetcher import _next_target
-from server.fetching.headers import usable_headers
 from shared.errors import FetchError, InvalidRequestError
 
 NOW = datetime(2026, 11, 2, 10, tzinfo=UTC)

@@ -20,8 +20,8 @@ from shared.queue import (
 from shared.queue.worker_signs import SIGN_TTL_MS
 from shared.supervision import Supervisor
 from tests.fakes import FakeClock
+from worker.heartbeat import Signaller
 from worker.outages import Breaker
-from worker.signs import Signaller
 
 SIGN = WorkerSign("host-1-abc", ("items", "items_heavy"), held_jobs=3, up_s=60.5)
 
