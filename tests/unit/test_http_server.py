@@ -1,6 +1,7 @@
 """When the server's HTTP side stops."""
 
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -57,3 +58,13 @@ def test_a_process_that_cannot_do_its_work_ends_its_server(running: Running) -> 
     running.must_end = True
     assert running.ends()
     assert running.watchers_told.is_set()
+
+
+@pytest.mark.parametrize("running", [3600.0], indirect=True)
+def test_answers_do_not_wait_for_the_acknowledgement_of_their_head(running: Running) -> None:
+    with socket.create_connection(running.listener.getsockname()):
+        while not (connections := running.server.server_state.connections):
+            running.thread.join(0.01)
+        (connection,) = connections
+        accepted = connection.transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
