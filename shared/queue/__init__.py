@@ -18,22 +18,7 @@ name (``_many`` where it takes many jobs)::
     lock: any state but a locked one, as a claim of one job by its id; then remove, or release
     remove: any state but a locked one, or what one's own token locks ──▶ absent
 
-The arrows in full; a test compares them with ``TRANSITIONS`` and with each script's first line::
-
-    add: absent|waiting|prioritized|delayed|completed|failed -> waiting|prioritized
-    claim: waiting|prioritized -> active
-    lock: waiting|prioritized|delayed -> active
-    extend: active -> active
-    assign_revision: active -> active
-    complete: active -> completed
-    fail: active -> failed
-    retry: active -> waiting|prioritized|delayed
-    postpone: active -> delayed
-    dead_letter: active -> dead
-    release: active -> waiting|prioritized
-    reclaim_stalled: active -> waiting
-    promote_due: delayed -> waiting|prioritized
-    remove: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
+The arrows in full are in ``transitions.py``.
 
 A claimed job belongs to whoever holds its lock, by token; the lock runs out unless it is extended.
 At least once is the promise: a handler may see a job again, its settlement counts once.
@@ -51,7 +36,6 @@ from shared.queue.health import (
 )
 from shared.queue.held_locks import HeldLocks
 from shared.queue.job import (
-    TRANSITIONS,
     AddOutcome,
     BlockedBy,
     Claim,
@@ -73,6 +57,7 @@ from shared.queue.job import (
     backoff_delay_ms,
 )
 from shared.queue.job_queue import JobQueue
+from shared.queue.transitions import TRANSITIONS
 from shared.queue.upkeep import Upkeep
 from shared.queue.wakeup import wait_for_work
 from shared.queue.worker import Worker

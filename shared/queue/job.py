@@ -27,35 +27,6 @@ class JobState(StrEnum):
     """Failed for good and kept."""
 
 
-ABSENT = "absent"
-DEAD = "dead"
-
-_READY = frozenset({JobState.WAITING, JobState.PRIORITIZED})
-_ACTIVE = frozenset({JobState.ACTIVE})
-
-# By the name of the script: from which states, to which. `absent` and `dead` are not BullMQ's:
-# no hash at all, and waiting in the dead-letter queue.
-TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
-    "add": (
-        frozenset({ABSENT, JobState.DELAYED, JobState.COMPLETED, JobState.FAILED}) | _READY,
-        _READY,
-    ),
-    "claim": (_READY, _ACTIVE),
-    "lock": (_READY | {JobState.DELAYED}, _ACTIVE),
-    "extend": (_ACTIVE, _ACTIVE),
-    "assign_revision": (_ACTIVE, _ACTIVE),
-    "complete": (_ACTIVE, frozenset({JobState.COMPLETED})),
-    "fail": (_ACTIVE, frozenset({JobState.FAILED})),
-    "retry": (_ACTIVE, _READY | {JobState.DELAYED}),
-    "postpone": (_ACTIVE, frozenset({JobState.DELAYED})),
-    "dead_letter": (_ACTIVE, frozenset({DEAD})),
-    "release": (_ACTIVE, _READY),
-    "reclaim_stalled": (_ACTIVE, frozenset({JobState.WAITING})),
-    "promote_due": (frozenset({JobState.DELAYED}), _READY),
-    "remove": (frozenset(JobState), frozenset({ABSENT})),
-}
-
-
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job to add. ``data`` is a JSON object, or one encoded already, which is taken as it is.

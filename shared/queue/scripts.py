@@ -1,6 +1,7 @@
 """Runs the Lua scripts: one call, many jobs; answers in words."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
@@ -10,13 +11,20 @@ from redis.exceptions import NoScriptError
 
 from shared.queue.connection import RedisConnection, raw, redis_errors
 
-_SHARED_PARTS = ("layout", "flows", "deduplication")
+_LAYOUT = ("layout",)
+_USES = re.compile(r"^-- Uses: (.+)$", re.MULTILINE)
 
 
 @cache
 def script_text(name: str) -> str:
-    """Return a script as it is sent: what the scripts share, then the script itself."""
-    return "\n".join(read_lua(part) for part in (*_SHARED_PARTS, name))
+    """Return a script as it is sent: the shared parts that its header names, then the script."""
+    return "\n".join(map(read_lua, (*parts_of(name), name)))
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """Return the parts that a script shares with others, each before those that build on it."""
+    named = _USES.search(read_lua(name))
+    return tuple(named[1].split(", ")) if named else _LAYOUT
 
 
 def read_lua(name: str) -> str:
@@ -25,10 +33,10 @@ def read_lua(name: str) -> str:
 
 
 def script_names() -> list[str]:
-    """Return the names of all scripts, without the parts that they share."""
+    """Return the names of all scripts; what is no script, but part of some, does not begin so."""
     folder = resources.files("shared.queue").joinpath("lua")
     names = [entry.name.removesuffix(".lua") for entry in folder.iterdir()]
-    return sorted(name for name in names if name not in _SHARED_PARTS)
+    return sorted(name for name in names if read_lua(name).startswith(f"-- {name}: "))
 
 
 @cache

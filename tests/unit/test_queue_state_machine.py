@@ -1,14 +1,19 @@
 """The state machine is drawn in three places, and they say the same."""
 
+import importlib
+import pkgutil
 import re
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import shared.queue
-from shared.queue import TRANSITIONS, JobQueue
-from shared.queue.scripts import read_lua, script_names, script_text
+from shared.queue import TRANSITIONS, JobQueue, transitions
+from shared.queue.scripts import parts_of, read_lua, script_names, script_text
 
 ARROW = re.compile(r"^(?:-- |    )(\w+): ([\w|-]+) -> ([\w|-]+)$")
+LUA = Path(*shared.queue.__path__) / "lua"
 # Scripts that let no job change its state; the last one belongs to no queue alone.
 NO_ARROW = {"pause", "resume", "probe"}
 
@@ -28,8 +33,17 @@ def arrows_in_code() -> set[Arrow]:
             TRANSITIONS.items()}  # fmt: skip
 
 
-def test_the_picture_shows_every_transition() -> None:
-    drawn = {read_arrow(text) for text in (shared.queue.__doc__ or "").splitlines()} - {None}
+def modules() -> list[ModuleType]:
+    names = [found.name for found in pkgutil.iter_modules(shared.queue.__path__)]
+    return [importlib.import_module(f"shared.queue.{name}") for name in names]
+
+
+def functions_in(lua: str) -> set[str]:
+    return set(re.findall(r"^local function (\w+)", lua, re.MULTILINE))
+
+
+def test_the_arrows_in_full_are_every_transition() -> None:
+    drawn = {read_arrow(text) for text in (transitions.__doc__ or "").splitlines()} - {None}
     assert drawn == arrows_in_code()
 
 
@@ -43,9 +57,22 @@ def test_there_is_one_script_for_each_transition() -> None:
 
 
 @pytest.mark.parametrize("name", [*TRANSITIONS, *sorted(NO_ARROW - {"probe"})])
-def test_each_script_has_a_method_of_its_name(name: str) -> None:
+def test_each_script_has_a_method_or_a_function_of_its_name(name: str) -> None:
     names = (name, f"{name}_many", f"{name}s")
-    assert any(callable(getattr(JobQueue, candidate, None)) for candidate in names)
+    owners = (JobQueue, *modules())
+    assert any(callable(getattr(owner, each, None)) for owner in owners for each in names)
+
+
+@pytest.mark.parametrize("name", script_names())
+def test_each_script_names_the_shared_parts_that_it_uses_and_no_others(name: str) -> None:
+    parts = {path.stem for path in LUA.glob("*.lua")} - set(script_names())
+    called = set(re.findall(r"\w+", read_lua(name)))
+    used = {part for part in parts if functions_in(read_lua(part)) & called}
+    needed = {"layout"} | used
+    for part in used - {"layout"}:
+        words = set(re.findall(r"\w+", read_lua(part)))
+        needed |= {other for other in parts - {part} if functions_in(read_lua(other)) & words}
+    assert set(parts_of(name)) == needed
 
 
 @pytest.mark.parametrize("name", script_names())

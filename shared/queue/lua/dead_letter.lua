@@ -1,6 +1,7 @@
 -- dead_letter: active -> dead
 -- Refused: the lock is gone or another token holds it. The job leaves its queue and waits in the
 --   dead-letter queue; one that is there already under that id gets the new data.
+-- Uses: layout, flows, deduplication
 -- KEYS[1] base of the queue's keys, KEYS[2] base of the dead-letter queue's keys
 -- ARGV[1] now in ms; then per job: id, token, reason, stack trace or "", tally field or "",
 --   dead letter's id, its name, its data (JSON), its opts (JSON)

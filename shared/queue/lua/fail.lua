@@ -1,5 +1,6 @@
 -- fail: active -> failed
 -- Refused: the lock is gone or another token holds it. Kept or deleted as removeOnFail says.
+-- Uses: layout, flows, deduplication
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] now in ms; then per job: id, token, reason, stack trace or ""
 -- Returns per job "settled" or "lock_lost"

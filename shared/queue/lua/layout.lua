@@ -1,5 +1,6 @@
--- The words of the layout that the scripts share; scripts.py sends this file, flows.lua and
--- deduplication.lua before each of them. Facts are BullMQ 6.7's: which side of a list, which score, event and marker.
+-- The words of the layout that all scripts share; scripts.py sends this file before each of them, and
+-- behind it the other parts that a script's header names ("Uses"). Facts are BullMQ 6.7's: which side
+-- of a list, which score, event and marker.
 
 local NAMES = {
   "wait", "paused", "active", "prioritized", "pc", "delayed", "waiting-children", "completed",

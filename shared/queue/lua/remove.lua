@@ -1,6 +1,7 @@
 -- remove: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
 -- Refused: "locked" while somebody holds its lock; with a token, unless that token holds it. Its
 --   own children stay where they are.
+-- Uses: layout, flows
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] state to remove from, or "" for any; [2] "1" to say so job by job, "0" to say how many;
 --   [3] token that must hold the jobs, or "" for none; [4] tally field or ""; then the ids

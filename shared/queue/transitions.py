@@ -1,0 +1,51 @@
+"""The arrows between a job's states; a test compares them with each script's first line.
+
+Of all jobs::
+
+    add: absent|waiting|prioritized|delayed|completed|failed -> waiting|prioritized
+    claim: waiting|prioritized -> active
+    lock: waiting|prioritized|delayed -> active
+    extend: active -> active
+    assign_revision: active -> active
+    complete: active -> completed
+    fail: active -> failed
+    retry: active -> waiting|prioritized|delayed
+    postpone: active -> delayed
+    dead_letter: active -> dead
+    release: active -> waiting|prioritized
+    reclaim_stalled: active -> waiting
+    promote_due: delayed -> waiting|prioritized
+    remove: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
+"""
+
+from collections.abc import Mapping
+
+from shared.queue.job import JobState
+
+ABSENT = "absent"
+DEAD = "dead"
+
+_READY = frozenset({JobState.WAITING, JobState.PRIORITIZED})
+_ACTIVE = frozenset({JobState.ACTIVE})
+
+# By the name of the script: from which states, to which. `absent` and `dead` are not BullMQ's:
+# no hash at all, and waiting in the dead-letter queue.
+TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "add": (
+        frozenset({ABSENT, JobState.DELAYED, JobState.COMPLETED, JobState.FAILED}) | _READY,
+        _READY,
+    ),
+    "claim": (_READY, _ACTIVE),
+    "lock": (_READY | {JobState.DELAYED}, _ACTIVE),
+    "extend": (_ACTIVE, _ACTIVE),
+    "assign_revision": (_ACTIVE, _ACTIVE),
+    "complete": (_ACTIVE, frozenset({JobState.COMPLETED})),
+    "fail": (_ACTIVE, frozenset({JobState.FAILED})),
+    "retry": (_ACTIVE, _READY | {JobState.DELAYED}),
+    "postpone": (_ACTIVE, frozenset({JobState.DELAYED})),
+    "dead_letter": (_ACTIVE, frozenset({DEAD})),
+    "release": (_ACTIVE, _READY),
+    "reclaim_stalled": (_ACTIVE, frozenset({JobState.WAITING})),
+    "promote_due": (frozenset({JobState.DELAYED}), _READY),
+    "remove": (frozenset(JobState), frozenset({ABSENT})),
+}
