@@ -10,6 +10,8 @@ COVERAGE_TESTS := tests/unit tests/integration tests/acceptance/test_failed_star
 	tests/acceptance/test_feedmill_command.py
 # Handed on in the environment: a URL may hold what a shell would take for its own.
 export FEEDS
+# Set, it has each process of a test run compile all code anew: a minute of CPU, and more.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run install test check politeness chaos damage pictures format lint lock clean
 .PHONY: bench bench-smoke coverage test-ferretdb
