@@ -140,11 +140,17 @@ def make_fetch_worker(base: Base, importer: Importer, supervisor: Supervisor) ->
         after_settle=partial(_start_next_import, base),
         on_final_failure=base.failures.give_up,
         around_job=bind_import,
+        may_retry=may_pass_by_itself,
         run_limit_s=base.run_limit_s,
         isolates_solo=False,
         log_event=log_fetch_event,
         supervisor=supervisor,
     )
+
+
+def may_pass_by_itself(error: BaseException) -> bool:
+    """Tell whether a run that failed so may succeed later: refusals and bad documents will not."""
+    return bool(getattr(error, "retryable", False))
 
 
 def _start_next_import(base: Base, settled: ClaimedJob) -> None:

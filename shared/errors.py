@@ -13,7 +13,17 @@
     │   ├── UnencodableJob            data that JSON cannot hold
     │   ├── DoomedJob                 a claimed job that must be failed, not run
     │   ├── Postponed                 a claimed job whose time has not come
-    │   └── RunOverdue                a claimed job whose run takes longer than allowed (retryable)
+    │   ├── RunOverdue                a claimed job whose run takes longer than allowed (retryable)
+    │   ├── InvalidJobOptions         an option that a job cannot be added with
+    │   ├── AddLimitExceeded          a caller adds more than its limit allows (retryable)
+    │   ├── JobNotFound               a job that is not there
+    │   ├── JobStateError             a job whose state does not allow what is asked
+    │   ├── JobFailed                 a job that was waited for has failed
+    │   ├── UnrecoverableError        for handlers: no more attempts
+    │   ├── DelayedError              for handlers: the job was moved to the delayed ones
+    │   ├── WaitingError              for handlers: the job was moved back into the line
+    │   ├── WaitingChildrenError      for handlers: the job waits for its children
+    │   └── RateLimitError            for handlers: back into the line, no attempt used
     ├── StoreError
     │   ├── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
     │   │   └── StoreRefused          MongoDB answers, but not us: a right is missing
@@ -146,6 +156,69 @@ class RunOverdue(QueueError):
     """A run that takes longer than its queue allows; its job is charged with an attempt."""
 
     retryable = True
+
+
+class InvalidJobOptions(QueueError):
+    """An option that a job cannot be added with; the text is one line."""
+
+    def __init__(self, option: str, value: object, accepted: str) -> None:
+        super().__init__(f"{option}={repr(value)[:80]}: accepted is {accepted}")
+        self.option = option
+
+
+class AddLimitExceeded(QueueError):
+    """A caller adds more jobs than its limit allows; its window ends in ``retry_in_ms``."""
+
+    retryable = True
+
+    def __init__(self, caller: str, retry_in_ms: int) -> None:
+        super().__init__(f"{caller[:80]!r} adds too many jobs: again in {retry_in_ms} ms")
+        self.caller = caller
+        self.retry_in_ms = retry_in_ms
+
+
+class JobNotFound(QueueError):
+    """A job that is not there, or no longer."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id[:80]!r} is not there")
+        self.job_id = job_id
+
+
+class JobStateError(QueueError):
+    """What is asked of a job does not fit its state."""
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(f"job {job_id[:80]!r}: {reason}")
+        self.job_id = job_id
+
+
+class JobFailed(QueueError):
+    """A job that somebody waited for has failed for good; the text is its reason."""
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(reason)
+        self.job_id = job_id
+
+
+class UnrecoverableError(QueueError):
+    """A handler raises it when no further attempt can help: the job fails at once."""
+
+
+class DelayedError(QueueError):
+    """A handler raises it after it has moved its job to the delayed ones: nothing is settled."""
+
+
+class WaitingError(QueueError):
+    """A handler raises it after it has moved its job back into the line: nothing is settled."""
+
+
+class WaitingChildrenError(QueueError):
+    """A handler raises it after its job began to wait for children: nothing is settled."""
+
+
+class RateLimitError(QueueError):
+    """A handler raises it to be run again when the rate limit allows; no attempt is used."""
 
 
 class StoreError(FeedmillError):

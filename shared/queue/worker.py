@@ -8,7 +8,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from shared.clock import Clock
-from shared.errors import DoomedJob, Postponed, QueueError, QueueUnavailable, RunOverdue
+from shared.errors import (
+    DoomedJob,
+    Postponed,
+    QueueError,
+    QueueUnavailable,
+    RunOverdue,
+    UnrecoverableError,
+)
 from shared.queue.held_locks import HeldLocks
 from shared.queue.job import (
     BlockedBy,
@@ -41,12 +48,22 @@ def _no_log(event: str, **fields: object) -> None:
     """Say nothing."""
 
 
+def is_recoverable(error: BaseException) -> bool:
+    """Tell whether another attempt may help, as BullMQ takes it: after any other error than one.
+
+    ``UnrecoverableError`` is known by its name too, so that code need not import ours.
+    """
+    return not isinstance(error, UnrecoverableError) and (
+        type(error).__name__ != UnrecoverableError.__name__
+    )
+
+
 class Worker:
     """Runs ``handler`` on the jobs of ``queue``, up to ``concurrency`` at a time.
 
-    What the handler returns is the job's result. An exception with a true ``retryable`` is tried
-    again while attempts remain, after the job's backoff; ``Postponed`` puts the job back for its
-    ``delay_ms`` and uses no attempt; any other error fails the job. No error of a job, a hook or
+    What the handler returns is the job's result. After an exception for which ``may_retry`` is true
+    the job is tried again while attempts remain, after its backoff; ``Postponed`` puts the job back
+    for its ``delay_ms`` and uses no attempt; else it fails. No error of a job, a hook or
     Redis ends the loop, nor does a machine that refuses another thread: the jobs that were claimed
     are handed back. ``supervisor`` runs the threads; without one they go on for ever, whatever they
     meet.
@@ -79,6 +96,7 @@ class Worker:
         after_settle: Callable[[ClaimedJob], None] | None = None,
         on_final_failure: Callable[[ClaimedJob, BaseException], None] | None = None,
         around_job: Callable[[ClaimedJob], AbstractContextManager[object]] = nullcontext,
+        may_retry: Callable[[BaseException], bool] = is_recoverable,
         rate_limit: RateLimit | None = None,
         run_limit_s: float = 300.0,
         isolates_solo: bool = True,
@@ -90,6 +108,7 @@ class Worker:
         self._lock_ms, self._run_limit_s = lock_ms, run_limit_s
         self._after_settle, self._on_final_failure = after_settle, on_final_failure
         self._around_job, self._isolates_solo = around_job, isolates_solo
+        self._may_retry = may_retry
         self._log_event = log_event
         self._supervisor = supervisor or Supervisor(clock, log_event)
         self._claim_token = uuid.uuid4().hex
@@ -255,8 +274,7 @@ class Worker:
             return self._end_after(job, exc)
 
     def _end_after(self, job: ClaimedJob, error: BaseException) -> Retry | Failure:
-        may_retry = getattr(error, "retryable", False)
-        if may_retry and job.attempts_made + 1 < job.max_attempts:
+        if job.attempts_made + 1 < job.max_attempts and self._may_retry(error):
             delay_ms = backoff_delay_ms(job.backoff, job.attempts_made + 1)
             return _retry(job, error, delay_ms)
         return self._fail(job, error)

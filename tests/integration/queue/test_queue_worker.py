@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from shared.clock import SystemClock
-from shared.errors import DoomedJob, Postponed, QueueUnavailable, RunOverdue
+from shared.errors import (
+    DoomedJob,
+    Postponed,
+    QueueUnavailable,
+    RunOverdue,
+    UnrecoverableError,
+)
 from shared.queue import (
     ClaimedJob,
     JobQueue,
@@ -29,11 +35,11 @@ WAIT_S = 10.0
 
 
 class Passing(Exception):
-    retryable = True
+    pass
 
 
-class Lasting(Exception):
-    retryable = False
+class Lasting(UnrecoverableError):
+    pass
 
 
 @pytest.fixture
@@ -159,6 +165,35 @@ def test_a_lasting_error_fails_the_job_at_once(queue: JobQueue, workshop: Worksh
     assert view is not None
     assert view.failed_reason == "never"
     assert "Lasting: never" in view.stacktrace[0]
+
+
+def test_another_library_s_unrecoverable_error_fails_the_job_at_once(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    theirs = type("UnrecoverableError", (Exception,), {})
+
+    def handler(job: ClaimedJob) -> None:
+        raise theirs("never")
+
+    seed_waiting(queue, "a#1", attempts=3)
+    workshop.start(queue, handler)
+    wait_for(lambda: queue.counts()[JobState.FAILED] == 1)
+    view = queue.get_job("a#1")
+    assert view is not None
+    assert view.attempts_made == 1
+
+
+def test_the_worker_s_own_rule_says_which_errors_are_tried_again(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    def handler(job: ClaimedJob) -> None:
+        raise Passing("refused") if job.id == "a#1" else TimeoutError("slow")
+
+    seed_waiting(queue, "a#1", "a#2", attempts=2)
+    workshop.start(queue, handler, may_retry=lambda error: isinstance(error, TimeoutError))
+    wait_for(lambda: queue.counts()[JobState.FAILED] == 2)
+    views = queue.get_jobs(["a#1", "a#2"])
+    assert [view and view.attempts_made for view in views] == [1, 2]
 
 
 def test_a_job_postponed_by_its_handler_runs_later_while_others_run_now(
