@@ -66,7 +66,7 @@ class Storer:
             StoreError: MongoDB refuses the batch as a whole.
         """
         newest = newest_by_id(list(batch))
-        letters = self._letters.read_many(newest)
+        letters = self._letters.read_many(newest.keys())
         verdicts = self._store(newest, letters)
         return Settlement(batch[0].queue, [self._end_of(item, newest, verdicts) for item in batch])
 
@@ -94,7 +94,7 @@ class Storer:
         verdicts: _Verdicts,
     ) -> set[str]:
         """Decide and write once; return the ids whose guard no longer held."""
-        stored = self._items.read_versions(items)
+        stored = self._items.read_versions(items.keys())
         decisions = decide_all(items, stored, letters)
         report = self._items.write_many(self._writes(items, decisions))
         verdicts.rejected |= {

@@ -1,4 +1,4 @@
-"""Corrects the head of an HTTP/1.1 answer before the strict reader sees it.
+"""Corrects the head of an HTTP/1.1 answer before the strict reader sees it. Pure.
 
 One malformed header line costs that line, and a status line in a foreign spelling is read as what
 it means. Nothing here makes an answer longer or joins two: a head that was corrected ends its
@@ -7,11 +7,7 @@ beside chunks only the chunks count (RFC 9112, 6.3).
 """
 
 import re
-import ssl
 from dataclasses import dataclass
-from typing import Any
-
-import httpcore2
 
 # A longer head is passed on as it is; the reader behind refuses it.
 MAX_HEAD_BYTES = 64 * 1024
@@ -114,79 +110,3 @@ def _length(status: int, headers: list[bytes]) -> int | None:
         for number in line.partition(b":")[2].split(b",")
     }
     return lengths.pop() if len(lengths) == 1 and status >= 200 else None
-
-
-class TolerantStream(httpcore2.NetworkStream):
-    """A connection whose answers reach the strict reader with their heads corrected.
-
-    No more of a body is handed on than its head says. Bytes beyond belong to no answer: they make
-    the connection look closed (``is_readable``), so that nothing more is asked over it.
-    """
-
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-        self._is_in_head = True
-        self._received = bytearray()
-        self._ready = bytearray()
-        self._body_left: int | None = None
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._is_in_head and not self._ready:
-            self._read_head(max_bytes, timeout)
-        if not self._ready and not self._received:
-            self._received += self._stream.read(max_bytes, timeout)
-        if not self._is_in_head:
-            self._release_body()
-        piece = bytes(self._ready[:max_bytes])
-        del self._ready[:max_bytes]
-        return piece
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if buffer:
-            self._is_in_head, self._body_left = True, None
-        self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore2.NetworkStream:
-        return TolerantStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable" and self._received:
-            return True
-        return self._stream.get_extra_info(info)
-
-    def _read_head(self, max_bytes: int, timeout: float | None) -> None:
-        """Read until a head is ready to be handed on: corrected, or as it is when it has no end."""
-        looked_at = taken = 0
-        while (end := find_head_end(self._received, looked_at)) is None:
-            looked_at = len(self._received)
-            piece = self._stream.read(max_bytes, timeout)
-            # Empty lines before the status line are no head.
-            self._received += piece if self._received else piece.lstrip(b"\r\n")
-            taken += len(piece)
-            if not piece or taken > MAX_HEAD_BYTES:
-                self._ready += self._received
-                self._received.clear()
-                self._is_in_head = False
-                return
-        head = fix_head(bytes(self._received[:end]))
-        del self._received[:end]
-        self._ready += head.written
-        self._is_in_head = not head.is_final
-        self._body_left = head.length
-
-    def _release_body(self) -> None:
-        """Make ready what was received, as far as it belongs to the answer."""
-        count = len(self._received)
-        if self._body_left is not None:
-            count = min(count, self._body_left)
-            self._body_left -= count
-        self._ready += self._received[:count]
-        del self._received[:count]

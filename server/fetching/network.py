@@ -24,7 +24,7 @@ import httpcore2
 import httpx2
 
 from server.fetching.addresses import IPNetwork, is_allowed_address, is_allowed_port
-from server.fetching.answer_head import TolerantStream
+from server.fetching.answer_head import MAX_HEAD_BYTES, find_head_end, fix_head
 from shared.errors import ErrorKind, FetchError, SettingsError
 
 Resolver = Callable[[str, int], Sequence[str]]
@@ -126,7 +126,7 @@ class VettedBackend(httpcore2.NetworkBackend):
                 failure = exc
                 continue
             self._check_peer(stream, host)
-            return TolerantStream(_DeadlineStream(stream, self._deadline))
+            return _PublisherStream(stream, self._deadline)
         raise failure or httpcore2.ConnectError("no address answered")
 
     def _vetted_addresses(self, host: str, port: int) -> Sequence[str]:
@@ -178,17 +178,36 @@ class VettedBackend(httpcore2.NetworkBackend):
             raise
 
 
-class _DeadlineStream(httpcore2.NetworkStream):
-    """A connection whose every wait ends at the current thread's deadline."""
+class _PublisherStream(httpcore2.NetworkStream):
+    """A connection whose every wait ends at the current thread's deadline.
+
+    Answers reach the strict reader with their heads corrected, and no more of a body is handed on
+    than its head says. Bytes beyond belong to no answer: they make the connection look closed
+    (``is_readable``), so that nothing more is asked over it.
+    """
 
     def __init__(self, stream: httpcore2.NetworkStream, deadline: Deadline) -> None:
         self._stream = stream
         self._deadline = deadline
+        self._is_in_head = True
+        self._received = bytearray()
+        self._ready = bytearray()
+        self._body_left: int | None = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._deadline.remaining_s())
+        if self._is_in_head and not self._ready:
+            self._read_head(max_bytes)
+        if not self._ready and not self._received:
+            self._received += self._receive(max_bytes)
+        if not self._is_in_head:
+            self._release_body()
+        piece = bytes(self._ready[:max_bytes])
+        del self._ready[:max_bytes]
+        return piece
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        if buffer:
+            self._is_in_head, self._body_left = True, None
         self._stream.write(buffer, self._deadline.remaining_s())
 
     def close(self) -> None:
@@ -202,10 +221,44 @@ class _DeadlineStream(httpcore2.NetworkStream):
     ) -> httpcore2.NetworkStream:
         remaining_s = self._deadline.remaining_s()
         stream = self._stream.start_tls(ssl_context, server_hostname, remaining_s)
-        return _DeadlineStream(stream, self._deadline)
+        return _PublisherStream(stream, self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable" and self._received:
+            return True
         return self._stream.get_extra_info(info)
+
+    def _receive(self, max_bytes: int) -> bytes:
+        return self._stream.read(max_bytes, self._deadline.remaining_s())
+
+    def _read_head(self, max_bytes: int) -> None:
+        """Read until a head is ready to be handed on: corrected, or as it is when it has no end."""
+        looked_at = taken = 0
+        while (end := find_head_end(self._received, looked_at)) is None:
+            looked_at = len(self._received)
+            piece = self._receive(max_bytes)
+            # Empty lines before the status line are no head.
+            self._received += piece if self._received else piece.lstrip(b"\r\n")
+            taken += len(piece)
+            if not piece or taken > MAX_HEAD_BYTES:
+                self._ready += self._received
+                self._received.clear()
+                self._is_in_head = False
+                return
+        head = fix_head(bytes(self._received[:end]))
+        del self._received[:end]
+        self._ready += head.written
+        self._is_in_head = not head.is_final
+        self._body_left = head.length
+
+    def _release_body(self) -> None:
+        """Make ready what was received, as far as it belongs to the answer."""
+        count = len(self._received)
+        if self._body_left is not None:
+            count = min(count, self._body_left)
+            self._body_left -= count
+        self._ready += self._received[:count]
+        del self._received[:count]
 
 
 def make_ssl_context(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:

@@ -16,7 +16,7 @@ from server.fetching.fetcher import Fetcher
 from server.importing.values import DOCUMENT_URL, Failure, Fetched, Run, UrlAnswer
 from server.parsing import ParsedFeed
 from server.parsing.isolation import ParserPool
-from server.parsing.urls import moved_to, read_refresh, warn_of_pages
+from server.parsing.urls import read_refresh, show_other
 from shared.clock import Clock
 from shared.errors import ErrorKind, FetchError, ParseError
 from shared.store import DocumentStore, Import, StoredValidators
@@ -194,11 +194,11 @@ class FeedReader:
             parsed.skip_hours,
             parsed.skip_days,
             had_items=known.had_items or bool(parsed.entries),
-            said_moved_to=moved_to(parsed, url=base_url),
+            said_moved_to=show_other(base_url, parsed.moved_to or ""),
             is_disbelieved=known.is_disbelieved,
         )
         warnings = [f"{answer.shown_url}: {fault}" for fault in fetched.faults]
-        warnings += _other_places(answer.shown_url, history, parsed, fetched)
+        warnings += _other_places(answer.shown_url, history, parsed.next_page, fetched)
         read = replace(answer, history=history, warnings=tuple(warnings))
         return _with_document(read, known, parsed, _to_store(fetched.validators))
 
@@ -305,7 +305,7 @@ def _explain_refusal(error: ParseError, url: str, fetched: FetchedFeed) -> Fetch
 
 
 def _other_places(
-    shown: str, history: UrlHistory, parsed: ParsedFeed, fetched: FetchedFeed
+    shown: str, history: UrlHistory, next_page: str | None, fetched: FetchedFeed
 ) -> Iterator[str]:
     """Yield warnings with the URLs that a feed or its answer names instead of its own."""
     if history.said_moved_to is not None:
@@ -314,8 +314,12 @@ def _other_places(
     refreshed_to = read_refresh(fetched.refresh, url=fetched.final_url)
     if refreshed_to is not None:
         yield f"{shown}: its Refresh header leads to {refreshed_to}"
-    for warning in warn_of_pages(parsed, url=fetched.final_url):
-        yield f"{shown}: {warning}"
+    following = show_other(fetched.final_url, next_page or "")
+    if following is not None:
+        yield (
+            f"{shown}: the document is page one of several: older items are at {following}, which "
+            "is not fetched; give it to the feed as a further URL to have them"
+        )
 
 
 def _out_of_time(errors: list[FetchError | ParseError], deadline: RunDeadline) -> FetchError:

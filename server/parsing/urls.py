@@ -4,11 +4,9 @@ Pure. Nothing here is followed or adopted: moves and further pages are reported 
 """
 
 import re
-from collections.abc import Iterator
 from html import unescape
 from urllib.parse import urljoin, urlsplit
 
-from server.parsing.parsed import ParsedFeed
 from shared.urls import mask_secrets, without_breaks
 
 MAX_SHOWN_URL = 500
@@ -82,28 +80,21 @@ def find_move(text: str, *, url: str | None) -> str | None:
     head = text[:_HEAD_LENGTH]
     found = _NEW_LOCATION.search(head)
     written = found[1] if found is not None else _find_refresh(head)
-    return None if written is None else _show(url, unescape(written))
+    return None if written is None else show_other(url, unescape(written))
 
 
 def read_refresh(value: str | None, *, url: str | None) -> str | None:
     """Return where the header ``Refresh`` leads to, to be shown; None where to no other place."""
     found = _TARGET.match(value[:4096]) if value else None
-    return None if found is None else _show(url, found[1])
+    return None if found is None else show_other(url, found[1])
 
 
-def moved_to(feed: ParsedFeed, *, url: str | None) -> str | None:
-    """Return where a feed names as its new place, to be shown; None for its own URL."""
-    return _show(url, feed.moved_to) if feed.moved_to else None
-
-
-def warn_of_pages(feed: ParsedFeed, *, url: str | None) -> Iterator[str]:
-    """Yield a warning for a document that is one page of several."""
-    following = _show(url, feed.next_page) if feed.next_page else None
-    if following is not None:
-        yield (
-            f"the document is page one of several: older items are at {following}, which is not "
-            "fetched; give it to the feed as a further URL to have them"
-        )
+def show_other(base: str | None, written: str) -> str | None:
+    """Return a URL that may be shown; None for what is none, or leads where one is."""
+    url = join_url(base, written.strip())
+    if not is_absolute(url) or not url.isprintable() or _plain(url) == _plain(base):
+        return None
+    return mask_secrets(url[:MAX_SHOWN_URL])
 
 
 def _find_refresh(head: str) -> str | None:
@@ -117,14 +108,6 @@ def _find_refresh(head: str) -> str | None:
 
 def _first(found: re.Match[str]) -> str:
     return next((group for group in found.groups() if group), "")
-
-
-def _show(base: str | None, written: str) -> str | None:
-    """Return a URL that may be shown; None for what is none, or leads where one is."""
-    url = join_url(base, written.strip())
-    if not is_absolute(url) or not url.isprintable() or _plain(url) == _plain(base):
-        return None
-    return mask_secrets(url[:MAX_SHOWN_URL])
 
 
 def _plain(url: str | None) -> str:
