@@ -1,11 +1,8 @@
 """What an XML feed tells of itself: format, own URLs, how often to fetch it, its language."""
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
-from server.parsing.dates import DateReader
-from server.parsing.item_fields import PUBLISHED, UPDATED, ItemFields
+from server.parsing.item_fields import ItemFields
 from server.parsing.item_texts import read_text
 from server.parsing.urls import join_url
 from server.parsing.xml_tree import ATOM_03, ATOM_10, RSS_090, RSS_10, Node
@@ -25,7 +22,6 @@ _ATOM_VERSIONS = {ATOM_10: "1.0", ATOM_03: "0.3"}
 _RDF_VERSIONS = {RSS_10: "1.0", RSS_090: "0.90"}
 _TITLES = ("title", "dc:title")
 _NEXT_PAGES = ("next", "prev-archive")
-_DATES = frozenset({*PUBLISHED, *UPDATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,19 +130,8 @@ def _number(text: str | None) -> int | None:
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
 
 
-def document_dates(root: Node | None, items: Sequence[Node], now: datetime) -> DateReader:
-    """Return a reader for the dates of one document, which it reads together."""
-    return DateReader(now, written=lambda: _written(items), language=_language(root))
-
-
-def _written(items: Iterable[Node]) -> Iterator[str]:
-    for item in items:
-        for child in item.children:
-            if child.name in _DATES and child.text:
-                yield child.text
-
-
-def _language(root: Node | None) -> str | None:
+def read_language(root: Node | None) -> str | None:
+    """Return the language that a document names, as written."""
     if root is None:
         return None
     frame = next((node for node in root.children if node.name == "channel"), root)

@@ -1,13 +1,21 @@
 """The items of RSS, RDF and Atom to entries: known fields, identity, and all that is left over."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import NamedTuple
 
 from server.parsing.dates import DateReader
 from server.parsing.detection import repair_c1
-from server.parsing.item_fields import ItemFields, is_category, read_length, written_url
+from server.parsing.item_fields import (
+    PUBLISHED,
+    UPDATED,
+    ItemFields,
+    is_category,
+    read_length,
+    written_url,
+)
 from server.parsing.item_texts import (
     ItemTexts,
     inner_markup,
@@ -47,8 +55,21 @@ _NEVER_IDENTIFYING = frozenset(
         "media:statistics", "media:starrating",
     }
 )  # fmt: skip
+_DATES = frozenset({*PUBLISHED, *UPDATED})
 _MOST_SCHEMES = 5
 _LONGEST_SCHEME = 20
+
+
+def date_reader(items: Sequence[Node], language: str | None, now: datetime) -> DateReader:
+    """Return a reader for the dates of one document, which it reads together."""
+    return DateReader(now, written=lambda: _written_dates(items), language=language)
+
+
+def _written_dates(items: Sequence[Node]) -> Iterator[str]:
+    for item in items:
+        for child in item.children:
+            if child.name in _DATES and child.text:
+                yield child.text
 
 
 class _Written(NamedTuple):

@@ -8,8 +8,8 @@ from server.parsing.detection import cut_leading_markup, is_web_page, refusal
 from server.parsing.lenient import Lenience, Reading, read_damaged
 from server.parsing.lenient_feedparser import READER, Allowance, read_all
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry
-from server.parsing.xml_channel import Channel, document_dates, read_channel
-from server.parsing.xml_entries import EntryReader
+from server.parsing.xml_channel import Channel, read_channel, read_language
+from server.parsing.xml_entries import EntryReader, date_reader
 from server.parsing.xml_source import remove_prolog, repair_document
 from server.parsing.xml_tree import Document, Node, read_document
 from shared.errors import ErrorKind, ParseError
@@ -114,7 +114,8 @@ def _encode(text: str) -> bytes:
 def _build_feed(
     reading: Reading, channel: Channel, *, url: str | None, now: datetime
 ) -> ParsedFeed:
-    reader = EntryReader(channel, url=url, dates=document_dates(reading.root, reading.items, now))
+    dates = date_reader(reading.items, read_language(reading.root), now)
+    reader = EntryReader(channel, url=url, dates=dates)
     entries: list[ParsedEntry] = []
     rejected: list[RejectedEntry] = []
     for item in reading.items:

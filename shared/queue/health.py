@@ -13,6 +13,8 @@ from shared.clock import Clock
 from shared.errors import QueueError, QueueFull, QueueRefused
 from shared.queue.connection import (
     RedisConnection,
+    call,
+    call_unloaded,
     map_error,
     raw,
     run,
@@ -23,7 +25,6 @@ from shared.queue.connection import (
 from shared.queue.inspection import QueueReader
 from shared.queue.job import JobState, RateLimit
 from shared.queue.keys import QueueKeys, glob_of, may_be_job, worker_connection_name
-from shared.queue.scripts import call, call_unloaded
 from shared.queue.wire import whole_number
 
 _PAGE = 1000

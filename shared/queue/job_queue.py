@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from shared.errors import QueueError
-from shared.queue.connection import raw, run, text
+from shared.queue.connection import call, raw, run, text
 from shared.queue.inspection import QueueReader
 from shared.queue.job import (
     AddOutcome,
@@ -24,7 +24,6 @@ from shared.queue.job import (
     SettleOutcome,
 )
 from shared.queue.keys import check_job_id, glob_of
-from shared.queue.scripts import call
 from shared.queue.wire import (
     decode_claim,
     decode_view,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.queue import NewJob
-from shared.queue.scripts import script_digest, script_names, script_text
+from shared.queue.connection import script_digest, script_names, script_text
 from tests.factories import make_data, make_job
 from tests.processes import QUEUE, Deploy, Deployment, wait_until
 from tests.tcp_proxy import Mode, TcpProxy

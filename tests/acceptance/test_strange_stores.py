@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from shared.queue import RedisConnection
-from shared.queue.scripts import read_lua
+from shared.queue.connection import read_lua
 from tests.failpoints import FailPoints
 from tests.logins import MANAGED, PASSWORD, redis_login, set_rules
 from tests.processes import Deploy, Deployment, Role, counts_of, pause, wait_until

@@ -17,7 +17,7 @@ from pymongo.database import Database as MongoDatabase
 
 from shared.errors import QueueError
 from shared.queue import JobQueue, JobState, RedisConnection, connect, disconnect
-from shared.queue.scripts import script_digest, script_names, script_text
+from shared.queue.connection import script_digest, script_names, script_text
 from shared.settings import Settings
 from shared.store import Stores
 from shared.store.database import Database

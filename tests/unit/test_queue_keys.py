@@ -5,8 +5,8 @@ import re
 import pytest
 
 from shared.errors import InvalidJobId, QueueError
+from shared.queue.connection import read_lua
 from shared.queue.keys import QUEUE_KEYS, QueueKeys, check_job_id, worker_connection_name
-from shared.queue.scripts import read_lua
 
 
 def test_lua_and_python_name_the_same_keys() -> None:

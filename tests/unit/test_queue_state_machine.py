@@ -10,7 +10,7 @@ import pytest
 
 import shared.queue
 from shared.queue import TRANSITIONS, JobQueue, transitions
-from shared.queue.scripts import parts_of, read_lua, script_names, script_text
+from shared.queue.connection import parts_of, read_lua, script_names, script_text
 
 ARROW = re.compile(r"^(?:-- |    )(\w+): ([\w|-]+) -> ([\w|-]+)$")
 LUA = Path(*shared.queue.__path__) / "lua"

@@ -1,4 +1,4 @@
--- The words of the layout that all scripts share; scripts.py sends this file before each of them, and
+-- The words of the layout that all scripts share; connection.py sends this file before each of them, and
 -- behind it the other parts that a script's header names ("Uses"). Facts are BullMQ 6.7's: which side
 -- of a list, which score, event and marker.
 

@@ -19,7 +19,7 @@ from shared.queue import (
     examine_redis,
     wait_for_work,
 )
-from shared.queue.scripts import read_lua, script_names
+from shared.queue.connection import read_lua, script_names
 from tests.failpoints import full_redis
 from tests.fakes import FakeClock
 from tests.logins import MANAGED, redis_login
