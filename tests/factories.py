@@ -49,8 +49,9 @@ def make_claimed(raw_data: str, **fields: Any) -> ClaimedJob:
         "tally": None,
         "attempts_made": 0,
         "attempts_started": 1,
-        "max_attempts": ATTEMPTS,
-        "backoff": {"type": "exponential", "delay": BACKOFF_MS},
+        "raw_opts": orjson.dumps(
+            {"attempts": ATTEMPTS, "backoff": {"type": "exponential", "delay": BACKOFF_MS}}
+        ),
         "stalled_count": 0,
         "is_solo": False,
         "deferred_failure": None,

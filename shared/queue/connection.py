@@ -262,7 +262,10 @@ def script_digest(name: str) -> str:
 
 
 def call(
-    client: RedisConnection, name: str, bases: tuple[str, ...], arguments: list[str | int | bytes]
+    client: RedisConnection,
+    name: str,
+    bases: tuple[str, ...],
+    arguments: Sequence[str | int | bytes],
 ) -> Any:
     """Run a script on the queues whose keys start with ``bases``; return its answer.
 
@@ -281,7 +284,10 @@ def call(
 
 
 def call_unloaded(
-    client: RedisConnection, name: str, bases: tuple[str, ...], arguments: list[str | int | bytes]
+    client: RedisConnection,
+    name: str,
+    bases: tuple[str, ...],
+    arguments: Sequence[str | int | bytes],
 ) -> Any:
     """Run a script as if Redis did not know it; it knows it afterwards. Raises as :func:`call`."""
     execute: Callable[..., Any] = client.execute_command
@@ -289,5 +295,10 @@ def call_unloaded(
         return execute("EVAL", script_text(name), len(bases), *_encode(bases, arguments))
 
 
-def _encode(bases: tuple[str, ...], arguments: list[str | int | bytes]) -> list[int | bytes]:
-    return [raw(a) if isinstance(a, str) else a for a in (*bases, *arguments)]
+def _encode(bases: tuple[str, ...], arguments: Sequence[str | int | bytes]) -> list[int | bytes]:
+    everything = (*bases, *arguments)
+    try:
+        return [value.encode() if isinstance(value, str) else value for value in everything]
+    except UnicodeEncodeError:
+        # Ids of a foreign producer, of any bytes.
+        return [raw(value) if isinstance(value, str) else value for value in everything]

@@ -25,7 +25,7 @@ from shared.queue.connection import (
 from shared.queue.inspection import QueueReader
 from shared.queue.job import JobState, RateLimit
 from shared.queue.keys import QueueKeys, glob_of, may_be_job, worker_connection_name
-from shared.queue.wire import whole_number
+from shared.queue.reading import whole_number
 
 _PAGE = 1000
 # Keys of all of Redis that one search for a queue's jobs walks past.

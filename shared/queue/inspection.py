@@ -6,7 +6,8 @@ from shared.clock import Clock
 from shared.queue.connection import RedisConnection, raw, run, run_all, run_on_any_type, text
 from shared.queue.job import JobState, JobView
 from shared.queue.keys import QueueKeys
-from shared.queue.wire import decode_view, readable, whole_number
+from shared.queue.reading import readable, whole_number
+from shared.queue.wire import decode_view
 
 _LISTS = frozenset({JobState.WAITING, JobState.ACTIVE})
 # Shown with the one first that is next to move; all others newest first.

@@ -4,6 +4,9 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
+
+from shared.queue.reading import read_object, whole_number
 
 MAX_DELAY_MS = 7 * 24 * 60 * 60 * 1000
 
@@ -48,37 +51,51 @@ class NewJob:
     keep_failed: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+# Lock, ClaimedJob and Completion are tuples: of these there is one for each job that is worked, and
+# a frozen dataclass takes five times as long to make, a lock also to look up.
+class Lock(NamedTuple):
     """The right to a claimed job."""
 
     job_id: str
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedJob:
+class ClaimedJob(NamedTuple):
     """A claimed job, locked by ``token``.
 
     ``raw_data`` is the JSON text as stored, not decoded: a foreign producer may have written
-    anything. ``max_attempts`` is at least 1. ``is_solo``: it must run alone, for it stalled too
-    often among others. ``deferred_failure``: it must not be run, but failed with this reason.
+    anything; so are ``raw_opts``. ``is_solo``: it must run alone, for it stalled too often among
+    others. ``deferred_failure``: it must not be run, but failed with this reason.
     """
 
     id: str
     name: str
     raw_data: str
+    raw_opts: bytes | None
     revision: int | None
     tally: str | None
     attempts_made: int
     attempts_started: int
-    max_attempts: int
-    backoff: Mapping[str, object] | None
     stalled_count: int
     is_solo: bool
     deferred_failure: str | None
     token: str
     timestamp_ms: int
+
+    @property
+    def opts(self) -> Mapping[str, object]:
+        """Its options in BullMQ's words, read at each call; most jobs end without them."""
+        return read_object(self.raw_opts)
+
+    @property
+    def max_attempts(self) -> int:
+        """How often it may run, at least 1."""
+        return max(whole_number(self.opts.get("attempts")) or 1, 1)
+
+    @property
+    def backoff(self) -> object:
+        """Its ``backoff`` option, for :func:`backoff_delay_ms`."""
+        return self.opts.get("backoff")
 
     @property
     def lock(self) -> Lock:
@@ -115,8 +132,7 @@ class Claim:
     retry_in_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """A job that is done. ``result`` is JSON-able; ``tally_field`` is raised in its tally."""
 
     job_id: str
@@ -253,14 +269,14 @@ class RateLimit:
 
 
 def backoff_delay_ms(
-    backoff: Mapping[str, object] | float | None,
+    backoff: object,
     attempts_made: int,
     *,
     draw: Callable[[], float] = random.random,
 ) -> int:
     """Return the delay in ms before run ``attempts_made + 1``; 0 means at once.
 
-    ``backoff`` is a job's ``opts.backoff``: a number (fixed), or a mapping of ``type`` (``fixed``
+    ``backoff`` is a job's ``backoff`` option: a number (fixed), or a mapping of ``type`` (``fixed``
     or ``exponential``), ``delay`` in ms and ``jitter`` (0 to 1). ``attempts_made`` counts the run
     that just failed, so it is at least 1. What cannot be read as such means no delay; a type that
     only its producer knows is taken as fixed. Never more than a week.

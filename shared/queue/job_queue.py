@@ -1,6 +1,8 @@
 """A queue's jobs and how they move: one method for each arrow of the state machine."""
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
+from itertools import chain
 from typing import Any, TypeVar
 
 from shared.errors import QueueError
@@ -24,17 +26,19 @@ from shared.queue.job import (
     SettleOutcome,
 )
 from shared.queue.keys import check_job_id, glob_of
+from shared.queue.reading import whole_number
 from shared.queue.wire import (
     decode_claim,
     decode_view,
     encode_new_job,
     opts_of,
     to_json,
-    whole_number,
 )
 
-Arguments = list[str | int | bytes]
+Arguments = list[str | bytes]
+Head = Sequence[str | int]
 Item = TypeVar("Item")
+Word = TypeVar("Word", bound=StrEnum)
 
 CHUNK_JOBS = 500
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -45,6 +49,16 @@ MAX_REASON_LENGTH = 4_000
 MAX_STACKTRACE_LENGTH = 16_000
 
 _LIST_NAMES = {JobState.WAITING: "wait"}
+
+
+def _words(outcomes: type[Word]) -> dict[bytes, Word]:
+    """Return outcomes by the words of the scripts: looking one up is cheaper than making one."""
+    return {outcome.value.encode(): outcome for outcome in outcomes}
+
+
+_ADD_OUTCOMES = _words(AddOutcome)
+_SETTLE_OUTCOMES = _words(SettleOutcome)
+_REMOVE_OUTCOMES = _words(RemoveOutcome)
 
 
 class JobQueue(QueueReader):
@@ -69,7 +83,7 @@ class JobQueue(QueueReader):
             InvalidJobId, UnencodableJob: nothing was added.
         """
         outcomes = self._run_in_chunks("add", jobs, encode_new_job, (self.clock.now_ms(),))
-        return [AddOutcome(text(outcome)) for outcome in outcomes]
+        return [_ADD_OUTCOMES[outcome] for outcome in outcomes]
 
     def claim(
         self,
@@ -88,7 +102,7 @@ class JobQueue(QueueReader):
         ``rate_limit`` holds unless the queue has one of its own (``set_rate_limit``). A solo job
         comes alone, and only if accepted.
         """
-        arguments: Arguments = [
+        arguments: Head = [
             self.clock.now_ms(),
             token,
             lock_ms,
@@ -111,7 +125,7 @@ class JobQueue(QueueReader):
         stored one that makes no sense counts as none.
         """
         stored = self._run_in_chunks(
-            "assign_revision", drawn, lambda pair: [*_encode_lock(pair[0]), pair[1]]
+            "assign_revision", drawn, lambda pair: [*_encode_lock(pair[0]), str(pair[1])]
         )
         return [None if text(value) == "lock_lost" else whole_number(value) for value in stored]
 
@@ -148,7 +162,7 @@ class JobQueue(QueueReader):
         outcomes = self._run_in_chunks(
             "dead_letter", moves, _encode_dead_lettering, (self.clock.now_ms(),), bases
         )
-        return [SettleOutcome(text(outcome)) for outcome in outcomes]
+        return [_SETTLE_OUTCOMES[outcome] for outcome in outcomes]
 
     def release_many(self, locks: Sequence[Lock]) -> list[SettleOutcome]:
         """Hand jobs back to the front of the line, in the order given, no attempt counted."""
@@ -156,7 +170,7 @@ class JobQueue(QueueReader):
         outcomes: list[SettleOutcome] = []
         for chunk in reversed(list(_chunks([_encode_lock(lock) for lock in locks]))):
             answers = self._call("release", [value for lock in chunk for value in lock])
-            outcomes = [SettleOutcome(text(answer)) for answer in answers] + outcomes
+            outcomes = [_SETTLE_OUTCOMES[answer] for answer in answers] + outcomes
         return outcomes
 
     def reclaim_stalled(
@@ -169,7 +183,7 @@ class JobQueue(QueueReader):
         Jobs with a living lock are not touched.
         Without ``is_counted`` the stall is nobody's fault: the jobs come back as they were.
         """
-        arguments: Arguments = [max_stalled, "1" if is_counted else "0", "1" if solo_first else "0"]
+        arguments: Head = [max_stalled, "1" if is_counted else "0", "1" if solo_first else "0"]
         return ReclaimReport(*self._call("reclaim_stalled", arguments))
 
     def promote_due(self, limit: int = 1000) -> int:
@@ -264,31 +278,32 @@ class JobQueue(QueueReader):
 
     def _remove(self, job_ids: Sequence[str], head: Sequence[str]) -> list[RemoveOutcome]:
         outcomes = self._run_in_chunks("remove", job_ids, lambda job_id: [job_id], head)
-        return [RemoveOutcome(text(outcome)) for outcome in outcomes]
+        return [_REMOVE_OUTCOMES[outcome] for outcome in outcomes]
 
     def _settle(
         self, script: str, jobs: Sequence[Item], encode: Callable[[Item], Arguments]
     ) -> list[SettleOutcome]:
         outcomes = self._run_in_chunks(script, jobs, encode, (self.clock.now_ms(),))
-        return [SettleOutcome(text(outcome)) for outcome in outcomes]
+        return [_SETTLE_OUTCOMES[outcome] for outcome in outcomes]
 
     def _run_in_chunks(
         self,
         script: str,
         jobs: Sequence[Item],
         encode: Callable[[Item], Arguments],
-        head: Sequence[str | int] = (),
+        head: Head = (),
         bases: tuple[str, ...] = (),
     ) -> list[Any]:
         # All are encoded before any is sent: one that cannot be written stops the call, not half.
         encoded = [encode(job) for job in jobs]
         answers: list[Any] = []
         for chunk in _chunks(encoded):
-            arguments = [*head, *(value for job in chunk for value in job)]
-            answers += self._call(script, arguments, bases)
+            answers += self._call(script, [*head, *chain.from_iterable(chunk)], bases)
         return answers
 
-    def _call(self, script: str, arguments: Arguments, bases: tuple[str, ...] = ()) -> Any:
+    def _call(
+        self, script: str, arguments: Sequence[str | int | bytes], bases: tuple[str, ...] = ()
+    ) -> Any:
         return call(self.client, script, bases or (self.keys.base,), arguments)
 
 
@@ -301,7 +316,7 @@ def _chunks(encoded: Sequence[Arguments]) -> Iterator[list[Arguments]]:
     chunk: list[Arguments] = []
     chunk_bytes = 0
     for arguments in encoded:
-        job_bytes = sum(len(value) for value in arguments if not isinstance(value, int))
+        job_bytes = sum(map(len, arguments))
         if chunk and (len(chunk) == CHUNK_JOBS or chunk_bytes + job_bytes > CHUNK_BYTES):
             yield chunk
             chunk, chunk_bytes = [], 0
@@ -311,7 +326,7 @@ def _chunks(encoded: Sequence[Arguments]) -> Iterator[list[Arguments]]:
         yield chunk
 
 
-def _encode_rate_limit(rate_limit: RateLimit | None) -> Arguments:
+def _encode_rate_limit(rate_limit: RateLimit | None) -> Head:
     if rate_limit is None or rate_limit.max_jobs <= 0:
         return ["", ""]
     return [rate_limit.max_jobs, rate_limit.duration_ms]
@@ -332,11 +347,11 @@ def _encode_failure(job: Failure | Retry | DeadLettering) -> Arguments:
 
 
 def _encode_retry(job: Retry) -> Arguments:
-    return [*_encode_failure(job), max(job.delay_ms, 0)]
+    return [*_encode_failure(job), str(max(job.delay_ms, 0))]
 
 
 def _encode_postponement(job: Postponement) -> Arguments:
-    return [job.job_id, job.token, max(job.delay_ms, 0)]
+    return [job.job_id, job.token, str(max(job.delay_ms, 0))]
 
 
 def _encode_dead_lettering(death: DeadLettering) -> Arguments:

@@ -9,14 +9,10 @@ from shared.errors import UnencodableJob
 from shared.queue.connection import text
 from shared.queue.job import BlockedBy, Claim, ClaimedJob, JobState, JobView, NewJob
 from shared.queue.keys import check_job_id
-
-# What Lua's numbers hold exactly; MongoDB's hold more.
-MAX_WHOLE = 2**53 - 1
-# A tuple: a union of types would be made anew for each number of each job.
-_NUMBERS = (bytes, str, int, float)
+from shared.queue.reading import read_json, read_object, read_revision, readable, whole_number
 
 
-def encode_new_job(job: NewJob) -> list[str | int | bytes]:
+def encode_new_job(job: NewJob) -> list[str | bytes]:
     """Return id, name, data, opts, revision and tally as ``add.lua`` reads them.
 
     Raises:
@@ -28,7 +24,7 @@ def encode_new_job(job: NewJob) -> list[str | int | bytes]:
         job.name,
         to_json(job.id, job.data),
         to_json(job.id, opts_of(job)),
-        "" if job.revision is None else job.revision,
+        "" if job.revision is None else str(job.revision),
         job.tally or "",
     ]
 
@@ -66,38 +62,30 @@ def decode_claim(reply: list[Any], token: str) -> Claim:
     """Turn the answer of ``claim.lua`` into a claim."""
     blocked_by, retry_in_ms, *jobs = reply
     return Claim(
-        jobs=[_decode_claimed(text(job_id), fields, token) for job_id, fields in jobs],
+        jobs=[_decode_claimed(fields, token) for fields in jobs],
         blocked_by=BlockedBy(text(blocked_by)) if blocked_by else None,
         retry_in_ms=retry_in_ms if retry_in_ms >= 0 else None,
     )
 
 
-def _decode_claimed(job_id: str, fields: list[Any], token: str) -> ClaimedJob:
-    name, data, opts_json, timestamp, revision, tally, made, started, stalled, solo, defa = fields
-    opts = read_object(opts_json)
+def _decode_claimed(fields: list[Any], token: str) -> ClaimedJob:
+    name, data, opts, timestamp, revision, tally, *counts, solo, defa, job_id = fields
+    made, started, stalled = map(whole_number, counts)
     return ClaimedJob(
-        id=job_id,
+        id=text(job_id),
         name=readable(name) or "",
         raw_data=readable(data) or "",
         revision=read_revision(revision),
         tally=readable(tally),
-        attempts_made=whole_number(made) or 0,
-        attempts_started=whole_number(started) or 0,
-        max_attempts=max(whole_number(opts.get("attempts")) or 1, 1),
-        backoff=_backoff(opts.get("backoff")),
-        stalled_count=whole_number(stalled) or 0,
+        attempts_made=made or 0,
+        attempts_started=started or 0,
+        raw_opts=opts,
+        stalled_count=stalled or 0,
         is_solo=solo is not None and defa is None,
         deferred_failure=readable(defa),
         token=token,
         timestamp_ms=whole_number(timestamp) or 0,
     )
-
-
-def _backoff(value: object) -> Mapping[str, object] | None:
-    if isinstance(value, Mapping):
-        return value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return {"type": "fixed", "delay": value} if is_number else None
 
 
 def decode_view(job_id: str, state: JobState, fields: Mapping[bytes, bytes]) -> JobView:
@@ -126,44 +114,6 @@ def decode_view(job_id: str, state: JobState, fields: Mapping[bytes, bytes]) -> 
     )
 
 
-def readable(value: bytes | None) -> str | None:
-    """Decode for reading: always valid text, whatever bytes a foreign producer wrote."""
-    return None if value is None else value.decode("utf-8", "replace")
-
-
-def whole_number(value: object) -> int | None:
-    """Read a whole number that Lua and MongoDB can hold too; anything else is None."""
-    # Asked six times of each claimed job, and mostly of an absent field.
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
-        return None
-    try:
-        number = int(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if abs(number) <= MAX_WHOLE else None
-
-
-def read_revision(value: bytes | None) -> int | None:
-    """Read a revision, which is at least 1; anything else is none at all."""
-    number = whole_number(value)
-    return number if number is not None and number >= 1 else None
-
-
-def read_object(value: bytes | None) -> Mapping[str, object]:
-    """Read a JSON object; anything else is an empty one."""
-    decoded = _read_json(value)
-    return decoded if isinstance(decoded, dict) else {}
-
-
 def _stacks(value: bytes | None) -> list[str]:
-    decoded = _read_json(value)
+    decoded = read_json(value)
     return [str(stack) for stack in decoded] if isinstance(decoded, list) else []
-
-
-def _read_json(value: bytes | None) -> object:
-    try:
-        return orjson.loads(value) if value else None
-    except orjson.JSONDecodeError:
-        return None

@@ -36,7 +36,7 @@ def test_opts_are_written_in_bullmqs_words(job: NewJob, opts: dict[str, object])
 
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=20)), min_size=11, max_size=11))
 def test_a_claimed_job_is_read_whatever_its_fields_hold(fields: list[bytes | None]) -> None:
-    job = decode_claim([b"", -1, [b"id\xff", fields]], "t").jobs[0]
+    job = decode_claim([b"", -1, [*fields, b"id\xff"]], "t").jobs[0]
     assert raw(job.id) == b"id\xff"
     assert job.raw_data.encode("utf-8") is not None
     assert job.max_attempts >= 1

@@ -4,7 +4,7 @@
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] now in ms, [2] token, [3] lock in ms, [4] most jobs, [5] most bytes of data,
 --   [6] rate limit: jobs or "", [7] its window in ms or "", [8] "1" when a solo job is accepted
--- Returns {blocked by or "", ms until a retry makes sense or -1, {id, fields…} per job}
+-- Returns {blocked by or "", ms until a retry makes sense or -1, {field, …, id} per job}
 local queue, now_ms, token, lock_ms = queue_at(KEYS[1]), tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local limit, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local limiter_max, limiter_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -19,6 +19,7 @@ local function read_job(id)
     return nil
   end
   local is_doomed = fields[11] ~= false
+  fields[12] = id
   return { id = id, fields = fields, bytes = #(fields[2] or ""), is_doomed = is_doomed,
     is_solo = fields[10] ~= false and not is_doomed }
 end
@@ -26,7 +27,7 @@ end
 local function reply(blocked_by, retry_in_ms, jobs)
   local answer = { blocked_by, math.floor(retry_in_ms) }
   for _, job in ipairs(jobs) do
-    answer[#answer + 1] = { job.id, job.fields }
+    answer[#answer + 1] = job.fields
   end
   return answer
 end
@@ -96,7 +97,8 @@ local function take(job)
   end
   redis.call("SET", key .. ":lock", token, "PX", lock_ms)
   emit(queue, "active", "jobId", job.id, "prev", "waiting")
-  job.fields[8] = (whole(job.fields[8], 0, MAX_WHOLE) or 0) + 1
+  local started = job.fields[8]
+  job.fields[8] = started and string.format("%.0f", (whole(started, 0, MAX_WHOLE) or 0) + 1) or "1"
   redis.call("HSET", key, "processedOn", ARGV[1], "ats", job.fields[8])
   jobs[#jobs + 1] = job
   bytes = bytes + job.bytes

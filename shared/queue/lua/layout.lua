@@ -223,16 +223,18 @@ end
 -- Lua hands over a few thousand arguments at most.
 local CHUNK = 1000
 
--- One command on many values: `head` is what stands before them.
+-- One command on many values: `head` is what stands before them. Returns the sum of the answers.
 local function call_in_chunks(command, head, values)
+  local sum = 0
   for first = 1, #values, CHUNK do
     local last = math.min(first + CHUNK - 1, #values)
     if head then
-      redis.call(command, head, unpack(values, first, last))
+      sum = sum + redis.call(command, head, unpack(values, first, last))
     else
-      redis.call(command, unpack(values, first, last))
+      sum = sum + redis.call(command, unpack(values, first, last))
     end
   end
+  return sum
 end
 
 local function locks_of(queue, ids)
@@ -243,13 +245,13 @@ local function locks_of(queue, ids)
   return locks
 end
 
--- The token that holds each id's lock, or nil.
-local function read_holders(queue, ids)
-  local locks, holders = locks_of(queue, ids), {}
-  for first = 1, #ids, CHUNK do
-    local last = math.min(first + CHUNK - 1, #ids)
+-- The token in each lock, or false.
+local function read_holders(locks)
+  local holders = {}
+  for first = 1, #locks, CHUNK do
+    local last = math.min(first + CHUNK - 1, #locks)
     for offset, holder in ipairs(redis.call("MGET", unpack(locks, first, last))) do
-      holders[ids[first + offset - 1]] = holder or nil
+      holders[first + offset - 1] = holder
     end
   end
   return holders
@@ -258,6 +260,27 @@ end
 local LEFT_THE_LIST = "\0left"
 -- So few leave the list faster one by one.
 local FEW = 2
+-- How many of the oldest are read for each one that leaves.
+local OLDEST_EACH = 4
+
+-- Takes those that stand among the oldest, at the right end: it is read, cut off, and put back
+-- without them.
+local function remove_from_oldest(queue, count, wanted, found)
+  local oldest, kept = redis.call("LRANGE", queue.active, -count, -1), {}
+  for at = #oldest, 1, -1 do
+    local id = oldest[at]
+    if wanted[id] and not found[id] then
+      found[id], oldest[at] = true, false
+    end
+  end
+  for _, id in ipairs(oldest) do
+    kept[#kept + 1] = id or nil
+  end
+  if #kept < #oldest then
+    redis.call("LTRIM", queue.active, 0, -#oldest - 1)
+    call_in_chunks("RPUSH", queue.active, kept)
+  end
+end
 
 -- Marks those of a part of the list that are wanted and not found yet; returns how many.
 local function mark_in(queue, from, to, wanted, found)
@@ -271,25 +294,12 @@ local function mark_in(queue, from, to, wanted, found)
   return marks
 end
 
--- Looks where the oldest are first; then in all of the list, which is faster from its left end.
-local function find_active(queue, id)
-  return redis.call("LPOS", queue.active, id, "RANK", -1, "MAXLEN", CHUNK)
-    or redis.call("LPOS", queue.active, id)
-end
-
--- Takes ids out of the list of active ones; returns those that stood there. Redis itself looks for
--- an id, which is far faster than a script's walk. What was claimed together lies together: the
--- others are looked for around it.
-local function remove_from_active(queue, ids, wanted)
-  local found, marks, first = {}, 0, nil
-  if #ids <= FEW then
-    for _, id in ipairs(ids) do
-      found[id] = redis.call("LREM", queue.active, -1, id) > 0
-    end
-    return found
-  end
+-- Takes the others: Redis itself looks for an id, which is far faster than a script's walk. What was
+-- claimed together lies together: more of them are looked for around it.
+local function remove_from_anywhere(queue, ids, wanted, found)
+  local marks, first = 0, nil
   for _, id in ipairs(ids) do
-    local place = not found[id] and find_active(queue, id)
+    local place = not found[id] and redis.call("LPOS", queue.active, id)
     if place then
       local from = math.max(place - #ids, 0)
       marks = marks + mark_in(queue, from, place + #ids, wanted, found)
@@ -300,6 +310,19 @@ local function remove_from_active(queue, ids, wanted)
     -- From the nearer end, and no further than to the last mark.
     local is_left = first < redis.call("LLEN", queue.active) / 2
     redis.call("LREM", queue.active, is_left and marks or -marks, LEFT_THE_LIST)
+  end
+end
+
+-- Takes ids out of the list of active ones; returns those that stood there.
+local function remove_from_active(queue, ids, wanted)
+  local found = {}
+  if #ids <= FEW then
+    for _, id in ipairs(ids) do
+      found[id] = redis.call("LREM", queue.active, -1, id) > 0
+    end
+  else
+    remove_from_oldest(queue, OLDEST_EACH * #ids, wanted, found)
+    remove_from_anywhere(queue, ids, wanted, found)
   end
   return found
 end
@@ -312,17 +335,19 @@ local function take_from_active(queue, first, stride)
   for at = first, #ARGV, stride do
     ids[#ids + 1] = ARGV[at]
   end
-  local holders, places, wanted, taken_ids = read_holders(queue, ids), {}, {}, {}
-  for at = first, #ARGV, stride do
-    local id = ARGV[at]
-    if holders[id] == ARGV[at + 1] and not wanted[id] then
-      places[at], wanted[id], taken_ids[#taken_ids + 1] = id, true, id
+  local locks = locks_of(queue, ids)
+  local holders, taken, wanted, taken_ids, taken_locks = read_holders(locks), {}, {}, {}, {}
+  for number, id in ipairs(ids) do
+    local at = first + (number - 1) * stride
+    if holders[number] == ARGV[at + 1] and not wanted[id] then
+      taken[at], wanted[id] = id, true
+      taken_ids[#taken_ids + 1], taken_locks[#taken_locks + 1] = id, locks[number]
     end
   end
-  call_in_chunks("DEL", nil, locks_of(queue, taken_ids))
+  call_in_chunks("DEL", nil, taken_locks)
   call_in_chunks("SREM", queue.stalled, taken_ids)
-  local found, taken = remove_from_active(queue, taken_ids, wanted), {}
-  for at, id in pairs(places) do
+  local found = remove_from_active(queue, taken_ids, wanted)
+  for at, id in pairs(taken) do
     taken[at] = found[id]
   end
   return taken
@@ -365,16 +390,22 @@ local function is_foreign(key)
   return kind ~= "hash" and kind ~= "none"
 end
 
-local JOB_KEYS = { "", ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful" }
+local KEYS_BESIDE = { ":logs", ":dependencies", ":processed", ":failed", ":unsuccessful" }
 
 local function delete_jobs(queue, ids)
-  local keys = {}
-  for _, id in ipairs(ids) do
-    for _, suffix in ipairs(JOB_KEYS) do
-      keys[#keys + 1] = queue.base .. id .. suffix
+  local jobs, beside = {}, {}
+  for at, id in ipairs(ids) do
+    local key = queue.base .. id
+    jobs[at] = key
+    for _, suffix in ipairs(KEYS_BESIDE) do
+      beside[#beside + 1] = key .. suffix
     end
   end
-  call_in_chunks("DEL", nil, keys)
+  call_in_chunks("DEL", nil, jobs)
+  -- Mostly there are none, and asking is cheaper than deleting what is not there.
+  if call_in_chunks("EXISTS", nil, beside) > 0 then
+    call_in_chunks("DEL", nil, beside)
+  end
 end
 
 local function delete_job(queue, id)
