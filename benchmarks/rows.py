@@ -21,7 +21,7 @@ class Goal:
     limit: float
 
     def is_reached(self, value: float) -> bool:
-        """Tell whether a measured value keeps the limit."""
+        """Return whether a measured value keeps the limit."""
         return value <= self.limit if self.bound is Bound.AT_MOST else value >= self.limit
 
 

@@ -149,7 +149,7 @@ def make_fetch_worker(base: Base, importer: Importer, supervisor: Supervisor) ->
 
 
 def may_pass_by_itself(error: BaseException) -> bool:
-    """Tell whether a run that failed so may succeed later: refusals and bad documents will not."""
+    """Return whether a run that failed so may succeed later; refusals, bad documents will not."""
     return bool(getattr(error, "retryable", False))
 
 

@@ -122,7 +122,7 @@ _ITEM_FIELDS = attrgetter(*(each.name for each in fields(FeedItem)))
 
 
 def is_source(text: str) -> bool:
-    """Tell whether ``text`` may be a source: a slug of ``a-z 0-9 - _ .``, 1 to 64 characters."""
+    """Return whether ``text`` may be a source: a slug of ``a-z 0-9 - _ .``, 1 to 64 characters."""
     return SOURCE_PATTERN.fullmatch(text) is not None
 
 
@@ -216,7 +216,7 @@ def _is_content(entry: Mapping[str, Any]) -> bool:
 
 
 def is_counter(entry: Mapping[str, Any]) -> bool:
-    """Tell whether an entry of ``extra`` in job data is a counter, or part of one."""
+    """Return whether an entry of ``extra`` in job data is a counter, or part of one."""
     name = str(entry.get("name"))
     if name in _NAMED_ATTRIBUTES:
         attributes = entry.get("attributes") or {}

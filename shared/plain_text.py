@@ -114,7 +114,7 @@ def _read_token(html: str, token: re.Match[str], closings: _Closings) -> tuple[s
 
 
 def _are_attributes(rest: str | None) -> bool:
-    """Tell whether what stands in a tag may be attributes: ``a<b and c>d`` holds no tag."""
+    """Return whether what stands in a tag may be attributes: ``a<b and c>d`` holds no tag."""
     if not rest or "=" in rest:
         return True
     words = rest.replace("/", " ").lower().split()

@@ -222,7 +222,7 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a server bound to ``host`` can be reached from this machine only."""
+    """Return whether a server bound to ``host`` can be reached from this machine only."""
     if host.lower() == "localhost":
         return True
     try:

@@ -45,7 +45,7 @@ def scheme_of(url: str) -> str | None:
 
 
 def is_safe(url: str) -> bool:
-    """Tell whether a URL may be stored as a link: it is relative, or of a known scheme."""
+    """Return whether a URL may be stored as a link: it is relative, or of a known scheme."""
     scheme = scheme_of(url)
     return scheme is None or scheme in SAFE_SCHEMES
 

@@ -94,7 +94,7 @@ def read_clauses(body: bytes) -> list[ast.expr]:
 
 
 def holds(clause: ast.expr, view: Mapping[str, Any]) -> bool:
-    """Tell whether a part of an expectation is true of a view; what the view lacks is false."""
+    """Return whether a part of an expectation is true of a view; what the view lacks is false."""
     try:
         return bool(_evaluate(clause, view))
     except (KeyError, IndexError):

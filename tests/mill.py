@@ -150,7 +150,7 @@ class Mill:
         raise AssertionError(f"never at rest: {self._unrest()}")
 
     def is_at_rest(self) -> bool:
-        """Tell whether nothing is open, claimed or waiting."""
+        """Return whether nothing is open, claimed or waiting."""
         return not any(self._unrest().values())
 
     def _unrest(self) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def _redis_answers(url: str) -> bool:
 
 
 def mongodb_answers(url: str) -> bool:
-    """Tell whether a MongoDB answers at ``url`` within half a second."""
+    """Return whether a MongoDB answers at ``url`` within half a second."""
     client: MongoClient[dict[str, object]] = MongoClient(url, serverSelectionTimeoutMS=500)
     try:
         client.admin.command("ping")

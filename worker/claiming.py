@@ -64,7 +64,7 @@ class Claimer:
         self._unread: deque[tuple[JobQueue, list[Lock]]] = deque()
 
     def is_answered(self, queue: JobQueue) -> bool:
-        """Tell whether the last claim on a queue was answered: else it is repeated by the next."""
+        """Return whether the last claim on a queue was answered: else the next repeats it."""
         return queue.name not in self._unanswered
 
     def take(self, queue: JobQueue, limit: int, *, accept_solo: bool) -> Taken:

@@ -252,7 +252,7 @@ class Consumer:
         return self._limits.max_held - len(self._parts.held)
 
     def _nothing_else_waits(self, taken: Sequence[Taken]) -> bool:
-        """Tell whether waiting for a fuller batch is in vain."""
+        """Return whether waiting for a fuller batch is in vain."""
         if self._is_draining:
             return True
         could_claim_more = any(one.blocked_by is None for one in taken) or not taken

@@ -42,7 +42,7 @@ def decide(item: DecodedItem, stored: StoredVersion | None, letter: DeadLetter |
     if letter is not None and is_behind:
         if letter.removed_since(item.revision):
             return Decision(None, Outcome.REMOVED)
-        if letter.died_in(item.import_id, item.revision):
+        if letter.has_failed_in(item.import_id, item.revision):
             return Decision(None, Outcome.DEAD)
     if stored is None:
         return Decision(WriteKind.INSERT, Outcome.NEW)

@@ -57,7 +57,7 @@ def owner_of(error: Exception) -> Owner:
 
 
 def is_outage(error: Exception) -> bool:
-    """Tell whether a store is away for everybody, whatever was asked of it."""
+    """Return whether a store is away for everybody, whatever was asked of it."""
     return isinstance(error, StoreUnavailable | QueueUnavailable)
 
 

@@ -153,7 +153,7 @@ class StartLimit:
 
 
 def is_key(scope: Scope, key: bytes) -> bool:
-    """Tell whether a request carries the key; takes as long for a wrong one as for the right."""
+    """Return whether a request carries the key; takes as long for a wrong one as for the right."""
     written = Headers(scope=scope).get("authorization", "").encode("latin-1")
     has_scheme = written[: len(_SCHEME)].lower() == _SCHEME
     given = written[len(_SCHEME) :].strip() if has_scheme else b""

@@ -235,7 +235,7 @@ def _find_item_limit(queue: QueueView) -> SpeedLimit:
 
 
 def _has_waited(queue: QueueView) -> bool:
-    """Tell whether no job waits (those in flight are nobody's any more), or one has for long."""
+    """Return whether no job waits (those in flight are nobody's any more), or one has for long."""
     return not queue.waiting or (queue.oldest_waiting_ms or 0) > _NO_WORKER_AFTER_MS
 
 

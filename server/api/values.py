@@ -161,7 +161,7 @@ def show_value(value: Any) -> Any:
 
 
 def _is_shallow(value: object) -> bool:
-    """Tell whether a decoded value is nested so little that it can be encoded again."""
+    """Return whether a decoded value is nested so little that it can be encoded again."""
     level = [value]
     for _ in range(_MAX_DEPTH):
         level = [

@@ -46,7 +46,7 @@ def install_dashboard(app: FastAPI, dashboard: DashboardParts) -> None:
 
 
 def is_page(path: str) -> bool:
-    """Tell whether a path is the dashboard's, which looks after its session itself."""
+    """Return whether a path is the dashboard's, which looks after its session itself."""
     return path in ("/", "/admin") or path.startswith("/admin/")
 
 

@@ -126,7 +126,7 @@ def render_problem(request: Request, status: int, text: str) -> HTMLResponse:
 
 
 def is_fragment_wanted(request: Request) -> bool:
-    """Tell whether a script puts the answer into a page; not when it restores the history."""
+    """Return whether a script puts the answer into a page; not when it restores the history."""
     headers = request.headers
     return headers.get("hx-request") == "true" and "hx-history-restore-request" not in headers
 
@@ -189,7 +189,7 @@ def take_message(request: Request) -> Message | None:
 
 
 def is_own_path(path: object) -> bool:
-    """Tell whether a link stays on this site, whatever a browser makes of it."""
+    """Return whether a link stays on this site, whatever a browser makes of it."""
     if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
         return False
     return not path.startswith("//") and "\\" not in path

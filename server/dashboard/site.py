@@ -58,11 +58,11 @@ class Sessions:
         return self._signer is not None
 
     def is_key(self, given: str) -> bool:
-        """Tell whether this is the API key; takes as long for a wrong one as for the right."""
+        """Return whether this is the API key; takes as long for a wrong one as for the right."""
         return hmac.compare_digest(given.encode(), (self._api_key or "").encode())
 
     def lets_in(self, request: Request) -> bool:
-        """Tell whether a request may see the dashboard."""
+        """Return whether a request may see the dashboard."""
         if self._signer is None:
             return True
         return self._signer.is_valid(request.cookies.get(COOKIE, ""))

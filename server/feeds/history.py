@@ -136,7 +136,7 @@ class FeedHistory:
         return max((entry.ttl_s for entry in self.urls.values() if entry.ttl_s), default=None)
 
     def skips(self, moment: datetime) -> bool:
-        """Tell whether one of the URLs asks not to be fetched in this hour or on this day (UTC)."""
+        """Return whether one of the URLs asks not to be fetched in this hour or on this UTC day."""
         day = _DAYS[moment.weekday()]
         return any(
             moment.hour in url.skip_hours or day in url.skip_days for url in self.urls.values()

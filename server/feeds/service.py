@@ -70,7 +70,7 @@ class FeedService:
         return found
 
     def exists(self, source: str) -> bool:
-        """Tell whether a feed has this source."""
+        """Return whether a feed has this source."""
         return self._stores.feeds.get(source) is not None
 
     def add(

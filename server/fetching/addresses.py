@@ -68,7 +68,7 @@ def check_url(url: str, *, allow_private: bool, extra_ports: Collection[int] = (
 def is_allowed_address(
     address: str, *, allow_private: bool, extra_networks: Collection[IPNetwork] = ()
 ) -> bool:
-    """Tell whether a resolved address may be connected to.
+    """Return whether a resolved address may be connected to.
 
     Without ``allow_private`` only globally reachable unicast addresses and those of
     ``extra_networks``; with it loopback and private ones too, but never multicast or unspecified
@@ -99,7 +99,7 @@ def mask_url(url: str) -> str:
 
 
 def is_masked(url: str) -> bool:
-    """Tell whether a URL was shown by :func:`mask_url`, so that something in it is missing."""
+    """Return whether a URL was shown by :func:`mask_url`, so that something in it is missing."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -176,7 +176,7 @@ def _check_port(
 
 
 def is_allowed_port(port: int, *, allow_private: bool, extra_ports: Collection[int] = ()) -> bool:
-    """Tell whether a port may be connected to: 80, 443 and the extra ones; any when private is."""
+    """Return whether a port may be connected to: 80, 443, the extra ones; any when private is."""
     if port in DEFAULT_PORTS.values() or port in extra_ports:
         return True
     return allow_private and 0 < port < 65536

@@ -40,7 +40,7 @@ class Egress:
             self._forget_old(now_s)
 
     def is_out(self) -> bool:
-        """Tell whether this server seems to be cut off from all hosts."""
+        """Return whether this server seems to be cut off from all hosts."""
         now_s = self._clock.monotonic_s()
         with self._lock:
             self._forget_old(now_s)

@@ -57,7 +57,7 @@ class _Progress:
     failures: int = 0
 
     def may_retry(self, now_s: float) -> bool:
-        """Tell whether the pause after its last failure, if any, is over."""
+        """Return whether the pause after its last failure, if any, is over."""
         if not self.failures:
             return True
         return now_s - self.looked_s >= min(IDLE_S, FIRST_RETRY_S * 2.0 ** (self.failures - 1))

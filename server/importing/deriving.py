@@ -70,8 +70,11 @@ def _derive(
     if letter.removed_since(rank.revision):
         return "removed"
     # A replay begins with a death of this revision on record: only one in this import ends it.
-    died = letter.died_in(import_id, rank.revision) if is_replay else letter.died_at(rank.revision)
-    return "dead" if died else PENDING
+    revision = rank.revision
+    failed = (
+        letter.has_failed_in(import_id, revision) if is_replay else letter.has_failed_at(revision)
+    )
+    return "dead" if failed else PENDING
 
 
 def _stored_class(import_id: str, rank: Rank, content_hash: str, version: StoredVersion) -> str:

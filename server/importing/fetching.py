@@ -161,7 +161,7 @@ class FeedReader:
         return fetched
 
     def _is_look_due(self, known: UrlHistory) -> bool:
-        """Tell whether a URL has answered with nothing but 304 for so long that one look is due."""
+        """Return whether a URL has answered nothing but 304 for so long that one look is due."""
         since = known.only_304_since
         return since is not None and self._clock.now() - since >= ONLY_304_FOR
 

@@ -98,7 +98,7 @@ def _choose(
 
 
 def _wins(number: int, entry: ParsedEntry, before: _Listed) -> bool:
-    """Tell whether an entry counts instead of an earlier one: newer, or the first strict one."""
+    """Return whether an entry counts instead of an earlier one: newer, or the first strict one."""
     is_first_strict = before[1].item.read_by is not None and entry.item.read_by is None
     return is_first_strict or (before[0] == number and _is_newer(entry, before[1]))
 
@@ -168,7 +168,7 @@ def _find_colliding(listed: Iterable[_Listed], shared: Collection[str]) -> set[s
 
 
 def _are_different(name: str, listed: Sequence[_Listed]) -> bool:
-    """Tell whether entries that share a name are different items.
+    """Return whether entries that share a name are different items.
 
     So they are with different links. With one link, a guid that says more than the link stands for
     one item, unless two of title, date and enclosure differ in one document. A link, and a guid
@@ -198,7 +198,7 @@ def _count_differences(entries: Sequence[ParsedEntry]) -> int:
 
 
 def _are_versions(entries: Sequence[ParsedEntry]) -> bool:
-    """Tell whether entries of one guid are one entry at different times, as Atom allows."""
+    """Return whether entries of one guid are one entry at different times, as Atom allows."""
     dates = {entry.written_published for entry in entries}
     changes = {entry.written_updated for entry in entries}
     is_guid = all(entry.guid_rung == "guid" for entry in entries)
@@ -210,7 +210,7 @@ def _is_named_by_link(entry: ParsedEntry) -> bool:
 
 
 def _is_newer(entry: ParsedEntry, other: ParsedEntry) -> bool:
-    """Tell whether an entry counts rather than another version of it: a strict reading, a newer."""
+    """Return whether an entry counts before another version of it: a strict reading, a newer."""
     if (entry.item.read_by is None) != (other.item.read_by is None):
         return entry.item.read_by is None
     date, other_date = _last_change(entry), _last_change(other)

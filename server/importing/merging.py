@@ -125,7 +125,7 @@ def _has_same_title_and_date(content: _Content, stored: _Content) -> bool:
 
 
 def _has_same_title(content: _Content, stored: _Content) -> bool:
-    """Tell whether titles are alike; dates that contradict each other make them different."""
+    """Return whether titles are alike; dates that contradict each other make them different."""
     dates = {content.published_at, stored.published_at} - {None}
     return bool(content.title) and content.title == stored.title and len(dates) < 2
 
@@ -187,7 +187,7 @@ class OnRecord:
     journaled_ids: Collection[str] = frozenset()
 
     def __contains__(self, item_id: str) -> bool:
-        """Tell whether anything is known of an item."""
+        """Return whether anything is known of an item."""
         return any(item_id in some for some in (self.letters, self.stored, self.journaled_ids))
 
 

@@ -275,7 +275,7 @@ class Remover:
             if view is not None
             and view.state is JobState.ACTIVE
             and _is_covered(view, letters[view.id])
-            and not letters[view.id].died_in(view.tally, view.revision or 0)
+            and not letters[view.id].has_failed_in(view.tally, view.revision or 0)
         }
 
     def _hide(self, item_ids: Sequence[str]) -> None:
@@ -300,7 +300,7 @@ def _remove(
 
 
 def _is_covered(view: JobView, letter: DeadLetter | None) -> bool:
-    """Tell whether a job's content is the dead letter's or older, so that it goes with it."""
+    """Return whether a job's content is the dead letter's or older, so that it goes with it."""
     return letter is not None and view.revision is not None and view.revision <= letter.revision
 
 

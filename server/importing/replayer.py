@@ -29,7 +29,7 @@ from shared.store.journal import split_entries
 
 log = get_logger("server.importing.replayer")
 
-# No fetch, so no draw: one run only, and its items keep the revisions that they died with.
+# No fetch, so no draw: one run only, and its items keep the revisions that they failed with.
 REPLAY_REVISION = 0
 # What could not be read when it was fetched is not whole on record either.
 UNREADABLE = "unreadable"

@@ -92,7 +92,7 @@ class Rivals:
     is_any_uncommitted: bool = False
 
     def may_touch(self, item_id: str) -> bool:
-        """Tell whether what is stored of an item may be about to change."""
+        """Return whether what is stored of an item may be about to change."""
         return self.is_any_uncommitted or item_id in self.journaled_ids
 
 
@@ -182,7 +182,7 @@ def _candidate(source: str, item: FeedItem, max_item_bytes: int) -> Candidate:
 
 
 def _is_surely_storable(item: FeedItem, data_json: bytes) -> bool:
-    """Tell whether what JSON could hold fits into BSON too, as nearly always: without encoding it.
+    """Return whether what JSON could hold fits into BSON too, as nearly always; encodes nothing.
 
     Texts that JSON holds are storable, but for a NUL in a name; numbers only files have.
     """
@@ -328,7 +328,7 @@ def _renamed(candidate: Candidate, item_id: str) -> Candidate:
 
 
 def _is_removal_of_earlier_version(letter: DeadLetter) -> bool:
-    """Tell whether an operator removed content whose hash cannot be compared with today's.
+    """Return whether an operator removed content whose hash cannot be compared with today's.
 
     What comes first after the upgrade is taken for it, else every removed item would come back.
     """
@@ -338,13 +338,13 @@ def _is_removal_of_earlier_version(letter: DeadLetter) -> bool:
 
 
 def _needs_new_hash(letter: DeadLetter, candidate: Candidate) -> bool:
-    """Tell whether a letter is to have today's hash; no lenient reading gives a strict one its."""
+    """Return whether a letter is to get today's hash; no lenient reading gives a strict one its."""
     is_comparable = candidate.is_lenient <= (letter.read_by is not None)
     return is_comparable and _is_removal_of_earlier_version(letter)
 
 
 def _is_stored(candidate: Candidate, version: StoredVersion, letter: DeadLetter | None) -> bool:
-    """Tell whether storing a candidate would change nothing.
+    """Return whether storing a candidate would change nothing.
 
     It would also clear a letter, but for that of a strict reading, which no lenient one clears.
     """

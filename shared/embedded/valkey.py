@@ -88,7 +88,7 @@ def _config(folder: Path, port: int, password: str) -> str:
 
 
 def _serves_writes(port: int, password: str) -> bool:
-    """Tell whether Valkey serves writes; while it still loads its file it refuses them."""
+    """Return whether Valkey serves writes; while it still loads its file it refuses them."""
     # Two commands are not worth the driver, which belongs to shared/queue alone.
     commands = f"AUTH {password}\r\nDEL feedmill:own:ready\r\n".encode()
     try:

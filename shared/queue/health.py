@@ -259,7 +259,7 @@ def probe_queue(client: RedisConnection, base: str) -> None:
 
 
 def allows_client_names(client: RedisConnection) -> bool:
-    """Tell whether connections may have names, by which BullMQ finds a queue's workers."""
+    """Return whether connections may have names, by which BullMQ finds a queue's workers."""
     try:
         run(client, "CLIENT", "SETNAME", "")
     except QueueRefused:

@@ -54,7 +54,7 @@ class QueueReader:
         return dict(zip(self._state_keys, run_all(self.client, commands), strict=True))
 
     def is_paused(self) -> bool:
-        """Tell whether claims find nothing because somebody paused the queue."""
+        """Return whether claims find nothing because somebody paused the queue."""
         [is_paused] = run_on_any_type(self.client, [("HEXISTS", self.keys.meta, "paused")])
         return bool(is_paused)
 

@@ -81,7 +81,7 @@ def worker_connection_name(prefix: str, queue_name: str) -> str:
 
 
 def may_be_job(name: str) -> bool:
-    """Tell whether a key of a queue, without its base, is a job's: also a Node producer's."""
+    """Return whether a key of a queue, without its base, is a job's: also a Node producer's."""
     return not (
         name in _RESERVED_IDS
         or name.startswith(_RESERVED_PREFIXES)

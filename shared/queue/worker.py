@@ -49,7 +49,7 @@ def _no_log(event: str, **fields: object) -> None:
 
 
 def is_recoverable(error: BaseException) -> bool:
-    """Tell whether another attempt may help, as BullMQ takes it: after any other error than one.
+    """Return whether another attempt may help, as BullMQ takes it: after any other error than one.
 
     ``UnrecoverableError`` is known by its name too, so that code need not import ours.
     """
@@ -108,14 +108,11 @@ class Worker:
         self._lock_ms, self._run_limit_s = lock_ms, run_limit_s
         self._after_settle, self._on_final_failure = after_settle, on_final_failure
         self._around_job, self._isolates_solo = around_job, isolates_solo
-        self._may_retry = may_retry
-        self._log_event = log_event
+        self._may_retry, self._log_event = may_retry, log_event
         self._supervisor = supervisor or Supervisor(clock, log_event)
         self._claim_token = uuid.uuid4().hex
-        self._stopping = threading.Event()
-        self._abandoned = threading.Event()
-        self._running = HeldLocks(clock)
-        self._overdue = HeldLocks(clock)
+        self._stopping, self._abandoned = threading.Event(), threading.Event()
+        self._running, self._overdue = HeldLocks(clock), HeldLocks(clock)
         self._not_ended: set[Lock] = set()
         self._threads: list[threading.Thread] = []
 

@@ -108,7 +108,7 @@ def _decode(written: bytes) -> WorkerSign | None:
 
 
 def _is_sound(sign: WorkerSign) -> bool:
-    """Tell whether each field holds what it should: anybody may write there."""
+    """Return whether each field holds what it should: anybody may write there."""
     texts = (sign.worker_id, *sign.queues, *sign.failing_threads, sign.breaker_reason or "")
     numbers = (sign.up_s, sign.breaker_open_s, sign.held_jobs)
     return (

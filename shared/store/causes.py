@@ -58,17 +58,18 @@ def group_by_cause(letters: Collection[Document], query: Document) -> list[Cause
     return [_to_cause(row, reasons) for row in rows if _is_sound(row)]
 
 
+_BY_CAUSE_AND_SOURCE: Document = {
+    "_id": {"cause": "$cause", "source": "$source"},
+    "count": {"$sum": 1},
+    "latest": {"$max": {"at": "$failed_at", "id": "$_id"}},
+}
+
+
 def _grouping(query: Document) -> list[Document]:
     """Return the stages. The first reads only what the index of causes holds."""
     return [
         {"$match": query},
-        {
-            "$group": {
-                "_id": {"cause": "$cause", "source": "$source"},
-                "count": {"$sum": 1},
-                "latest": {"$max": {"at": "$failed_at", "id": "$_id"}},
-            }
-        },
+        {"$group": _BY_CAUSE_AND_SOURCE},
         {"$sort": {"count": -1, "_id.source": 1}},
         {
             "$group": {

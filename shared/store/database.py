@@ -155,7 +155,7 @@ def map_error(error: mongo_errors.PyMongoError) -> StoreError:
 
 
 def is_unavailable(error: mongo_errors.PyMongoError) -> bool:
-    """Tell whether an error speaks of the store's state rather than of the operation."""
+    """Return whether an error speaks of the store's state rather than of the operation."""
     if isinstance(
         error,
         mongo_errors.ConnectionFailure
@@ -173,17 +173,17 @@ def is_unavailable(error: mongo_errors.PyMongoError) -> bool:
 
 
 def is_unavailable_code(code: int | None) -> bool:
-    """Tell whether a server's error code speaks of the store's state, or of our login's rights."""
+    """Return whether a server's error code is of the store's state, or of our login's rights."""
     return code in _UNAVAILABLE_CODES or is_refused_code(code)
 
 
 def is_refused_code(code: int | None) -> bool:
-    """Tell whether a server's error code says that our login may not do it."""
+    """Return whether a server's error code says that our login may not do it."""
     return code in _REFUSED_CODES
 
 
 def is_duplicate_id(failure: Document) -> bool:
-    """Tell whether a write error is a duplicate ``_id``: with us, a guard that no longer held."""
+    """Return whether a write error is a duplicate ``_id``: with us, a guard that no longer held."""
     if failure.get("code") != 11000:
         return False
     pattern = failure.get("keyPattern")

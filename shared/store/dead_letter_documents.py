@@ -95,15 +95,15 @@ class DeadLetter:
             "at": self.failed_at,
         }
 
-    def died_at(self, revision: int) -> bool:
-        """Tell whether a failure (not a removal) at just this revision is on record."""
+    def has_failed_at(self, revision: int) -> bool:
+        """Return whether a failure (not a removal) at just this revision is on record."""
         return any(
             one["revision"] == revision and one["kind"] == LetterKind.DEAD
             for one in self._outcomes()
         )
 
-    def died_in(self, import_id: str | None, revision: int) -> bool:
-        """Tell whether a failure at this revision in this very import is on record."""
+    def has_failed_in(self, import_id: str | None, revision: int) -> bool:
+        """Return whether a failure at this revision in this very import is on record."""
         return any(
             one["revision"] == revision
             and one["kind"] == LetterKind.DEAD
@@ -112,7 +112,7 @@ class DeadLetter:
         )
 
     def removed_since(self, revision: int) -> bool:
-        """Tell whether an operator removed the item at this revision or a higher one."""
+        """Return whether an operator removed the item at this revision or a higher one."""
         return any(
             one["revision"] >= revision and one["kind"] == LetterKind.REMOVED
             for one in self._outcomes()

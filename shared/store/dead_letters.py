@@ -175,7 +175,7 @@ class DeadLetterStore:
                 self._letters.bulk_write(operations, ordered=False)
 
     def has_any(self, source: str) -> bool:
-        """Tell whether anything, dead or removed, is on record of a source's items; one look-up."""
+        """Return whether anything, dead or removed, is on record of a source; one look-up."""
         # The ids of a source lie between its name with a # and with what comes next.
         ids = {"$gte": f"{source}#", "$lt": f"{source}$"}
         with mapped_errors():
@@ -192,7 +192,7 @@ class DeadLetterStore:
     ) -> Page[DeadLetter]:
         """Return dead ones (not removed ones), latest first.
 
-        With ``import_id`` those that ended in this import, though they may have died again since.
+        With ``import_id`` those that ended in this import, though they may have failed again since.
         Data of over 64 KiB is left out, so that no page can fill the memory: :meth:`get` has it.
         """
         page = self._list.find(

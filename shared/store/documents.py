@@ -44,7 +44,7 @@ class DocumentStore:
             self._pieces.delete_many({"import_id": import_id})
 
     def has_any(self) -> bool:
-        """Tell whether there is any document; one look-up."""
+        """Return whether there is any document; one look-up."""
         with mapped_errors():
             return self._pieces.find_one({}, {"_id": True}) is not None
 

@@ -70,7 +70,7 @@ class StoredVersion:
 
     @property
     def is_lenient(self) -> bool:
-        """Tell whether a lenient reader made what is stored."""
+        """Return whether a lenient reader made what is stored."""
         return self.read_by is not None
 
     @property
@@ -110,7 +110,7 @@ class ItemWrite:
 
     @property
     def is_strict(self) -> bool:
-        """Tell whether the content is a strict reading."""
+        """Return whether the content is a strict reading."""
         return get_reader(self.content) is None
 
 

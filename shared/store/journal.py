@@ -159,7 +159,7 @@ class JournalStore:
             self._chunks.delete_many({"import_id": import_id, "revision": {"$lt": revision}})
 
     def has_any(self) -> bool:
-        """Tell whether there is any chunk; one look-up."""
+        """Return whether there is any chunk; one look-up."""
         with mapped_errors():
             return self._chunks.find_one({}, {"_id": True}) is not None
 

@@ -12,7 +12,7 @@ _PLACEHOLDER = "placeholder"
 
 
 def is_answering(url: str) -> bool:
-    """Tell whether a MongoDB answers at ``url`` and accepts the login in it."""
+    """Return whether a MongoDB answers at ``url`` and accepts the login in it."""
     try:
         with _connect(url) as client:
             client.admin.command("ping")

@@ -41,7 +41,7 @@ def hostile_environment(folder: Path, canary: Canary) -> dict[str, str]:
 
 
 def refused_at_once(deployed: Deployment, url: str) -> bool:
-    """Tell whether both calls that take an address answer 422 to it."""
+    """Return whether both calls that take an address answer 422 to it."""
     answers = [deployed.api.post(path, json={"url": url}) for path in ("/feeds", "/imports/start")]
     return [answer.status_code for answer in answers] == [422, 422]
 

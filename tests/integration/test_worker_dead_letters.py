@@ -146,9 +146,9 @@ def test_the_last_ten_ends_are_kept_and_the_highest_revision_is_on_top(bench: Be
     assert letter is not None
     assert (letter.revision, letter.import_id) == (13, "i13")
     assert [end["revision"] for end in letter.history] == [*range(5, 14), 1]
-    assert letter.died_at(1)
-    assert letter.died_at(13)
-    assert not letter.died_at(3)
+    assert letter.has_failed_at(1)
+    assert letter.has_failed_at(13)
+    assert not letter.has_failed_at(3)
 
 
 def test_recording_the_same_end_again_changes_nothing(bench: Bench) -> None:

@@ -32,7 +32,7 @@ def judge_gaps(log: Log) -> Iterator[Fault | None]:
 
 
 def _is_needlessly_whole(earlier: Exchange, later: Exchange) -> bool:
-    """Tell whether a poll asked for everything although the one before had given validators."""
+    """Return whether a poll asked for everything although the one before had given validators."""
     return earlier.status in (200, 304) and bool(earlier.given) and not later.sent
 
 

@@ -80,7 +80,7 @@ async def get_health() -> Health:
     openapi_extra=_WITHOUT_KEY,
 )
 async def get_readiness(parts: Parts) -> ReadinessAnswer | ProblemResponse:
-    """Tell whether Redis and MongoDB serve; 503 names which does not, and what it refuses.
+    """Return whether Redis and MongoDB serve; 503 names which does not, and what it refuses.
 
     200 also names the server's threads that fail just now. One that goes on failing ends the
     process, so that whoever watches it starts another one.
