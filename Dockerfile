@@ -8,6 +8,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY server server
 COPY worker worker
 COPY shared shared
+COPY feedmill feedmill
 RUN /opt/feedmill/bin/pip install -c constraints.txt .
 
 FROM python:3.13-slim

@@ -23,7 +23,7 @@ help:
 	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
 	@echo 'make test-ferretdb                  the integration tests on FerretDB, built here with Go'
-	@echo 'make coverage                       what of server, worker, shared the tests run; fails under 90 %'
+	@echo 'make coverage                       what of the four packages the tests run; fails under 90 %'
 	@echo 'make politeness                     simulate weeks of polls, and grade them by the politeness rules'
 	@echo 'make chaos                          kill processes at random, and count the items'
 	@echo 'make damage                         damage every sample feed in all ways, and count the items'

@@ -1,0 +1,48 @@
+"""BullMQ queues for synchronous Python: produce jobs, work them, look at them.
+
+Node's BullMQ and Bull Board read and write the same queues. Names are BullMQ's in Python's case,
+times are in ms. Whatever is done to a queue raises ``QueueUnavailable`` when Redis cannot serve;
+nothing is known of the call's effect then. A job is run at least once, and settled once.
+"""
+
+from feedmill.jobs import Job
+from feedmill.queues import Queue
+from feedmill.workers import Worker
+from shared.errors import (
+    AddLimitExceeded,
+    DelayedError,
+    InvalidJobId,
+    InvalidJobOptions,
+    JobFailed,
+    JobNotFound,
+    JobStateError,
+    QueueError,
+    QueueFull,
+    QueueUnavailable,
+    RateLimitError,
+    UnencodableJob,
+    UnrecoverableError,
+    WaitingChildrenError,
+    WaitingError,
+)
+
+__all__ = [
+    "AddLimitExceeded",
+    "DelayedError",
+    "InvalidJobId",
+    "InvalidJobOptions",
+    "Job",
+    "JobFailed",
+    "JobNotFound",
+    "JobStateError",
+    "Queue",
+    "QueueError",
+    "QueueFull",
+    "QueueUnavailable",
+    "RateLimitError",
+    "UnencodableJob",
+    "UnrecoverableError",
+    "WaitingChildrenError",
+    "WaitingError",
+    "Worker",
+]

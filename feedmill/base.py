@@ -1,0 +1,81 @@
+"""What every object on a queue stands on: its name, its connection, and the queue below."""
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from shared.clock import Clock, SystemClock
+from shared.errors import QueueError
+from shared.queue import JobQueue, RedisConnection, connect, disconnect
+from shared.queue.options import read_options
+
+Connection = str | RedisConnection | None
+
+
+class QueueBase:
+    """A queue by its name. Safe for threads; nothing is sent before the first call.
+
+    ``connection`` is a URL, whose connections are this object's own and end with :meth:`close`; or
+    a client made elsewhere, which stays open; or None for the URL in ``REDIS_URL``.
+    ``default_job_options`` are those of jobs that are added without them.
+
+    Raises:
+        QueueError: a name that BullMQ refuses, no such URL, or none at all.
+        InvalidJobOptions: a default that no job can have.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        connection: Connection = None,
+        *,
+        prefix: str = "bull",
+        default_job_options: Mapping[str, object] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.default_job_options = dict(default_job_options or {})
+        read_options(self.default_job_options, {})
+        self._own_client: RedisConnection | None = None
+        if not isinstance(connection, RedisConnection):
+            connection = self._own_client = _open(connection)
+        self.core = JobQueue(connection, name, prefix=prefix, clock=clock or SystemClock())
+
+    @property
+    def name(self) -> str:
+        """The queue's name."""
+        return self.core.name
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of this queue and its neighbours begin with."""
+        return self.core.prefix
+
+    @property
+    def qualified_name(self) -> str:
+        """Prefix and name, as children name their parent's queue."""
+        return f"{self.prefix}:{self.name}"
+
+    def close(self) -> None:
+        """Close the connections that are this object's own. Safe to call twice."""
+        client, self._own_client = self._own_client, None
+        if client is not None:
+            disconnect(client)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open(url: str | None) -> RedisConnection:
+    url = url or os.environ.get("REDIS_URL")
+    if url is None:
+        raise QueueError("no Redis is named: give a connection, or set REDIS_URL")
+    return connect(url)

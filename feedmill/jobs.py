@@ -1,0 +1,84 @@
+"""A job, as handlers and those who look at a queue see it."""
+
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+
+import orjson
+
+from shared.errors import JobNotFound
+from shared.queue import JobQueue, JobView
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[T]):
+    """A job as it lay in Redis when it was read; :meth:`refresh` reads it again.
+
+    ``data`` and ``return_value`` are what their JSON holds; a text that is none is given as it is.
+    Times are ms since 1970. ``token`` is that of the run's lock, None outside a handler.
+    """
+
+    queue: JobQueue
+    id: str
+    name: str
+    data: T
+    opts: dict[str, object]
+    timestamp: int
+    delay: int
+    priority: int
+    attempts_made: int
+    attempts_started: int
+    stalled_counter: int
+    processed_on: int | None
+    finished_on: int | None
+    return_value: object
+    failed_reason: str | None
+    stacktrace: tuple[str, ...]
+    token: str | None = None
+
+    @classmethod
+    def of(cls, queue: JobQueue, view: JobView, token: str | None = None) -> Self:
+        """Return the job that a look into Redis has shown."""
+        return cls(
+            queue=queue,
+            id=view.id,
+            name=view.name,
+            data=_decoded(view.data),
+            opts=dict(view.opts),
+            timestamp=view.timestamp_ms,
+            delay=view.delay_ms,
+            priority=view.priority,
+            attempts_made=view.attempts_made,
+            attempts_started=view.attempts_started,
+            stalled_counter=view.stalled_count,
+            processed_on=view.processed_ms,
+            finished_on=view.finished_ms,
+            return_value=None if view.result is None else _decoded(view.result),
+            failed_reason=view.failed_reason,
+            stacktrace=tuple(view.stacktrace),
+            token=token,
+        )
+
+    @property
+    def queue_name(self) -> str:
+        """The name of its queue."""
+        return self.queue.name
+
+    def refresh(self) -> "Job[T]":
+        """Return the job as it lies in Redis now.
+
+        Raises:
+            JobNotFound: it was removed.
+        """
+        view = self.queue.get_job(self.id)
+        if view is None:
+            raise JobNotFound(self.id)
+        return Job.of(self.queue, view, self.token)
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
