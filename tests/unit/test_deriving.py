@@ -19,7 +19,9 @@ def derive(
     is_lenient: bool = False,
 ) -> str:
     """Derive an entry of import ``me`` at revision 5 with hash ``h``."""
-    chunk = Chunk("c", "me", 0, ["lwn#1"], [5], ["h"], ["lwn#1"] if is_lenient else [])
+    # Decoded as from the record: equal to what a version holds, never the same object.
+    me, content_hash = b"me".decode(), b"h".decode()
+    chunk = Chunk("c", me, 0, ["lwn#1"], [5], [content_hash], ["lwn#1"] if is_lenient else [])
     [derived] = derive_chunk(
         chunk,
         is_replay=is_replay,
@@ -28,6 +30,12 @@ def derive(
     )
     assert (derived.item_id, derived.revision) == ("lwn#1", 5)
     return derived.outcome
+
+
+def test_a_chunk_that_lacks_a_revision_is_refused_rather_than_derived_in_part() -> None:
+    chunk = Chunk("c", "me", 0, ["lwn#1", "lwn#2"], [5], ["h", "h"], [])
+    with pytest.raises(ValueError, match="shorter"):
+        derive_chunk(chunk, is_replay=False, letters={}, stored={})
 
 
 def end(revision: int, kind: str = "dead", import_id: str = "x") -> dict[str, Any]:
@@ -49,6 +57,7 @@ def end(revision: int, kind: str = "dead", import_id: str = "x") -> dict[str, An
         (make_version(5, created_by="you"), "unchanged"),
         (make_version(9, modified_by="you"), "unchanged"),
         (make_version(9, modified_by="you", content_hash="x"), "superseded"),
+        (make_version(9, modified_by="you", content_hash="a"), "superseded"),
     ],
 )
 def test_what_is_stored_at_its_revision_or_a_higher_one_has_ended(

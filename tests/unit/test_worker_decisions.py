@@ -27,8 +27,11 @@ def test_an_absent_item_is_inserted() -> None:
     assert decide(item(), None, None) == Decision(WriteKind.INSERT, Outcome.NEW)
 
 
-def test_older_content_is_updated_and_the_same_content_only_raised() -> None:
-    assert decide(item(), make_version(4), None) == Decision(WriteKind.UPDATE, Outcome.UPDATED)
+# Below and above any hash: whether content is the same is not a matter of order.
+@pytest.mark.parametrize("other_hash", ["", "x"])
+def test_older_content_is_updated_and_the_same_content_only_raised(other_hash: str) -> None:
+    other = make_version(4, content_hash=other_hash)
+    assert decide(item(), other, None) == Decision(WriteKind.UPDATE, Outcome.UPDATED)
     same = make_version(4, content_hash=HASH)
     assert decide(item(), same, None) == Decision(WriteKind.RAISE, Outcome.UNCHANGED)
 
@@ -40,7 +43,8 @@ def test_older_content_is_updated_and_the_same_content_only_raised() -> None:
         (make_version(6, created_by="i5"), Outcome.NEW),
         (make_version(5, modified_by="i5"), Outcome.UPDATED),
         (make_version(6, content_hash=HASH), Outcome.UNCHANGED),
-        (make_version(6), Outcome.SUPERSEDED),
+        (make_version(6, content_hash=""), Outcome.SUPERSEDED),
+        (make_version(6, content_hash="x"), Outcome.SUPERSEDED),
         (make_version(5), Outcome.SUPERSEDED),
     ],
 )
