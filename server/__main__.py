@@ -18,7 +18,7 @@ from shared.clock import SystemClock
 from shared.errors import FeedmillError, SettingsError
 from shared.logs import configure_logs, get_logger
 from shared.settings import Settings, load_settings
-from shared.startup import connect_stores
+from shared.startup import collect_garbage_seldom, connect_stores
 from shared.stopping import end_at_second_signal, end_at_worst_after
 
 log = get_logger("server")
@@ -117,6 +117,7 @@ def serve(settings: Settings, process: ServerProcess, listener: socket.socket) -
     # uvicorn raises the signal that ended it once more; it must not end us before the rest has.
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: None)
+    collect_garbage_seldom()
     HttpServer(config, lambda: process.must_end).run(sockets=[listener])
 
 

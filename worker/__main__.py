@@ -9,7 +9,7 @@ from shared.clock import SystemClock
 from shared.errors import FeedmillError, SettingsError
 from shared.logs import configure_logs, get_logger
 from shared.settings import load_settings
-from shared.startup import connect_stores
+from shared.startup import collect_garbage_seldom, connect_stores
 from shared.stopping import end_at_second_signal, end_at_worst_after
 from worker.process import WorkerProcess
 
@@ -38,6 +38,7 @@ def main() -> int:
     except FeedmillError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - one line is what a start that fails owes
         return 1
+    collect_garbage_seldom()
     log.info("worker_started", queues=settings.worker_type)
     is_signalled = run_until_signalled(process)
     if not is_signalled:
