@@ -12,8 +12,8 @@ from shared.queue import BlockedBy, Claim, ClaimedJob, HeldLocks, JobQueue, Lock
 from shared.store import SourceStore
 from worker.dead_letters import letter_of_job
 from worker.decoding import DecodedItem, decode_data, decode_item
-from worker.observing import WorkerMetrics, log_started
-from worker.settling import RecordDeadLetter
+from worker.observing import WorkerMetrics
+from worker.settling import RecordDeadLetter, log_started
 
 log = get_logger("worker.claiming")
 

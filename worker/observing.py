@@ -1,10 +1,9 @@
-"""What is seen of a worker's work: its numbers on METRICS_PORT, and single jobs at DEBUG.
+"""What is seen of a worker's work: its numbers on METRICS_PORT.
 
 Totals over all workers are the server's to export.
 """
 
-import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,14 +14,10 @@ from prometheus_client import (
 )
 
 from shared.errors import FeedmillError
-from shared.logs import get_logger
-from shared.queue import ClaimedJob, HeldLocks, JobQueue, SettleOutcome
+from shared.queue import HeldLocks
 from shared.supervision import Supervisor, ThreadMetrics
 from worker.buffer import Buffer
 from worker.outages import Breaker
-
-_JOB_LOG = "worker.jobs"
-job_log = get_logger(_JOB_LOG)
 
 _BATCH_JOBS = (1, 5, 10, 25, 50, 100, 250, 500, 1000)
 _FLUSH_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -99,41 +94,3 @@ class WorkerMetrics:
 
     def _gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         Gauge(name, text, registry=self.registry).set_function(read)
-
-
-def log_started(queue: JobQueue, jobs: Sequence[ClaimedJob]) -> None:
-    """Log each job that was claimed, at DEBUG."""
-    if _is_on():
-        for job in jobs:
-            job_log.debug("job_started", **_about(queue, job))
-
-
-def log_settled(
-    event: str,
-    queue: JobQueue,
-    ends: Iterable[tuple[ClaimedJob, str]],
-    outcomes: Sequence[SettleOutcome],
-) -> None:
-    """Log at DEBUG how each job ended: ``job_succeeded``, ``job_failed``, or its lock was lost.
-
-    ``ends`` names with each job its outcome or what went wrong, in the order of ``outcomes``; it is
-    read only when somebody listens.
-    """
-    if not _is_on():
-        return
-    for (job, detail), outcome in zip(ends, outcomes, strict=True):
-        is_ours = outcome is SettleOutcome.SETTLED
-        job_log.debug(event if is_ours else "job_lock_lost", **_about(queue, job), detail=detail)
-
-
-def _is_on() -> bool:
-    return logging.getLogger(_JOB_LOG).isEnabledFor(logging.DEBUG)
-
-
-def _about(queue: JobQueue, job: ClaimedJob) -> dict[str, object]:
-    return {
-        "queue": queue.name,
-        "job": job.id,
-        "import_id": job.tally,
-        "attempt": job.attempts_made + 1,
-    }

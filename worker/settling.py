@@ -4,11 +4,12 @@ A stage of its own that repeats only itself: nothing is read or stored again for
 is used. What was decided is carried out, or the lock is lost, and then the job is another's.
 """
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from shared.clock import Clock
 from shared.dead_jobs import clear_dead_letters
@@ -28,10 +29,12 @@ from shared.queue import (
 from shared.store import DeadLetter, DeadLetterStore
 from worker.dead_letters import highest_of_each_item, move_of
 from worker.decisions import Outcome
-from worker.observing import log_settled
 from worker.outages import Breaker, Owner, is_outage, owner_of, pause_s
 
 log = get_logger("worker.settle")
+# The course of single jobs.
+_JOB_LOG = "worker.jobs"
+job_log = get_logger(_JOB_LOG)
 
 # An outage of MongoDB that lasts longer hands jobs back, for a worker that may reach it; what is
 # refused for as long is left to the stalled jobs.
@@ -82,9 +85,10 @@ class Release:
 
 
 JobEnd: TypeAlias = Complete | RetryLater | RecordDeadLetter | MoveDeadLetter | Release
-End = TypeVar("End", Complete, RetryLater, RecordDeadLetter, MoveDeadLetter, Release)
 # How many jobs ended how: by outcome, and ``retried``, ``released``, ``lock_lost``.
 Counts: TypeAlias = Counter[str]
+# A kind of end, and what settles all of that kind: it returns what those leave to do.
+_Step: TypeAlias = tuple[type[JobEnd], Callable[[JobQueue, list[Any], Counts], Sequence[JobEnd]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Settlement:
         """The locks of its jobs."""
         return [end.job.lock for end in self.ends]
 
-    def of_kind(self, kind: type[End]) -> list[End]:
+    def of_kind(self, kind: type[JobEnd]) -> list[JobEnd]:
         """Return the ends of one kind."""
         return [end for end in self.ends if isinstance(end, kind)]
 
@@ -142,12 +146,12 @@ class Settler:
         self._breaker = breaker
         self._clock = clock
         # One call a kind of end, each safe to repeat.
-        self._steps: Sequence[Callable[[Settlement, Counts], Settlement]] = (
-            self._complete,
-            self._retry,
-            self._record,
-            self._move,
-            self._release,
+        self._steps: Sequence[_Step] = (
+            (Complete, self._complete),
+            (RetryLater, self._retry),
+            (RecordDeadLetter, self._record),
+            (MoveDeadLetter, self._move),
+            (Release, self._release),
         )
 
     def run(self, settlement: Settlement, stop: threading.Event) -> Counts | None:
@@ -188,8 +192,10 @@ class Settler:
         left = held = settlement.kept(self._held.still_held(queue, settlement.locks))
         error = None
         try:
-            for step in self._steps:
-                left = step(left, counts)
+            for kind, settle in self._steps:
+                ends = left.of_kind(kind)
+                if ends:
+                    left = left.without(kind, settle(queue, ends, counts))
         except Exception as exc:  # noqa: BLE001 - sorted and logged in _note; it must not be lost
             error = exc
         self._held.remove(queue, set(held.locks) - set(left.locks))
@@ -231,58 +237,48 @@ class Settler:
             log.error("job_not_settled", queue=part.queue.name, jobs=jobs)
         return kept
 
-    def _complete(self, settlement: Settlement, counts: Counts) -> Settlement:
-        done = settlement.of_kind(Complete)
-        if not done:
-            return settlement
+    def _complete(self, queue: JobQueue, done: list[Complete], counts: Counts) -> Sequence[JobEnd]:
         # Before the jobs go: until then somebody comes back to it after a crash.
         cleared = dict(end.clears for end in done if end.clears is not None)
         clear_dead_letters(self._letters, self._dead_letter_queue, cleared)
-        outcomes = settlement.queue.complete_many(
+        outcomes = queue.complete_many(
             [Completion(end.job.id, end.job.token, str(end.outcome), end.outcome) for end in done]
         )
         counts.update(str(end.outcome) for end in done)
         ends = ((end.job, str(end.outcome)) for end in done)
-        _report("job_succeeded", settlement.queue, ends, outcomes, counts)
-        return settlement.without(Complete)
+        _report("job_succeeded", queue, ends, outcomes, counts)
+        return ()
 
-    def _retry(self, settlement: Settlement, counts: Counts) -> Settlement:
-        failed = settlement.of_kind(RetryLater)
-        if not failed:
-            return settlement
-        outcomes = settlement.queue.retry_many([_retry(end) for end in failed])
+    def _retry(self, queue: JobQueue, failed: list[RetryLater], counts: Counts) -> Sequence[JobEnd]:
+        outcomes = queue.retry_many([_retry(end) for end in failed])
         counts["retried"] += len(failed)
         ends = ((end.job, str(end.error)) for end in failed)
-        _report("job_failed", settlement.queue, ends, outcomes, counts)
-        return settlement.without(RetryLater)
+        _report("job_failed", queue, ends, outcomes, counts)
+        return ()
 
-    def _record(self, settlement: Settlement, _counts: Counts) -> Settlement:
-        failed = settlement.of_kind(RecordDeadLetter)
-        if not failed:
-            return settlement
+    def _record(
+        self, _queue: JobQueue, failed: list[RecordDeadLetter], _counts: Counts
+    ) -> Sequence[JobEnd]:
         self._letters.record_many(highest_of_each_item(end.letter for end in failed))
-        moves = [MoveDeadLetter(end.job, end.letter) for end in failed]
-        return settlement.without(RecordDeadLetter, moves)
+        return [MoveDeadLetter(end.job, end.letter) for end in failed]
 
-    def _move(self, settlement: Settlement, counts: Counts) -> Settlement:
-        dead = settlement.of_kind(MoveDeadLetter)
-        if not dead:
-            return settlement
+    def _move(
+        self, queue: JobQueue, dead: list[MoveDeadLetter], counts: Counts
+    ) -> Sequence[JobEnd]:
         moves = [move_of(end.job, end.letter) for end in dead]
-        outcomes = settlement.queue.dead_letter_many(moves, self._dead_letter_queue)
+        outcomes = queue.dead_letter_many(moves, self._dead_letter_queue)
         counts[Outcome.DEAD] += len(dead)
         ends = ((end.job, end.letter.reason) for end in dead)
-        _report("job_failed", settlement.queue, ends, outcomes, counts)
-        return settlement.without(MoveDeadLetter)
+        _report("job_failed", queue, ends, outcomes, counts)
+        return ()
 
-    def _release(self, settlement: Settlement, counts: Counts) -> Settlement:
-        released = settlement.of_kind(Release)
-        if not released:
-            return settlement
-        outcomes = settlement.queue.release_many([end.job.lock for end in released])
+    def _release(
+        self, queue: JobQueue, released: list[Release], counts: Counts
+    ) -> Sequence[JobEnd]:
+        outcomes = queue.release_many([end.job.lock for end in released])
         counts["released"] += len(released)
         counts["lock_lost"] += outcomes.count(SettleOutcome.LOCK_LOST)
-        return settlement.without(Release)
+        return ()
 
 
 def _report(
@@ -292,8 +288,37 @@ def _report(
     outcomes: Sequence[SettleOutcome],
     counts: Counts,
 ) -> None:
+    """Count the lost locks, and log at DEBUG how each job ended.
+
+    ``ends`` names with each job its outcome or what went wrong, in the order of ``outcomes``; it is
+    read only when somebody listens.
+    """
     counts["lock_lost"] += outcomes.count(SettleOutcome.LOCK_LOST)
-    log_settled(event, queue, ends, outcomes)
+    if not _are_jobs_logged():
+        return
+    for (job, detail), outcome in zip(ends, outcomes, strict=True):
+        is_ours = outcome is SettleOutcome.SETTLED
+        job_log.debug(event if is_ours else "job_lock_lost", **_about(queue, job), detail=detail)
+
+
+def log_started(queue: JobQueue, jobs: Sequence[ClaimedJob]) -> None:
+    """Log each job that was claimed, at DEBUG."""
+    if _are_jobs_logged():
+        for job in jobs:
+            job_log.debug("job_started", **_about(queue, job))
+
+
+def _are_jobs_logged() -> bool:
+    return logging.getLogger(_JOB_LOG).isEnabledFor(logging.DEBUG)
+
+
+def _about(queue: JobQueue, job: ClaimedJob) -> dict[str, object]:
+    return {
+        "queue": queue.name,
+        "job": job.id,
+        "import_id": job.tally,
+        "attempt": job.attempts_made + 1,
+    }
 
 
 def _retry(end: RetryLater) -> Retry:
