@@ -16,9 +16,8 @@ from server.fetching.egress import Egress
 from server.fetching.fetcher import Fetcher
 from server.fetching.host_slots import HostSlots
 from server.fetching.network import Resolver, resolve
-from server.importing.audit_requests import AuditRequests
 from server.importing.auditor import Auditor
-from server.importing.enqueueing import Enqueuer, ItemJobOptions
+from server.importing.enqueueing import AuditRequests, Enqueuer, ItemJobOptions
 from server.importing.feed_step import Failures
 from server.importing.fetching import FeedReader
 from server.importing.healer import Healer

@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-from server.importing.audit_requests import AuditRequests
-from server.importing.enqueueing import Enqueuer, ItemJobOptions
+from server.importing.enqueueing import AuditRequests, Enqueuer, ItemJobOptions
 from server.importing.replayer import Replayer
 from server.importing.selecting import Candidate
 from shared.clock import Clock

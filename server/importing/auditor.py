@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from server.feeds.outcomes import Outcomes
-from server.importing.audit_requests import AuditRequests
 from server.importing.deriving import PENDING, Derived, count_settled, derive_chunk
-from server.importing.enqueueing import Enqueuer
+from server.importing.enqueueing import AuditRequests, Enqueuer
 from server.importing.healer import Healer
 from shared.clock import Clock
 from shared.dead_jobs import clear_dead_letters

@@ -7,8 +7,7 @@ from typing import Any
 
 import orjson
 
-from server.importing.audit_requests import AuditRequests
-from server.importing.enqueueing import Enqueuer
+from server.importing.enqueueing import AuditRequests, Enqueuer
 from shared.clock import Clock
 from shared.errors import InvalidRequestError, ItemError, QueueError, StoreUnavailable
 from shared.logs import get_logger

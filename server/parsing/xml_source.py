@@ -1,4 +1,4 @@
-"""XML as text, made ready for the strict reader: prolog taken out, small faults repaired.
+"""XML as text, made ready for the strict reader: small faults repaired, start tags read.
 
 A repaired document is read by the same strict reader as a sound one, so that a feed which
 alternates between valid and invalid gives the same items, hashes and ids.
@@ -10,19 +10,6 @@ from html.entities import html5
 from server.parsing.xml_tree import USUAL_ADDRESSES
 from shared.errors import ErrorKind, ParseError
 
-MAX_ENTITIES = 100
-MAX_ENTITY_LENGTH = 1000
-MAX_EXPANSION = 64 * 1024
-MAX_SUBSET = 64 * 1024
-
-_DOCTYPE = re.compile(r"<!DOCTYPE[^>\[]*", re.IGNORECASE)
-_IGNORED = re.compile(r"\s+|<!--.*?-->|<\?.*?\?>", re.DOTALL)
-_SUBSET_PART = re.compile(
-    r"\s+|<!--.*?-->|<\?.*?\?>|%[\w.:-]+;|<!(?P<kind>\w+)(?P<body>(?:[^>\"']|\"[^\"]*\"|'[^']*')*)>",
-    re.DOTALL,
-)
-_ENTITY = re.compile(r"\s+(?P<name>[\w.:-]+)\s+(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)')\s*")
-_PARAMETER = re.compile(r"\s+%\s")
 # Where `&` and stray characters mean what they say, or nothing at all.
 _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL)
 _AMPERSAND = re.compile(r"&(?:#(?P<decimal>\d+);|#[xX](?P<hex>[0-9a-fA-F]+);|(?P<name>\w+);|)")
@@ -34,7 +21,7 @@ _HALVES = re.compile(
     r"&#(?:[xX](?P<high>[dD][89abAB][0-9a-fA-F]{2})|(?P<high10>5[56]\d{3}));"
     r"&#(?:[xX](?P<low>[dD][c-fC-F][0-9a-fA-F]{2})|(?P<low10>5[67]\d{3}));"
 )
-_PREDEFINED = frozenset({"amp", "lt", "gt", "quot", "apos"})
+PREDEFINED = frozenset({"amp", "lt", "gt", "quot", "apos"})
 _ROOT = re.compile(r"<[A-Za-z_][\w.:-]*")
 _START_TAG = re.compile(r"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
 _DECLARED_PREFIX = re.compile(r"\sxmlns:([\w.-]+)\s*=")
@@ -82,73 +69,6 @@ HTML_NAMES = VOID_NAMES | {
 }  # fmt: skip
 
 
-def remove_prolog(text: str) -> str:
-    """Return the document from its root element on, short plain entities filled in.
-
-    Declarations, comments and instructions before the root give way to as many line breaks as they
-    held, so that lines keep their numbers.
-
-    Raises:
-        ParseError: ``refused``, for entities that name other entities, files or addresses, are many
-            or long, or swell the document.
-    """
-    entities: dict[str, str] = {}
-    position = 0
-    while True:
-        if skipped := _IGNORED.match(text, position):
-            position = skipped.end()
-        elif doctype := _DOCTYPE.match(text, position):
-            position = _skip_doctype(text, doctype.end(), entities)
-        else:
-            break
-    line_breaks = "\n" * text.count("\n", 0, position)
-    return line_breaks + _fill_in(text[position:], entities)
-
-
-def _skip_doctype(text: str, position: int, entities: dict[str, str]) -> int:
-    if text[position : position + 1] == "[":
-        position = _read_subset(text, position + 1, entities)
-    return text.find(">", position) + 1 or len(text)
-
-
-def _read_subset(text: str, start: int, entities: dict[str, str]) -> int:
-    position, limit = start, start + MAX_SUBSET
-    while (part := _SUBSET_PART.match(text, position, limit)) is not None:
-        if (part["kind"] or "").upper() == "ENTITY":
-            _read_entity(part["body"], entities)
-        position = part.end()
-    if text[position : position + 1] != "]":
-        raise ParseError(
-            ErrorKind.REFUSED, "the document type declaration is too long or cannot be read"
-        )
-    return position + 1
-
-
-def _read_entity(body: str, entities: dict[str, str]) -> None:
-    # Parameter entities only pull in other files; without them their references are blanks.
-    if _PARAMETER.match(body):
-        return
-    entity = _ENTITY.fullmatch(body)
-    if entity is None:
-        raise ParseError(ErrorKind.REFUSED, "the document declares an external entity")
-    value = entity["double"] if entity["double"] is not None else entity["single"]
-    if "&" in value or "%" in value or "<" in value:
-        raise ParseError(ErrorKind.REFUSED, "the document declares entities made of entities")
-    if len(value) > MAX_ENTITY_LENGTH or len(entities) >= MAX_ENTITIES:
-        raise ParseError(ErrorKind.REFUSED, "the document declares too many or too long entities")
-    if entity["name"] not in _PREDEFINED:
-        entities.setdefault(entity["name"], value)
-
-
-def _fill_in(text: str, entities: dict[str, str]) -> str:
-    for name, value in entities.items():
-        reference = f"&{name};"
-        if text.count(reference) * len(value) > MAX_EXPANSION:
-            raise ParseError(ErrorKind.REFUSED, f"entity {name!r} would swell the document")
-        text = text.replace(reference, value)
-    return text
-
-
 def repair_document(text: str) -> str:
     """Return ``text`` with its references, characters and namespace prefixes repaired.
 
@@ -193,7 +113,7 @@ def _join_halves(match: re.Match[str]) -> str:
 def _repair_reference(match: re.Match[str]) -> str:
     reference = match[0]
     if match["name"]:
-        if match["name"] in _PREDEFINED:
+        if match["name"] in PREDEFINED:
             return reference
         return _escape(html5.get(f"{match['name']};", reference))
     digits = match["decimal"] or match["hex"]

@@ -223,6 +223,11 @@ def text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
 
 
+def readable(value: bytes | None) -> str | None:
+    """Decode for reading: always valid text, whatever bytes a foreign producer wrote."""
+    return None if value is None else value.decode("utf-8", "replace")
+
+
 def raw(value: str) -> bytes:
     """Encode any text at all; what UTF-8 cannot hold is written as an escape."""
     try:

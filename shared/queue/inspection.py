@@ -3,10 +3,18 @@
 from collections.abc import Sequence
 
 from shared.clock import Clock
-from shared.queue.connection import RedisConnection, raw, run, run_all, run_on_any_type, text
+from shared.queue.connection import (
+    RedisConnection,
+    raw,
+    readable,
+    run,
+    run_all,
+    run_on_any_type,
+    text,
+)
 from shared.queue.job import JobState, JobView
 from shared.queue.keys import QueueKeys
-from shared.queue.reading import readable, whole_number
+from shared.queue.reading import whole_number
 from shared.queue.wire import decode_view
 
 _LISTS = frozenset({JobState.WAITING, JobState.ACTIVE})

@@ -12,11 +12,6 @@ _FEW_DIGITS = 15
 _NUMBERS = (bytes, str, int, float)
 
 
-def readable(value: bytes | None) -> str | None:
-    """Decode for reading: always valid text, whatever bytes a foreign producer wrote."""
-    return None if value is None else value.decode("utf-8", "replace")
-
-
 def whole_number(value: object) -> int | None:
     """Read a whole number that Lua and MongoDB can hold too; anything else is None."""
     # Asked six times of each claimed job, and mostly of an absent field.

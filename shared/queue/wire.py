@@ -6,10 +6,10 @@ from typing import Any
 import orjson
 
 from shared.errors import UnencodableJob
-from shared.queue.connection import text
+from shared.queue.connection import readable, text
 from shared.queue.job import BlockedBy, Claim, ClaimedJob, JobState, JobView, NewJob
 from shared.queue.keys import check_job_id
-from shared.queue.reading import read_json, read_object, read_revision, readable, whole_number
+from shared.queue.reading import read_json, read_object, read_revision, whole_number
 
 
 def encode_new_job(job: NewJob) -> list[str | bytes]:

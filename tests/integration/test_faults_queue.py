@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from server.feeds.outcomes import Outcomes
-from server.importing.audit_requests import AuditRequests
 from server.importing.auditor import Auditor
+from server.importing.enqueueing import AuditRequests
 from server.importing.healer import Healer
 from shared.clock import SystemClock
 from shared.errors import QueueError, QueueFull, QueueUnavailable

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from server.importing.audit_requests import AuditRequests
+from server.importing.enqueueing import AuditRequests
 from tests.fakes import FakeClock
 
 
