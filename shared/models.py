@@ -35,6 +35,7 @@ _RESERVED_SUFFIXES = (
     ":unsuccessful",
 )
 _TEXT_FIELDS = ("link", "title", "summary", "content", "author")
+_TEXTS = attrgetter(*_TEXT_FIELDS)
 # How a raw text is to be read. What ``formats`` does not name has the default.
 TEXT = "text"
 HTML = "html"
@@ -154,23 +155,27 @@ def split_item_id(item_id: str) -> tuple[str, str]:
 
 def job_data(source: str, item: FeedItem) -> dict[str, Any]:
     """Return an item as the flat JSON object that its job carries; absent fields are left out."""
-    written: dict[str, Any] = {
-        "link": item.link,
-        "title": item.title,
-        "summary": item.summary,
-        "content": item.content,
-        "author": item.author,
-        "categories": list(item.categories) or None,
-        "enclosures": [_enclosure_data(file) for file in item.enclosures] or None,
-        "published_at": item.published_at and format_time(item.published_at),
-        "updated_at": item.updated_at and format_time(item.updated_at),
-        "extra": [_extra_data(entry) for entry in item.extra] or None,
-        "formats": dict(item.formats) or None,
-        "bases": dict(item.bases) or None,
-        "read_by": item.read_by,
-    }
-    present = {name: value for name, value in written.items() if value is not None}
-    return {"source": source, "guid": item.guid, **present}
+    data: dict[str, Any] = {"source": source, "guid": item.guid}
+    for name, text in zip(_TEXT_FIELDS, _TEXTS(item), strict=True):
+        if text is not None:
+            data[name] = text
+    if item.categories:
+        data["categories"] = list(item.categories)
+    if item.enclosures:
+        data["enclosures"] = [_enclosure_data(file) for file in item.enclosures]
+    if item.published_at is not None:
+        data["published_at"] = format_time(item.published_at)
+    if item.updated_at is not None:
+        data["updated_at"] = format_time(item.updated_at)
+    if item.extra:
+        data["extra"] = [_extra_data(entry) for entry in item.extra]
+    if item.formats:
+        data["formats"] = dict(item.formats)
+    if item.bases:
+        data["bases"] = dict(item.bases)
+    if item.read_by is not None:
+        data["read_by"] = item.read_by
+    return data
 
 
 def content_hash(data: Mapping[str, Any]) -> str:
@@ -181,15 +186,14 @@ def content_hash(data: Mapping[str, Any]) -> str:
     they say nothing of the item; bases and ``read_by``, for they are not content. The text is
     ``<version>:<sha256 hex of a canonical JSON>``, so that hashes of two rules never compare equal.
     """
-    content = [data.get(name) or "" for name in _TEXT_FIELDS]
-    content.append(list(data.get("categories") or ()))
-    content.append(
-        [[e.get("url"), e.get("type"), e.get("length")] for e in data.get("enclosures") or ()]
-    )
-    content.append([_hashed(e) for e in data.get("extra") or () if _is_content(e)])
-    formats = data.get("formats") or {}
-    names = DEFAULT_FORMATS if formats else ()
-    content.append([[name, formats[name]] for name in names if _is_other_format(formats, name)])
+    get = data.get
+    content: list[object] = [get(name) or "" for name in _TEXT_FIELDS]
+    content.append(list(get("categories") or ()))
+    files, extra, formats = get("enclosures"), get("extra"), get("formats") or {}
+    content.append([[e.get("url"), e.get("type"), e.get("length")] for e in files] if files else ())
+    content.append([_hashed(e) for e in extra if _is_content(e)] if extra else ())
+    others = (name for name in DEFAULT_FORMATS if _is_other_format(formats, name))
+    content.append([[name, formats[name]] for name in others] if formats else ())
     return _digest(content)
 
 
@@ -243,8 +247,8 @@ def encode_json(value: object) -> bytes:
 
 def format_time(moment: datetime) -> str:
     """Return an aware time as RFC 3339 in UTC, to the millisecond."""
-    in_utc = moment.astimezone(UTC)
-    return in_utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_time(text: str) -> datetime:

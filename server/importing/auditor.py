@@ -222,8 +222,9 @@ class Auditor:
     def _derive(self, importing: Import) -> Iterator[tuple[Chunk, list[Derived]]]:
         """Derive chunk by chunk; dead letters of what turns out to be stored are cleared."""
         revision = importing.revision or 0
+        has_letters = self._stores.dead_letters.has_any(importing.source)
         for chunk in self._stores.journal.chunks(importing.import_id, revision):
-            letters = self._stores.dead_letters.read_many(chunk.item_ids)
+            letters = self._stores.dead_letters.read_many(chunk.item_ids) if has_letters else {}
             stored = self._stores.items.read_versions(chunk.item_ids)
             overtaken = {
                 item_id: stored[item_id].rank

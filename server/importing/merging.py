@@ -22,7 +22,7 @@ from shared.store import (
     StoredVersion,
     Stores,
 )
-from shared.store.sources import MAX_ALIASES
+from shared.store.sources import FIRST_REVISION, MAX_ALIASES
 
 _TAG = re.compile(r"<[^<>]*>")
 
@@ -187,8 +187,31 @@ class OnRecord:
     journaled_ids: Collection[str] = frozenset()
 
     def __contains__(self, item_id: str) -> bool:
-        """Return whether anything is known of an item."""
-        return any(item_id in some for some in (self.letters, self.stored, self.journaled_ids))
+        """Tell whether anything is known of an item."""
+        return item_id in self.stored or item_id in self.letters or item_id in self.journaled_ids
+
+
+class RecordReader:
+    """Reads a source's dead letters, then its documents, as everybody has to who decides by them.
+
+    Without letters no letters are read, and at a source's first import nothing at all: the
+    ``revision`` that is imported tells it, and a look at the documents makes sure.
+    """
+
+    def __init__(self, stores: Stores, source: str, revision: int) -> None:
+        """Look whether there is anything; after the open imports of the source were read."""
+        self._stores = stores
+        self._has_letters = stores.dead_letters.has_any(source)
+        self._has_items = (
+            self._has_letters or revision != FIRST_REVISION or stores.items.has_any(source)
+        )
+
+    def read(self, item_ids: Collection[str], on_record: OnRecord) -> None:
+        """Add to ``on_record`` what is known of items: two reads a hundred of them at most."""
+        if self._has_letters:
+            on_record.letters.update(self._stores.dead_letters.read_many(item_ids))
+        if self._has_items:
+            on_record.stored.update(self._stores.items.read_versions(item_ids))
 
 
 class MovedGuids:
@@ -209,36 +232,41 @@ class MovedGuids:
         self._aliases = aliases
         self._found: dict[str, str] = {}
 
-    def follow(self, item_ids: Iterable[str], on_record: OnRecord) -> dict[str, str]:
+    def follow(
+        self, item_ids: Iterable[str], on_record: OnRecord, reader: RecordReader
+    ) -> dict[str, str]:
         """Return, by the ids of moved items, those under which they are known.
 
         ``on_record`` is what was read of ``item_ids``; what is read of the known ones is added.
         One look-up more a hundred unknown URLs, none where all are known.
         """
-        unknown = {item_id: self._other_id(item_id) for item_id in item_ids}
+        unknown = (item_id for item_id in item_ids if item_id not in on_record)
         wanted = {
-            item_id: other
-            for item_id, other in unknown.items()
-            if other is not None and item_id not in on_record
+            item_id: other for item_id in unknown if (other := self._other_id(item_id)) is not None
         }
-        self._read(list(wanted.values()), on_record)
+        if not wanted:
+            return {}
+        reader.read(list(wanted.values()), on_record)
         found = {item_id: other for item_id, other in wanted.items() if other in on_record}
         self._listed.update(found.values())
         for item_id, other in found.items():
             self._found[split_item_id(item_id)[1]] = split_item_id(other)[1]
         return found
 
-    def look_up(self, item_ids: Iterable[str]) -> dict[str, str]:
+    def look_up(self, item_ids: Iterable[str], revision: int) -> dict[str, str]:
         """Do as :meth:`follow` for items of which nothing was read yet."""
         urls = [item_id for item_id in item_ids if self._other_id(item_id) is not None]
-        on_record = OnRecord()
-        self._read(urls, on_record)
-        return self.follow(urls, on_record)
+        if not urls:
+            return {}
+        on_record, reader = OnRecord(), RecordReader(self._stores, self._source, revision)
+        reader.read(urls, on_record)
+        return self.follow(urls, on_record, reader)
 
     def rename_letters(self, letters: Iterable[DeadLetter]) -> list[DeadLetter]:
         """Return dead letters under the ids that their items are known by."""
         letters = list(letters)
-        new_ids = self.look_up(letter.item_id for letter in letters)
+        ids = [letter.item_id for letter in letters]
+        new_ids = self.look_up(ids, letters[0].revision) if letters else {}
         return [
             _renamed(letter, new_ids[letter.item_id]) if letter.item_id in new_ids else letter
             for letter in letters
@@ -258,12 +286,6 @@ class MovedGuids:
             return None
         other = make_item_id(self._source, self._aliases.get(guid, guid))
         return other if other not in self._listed else None
-
-    def _read(self, item_ids: Collection[str], on_record: OnRecord) -> None:
-        """Read dead letters, then documents, as everybody who decides by them."""
-        if item_ids:
-            on_record.letters.update(self._stores.dead_letters.read_many(item_ids))
-            on_record.stored.update(self._stores.items.read_versions(item_ids))
 
 
 def _renamed(letter: DeadLetter, item_id: str) -> DeadLetter:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from server.importing.merging import MovedGuids, OnRecord
+from server.importing.merging import MovedGuids, OnRecord, RecordReader
 from server.importing.values import Merged, Run, Selected
 from shared.errors import ItemError
 from shared.models import (
@@ -189,7 +189,7 @@ def _is_surely_storable(item: FeedItem, data_json: bytes) -> bool:
     return (
         len(data_json) <= _SURELY_STORABLE_BYTES
         and b"\\u0000" not in data_json
-        and all((file.length or 0) <= _MAX_INT for file in item.enclosures)
+        and not any((file.length or 0) > _MAX_INT for file in item.enclosures)
     )
 
 
@@ -226,15 +226,17 @@ def compare(
 
     Reads, in this order, the other open imports of the source and their journals, the dead
     letters, the documents: the other way round, something could be stored in between and pass for
-    what the publisher shows now. One round trip a hundred items, two if the source has letters.
+    what the publisher shows now. One round trip a hundred items, two if the source has letters,
+    none at its first import.
     """
     if not candidates:
         return Compared()
     if importing.force:
-        renamed = _rename(candidates, moved.look_up(one.item_id for one in candidates))
+        renamed = _rename(candidates, moved.look_up((one.item_id for one in candidates), revision))
         return Compared(tuple(candidate.entry(revision) for candidate in renamed))
     rivals = read_rivals(stores, importing, revision)
-    judged = tuple(_judge_all(stores, importing.source, rivals, candidates, moved))
+    reader = RecordReader(stores, importing.source, revision)
+    judged = tuple(_judge_all(reader, rivals, candidates, moved))
     renewed = (
         (letter, one.content_hash)
         for one, letter, verdict in judged
@@ -248,21 +250,15 @@ def compare(
 
 
 def _judge_all(
-    stores: Stores,
-    source: str,
-    rivals: Rivals,
-    candidates: Sequence[Candidate],
-    moved: MovedGuids,
+    reader: RecordReader, rivals: Rivals, candidates: Sequence[Candidate], moved: MovedGuids
 ) -> Iterator[tuple[Candidate, DeadLetter | None, Verdict]]:
-    has_letters = stores.dead_letters.has_any(source)
     for some in _in_parts(candidates):
         item_ids = [candidate.item_id for candidate in some]
-        letters = stores.dead_letters.read_many(item_ids) if has_letters else {}
-        stored = stores.items.read_versions(item_ids)
-        on_record = OnRecord(letters, stored, rivals.journaled_ids)
-        for one in _rename(some, moved.follow(item_ids, on_record)):
-            letter = letters.get(one.item_id)
-            yield one, letter, judge(one, rivals, letter, stored.get(one.item_id))
+        on_record = OnRecord(journaled_ids=rivals.journaled_ids)
+        reader.read(item_ids, on_record)
+        for one in _rename(some, moved.follow(item_ids, on_record, reader)):
+            letter = on_record.letters.get(one.item_id)
+            yield one, letter, judge(one, rivals, letter, on_record.stored.get(one.item_id))
 
 
 def read_rivals(stores: Stores, importing: Import, revision: int) -> Rivals:

@@ -56,8 +56,11 @@ def find_by_ids(
     """
     wanted = list(ids)
     for start in range(0, len(wanted), FIND_IDS):
+        some = {"_id": {"$in": wanted[start : start + FIND_IDS]}}
         with mapped_errors():
-            yield from collection.find({"_id": {"$in": wanted[start : start + FIND_IDS]}}, fields)
+            # As a list: document by document the driver takes twice the time.
+            found = collection.find(some, fields).to_list()
+        yield from found
 
 
 class Database:

@@ -147,6 +147,11 @@ class ItemStore:
         found = find_by_ids(self._items, item_ids, dict.fromkeys(_VERSION_FIELDS, 1))
         return {document["_id"]: _to_version(document) for document in found}
 
+    def has_any(self, source: str) -> bool:
+        """Tell whether a source has any documents; dear where it has many, on some servers."""
+        with mapped_errors():
+            return self._items.find_one({"source": source}, {"_id": True}) is not None
+
     def read_contents(self, item_ids: Iterable[str]) -> dict[str, Document]:
         """Return hash, title and date of the items that are stored, as far as they have them."""
         fields = {"content_hash": 1, "title": 1, "published_at": 1}
@@ -312,17 +317,20 @@ def _to_version(document: Document) -> StoredVersion:
 
     The guards of writes see it alike: a revision that is no number is below all others.
     """
+    get = document.get
     return StoredVersion(
-        revision=_whole_or_zero(document.get("revision")),
-        content_hash=str(document.get("content_hash", "")),
-        created_by=_text_or_none(document.get("created_by")),
-        modified_by=_text_or_none(document.get("modified_by")),
+        revision=_whole_or_zero(get("revision")),
+        content_hash=str(get("content_hash", "")),
+        created_by=_text_or_none(get("created_by")),
+        modified_by=_text_or_none(get("modified_by")),
         read_by=get_reader(document),
-        counters_hash=_text_or_none(document.get("counters_hash")),
+        counters_hash=_text_or_none(get("counters_hash")),
     )
 
 
 def _whole_or_zero(value: object) -> int:
+    if type(value) is int:
+        return value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if is_number and isfinite(value) else 0  # type: ignore[call-overload, arg-type]
 

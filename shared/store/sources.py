@@ -11,6 +11,8 @@ from shared.store.reading import Misfit, find_misfits, read_document, read_field
 SOURCES = "sources"
 # What guids that moved may take up in a source's document; moved ones beyond are found each time.
 MAX_ALIASES = 2000
+# A source for which it was drawn just now has had no import before.
+FIRST_REVISION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class SourceStore:
         while True:
             last = self._read_revision(source)
             if self._raise_revision(source, last, count):
-                first = (last or 0) + 1
+                first = FIRST_REVISION if last is None else last + 1
                 return range(first, first + count)
 
     def _read_revision(self, source: str) -> int | None:
