@@ -14,7 +14,7 @@ export FEEDS
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run install test check politeness chaos damage pictures format lint lock clean
-.PHONY: bench bench-smoke coverage test-ferretdb
+.PHONY: bench bench-smoke coverage test-ferretdb test-long
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make install                        only the set-up, into $(VENV)'
 	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
+	@echo 'make test-long                      more of the same: what make test runs a share of'
 	@echo 'make test-ferretdb                  the integration tests on FerretDB, built here with Go'
 	@echo 'make coverage                       what of the four packages the tests run; fails under 90 %'
 	@echo 'make politeness                     simulate weeks of polls, and grade them by the politeness rules'
@@ -42,7 +43,10 @@ run: $(RUNTIME)
 install: $(RUNTIME)
 
 test: $(DEVELOPMENT)
-	$(PYTHON) -m pytest -n 2 -m "not chaos"
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not chaos and not long"
+
+test-long: $(DEVELOPMENT)
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m long
 
 test-ferretdb: $(DEVELOPMENT)
 	$(PYTHON) -m tests.ferretdb

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import MongoClient
@@ -118,6 +119,8 @@ class Database:
 def open_database(url: str, *, app_name: str = "feedmill") -> Database:
     """Open the database that ``url`` names (``feedmill`` if it names none). Connects lazily.
 
+    Timeouts that the URL names itself hold instead of ours.
+
     Raises:
         StoreError: the URL is not one of MongoDB's.
     """
@@ -125,16 +128,25 @@ def open_database(url: str, *, app_name: str = "feedmill") -> Database:
         client: MongoClient[Document] = MongoClient(
             url,
             appname=app_name,
-            connectTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
-            socketTimeoutMS=SOCKET_TIMEOUT_MS,
-            heartbeatFrequencyMS=HEARTBEAT_MS,
-            serverSelectionTimeoutMS=SERVER_SELECTION_TIMEOUT_MS,
             retryWrites=True,
+            **_timeouts_beside(url),
         )
         name = client.get_default_database(DEFAULT_DATABASE).name
     except (mongo_errors.PyMongoError, ValueError) as exc:
         raise StoreError(f"MONGODB_URL is not a usable MongoDB address: {exc}") from exc
     return Database(client, name)
+
+
+def _timeouts_beside(url: str) -> dict[str, Any]:
+    """Return our timeouts but those that the URL names: the driver prefers what it is passed."""
+    ours = {
+        "connectTimeoutMS": SERVER_SELECTION_TIMEOUT_MS,
+        "socketTimeoutMS": SOCKET_TIMEOUT_MS,
+        "heartbeatFrequencyMS": HEARTBEAT_MS,
+        "serverSelectionTimeoutMS": SERVER_SELECTION_TIMEOUT_MS,
+    }
+    named = {name.lower() for name, _ in parse_qsl(urlsplit(url).query)}
+    return {name: ms for name, ms in ours.items() if name.lower() not in named}
 
 
 @contextmanager

@@ -29,7 +29,7 @@ TARPITS = 20
 CUT_TO = 1 / 50
 RUN_LIMIT_S = 300 * CUT_TO
 SLOW = "slow"
-GAP_WATCH_S = 6 * RUN_LIMIT_S
+GAP_WATCH_S = 2 * RUN_LIMIT_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240 + HEALTHY)]
 

@@ -301,9 +301,24 @@ def run_spoilt_fetches(mill: Mill, field: str, values: Sequence[bytes | None]) -
     assert len(stored) == len(sources)
 
 
-@pytest.mark.parametrize("field", FIELDS)
-def test_nonsense_in_a_field_of_a_fetch_job_costs_its_own_feed_only(mill: Mill, field: str) -> None:
-    run_spoilt_fetches(mill, field, [NONSENSE[kind] for kind in FETCH_NONSENSE])
+# Each field with every other kind; with the rest by `make test-long`.
+FETCH_CASES = [
+    pytest.param(
+        field,
+        FETCH_NONSENSE[first::2],
+        id=f"{field}-{first}",
+        marks=[pytest.mark.long] if (number + first) % 2 else [],
+    )
+    for number, field in enumerate(FIELDS)
+    for first in (0, 1)
+]
+
+
+@pytest.mark.parametrize(("field", "kinds"), FETCH_CASES)
+def test_nonsense_in_a_field_of_a_fetch_job_costs_its_own_feed_only(
+    mill: Mill, field: str, kinds: Sequence[str]
+) -> None:
+    run_spoilt_fetches(mill, field, [NONSENSE[kind] for kind in kinds])
 
 
 def test_fetch_job_with_data_that_names_no_import_is_made_anew(mill: Mill) -> None:
