@@ -7,11 +7,11 @@ items, and ``HASH_VERSION`` has to be raised, with a migration, before any of th
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -86,8 +86,10 @@ class ExtraField:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class FeedItem:
+_NOTHING: Mapping[str, str] = {}
+
+
+class FeedItem(NamedTuple):
     """One entry of a feed, raw: as written by the publisher, neither sanitised nor shortened.
 
     ``guid`` is the identity in its source after the fallbacks of :func:`make_guid`; two items
@@ -110,16 +112,13 @@ class FeedItem:
     published_at: datetime | None = None
     updated_at: datetime | None = None
     extra: tuple[ExtraField, ...] = ()
-    formats: Mapping[str, str] = field(default_factory=dict)
-    bases: Mapping[str, str] = field(default_factory=dict)
+    formats: Mapping[str, str] = _NOTHING
+    bases: Mapping[str, str] = _NOTHING
     read_by: str | None = None
 
     def __reduce__(self) -> tuple[type["FeedItem"], tuple[Any, ...]]:
-        """Pickle as plain arguments: twice as fast as what a dataclass does by itself."""
-        return FeedItem, _ITEM_FIELDS(self)
-
-
-_ITEM_FIELDS = attrgetter(*(each.name for each in fields(FeedItem)))
+        """Pickle as plain arguments: faster than what a named tuple does by itself."""
+        return FeedItem, tuple(self)
 
 
 def is_source(text: str) -> bool:

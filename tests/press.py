@@ -150,7 +150,7 @@ def read_leniently(parsed: ParsedFeed, body: bytes) -> ParsedFeed:
     return replace(
         parsed,
         entries=tuple(
-            replace(entry, item=replace(entry.item, read_by="feedparser"))
+            entry._replace(item=entry.item._replace(read_by="feedparser"))
             if entry.item.guid in damaged
             else entry
             for entry in parsed.entries

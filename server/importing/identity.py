@@ -8,7 +8,7 @@ import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
@@ -80,7 +80,7 @@ def suffixed_guid(guid: str, discriminator: str) -> str:
 
 
 def _named(item: FeedItem, guid: str) -> FeedItem:
-    return item if item.guid == guid else replace(item, guid=guid)
+    return item if item.guid == guid else item._replace(guid=guid)
 
 
 def _choose(
@@ -114,7 +114,7 @@ def _find_claims(
         name = _name(entry, shared)
         for avoided in _avoided(entry, shared) if name not in aliases else ():
             if avoided in new:
-                claims[avoided].append(replace(entry.item, guid=name))
+                claims[avoided].append(entry.item._replace(guid=name))
     return dict(claims)
 
 

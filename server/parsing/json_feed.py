@@ -256,7 +256,7 @@ class _ItemReader:
         extra = (*item.extra, *about)
         author = item.author or join_names(self._people)
         bases = self._bases(item, has_extra=bool(extra))
-        item = replace(item, guid=guid, author=author, extra=extra, bases=bases)
+        item = item._replace(guid=guid, author=author, extra=extra, bases=bases)
         check_item(item)
         return item
 

@@ -7,9 +7,8 @@ more than its bytes did. Feeds of the size that may be fetched stay far below al
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -29,8 +28,7 @@ PLACEHOLDERS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedEntry:
+class ParsedEntry(NamedTuple):
     """One entry that can be imported.
 
     The ``written_`` texts are as they stand in the document, resolved against nothing and read as
@@ -52,11 +50,8 @@ class ParsedEntry:
         return self.item.link
 
     def __reduce__(self) -> tuple[type["ParsedEntry"], tuple[Any, ...]]:
-        """Pickle as plain arguments: twice as fast as what a dataclass does by itself."""
-        return ParsedEntry, _ENTRY_FIELDS(self)
-
-
-_ENTRY_FIELDS = attrgetter(*(each.name for each in fields(ParsedEntry)))
+        """Pickle as plain arguments: faster than what a named tuple does by itself."""
+        return ParsedEntry, tuple(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ def _read_item(reader: "EntryReader", item: Node, reading: Reading) -> ParsedEnt
         return reader.reject(item, reason)
     outcome = reader.read(item)
     if id(item) in reading.lenient and isinstance(outcome, ParsedEntry):
-        return replace(outcome, item=replace(outcome.item, read_by=READER))
+        return outcome._replace(item=outcome.item._replace(read_by=READER))
     return outcome
 
 

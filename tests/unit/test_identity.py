@@ -1,6 +1,5 @@
 import itertools
 import random
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -149,7 +148,7 @@ def test_a_long_guid_with_a_suffix_still_fits() -> None:
 
 
 def as_lenient(entry: ParsedEntry) -> ParsedEntry:
-    return replace(entry, item=replace(entry.item, read_by="feedparser"))
+    return entry._replace(item=entry.item._replace(read_by="feedparser"))
 
 
 def test_a_strict_reading_at_a_later_url_wins_over_a_lenient_one() -> None:
