@@ -1,10 +1,10 @@
-"""A real server is given addresses that lead inside; a canary listens there."""
+"""A real server is given addresses that lead inside; somebody listens there."""
 
 import json
 from pathlib import Path
 
-from tests.canary import Canary
 from tests.hostile_urls import NAMES, literal_urls
+from tests.listeners import Listeners
 from tests.processes import Deploy, Deployment
 
 # Read by every Python that starts with this folder on its path: the resolver of the test.
@@ -25,11 +25,11 @@ socket.getaddrinfo = getaddrinfo
 SERVICES = (80, 443, 22, 25, 6379, 27017)
 
 
-def hostile_environment(folder: Path, canary: Canary) -> dict[str, str]:
+def hostile_environment(folder: Path, listeners: Listeners) -> dict[str, str]:
     """A resolver that leads inside, proxies and passwords that nobody may use."""
     (folder / "sitecustomize.py").write_text(RESOLVER)
     (folder / ".netrc").write_text("default login me password s3cr3t\n")
-    proxy = f"http://127.0.0.1:{canary.port}"
+    proxy = f"http://127.0.0.1:{listeners.port}"
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
     return {
         **dict.fromkeys(names, proxy),
@@ -47,8 +47,8 @@ def refused_at_once(deployed: Deployment, url: str) -> bool:
 
 
 def test_no_address_of_an_import_leads_inside(deploy: Deploy, tmp_path: Path) -> None:
-    with Canary(*SERVICES) as canary:
-        deployed = deploy(**hostile_environment(tmp_path, canary))
+    with Listeners(*SERVICES) as listeners:
+        deployed = deploy(**hostile_environment(tmp_path, listeners))
         deployed.start_server()
         # With a port that is allowed, so that nothing but the address can be what is refused.
         literal = literal_urls(80)
@@ -61,7 +61,7 @@ def test_no_address_of_an_import_leads_inside(deploy: Deploy, tmp_path: Path) ->
         ended = [deployed.wait_until_closed(import_id) for import_id in started]
         assert {shown["error_kind"] for shown in ended} == {"refused_address"}
         assert all("not a public address" in shown["error"] for shown in ended)
-        print(f"canary at {', '.join(canary.places)}")
+        print(f"listeners at {', '.join(listeners.places)}")
         count = len(literal) + len(by_name)
-        print(f"{count} hostile URLs, {len(canary.connections)} connections to the canary")
-        assert canary.connections == []
+        print(f"{count} hostile URLs, {len(listeners.connections)} connections to listeners")
+        assert listeners.connections == []

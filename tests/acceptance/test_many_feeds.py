@@ -10,7 +10,7 @@ import pytest
 
 from shared.queue import JobState
 from shared.store import Feed, Stores, open_database
-from tests.crowd import Crowd, items_of
+from tests.loopback_publishers import LoopbackPublishers, items_of
 from tests.processes import Deploy, Deployment, Role, wait_until
 
 HOSTS = 25
@@ -27,19 +27,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240 + FEEDS)]
 
 
 @pytest.fixture
-def crowd() -> Iterator[Crowd]:
-    with Crowd(LATENCY_S) as crowd:
-        yield crowd
+def publishers() -> Iterator[LoopbackPublishers]:
+    with LoopbackPublishers(LATENCY_S) as publishers:
+        yield publishers
 
 
 def names() -> list[str]:
     return [f"feed-{number:04}" for number in range(FEEDS)]
 
 
-def subscribe_all(deployed: Deployment, crowd: Crowd) -> None:
+def subscribe_all(deployed: Deployment, publishers: LoopbackPublishers) -> None:
     """Let each host have as many feeds; those of one host stand together, which is the worst."""
     hosts = {name: 2 + number * HOSTS // FEEDS for number, name in enumerate(names())}
-    subscribe(deployed, {name: crowd.url(host, name) for name, host in hosts.items()})
+    subscribe(deployed, {name: publishers.url(host, name) for name, host in hosts.items()})
 
 
 def subscribe(deployed: Deployment, urls: Mapping[str, str], *, is_scheduled: bool = True) -> None:
@@ -85,31 +85,31 @@ class Watch:
 
 
 def test_many_feeds_are_each_fetched_once_and_no_host_is_overrun(
-    deploy: Deploy, crowd: Crowd
+    deploy: Deploy, publishers: LoopbackPublishers
 ) -> None:
     deployed = deploy(FETCH_PER_HOST=str(PER_HOST), FETCH_CONCURRENCY=str(CONCURRENCY))
-    subscribe_all(deployed, crowd)
+    subscribe_all(deployed, publishers)
     deployed.start_worker()
     server = deployed.start_server()
 
     scheduled = Watch(deployed, server, "schedule")
     scheduled.wait_until_all_are_closed()
-    report("by schedule", scheduled, crowd)
+    report("by schedule", scheduled, publishers)
     assert scheduled.states() == {"completed": FEEDS}
-    check_all_were_asked(crowd, times=1)
+    check_all_were_asked(publishers, times=1)
     assert len(deployed.documents()) == sum(map(items_of, names()))
 
-    crowd.edition = 2
+    publishers.edition = 2
     begun_s = time.monotonic()
     answer = deployed.api.post("/imports/start")
     answered_after_s = time.monotonic() - begun_s
     asked = Watch(deployed, server, "api")
     asked.wait_until_all_are_closed()
-    report("by one call", asked, crowd)
+    report("by one call", asked, publishers)
     print(f"the call was answered after {answered_after_s:.1f} s")
     assert (answer.status_code, len(answer.json()["imports"])) == (202, FEEDS)
     assert asked.states() == {"completed": FEEDS}
-    check_all_were_asked(crowd, times=2)
+    check_all_were_asked(publishers, times=2)
     revisions = {revision for _, revision, _ in deployed.versions().values()}
     assert revisions == {2}
     assert deployed.leftovers() == []
@@ -117,11 +117,11 @@ def test_many_feeds_are_each_fetched_once_and_no_host_is_overrun(
 
 
 def test_many_feeds_of_one_host_take_their_turns_and_keep_no_other_waiting(
-    deploy: Deploy, crowd: Crowd
+    deploy: Deploy, publishers: LoopbackPublishers
 ) -> None:
     deployed = deploy(FETCH_PER_HOST=str(PER_HOST), FETCH_CONCURRENCY=str(CONCURRENCY))
-    big = {f"big-{number:02}": crowd.url(2, f"big-{number:02}") for number in range(BIG)}
-    subscribe(deployed, {**big, "small": crowd.url(3, "small")}, is_scheduled=False)
+    big = {f"big-{number:02}": publishers.url(2, f"big-{number:02}") for number in range(BIG)}
+    subscribe(deployed, {**big, "small": publishers.url(3, "small")}, is_scheduled=False)
     deployed.start_server()
     deployed.start_worker()
     started = deployed.api.post("/imports/start").json()["imports"]
@@ -133,9 +133,9 @@ def test_many_feeds_of_one_host_take_their_turns_and_keep_no_other_waiting(
         "all ended",
         within_s=100,
     )
-    assert Counter(crowd.asked.values()) == {1: BIG + 1}
-    assert crowd.most_at["127.0.0.2"] == PER_HOST
-    asked = [path for _, path in crowd.asked]
+    assert Counter(publishers.asked.values()) == {1: BIG + 1}
+    assert publishers.most_at["127.0.0.2"] == PER_HOST
+    asked = [path for _, path in publishers.asked]
     assert asked.index("/small.xml") < BIG / 2
     views = deployed.queue("feed_fetch_queue").list_jobs(JobState.COMPLETED, 0, BIG + 1)
     met = [view.attempts_started for view in views]
@@ -144,16 +144,17 @@ def test_many_feeds_of_one_host_take_their_turns_and_keep_no_other_waiting(
     assert sum(met) / len(met) < 6
 
 
-def check_all_were_asked(crowd: Crowd, *, times: int) -> None:
-    assert Counter(crowd.asked.values()) == {times: FEEDS}
-    assert crowd.not_modified == 0
-    assert max(crowd.most_at.values()) <= PER_HOST
-    assert crowd.most <= CONCURRENCY
+def check_all_were_asked(publishers: LoopbackPublishers, *, times: int) -> None:
+    assert Counter(publishers.asked.values()) == {times: FEEDS}
+    assert publishers.not_modified == 0
+    assert max(publishers.most_at.values()) <= PER_HOST
+    assert publishers.most <= CONCURRENCY
     # Hosts take turns here, so one has hardly ever two at once; another test sees to that.
-    assert crowd.most > PER_HOST
+    assert publishers.most > PER_HOST
 
 
-def report(way: str, watch: Watch, crowd: Crowd) -> None:
-    a_second, at_host = FEEDS / watch.took_s, max(crowd.most_at.values())
+def report(way: str, watch: Watch, publishers: LoopbackPublishers) -> None:
+    a_second, at_host = FEEDS / watch.took_s, max(publishers.most_at.values())
     print(f"\n{way}: {FEEDS} feeds in {watch.took_s:.1f} s, {a_second:.0f} a second")
-    print(f"at once {at_host} of one host, {crowd.most} in all; server {watch.largest_mib:.0f} MiB")
+    mib = f"{watch.largest_mib:.0f} MiB"
+    print(f"at once {at_host} of one host, {publishers.most} in all; server {mib}")

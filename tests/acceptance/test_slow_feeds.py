@@ -18,7 +18,7 @@ from shared.clock import SystemClock
 from shared.queue import JobState, RedisConnection
 from shared.settings import Settings
 from shared.store import Feed, ImportState, Stores, open_database
-from tests.crowd import Crowd
+from tests.loopback_publishers import LoopbackPublishers
 from tests.processes import pause, wait_until
 from tests.publisher import Answer, Publisher
 
@@ -42,9 +42,9 @@ def stores(mongodb_url: str, mongo_database: Database[dict[str, Any]]) -> Iterat
 
 
 @pytest.fixture
-def crowd() -> Iterator[Crowd]:
-    with Crowd(latency_s=0.05) as crowd:
-        yield crowd
+def publishers() -> Iterator[LoopbackPublishers]:
+    with LoopbackPublishers(latency_s=0.05) as publishers:
+        yield publishers
 
 
 @pytest.fixture
@@ -69,20 +69,24 @@ class Town:
     """The healthy feeds, all fetched round after round, and the slow one."""
 
     def __init__(
-        self, server: ServerProcess, stores: Stores, crowd: Crowd, publisher: Publisher
+        self,
+        server: ServerProcess,
+        stores: Stores,
+        publishers: LoopbackPublishers,
+        publisher: Publisher,
     ) -> None:
         self._starter = server.services.starter
         self._stores = stores
-        self._crowd = crowd
+        self._publishers = publishers
         self.names = [f"healthy-{number:03}" for number in range(HEALTHY)]
         for number, name in enumerate(self.names):
-            self._subscribe(name, [crowd.url(2 + number % HOSTS, name)])
+            self._subscribe(name, [publishers.url(2 + number % HOSTS, name)])
         tarpits = [publisher.answer(f"/{number}", Answer(hang=True)) for number in range(TARPITS)]
         self._subscribe(SLOW, tarpits)
 
     def fetch_all(self) -> float:
         """Import every healthy feed once; return how many seconds it took."""
-        self._crowd.edition += 1
+        self._publishers.edition += 1
         started_s = time.monotonic()
         ids = [found.import_id for found in self._starter.start_sources(self.names)]
         wait_until(lambda: self._are_read(ids), "all healthy feeds are read", within_s=60)
@@ -99,9 +103,9 @@ class Town:
 
 
 def test_a_feed_of_tarpits_holds_up_no_healthy_feed_and_ends(
-    server: ServerProcess, stores: Stores, crowd: Crowd, publisher: Publisher
+    server: ServerProcess, stores: Stores, publishers: LoopbackPublishers, publisher: Publisher
 ) -> None:
-    town = Town(server, stores, crowd, publisher)
+    town = Town(server, stores, publishers, publisher)
     town.fetch_all()
     alone_s = max(town.fetch_all() for _ in range(2))
     [slow] = server.services.starter.start_sources([SLOW])
@@ -123,17 +127,17 @@ def test_a_feed_of_tarpits_holds_up_no_healthy_feed_and_ends(
 
 
 def test_feeds_that_are_due_all_the_time_are_fetched_without_a_gap(
-    server: ServerProcess, stores: Stores, crowd: Crowd, publisher: Publisher
+    server: ServerProcess, stores: Stores, publishers: LoopbackPublishers, publisher: Publisher
 ) -> None:
     now = datetime.now(UTC)
     tarpits = [publisher.answer(f"/{number}", Answer(hang=True)) for number in range(TARPITS)]
-    urls = {f"due-{number}": [crowd.url(2 + number, f"due-{number}")] for number in range(10)}
+    urls = {f"due-{number}": [publishers.url(2 + number, f"due-{number}")] for number in range(10)}
     for name, where in ({SLOW: tarpits} | urls).items():
         stores.feeds.insert(
             Feed(source=name, urls=where, created_at=now, interval_s=1, next_fetch_at=now)
         )
     wait_until(lambda: publisher.count() > 0, "the slow feed is being fetched")
-    longest_s = longest_gap_s(crowd, for_s=GAP_WATCH_S)
+    longest_s = longest_gap_s(publishers, for_s=GAP_WATCH_S)
     print(f"\nno feed was fetched for {longest_s:.1f} s at most, of {GAP_WATCH_S:.0f} s")
     assert longest_s < 4
     feed = stores.feeds.get(SLOW)
@@ -141,15 +145,15 @@ def test_feeds_that_are_due_all_the_time_are_fetched_without_a_gap(
     assert feed.consecutive_failures > 0
 
 
-def longest_gap_s(crowd: Crowd, *, for_s: float) -> float:
+def longest_gap_s(publishers: LoopbackPublishers, *, for_s: float) -> float:
     """Watch what the healthy publishers are asked; return the longest time without a request."""
     ends_s = time.monotonic() + for_s
-    seen, seen_s, longest_s = crowd.asked.total(), time.monotonic(), 0.0
+    seen, seen_s, longest_s = publishers.asked.total(), time.monotonic(), 0.0
     while time.monotonic() < ends_s:
         pause(0.05)
         longest_s = max(longest_s, time.monotonic() - seen_s)
-        if crowd.asked.total() > seen:
-            seen, seen_s = crowd.asked.total(), time.monotonic()
+        if publishers.asked.total() > seen:
+            seen, seen_s = publishers.asked.total(), time.monotonic()
     return longest_s
 
 
@@ -189,12 +193,12 @@ def check_slow_feed_failed(
 def test_a_run_that_hangs_for_ever_takes_no_place_and_no_host_for_ever(
     server: ServerProcess,
     stores: Stores,
-    crowd: Crowd,
+    publishers: LoopbackPublishers,
     publisher: Publisher,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It hangs where no deadline reaches it, as in a call of the system."""
-    town = Town(server, stores, crowd, publisher)
+    town = Town(server, stores, publishers, publisher)
     town.fetch_all()
     fetcher = server.base.web.fetcher
     fetch = fetcher.fetch

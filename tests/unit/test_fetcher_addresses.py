@@ -20,10 +20,10 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 @pytest.fixture
-def canary() -> Iterator[Publisher]:
-    with Publisher() as canary:
-        canary.serve("/f", FEED)
-        yield canary
+def publisher() -> Iterator[Publisher]:
+    with Publisher() as publisher:
+        publisher.serve("/f", FEED)
+        yield publisher
 
 
 @contextlib.contextmanager
@@ -62,25 +62,25 @@ def fail(fetcher: Fetcher, url: str) -> FetchError:
     [["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:127.0.0.1"], ["169.254.169.254"], ["::1"]],
 )
 def test_a_name_that_leads_inside_is_refused_before_connecting(
-    canary: Publisher, addresses: list[str]
+    publisher: Publisher, addresses: list[str]
 ) -> None:
-    with fetching(lambda host, port: addresses, port=canary.port) as fetcher:
-        error = fail(fetcher, f"http://feeds.example:{canary.port}/f")
+    with fetching(lambda host, port: addresses, port=publisher.port) as fetcher:
+        error = fail(fetcher, f"http://feeds.example:{publisher.port}/f")
     assert (error.kind, error.retryable) == ("refused_address", False)
     assert "not a public address" in str(error)
-    assert canary.count() == 0
+    assert publisher.count() == 0
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1", "2130706433", "0x7f000001", "[::1]"])
-def test_a_literal_address_is_vetted_like_a_resolved_one(canary: Publisher, host: str) -> None:
-    with fetching(lambda name, port: [name], port=canary.port) as fetcher:
-        assert fail(fetcher, f"http://{host}:{canary.port}/f").kind == "refused_address"
-    assert canary.count() == 0
+def test_a_literal_address_is_vetted_like_a_resolved_one(publisher: Publisher, host: str) -> None:
+    with fetching(lambda name, port: [name], port=publisher.port) as fetcher:
+        assert fail(fetcher, f"http://{host}:{publisher.port}/f").kind == "refused_address"
+    assert publisher.count() == 0
 
 
-def test_ports_of_other_services_are_refused(canary: Publisher) -> None:
+def test_ports_of_other_services_are_refused(publisher: Publisher) -> None:
     with fetching(lambda host, port: ["8.8.8.8"], port=1) as fetcher:
-        for port in (22, 6379, 27017, canary.port):
+        for port in (22, 6379, 27017, publisher.port):
             assert fail(fetcher, f"http://feeds.example:{port}/").kind == "refused_address"
 
 
@@ -96,68 +96,68 @@ def test_a_redirect_inside_is_refused() -> None:
         assert (outside.count(), inside.count()) == (1, 0)
 
 
-def test_a_second_answer_of_the_resolver_cannot_move_the_connection(canary: Publisher) -> None:
+def test_a_second_answer_of_the_resolver_cannot_move_the_connection(publisher: Publisher) -> None:
     asked: list[str] = []
 
     def rebinding(host: str, port: int) -> list[str]:
         asked.append(host)
         return ["203.0.113.1"] if len(asked) == 1 else ["127.0.0.1"]
 
-    with fetching(rebinding, port=canary.port) as fetcher:
+    with fetching(rebinding, port=publisher.port) as fetcher:
         for _ in range(3):
-            fail(fetcher, f"http://feeds.example:{canary.port}/f")
+            fail(fetcher, f"http://feeds.example:{publisher.port}/f")
     assert asked == ["feeds.example"] * 3
-    assert canary.count() == 0
+    assert publisher.count() == 0
 
 
-def test_the_host_header_keeps_the_name(canary: Publisher) -> None:
-    with fetching(lambda h, p: ["127.0.0.1"], port=canary.port, allow_private=True) as fetcher:
-        fetcher.fetch(f"http://feeds.example:{canary.port}/f")
-    assert canary.requests[0].header("Host") == f"feeds.example:{canary.port}"
+def test_the_host_header_keeps_the_name(publisher: Publisher) -> None:
+    with fetching(lambda h, p: ["127.0.0.1"], port=publisher.port, allow_private=True) as fetcher:
+        fetcher.fetch(f"http://feeds.example:{publisher.port}/f")
+    assert publisher.requests[0].header("Host") == f"feeds.example:{publisher.port}"
 
 
-def test_the_next_address_is_tried_when_one_does_not_answer(canary: Publisher) -> None:
+def test_the_next_address_is_tried_when_one_does_not_answer(publisher: Publisher) -> None:
     addresses = ["::1", "127.0.0.1"]
-    with fetching(lambda h, p: addresses, port=canary.port, allow_private=True) as fetcher:
-        assert fetcher.fetch(f"http://feeds.example:{canary.port}/f").http_status == 200
+    with fetching(lambda h, p: addresses, port=publisher.port, allow_private=True) as fetcher:
+        assert fetcher.fetch(f"http://feeds.example:{publisher.port}/f").http_status == 200
 
 
-def test_a_name_without_an_address_may_have_one_later(canary: Publisher) -> None:
+def test_a_name_without_an_address_may_have_one_later(publisher: Publisher) -> None:
     def unknown(host: str, port: int) -> list[str]:
         raise OSError("no such name")
 
     for resolver in (unknown, lambda host, port: []):
-        with fetching(resolver, port=canary.port) as fetcher:
-            error = fail(fetcher, f"http://feeds.example:{canary.port}/f")
+        with fetching(resolver, port=publisher.port) as fetcher:
+            error = fail(fetcher, f"http://feeds.example:{publisher.port}/f")
         assert (error.kind, error.retryable) == ("dns", True)
 
 
-def test_a_resolver_that_hangs_is_given_up(canary: Publisher) -> None:
+def test_a_resolver_that_hangs_is_given_up(publisher: Publisher) -> None:
     released = threading.Event()
 
     def hanging(host: str, port: int) -> list[str]:
         released.wait(10)
         return []
 
-    with fetching(hanging, port=canary.port) as fetcher:
-        error = fail(fetcher, f"http://feeds.example:{canary.port}/f")
+    with fetching(hanging, port=publisher.port) as fetcher:
+        error = fail(fetcher, f"http://feeds.example:{publisher.port}/f")
     assert (error.kind, error.retryable) == ("dns", True)
     released.set()
 
 
 def test_proxies_of_the_environment_are_not_used(
-    canary: Publisher, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, canary.url("/proxy"))
-    with fetching(lambda h, p: ["192.168.0.1"], port=canary.port) as fetcher:
+        monkeypatch.setenv(name, publisher.url("/proxy"))
+    with fetching(lambda h, p: ["192.168.0.1"], port=publisher.port) as fetcher:
         assert fail(fetcher, "http://feeds.example/f").kind == "refused_address"
-    assert canary.count() == 0
+    assert publisher.count() == 0
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "http://", "ftp://feeds.example/f", "x"])
-def test_other_schemes_and_broken_urls_are_bad_urls(canary: Publisher, url: str) -> None:
-    with fetching(lambda host, port: ["127.0.0.1"], port=canary.port) as fetcher:
+def test_other_schemes_and_broken_urls_are_bad_urls(publisher: Publisher, url: str) -> None:
+    with fetching(lambda host, port: ["127.0.0.1"], port=publisher.port) as fetcher:
         assert fail(fetcher, url).kind == "bad_url"
 
 
@@ -219,9 +219,9 @@ def test_a_certificate_that_has_run_out_is_refused(
 
 
 def test_a_redirect_from_https_to_http_is_refused(
-    secure: Publisher, trusting: ssl.SSLContext, canary: Publisher
+    secure: Publisher, trusting: ssl.SSLContext, publisher: Publisher
 ) -> None:
-    secure.answer("/f", Answer(301, headers={"Location": canary.url("/f")}))
+    secure.answer("/f", Answer(301, headers={"Location": publisher.url("/f")}))
     with pytest.raises(FetchError, match="from https to http"):
         fetch_securely(secure, "feeds.example", trusting)
-    assert canary.count() == 0
+    assert publisher.count() == 0

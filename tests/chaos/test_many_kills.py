@@ -1,10 +1,10 @@
-"""Kill storms at full length; ``make chaos`` runs them and shows the figures."""
+"""Kills at full length; ``make chaos`` runs them and shows the figures."""
 
 import pytest
 
+from tests.kills import SETTINGS, Kills
 from tests.processes import Deploy
 from tests.publisher import Publisher
-from tests.storm import SETTINGS, Storm
 
 
 @pytest.mark.chaos
@@ -13,5 +13,5 @@ from tests.storm import SETTINGS, Storm
 def test_ten_thousand_items_survive_thirty_kills(
     deploy: Deploy, publisher: Publisher, seed: int
 ) -> None:
-    storm = Storm(items=10_000, worker_kills=20, server_kills=10, seed=seed)
-    print(storm.rage(deploy(**SETTINGS), publisher))
+    kills = Kills(items=10_000, worker_kills=20, server_kills=10, seed=seed)
+    print(kills.run(deploy(**SETTINGS), publisher))

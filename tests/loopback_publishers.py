@@ -11,7 +11,7 @@ from tests.feeds.make_feed import make_feed
 _FEED_OF_NO_ITEMS = make_feed(0)
 
 
-class Crowd:
+class LoopbackPublishers:
     """An HTTP server on all of 127.0.0.0/8, for use as a context manager.
 
     Each path is a feed of one or two items of its own, with an ETag that changes with ``edition``.
@@ -33,7 +33,7 @@ class Crowd:
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
-    def __enter__(self) -> "Crowd":
+    def __enter__(self) -> "LoopbackPublishers":
         self._thread.start()
         return self
 
@@ -88,8 +88,8 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: tuple[str, int], crowd: Crowd) -> None:
-        self.crowd = crowd
+    def __init__(self, address: tuple[str, int], publishers: LoopbackPublishers) -> None:
+        self.publishers = publishers
         super().__init__(address, _Handler)
 
 
@@ -99,14 +99,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        crowd, path = self.server.crowd, urlsplit(self.path).path
+        publishers, path = self.server.publishers, urlsplit(self.path).path
         host = self.headers["Host"].partition(":")[0]
-        etag = f'"{crowd.edition}"'
+        etag = f'"{publishers.edition}"'
         is_known = self.headers.get("If-None-Match") == etag
-        crowd.begin(host, path)
-        body = b"" if is_known else crowd.feed(path)
+        publishers.begin(host, path)
+        body = b"" if is_known else publishers.feed(path)
         # Before the answer: the next request may come as soon as it has arrived.
-        crowd.end(host, not_modified=is_known)
+        publishers.end(host, not_modified=is_known)
         self.send_response_only(304 if is_known else 200)
         self.send_header("ETag", etag)
         if not is_known:

@@ -1,4 +1,4 @@
-"""A kill storm: an import goes on while its server and its workers are killed again and again."""
+"""Kills: an import goes on while its server and its workers are killed again and again."""
 
 import json
 import random
@@ -24,7 +24,7 @@ CLOSES_WITHIN_S = 150.0
 
 
 @dataclass(frozen=True)
-class Storm:
+class Kills:
     """What is killed how often, at moments that follow from ``seed``."""
 
     items: int
@@ -32,16 +32,16 @@ class Storm:
     server_kills: int
     seed: int
 
-    def rage(self, deployed: Deployment, publisher: Publisher) -> str:
+    def run(self, deployed: Deployment, publisher: Publisher) -> str:
         """Import while killing; check that nothing is lost, counted twice or left over.
 
         Returns a line with the figures. ``deployed`` must have been made with :data:`SETTINGS`.
         """
         started_s = time.monotonic()
-        url = publisher.serve("/storm.xml", make_feed(self.items, self.seed))
-        raging = _Raging(self, deployed)
-        import_id = deployed.start_import(url=url, source="storm")
-        open_kills = raging.kill_all(import_id)
+        url = publisher.serve("/kills.xml", make_feed(self.items, self.seed))
+        killer = _Killer(self, deployed)
+        import_id = deployed.start_import(url=url, source="kills")
+        open_kills = killer.kill_all(import_id)
         # On a machine with much else to do some may come late.
         assert open_kills > (self.worker_kills + self.server_kills) * 0.7
         killed_s = time.monotonic() - started_s
@@ -52,27 +52,27 @@ class Storm:
             f"seed {self.seed}: {self.items} items, {self.worker_kills} workers and "
             f"{self.server_kills} servers killed in {killed_s:.1f} s "
             f"({open_kills} while the import was open), "
-            f"{raging.reclaimed()} jobs reclaimed, closed after {took_s:.1f} s"
+            f"{killer.reclaimed()} jobs reclaimed, closed after {took_s:.1f} s"
         )
 
     def _check(self, deployed: Deployment, ended: dict[str, object]) -> None:
         assert ended["state"] == "completed", ended
         assert ended["counts"] == counts_of(fetched=self.items, new=self.items)
         stored = deployed.documents()
-        expected = {f"storm#item-{number}" for number in range(1, self.items + 1)}
+        expected = {f"kills#item-{number}" for number in range(1, self.items + 1)}
         assert (len(stored), set(stored)) == (self.items, expected)
         letters = deployed.api.get("/dlq").json()["items"]
         assert letters == []
         wait_until(lambda: deployed.leftovers() == [], "Redis is clean", within_s=10)
 
 
-class _Raging:
-    """The processes under fire, and where the storm stands."""
+class _Killer:
+    """The processes that are killed, and how many kills are left."""
 
-    def __init__(self, storm: Storm, deployed: Deployment) -> None:
-        self._storm = storm
+    def __init__(self, kills: Kills, deployed: Deployment) -> None:
+        self._kills = kills
         self._deployed = deployed
-        self._chance = random.Random(storm.seed)
+        self._chance = random.Random(kills.seed)
         self._server = deployed.start_server()
         self._workers = [deployed.start_worker() for _ in range(WORKERS)]
 
@@ -83,7 +83,7 @@ class _Raging:
         for victim, settled_before in self._plan():
             self._wait_for_settled(settled_before)
             self._kill_one(victim)
-            if self._deployed.settled_jobs() < self._storm.items:
+            if self._deployed.settled_jobs() < self._kills.items:
                 open_kills += 1
         self._deployed.wait_until_ready(self._server)
         return open_kills
@@ -95,10 +95,10 @@ class _Raging:
         return sum(event["requeued"] for event in events)
 
     def _plan(self) -> list[tuple[str, int]]:
-        storm = self._storm
-        rest = ["worker"] * storm.worker_kills + ["server"] * (storm.server_kills - 1)
+        kills = self._kills
+        rest = ["worker"] * kills.worker_kills + ["server"] * (kills.server_kills - 1)
         self._chance.shuffle(rest)
-        step = storm.items * 0.7 / len(rest)
+        step = kills.items * 0.7 / len(rest)
         moments = [int(step * (at + self._chance.random())) for at in range(len(rest))]
         return [("server", 0), *zip(rest, moments, strict=True)]
 
@@ -123,7 +123,7 @@ class _Raging:
     def _hold_items_until(self, is_up: Callable[[], bool]) -> None:
         """Wait for a victim to be up again, and for a random moment after.
 
-        No item is begun while waiting: the import must not be over before its storm.
+        No item is begun while waiting: the import must not be over before its kills.
         """
         queues = [self._deployed.queue(name) for name in (QUEUE, HEAVY_QUEUE)]
         if not is_up():

@@ -8,7 +8,7 @@ import threading
 HOSTS = ("127.0.0.1", "::1")
 
 
-class Canary:
+class Listeners:
     """Listens on every loopback address there is, for use as a context manager.
 
     On one free port, the same for all addresses, and on those of ``ports`` that may be had.
@@ -30,7 +30,7 @@ class Canary:
         """The addresses and ports that it listens on."""
         return [f"{host} port {port}" for host, port, *_ in map(_name, self._listeners)]
 
-    def __enter__(self) -> "Canary":
+    def __enter__(self) -> "Listeners":
         self._thread.start()
         return self
 
