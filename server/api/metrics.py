@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from server.services import Services
 from shared.clock import Clock
 from shared.errors import QueueError, StoreError
-from shared.queue import JobQueue
+from shared.queue import JobQueue, sample_queues
 from shared.store import FeedCounts, ImportState, LetterKind, Stores
 from shared.supervision import ThreadMetrics
 
@@ -76,16 +76,17 @@ class QueueMetrics(Collector):
         )
         up = GaugeMetricFamily("feedmill_redis_up", "Whether Redis answers.", value=1)
         try:
-            for name, queue in self._queues.items():
-                for status, count in queue.read_totals().items():
-                    processed.add_metric([name, status], count)
-                for state, jobs in queue.counts().items():
-                    size.add_metric([name, str(state)], jobs)
-                age.add_metric([name], (queue.oldest_waiting_ms() or 0) / 1000)
-                paused.add_metric([name], queue.is_paused())
+            samples = sample_queues(list(self._queues.values()))
         except QueueError:
             yield GaugeMetricFamily("feedmill_redis_up", "Whether Redis answers.", value=0)
             return
+        for name, sample in zip(self._queues, samples, strict=True):
+            for status, count in sample.totals.items():
+                processed.add_metric([name, status], count)
+            for state, jobs in sample.counts.items():
+                size.add_metric([name, str(state)], jobs)
+            age.add_metric([name], (sample.oldest_waiting_ms or 0) / 1000)
+            paused.add_metric([name], sample.is_paused)
         yield from (processed, size, age, paused, up)
 
 

@@ -11,7 +11,16 @@ from pydantic import BaseModel, Field
 
 from server.api.values import show_text
 from shared.clock import Clock
-from shared.queue import JobQueue, JobState, RateLimit, WorkerSign, WorkerSigns, find_workers
+from shared.queue import (
+    JobQueue,
+    JobState,
+    QueueSample,
+    RateLimit,
+    WorkerSign,
+    WorkerSigns,
+    find_workers,
+    sample_queues,
+)
 
 # A free worker claims what waits within a moment; what waits longer has none.
 _NO_WORKER_AFTER_MS = 5_000
@@ -146,24 +155,29 @@ class QueueStatus:
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        signs = self._signs.read()
-        return [self._show(queue, signs) for queue in self._roles]
+        return self._show(list(self._roles))
 
     def show(self, queue: JobQueue) -> QueueAnswer:
         """Return one queue."""
-        return self._show(queue, self._signs.read())
+        return self._show([queue])[0]
 
-    def _show(self, queue: JobQueue, signs: Sequence[WorkerSign]) -> QueueAnswer:
-        totals = queue.read_totals()
-        rate_per_s = self._meters[queue.name].add(totals["completed"])
-        view = self._read(queue, signs, rate_per_s)
+    def _show(self, queues: Sequence[JobQueue]) -> list[QueueAnswer]:
+        signs = self._signs.read()
+        samples = zip(queues, sample_queues(queues), strict=True)
+        return [self._answer(queue, sample, signs) for queue, sample in samples]
+
+    def _answer(
+        self, queue: JobQueue, sample: QueueSample, signs: Sequence[WorkerSign]
+    ) -> QueueAnswer:
+        rate_per_s = self._meters[queue.name].add(sample.totals["completed"])
+        view = self._view(queue, sample, signs, rate_per_s)
         limit = find_speed_limit(view)
         rate_limit = view.rate_limit
         return QueueAnswer(
             name=queue.name,
             is_paused=view.is_paused,
             counts=dict(view.counts),
-            totals=totals,
+            totals=dict(sample.totals),
             rate_per_s=round(rate_per_s, 3) if rate_per_s is not None else None,
             oldest_waiting_ms=view.oldest_waiting_ms,
             rate_limit=RateLimitAnswer(
@@ -175,17 +189,21 @@ class QueueStatus:
             limited_by_text=limit.text,
         )
 
-    def _read(
-        self, queue: JobQueue, signs: Sequence[WorkerSign], rate_per_s: float | None
+    def _view(
+        self,
+        queue: JobQueue,
+        sample: QueueSample,
+        signs: Sequence[WorkerSign],
+        rate_per_s: float | None,
     ) -> QueueView:
         return QueueView(
             role=self._roles[queue],
-            counts=queue.counts(),
-            is_paused=queue.is_paused(),
-            oldest_waiting_ms=queue.oldest_waiting_ms(),
+            counts=sample.counts,
+            is_paused=sample.is_paused,
+            oldest_waiting_ms=sample.oldest_waiting_ms,
             rate_per_s=rate_per_s,
             rate_limit=self._rate_limits.get(queue.name),
-            is_rate_used_up=queue.rate_limit_ttl_ms() > 0,
+            is_rate_used_up=sample.rate_limit_ttl_ms > 0,
             workers=find_workers(signs, queue.name),
         )
 

@@ -35,6 +35,7 @@ from shared.queue.health import (
     probe_queue,
 )
 from shared.queue.held_locks import HeldLocks
+from shared.queue.inspection import QueueSample, sample_queues
 from shared.queue.job import (
     AddOutcome,
     BlockedBy,
@@ -82,6 +83,7 @@ __all__ = [
     "Postponement",
     "QueueExaminer",
     "QueueLook",
+    "QueueSample",
     "RateLimit",
     "ReclaimReport",
     "RedisConnection",
@@ -101,5 +103,6 @@ __all__ = [
     "examine_redis",
     "find_workers",
     "probe_queue",
+    "sample_queues",
     "wait_for_work",
 ]

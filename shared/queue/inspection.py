@@ -1,8 +1,11 @@
 """Reading a queue: counts, jobs, counters. Nothing here changes a job."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from shared.clock import Clock
+from shared.errors import QueueError
 from shared.queue.connection import (
     RedisConnection,
     raw,
@@ -30,6 +33,21 @@ _SETS = (
 _SCAN_PAGE = 500
 
 
+@dataclass(frozen=True, slots=True)
+class QueueSample:
+    """How a queue stands: jobs by state, and what has ended since this Redis began.
+
+    ``oldest_waiting_ms`` is the age of the job that is next to run, None when none waits.
+    ``rate_limit_ttl_ms`` is how long claims are still refused by the limit in ``meta``, else 0.
+    """
+
+    counts: Mapping[JobState, int]
+    totals: Mapping[str, int]
+    is_paused: bool
+    oldest_waiting_ms: int | None
+    rate_limit_ttl_ms: int
+
+
 class QueueReader:
     """What can be seen of a queue. Every method is one or two round trips, unless it says so.
 
@@ -44,7 +62,7 @@ class QueueReader:
         self.client = client
         self.clock = clock
         self.keys = QueueKeys(prefix, name)
-        self._state_keys = {
+        self.states = {
             JobState.WAITING: self.keys.wait,
             JobState.PRIORITIZED: self.keys.prioritized,
             JobState.DELAYED: self.keys.delayed,
@@ -56,47 +74,31 @@ class QueueReader:
 
     def counts(self) -> dict[JobState, int]:
         """Return how many jobs are in each state."""
-        commands = [
-            ("LLEN" if state in _LISTS else "ZCARD", key) for state, key in self._state_keys.items()
-        ]
-        return dict(zip(self._state_keys, run_all(self.client, commands), strict=True))
+        return dict(zip(self.states, run_all(self.client, self.count_commands()), strict=True))
+
+    def count_commands(self) -> list[tuple[str, str]]:
+        """Return the commands that count the jobs of each of ``states``."""
+        return [("LLEN" if state in _LISTS else "ZCARD", key) for state, key in self.states.items()]
 
     def is_paused(self) -> bool:
         """Return whether claims find nothing because somebody paused the queue."""
         [is_paused] = run_on_any_type(self.client, [("HEXISTS", self.keys.meta, "paused")])
         return bool(is_paused)
 
+    def sample(self) -> "QueueSample":
+        """Return how the queue stands; see :func:`sample_queues`."""
+        return sample_queues([self])[0]
+
     def oldest_waiting_ms(self) -> int | None:
         """Return the age in ms of the job that is next to run; None when none waits."""
-        next_waiting, next_prioritized = run_all(
-            self.client,
-            [("LINDEX", self.keys.wait, -1), ("ZRANGE", self.keys.prioritized, 0, 0)],
-        )
-        job_id = next_waiting if next_waiting is not None else next(iter(next_prioritized), None)
-        if job_id is None:
-            return None
-        [timestamp] = run_on_any_type(
-            self.client, [("HGET", raw(self.keys.job(text(job_id))), "timestamp")]
-        )
-        created_ms = whole_number(timestamp)
-        return None if created_ms is None else max(self.clock.now_ms() - created_ms, 0)
+        return self.sample().oldest_waiting_ms
 
     def rate_limit_ttl_ms(self) -> int:
         """Return how long claims are still refused by a used-up rate limit; 0 when they are not.
 
         Judged by the limit in ``meta``; see ``set_rate_limit``.
         """
-        used, ttl_ms, max_jobs = run_on_any_type(
-            self.client,
-            [
-                ("GET", self.keys.limiter),
-                ("PTTL", self.keys.limiter),
-                ("HGET", self.keys.meta, "max"),
-            ],
-        )
-        limit, started = whole_number(max_jobs), whole_number(used)
-        is_used_up = limit is not None and started is not None and started >= limit
-        return max(ttl_ms, 0) if is_used_up else 0
+        return self.sample().rate_limit_ttl_ms
 
     def get_job(self, job_id: str) -> JobView | None:
         """Return a job, or None."""
@@ -132,7 +134,7 @@ class QueueReader:
 
     def _job_commands(self, job_id: str) -> list[tuple[str | bytes, ...]]:
         encoded = raw(job_id)
-        scores = [("ZSCORE", self._state_keys[state], encoded) for state in _SETS]
+        scores = [("ZSCORE", self.states[state], encoded) for state in _SETS]
         return [
             ("HGETALL", raw(self.keys.job(job_id))),
             ("LPOS", self.keys.active, encoded),
@@ -164,7 +166,7 @@ class QueueReader:
         return found[:limit]
 
     def _page(self, state: JobState, offset: int, limit: int, *, from_oldest: bool) -> list[str]:
-        key, last = self._state_keys[state], offset + limit - 1
+        key, last = self.states[state], offset + limit - 1
         if limit <= 0:
             return []
         if state in _LISTS and from_oldest:
@@ -190,13 +192,77 @@ class QueueReader:
     def read_totals(self) -> dict[str, int]:
         """Return ``completed``, ``failed`` and ``retried`` since this Redis began."""
         [fields] = run_on_any_type(self.client, [("HGETALL", self.keys.totals)])
-        stored = _counters(fields or {})
-        return {field: stored.get(field, 0) for field in ("completed", "failed", "retried")}
+        return _totals(fields)
 
     def read_incarnation(self) -> str | None:
         """Return the mark of this Redis' content; None when it has none, as after a loss."""
         [value] = run_on_any_type(self.client, [("GET", self.keys.incarnation)])
         return None if value is None else text(value)
+
+
+def sample_queues(queues: Sequence[QueueReader]) -> list[QueueSample]:
+    """Return a sample of each queue of one Redis: two round trips for all, however long they are.
+
+    Raises:
+        QueueUnavailable: Redis cannot serve.
+        QueueError: what should hold the jobs of a state is of another type.
+    """
+    if not queues:
+        return []
+    commands = [command for queue in queues for command in _sample_commands(queue)]
+    answers = run_on_any_type(queues[0].client, commands)
+    width = len(answers) // len(queues)
+    rows = [answers[start : start + width] for start in range(0, len(answers), width)]
+    pairs = list(zip(queues, rows, strict=True))
+    timestamps = _read_timestamps([(queue, _next_id(row)) for queue, row in pairs])
+    return [_sample_of(*pair, time) for pair, time in zip(pairs, timestamps, strict=True)]
+
+
+def _sample_commands(queue: QueueReader) -> list[tuple[Any, ...]]:
+    keys = queue.keys
+    return [
+        ("LINDEX", keys.wait, -1),
+        ("ZRANGE", keys.prioritized, 0, 0),
+        ("HGETALL", keys.totals),
+        ("HMGET", keys.meta, "paused", "max"),
+        ("GET", keys.limiter),
+        ("PTTL", keys.limiter),
+        *queue.count_commands(),
+    ]
+
+
+def _next_id(row: Sequence[Any]) -> bytes | None:
+    waiting, prioritized = row[:2]
+    return waiting if waiting is not None else next(iter(prioritized or ()), None)
+
+
+def _read_timestamps(next_jobs: Sequence[tuple[QueueReader, bytes | None]]) -> list[int | None]:
+    """Return when each job was made; None where there is none, or it is not known."""
+    asked = [(queue, job_id) for queue, job_id in next_jobs if job_id is not None]
+    commands = [("HGET", raw(queue.keys.job(text(each))), "timestamp") for queue, each in asked]
+    found = iter(run_on_any_type(next_jobs[0][0].client, commands))
+    return [None if job_id is None else whole_number(next(found)) for _, job_id in next_jobs]
+
+
+def _sample_of(queue: QueueReader, row: Sequence[Any], created_ms: int | None) -> QueueSample:
+    _, _, totals, meta, used, ttl_ms, *counts = row
+    if None in counts:
+        raise QueueError(f"a list or set of the queue {queue.name!r} is of another type")
+    paused, max_jobs = meta or (None, None)
+    limit, started = whole_number(max_jobs), whole_number(used)
+    is_used_up = limit is not None and started is not None and started >= limit
+    return QueueSample(
+        counts=dict(zip(queue.states, counts, strict=True)),
+        totals=_totals(totals),
+        is_paused=paused is not None,
+        oldest_waiting_ms=None if created_ms is None else max(queue.clock.now_ms() - created_ms, 0),
+        rate_limit_ttl_ms=max(ttl_ms, 0) if is_used_up else 0,
+    )
+
+
+def _totals(fields: dict[bytes, bytes] | None) -> dict[str, int]:
+    stored = _counters(fields or {})
+    return {field: stored.get(field, 0) for field in ("completed", "failed", "retried")}
 
 
 def _state_of(scores: Sequence[object], *, is_active: bool) -> JobState:

@@ -1,5 +1,8 @@
 """Looking at a queue, and clearing it."""
 
+import pytest
+
+from shared.errors import QueueError
 from shared.queue import (
     Completion,
     Failure,
@@ -7,6 +10,7 @@ from shared.queue import (
     JobState,
     RemoveOutcome,
     Retry,
+    sample_queues,
 )
 from tests.fakes import FakeClock
 from tests.queue_states import (
@@ -100,6 +104,28 @@ def test_the_age_of_the_next_job_is_told(queue: JobQueue, clock: FakeClock) -> N
     clock.advance(seconds=7)
     seed_waiting(queue, "a#2")
     assert queue.oldest_waiting_ms() == 7000
+
+
+def test_samples_of_several_queues_are_those_of_each_one(
+    queue: JobQueue, dlq: JobQueue, clock: FakeClock
+) -> None:
+    seed_one_of_each(queue)
+    dlq.pause()
+    clock.advance(seconds=3)
+    whole, empty = sample_queues([queue, dlq])
+    assert (whole.counts, whole.totals) == (queue.counts(), queue.read_totals())
+    assert (whole.is_paused, whole.oldest_waiting_ms) == (False, 3000)
+    assert (empty.counts, empty.totals) == (dlq.counts(), dlq.read_totals())
+    assert (empty.is_paused, empty.oldest_waiting_ms, empty.rate_limit_ttl_ms) == (True, None, 0)
+    assert sample_queues([]) == []
+
+
+def test_a_sample_names_the_queue_whose_line_is_of_another_type(
+    queue: JobQueue, dlq: JobQueue
+) -> None:
+    dlq.client.set(dlq.keys.failed, "spoilt")
+    with pytest.raises(QueueError, match=dlq.name):
+        sample_queues([queue, dlq])
 
 
 def test_jobs_are_removed_from_any_state_but_a_locked_one(queue: JobQueue) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.queue import Completion, DeadLettering, Failure, JobQueue, Lock, Retry
+from shared.queue import Completion, DeadLettering, Failure, JobQueue, Lock, Retry, sample_queues
 from tests.queue_states import claim, make_job, seed_active, seed_waiting
 
 IDS = [f"a#{n}" for n in range(500)]
@@ -82,6 +82,18 @@ def test_adding_to_a_long_line_costs_no_search_in_it(queue: JobQueue) -> None:
     after = queue.client.info("commandstats")["cmdstat_lrange"]["calls"]
     # The one list that is read is that of the claimed jobs.
     assert after - before == 1
+
+
+def test_several_queues_are_sampled_in_two_round_trips(queue: JobQueue, dlq: JobQueue) -> None:
+    seed_waiting(queue, *IDS)
+    sent: list[object] = []
+    pipeline = queue.client.pipeline
+    queue.client.pipeline = lambda *a, **k: sent.append(a) or pipeline(*a, **k)  # type: ignore[method-assign, func-returns-value]
+    try:
+        sample_queues([queue, dlq])
+    finally:
+        del queue.client.pipeline
+    assert len(sent) == 2
 
 
 def test_moving_a_large_batch_costs_few_commands_a_job(queue: JobQueue) -> None:
