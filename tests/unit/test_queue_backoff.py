@@ -26,6 +26,10 @@ def test_jitter_takes_away_up_to_its_share(drawn: float, delay_ms: int) -> None:
     assert backoff_delay_ms(backoff, 3, draw=lambda: drawn) == delay_ms
 
 
+def test_jitter_takes_away_no_more_than_all() -> None:
+    assert backoff_delay_ms(EXPONENTIAL | {"jitter": 7}, 1, draw=lambda: 0.25) == 250
+
+
 @pytest.mark.parametrize(
     "backoff",
     [None, {}, 0, -5, True, "soon", {"type": "exponential"}, {"delay": "x"}, {"delay": -1}],

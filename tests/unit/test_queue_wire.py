@@ -52,6 +52,20 @@ def test_a_job_is_shown_whatever_its_fields_hold(fields: dict[bytes, bytes]) -> 
     assert decode_view("i", JobState.WAITING, fields).id == "i"
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (b"7", 7),
+        (str(2**53 - 1).encode(), 2**53 - 1),
+        (str(2**53).encode(), 0),
+        (str(1 - 2**53).encode(), 1 - 2**53),
+        (str(-(2**53)).encode(), 0),
+    ],
+)
+def test_a_number_beyond_what_json_and_lua_hold_exactly_is_none(written: bytes, read: int) -> None:
+    assert decode_view("i", JobState.WAITING, {b"timestamp": written}).timestamp_ms == read
+
+
 def test_a_blocked_claim_says_why_and_until_when() -> None:
     claim = decode_claim([b"rate_limit", 250], "t")
     assert (claim.jobs, claim.blocked_by, claim.retry_in_ms) == ([], BlockedBy.RATE_LIMIT, 250)

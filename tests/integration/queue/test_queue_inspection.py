@@ -95,6 +95,7 @@ def test_lists_are_newest_first_and_come_in_pages(queue: JobQueue) -> None:
         ["a#2", "a#1"],
         ["a#0"],
     ]
+    assert [view.id for view in queue.list_jobs(JobState.WAITING, 1, 1)] == ["a#3"]
     assert queue.list_jobs(JobState.WAITING, 0, 0) == []
 
 
@@ -102,7 +103,7 @@ def test_the_age_of_the_next_job_is_told(queue: JobQueue, clock: FakeClock) -> N
     assert queue.oldest_waiting_ms() is None
     seed_waiting(queue, "a#1")
     clock.advance(seconds=7)
-    seed_waiting(queue, "a#2")
+    seed_waiting(queue, "a#2", "a#3", "a#4")
     assert queue.oldest_waiting_ms() == 7000
 
 
@@ -164,6 +165,8 @@ def test_cleaning_the_line_spares_what_is_young(queue: JobQueue, clock: FakeCloc
     seed_waiting(queue, *[f"old#{n}" for n in range(600)])
     clock.advance(seconds=60)
     seed_waiting(queue, "young#1")
+    would_go = queue.jobs_to_clean(JobState.WAITING, 30_000, 1000)
+    assert [view.id for view in would_go] == [f"old#{n}" for n in range(600)]
     assert len(queue.clean(JobState.WAITING, 30_000, 1000)) == 600
     assert line(queue) == ["young#1"]
 
@@ -191,6 +194,11 @@ def test_jobs_that_an_old_bullmq_parked_come_back_at_resume(queue: JobQueue) -> 
     assert line(queue) == ["a#3", "a#1", "a#2"]
     assert not queue.is_paused()
     assert queue.client.zscore(queue.keys.marker, "0") == 0
+
+
+def test_a_counter_that_holds_no_number_is_shown_as_none_counted(queue: JobQueue) -> None:
+    queue.client.hset(queue.keys.tally("import-1"), mapping={"new": "3", "dead": "many"})
+    assert queue.read_tallies(["import-1", "import-2"]) == [{"new": 3, "dead": 0}, {}]
 
 
 def test_the_mark_of_an_incarnation_is_set_once(queue: JobQueue) -> None:

@@ -1,5 +1,7 @@
 """Jobs of dead workers come back; what kills its worker is run alone, then doomed."""
 
+import pytest
+
 from shared.queue import JobQueue, JobState, ReclaimReport, Upkeep, connect, disconnect
 from tests.fakes import FakeClock
 from tests.queue_states import (
@@ -98,6 +100,35 @@ def test_the_upkeep_excuses_stalls_for_one_lock_time_after_an_outage(
             counted.append(job_fields(queue, "a#1")["stc"])
         assert counted == ["1", "1", "2"]
         disconnect(client)
+
+
+class LateClock(FakeClock):
+    """Moves on by itself each time that it is asked, as if what lies between had taken so long."""
+
+    def __init__(self, each_s: float) -> None:
+        super().__init__()
+        self._each_s = each_s
+
+    def monotonic_s(self) -> float:
+        self.advance(seconds=self._each_s)
+        return super().monotonic_s()
+
+
+@pytest.mark.parametrize(("late_s", "stalls"), [(4.999, "1"), (5.001, None)])
+def test_stalls_are_excused_when_redis_answers_later_than_a_sixth_of_a_lock_time(
+    queue: JobQueue, late_s: float, stalls: str | None
+) -> None:
+    upkeep = Upkeep(
+        [queue],
+        every_ms=1000,
+        max_stalled=2,
+        clock=LateClock(late_s),
+        log_event=lambda *_, **__: None,
+        lock_ms=30_000,
+    )
+    seed_stalled(queue, "a#1")
+    assert upkeep.run_once()
+    assert job_fields(queue, "a#1").get("stc") == stalls
 
 
 def test_where_nothing_runs_alone_a_job_that_stalls_too_often_is_doomed_at_once(

@@ -8,6 +8,7 @@ import pytest
 from shared.clock import SystemClock
 from shared.errors import QueueUnavailable
 from shared.queue import JobQueue, RedisConnection, Retry, connect, disconnect, wait_for_work
+from shared.queue.keys import worker_connection_name
 from tests.queue_states import claim, make_job, seed_active, seed_waiting
 from tests.servers import find_free_port
 
@@ -36,6 +37,23 @@ def test_any_of_several_queues_wakes(queue: JobQueue) -> None:
     adding.start()
     assert wait_for_work(queue.client, [queue, other], 5.0)
     adding.join()
+
+
+def test_who_waits_is_listed_as_a_worker_of_each_queue(queue: JobQueue) -> None:
+    queues = [queue, *(JobQueue(queue.client, name, clock=SystemClock()) for name in "bc")]
+    assert not wait_for_work(queue.client, queues, 0.01)
+    names = {client["name"] for client in queue.client.client_list()}
+    assert {worker_connection_name(queue.prefix, each.name) for each in queues} <= names
+
+
+def test_disconnecting_ends_the_connections_that_waited_too(valkey_url: str) -> None:
+    client = connect(valkey_url, client_name="goes")
+    waiting = JobQueue(client, "goes", clock=SystemClock())
+    wait_for_work(client, [waiting], 0.01)
+    disconnect(client)
+    with connect(valkey_url) as other:
+        names = {each["name"] for each in other.client_list()}
+    assert names.isdisjoint({"goes", worker_connection_name(waiting.prefix, "goes")})
 
 
 def test_a_paused_queue_wakes_nobody_until_it_is_resumed(queue: JobQueue) -> None:

@@ -1,0 +1,111 @@
+"""What a worker does with one job, step by step, on a clock that stands still."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from shared.errors import UnrecoverableError
+from shared.queue import ClaimedJob, JobQueue, JobState, Worker
+from tests.fakes import FakeClock
+from tests.queue_states import line, seed_waiting
+
+
+class Steps:
+    """A worker without threads, and what it logged."""
+
+    def __init__(self, queue: JobQueue, **more: Any) -> None:
+        self.log: list[dict[str, Any]] = []
+        options: dict[str, Any] = {"concurrency": 2, "lock_ms": 30_000, "handler": self.handle}
+        options |= {"log_event": self._note, "clock": queue.clock} | more
+        self.worker = Worker(queue, **options)
+        self.errors: list[Exception] = []
+
+    def _note(self, event: str, **fields: Any) -> None:
+        self.log.append({"event": event, **fields})
+
+    def handle(self, job: ClaimedJob) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def logged(self, field: str) -> list[tuple[str, Any]]:
+        return [(entry["event"], entry[field]) for entry in self.log if field in entry]
+
+
+def test_each_run_is_logged_with_its_number_and_delayed_by_the_job_s_backoff(
+    queue: JobQueue, clock: FakeClock
+) -> None:
+    steps = Steps(queue)
+    steps.errors = [ValueError("first"), ValueError("second")]
+    seed_waiting(queue, "a#1", attempts=3, backoff_ms=1000)
+    for delay_ms in (1000, 2000):
+        assert steps.worker.step()
+        [view] = queue.list_jobs(JobState.DELAYED, 0, 9)
+        assert view.delay_ms == delay_ms
+        clock.advance(seconds=delay_ms / 1000)
+        queue.promote_due()
+    assert steps.worker.step()
+    assert steps.logged("attempt") == [
+        ("job_started", 1),
+        ("job_failed", 1),
+        ("job_started", 2),
+        ("job_failed", 2),
+        ("job_started", 3),
+        ("job_succeeded", 3),
+    ]
+    assert steps.logged("is_last") == [("job_failed", False)] * 2
+    assert steps.logged("error") == [("job_failed", "first"), ("job_failed", "second")]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "error"), [(1, ValueError("passing")), (9, UnrecoverableError("lasting"))]
+)
+def test_a_job_without_another_attempt_fails_in_its_first_run(
+    queue: JobQueue, attempts: int, error: Exception
+) -> None:
+    steps = Steps(queue)
+    steps.errors = [error]
+    seed_waiting(queue, "a#1", attempts=attempts)
+    steps.worker.step()
+    assert queue.counts()[JobState.FAILED] == 1
+    assert steps.logged("is_last") == [("job_failed", True)]
+
+
+@pytest.mark.parametrize("isolates_solo", [True, False])
+def test_a_solo_job_is_not_begun_beside_a_running_one_unless_it_need_not_be_alone(
+    queue: JobQueue, isolates_solo: bool
+) -> None:
+    begun: list[bool] = []
+
+    def handle(job: ClaimedJob) -> None:
+        if job.id == "a#1":
+            begun.append(steps.worker.step())
+
+    steps = Steps(queue, handler=handle, isolates_solo=isolates_solo)
+    seed_waiting(queue, "a#1", "a#solo")
+    queue.client.hset(queue.keys.job("a#solo"), "solo", "1")
+    assert steps.worker.step()
+    assert begun == [not isolates_solo]
+    assert line(queue) == (["a#solo"] if isolates_solo else [])
+    assert steps.worker.step() is isolates_solo
+
+
+def test_stopping_waits_for_a_run_until_the_clock_says_that_its_time_is_over(
+    queue: JobQueue, clock: FakeClock
+) -> None:
+    running, gate = threading.Event(), threading.Event()
+
+    def handle(job: ClaimedJob) -> None:
+        running.set()
+        gate.wait(10)
+
+    steps = Steps(queue, handler=handle)
+    seed_waiting(queue, "a#1")
+    thread = threading.Thread(target=steps.worker.step)
+    thread.start()
+    assert running.wait(10)
+    threading.Timer(0.1, gate.set).start()
+    steps.worker.stop(0.5)
+    thread.join(10)
+    assert steps.log[-1]["event"] == "job_succeeded"
+    assert queue.read_totals()["completed"] == 1
