@@ -1,8 +1,8 @@
 """Histories that hypothesis thinks up: polls, work, audits, crashes, zombies, losses, operators.
 
-A machine drives a mill by rules in any order; items may be damaged, so that only a lenient reader
-reads them. What is stored never loses rank. When a history ends everything comes to rest, the
-publisher mends what is damaged, the feed is polled once more, and the oracle judges.
+A machine drives a harness by rules in any order; items may be damaged, so that only a lenient
+reader reads them. What is stored never loses rank. When a history ends everything comes to rest,
+the publisher repairs what is damaged, the feed is polled once more, and what is left is judged.
 """
 
 import uuid
@@ -23,11 +23,11 @@ from shared.errors import ConflictError, NotFoundError
 from shared.models import Rank
 from shared.queue import RedisConnection
 from shared.store import LetterKind, open_database
-from tests.actors import Actor, Held, Server
+from tests.fake_publisher import POISON, feed_url, hash_of
 from tests.fakes import FakeClock
-from tests.mill import SOURCE, Mill
-from tests.oracle import assert_accounted_for
-from tests.press import POISON, feed_url, hash_of
+from tests.harness import SOURCE, Harness
+from tests.judge import assert_accounted_for
+from tests.roles import Held, Role, Server
 
 GUIDS = ("a", "b")
 TITLES = ("A", "B", "C", f"{POISON} P", f"{POISON} Q")
@@ -68,21 +68,21 @@ class MillMachine(RuleBasedStateMachine):
         super().__init__()
         redis.flushdb()
         self._database = open_database(f"{mongodb_url}/test_{uuid.uuid4().hex[:16]}")
-        self.mill = Mill(redis, self._database, FakeClock())
+        self.harness = Harness(redis, self._database, FakeClock())
         self.shown = dict.fromkeys(GUIDS, "A")
         self.damaged: set[str] = set()
         self.ranks: dict[str, Rank] = {}
-        self.held: list[tuple[Held, Actor]] = []
+        self.held: list[tuple[Held, Role]] = []
 
     @initialize()
     def subscribe(self) -> None:
-        self.mill.subscribe(self.shown)
+        self.harness.subscribe(self.shown)
 
     @rule(guid=st.sampled_from(GUIDS), title=st.sampled_from(TITLES), is_damaged=st.booleans())
     def publish_and_poll(self, guid: str, title: str, is_damaged: bool) -> None:
         self._show(guid, title, is_damaged=is_damaged)
-        self.mill.server.start(SOURCE)
-        self.mill.server.fetch()
+        self.harness.server.start(SOURCE)
+        self.harness.server.fetch()
 
     @rule(guid=st.sampled_from(GUIDS), title=st.sampled_from(TITLES), is_damaged=st.booleans())
     def publish(self, guid: str, title: str, is_damaged: bool) -> None:
@@ -90,30 +90,30 @@ class MillMachine(RuleBasedStateMachine):
 
     @rule(force=st.booleans())
     def start(self, force: bool) -> None:
-        self.mill.server.start(SOURCE, force=force)
+        self.harness.server.start(SOURCE, force=force)
 
     @rule()
     def fetch(self) -> None:
-        self.mill.server.fetch()
+        self.harness.server.fetch()
 
     @rule()
     def work(self) -> None:
-        self.mill.worker.work()
+        self.harness.worker.work()
 
     @rule()
     def work_after_a_backoff(self) -> None:
-        self.mill.clock.advance(seconds=10)
-        self.mill.worker.work()
+        self.harness.clock.advance(seconds=10)
+        self.harness.worker.work()
 
     @rule(seconds=st.sampled_from([1, 6, 61, 3601]))
     def audit(self, seconds: int) -> None:
-        self.mill.clock.advance(seconds=seconds)
-        self.mill.server.look()
+        self.harness.clock.advance(seconds=seconds)
+        self.harness.server.look()
 
     @precondition(lambda self: len(self.held) < _MAX_HELD)
     @rule(point=st.sampled_from(_FETCH_POINTS), after=st.booleans())
     def hold_a_fetch(self, point: tuple[str, str], after: bool) -> None:
-        server = self.mill.new_server()
+        server = self.harness.new_server()
         owner, method = point
         target = getattr(_parts_of(server, owner), owner)
         self._hold(Held(server.fetch, target, method, after=after), server)
@@ -121,19 +121,19 @@ class MillMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.held) < _MAX_HELD)
     @rule(point=st.sampled_from(_WORK_POINTS), after=st.booleans())
     def hold_work(self, point: tuple[str, str], after: bool) -> None:
-        worker = self.mill.new_worker()
+        worker = self.harness.new_worker()
         owner, method = point
         target = worker.queues[0] if owner == "queue" else getattr(worker.stores, owner)
-        self.mill.clock.advance(seconds=10)
+        self.harness.clock.advance(seconds=10)
         self._hold(Held(worker.work, target, method, after=after), worker)
 
     @precondition(lambda self: len(self.held) < _MAX_HELD)
     @rule(point=st.sampled_from(_AUDIT_POINTS), after=st.booleans())
     def hold_an_audit(self, point: tuple[str, str], after: bool) -> None:
-        server = self.mill.new_server()
+        server = self.harness.new_server()
         owner, method = point
         target = getattr(_parts_of(server, owner), owner)
-        self.mill.clock.advance(seconds=61)
+        self.harness.clock.advance(seconds=61)
         self._hold(Held(server.look, target, method, after=after), server)
 
     @precondition(lambda self: self.held)
@@ -145,48 +145,48 @@ class MillMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.held)
     @rule(which=st.integers(0, _MAX_HELD - 1))
     def crash(self, which: int) -> None:
-        held, actor = self.held.pop(which % len(self.held))
-        actor.line.cut()
+        held, role = self.held.pop(which % len(self.held))
+        role.line.cut()
         held.go_on()
 
     @rule()
     def lose_locks(self) -> None:
-        self.mill.lose_locks()
+        self.harness.lose_locks()
 
     @rule()
     def lose_redis(self) -> None:
-        self.mill.lose_redis()
+        self.harness.lose_redis()
 
     @rule()
     def restart(self) -> None:
-        self.mill.replace_actors()
+        self.harness.replace_roles()
 
     @rule()
     def replay(self) -> None:
-        self.mill.server.services.replayer.replay(everything=True)
+        self.harness.server.services.replayer.replay(everything=True)
 
     @rule(accepts=st.booleans())
     def mend_or_break_mongodb(self, accepts: bool) -> None:
         if accepts:
-            self.mill.accept_poison()
+            self.harness.accept_poison()
         else:
-            self.mill.refuse_poison()
+            self.harness.refuse_poison()
 
     @rule(guid=st.sampled_from(GUIDS))
     def remove_dead_letter(self, guid: str) -> None:
         with suppress(NotFoundError):
-            self.mill.server.services.remover.remove_dead_letter(f"{SOURCE}#{guid}")
+            self.harness.server.services.remover.remove_dead_letter(f"{SOURCE}#{guid}")
 
     @rule(guid=st.sampled_from(GUIDS))
     def remove_job(self, guid: str) -> None:
         with suppress(NotFoundError, ConflictError):
-            self.mill.server.services.remover.remove_job(
-                self.mill.item_queues[0], f"{SOURCE}#{guid}"
+            self.harness.server.services.remover.remove_job(
+                self.harness.item_queues[0], f"{SOURCE}#{guid}"
             )
 
     @rule()
     def renew_feed(self) -> None:
-        feeds = self.mill.server.services.feeds
+        feeds = self.harness.server.services.feeds
         with suppress(NotFoundError):
             feeds.remove(SOURCE)
         feeds.add([feed_url(SOURCE)], source=SOURCE)
@@ -205,7 +205,7 @@ class MillMachine(RuleBasedStateMachine):
                 held.go_on()
             self._come_to_rest()
             self.no_document_loses_rank()
-            self.mill.poll(self.shown)
+            self.harness.poll(self.shown)
             self._come_to_rest()
             self.no_document_loses_rank()
             self._judge()
@@ -218,27 +218,27 @@ class MillMachine(RuleBasedStateMachine):
         self.damaged -= {guid}
         if is_damaged:
             self.damaged.add(guid)
-        self.mill.press.show(SOURCE, self.shown, damaged=self.damaged)
+        self.harness.publisher.show(SOURCE, self.shown, damaged=self.damaged)
 
-    def _hold(self, held: Held, actor: Actor) -> None:
+    def _hold(self, held: Held, role: Role) -> None:
         if held.begin():
-            self.held.append((held, actor))
+            self.held.append((held, role))
         else:
             held.go_on()
 
     def _come_to_rest(self) -> None:
-        self.mill.lose_locks()
-        self.mill.clock.advance(minutes=11)
-        self.mill.come_to_rest()
-        self.mill.clock.advance(hours=1)
-        self.mill.come_to_rest()
+        self.harness.lose_locks()
+        self.harness.clock.advance(minutes=11)
+        self.harness.come_to_rest()
+        self.harness.clock.advance(hours=1)
+        self.harness.come_to_rest()
 
     def _judge(self) -> None:
         ends: dict[str, set[str]] = {"stored": set(), "dead": set(), "removed": set()}
         for guid, title in self.shown.items():
             ends[self._end_of(guid, title)].add(guid)
         assert_accounted_for(
-            self.mill,
+            self.harness,
             {guid: self.shown[guid] for guid in ends["stored"]},
             dead=ends["dead"],
             removed=ends["removed"],
@@ -248,7 +248,7 @@ class MillMachine(RuleBasedStateMachine):
 
     def _end_of(self, guid: str, title: str) -> str:
         """Say how the latest version has to have ended, given what an operator did to it."""
-        letter = self.mill.stores.dead_letters.get(f"{SOURCE}#{guid}")
+        letter = self.harness.stores.dead_letters.get(f"{SOURCE}#{guid}")
         if letter is None or letter.content_hash != hash_of(guid, title):
             return "stored"
         if letter.kind is LetterKind.REMOVED:

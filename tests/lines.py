@@ -1,8 +1,8 @@
-"""The line between one actor and its stores: counted call by call, and cut where a test says.
+"""The line between one role and its stores: counted call by call, and cut where a test says.
 
-A cut line is a crash of the actor: the call that meets it, and every call after it, raises
-:class:`Crash`, so that no ``finally`` of the actor can still do anything to the stores. A line may
-also break for one call only: the actor meets the driver's error and lives on.
+A cut line is a crash of the role: the call that meets it, and every call after it, raises
+:class:`Crash`, so that no ``finally`` of the role can still do anything to the stores. A line may
+also break for one call only: the role meets the driver's error and lives on.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,11 @@ from shared.store import Database
 
 
 class Crash(BaseException):
-    """The actor is gone, as after a kill -9: no handler of errors may catch it."""
+    """The role is gone, as after a kill -9: no handler of errors may catch it."""
 
 
 class Line:
-    """All calls of one actor to Redis and MongoDB, in order."""
+    """All calls of one role to Redis and MongoDB, in order."""
 
     def __init__(self) -> None:
         self.calls = 0

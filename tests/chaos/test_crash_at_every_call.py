@@ -1,4 +1,4 @@
-"""A fault at every single call of an actor to its stores, before it and after it."""
+"""A fault at every single call of a role to its stores, before it and after it."""
 
 import uuid
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from shared.queue import RedisConnection
 from shared.store import open_database
 from tests.crashes import SCENARIOS, crash_and_heal, fail_and_go_on
 from tests.fakes import FakeClock
-from tests.mill import Mill
+from tests.harness import Harness
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -44,8 +44,8 @@ def run_at_every_call(
         redis.flushdb()
         database = open_database(f"{mongodb_url}/test_{uuid.uuid4().hex[:16]}")
         try:
-            mill = Mill(redis, database, FakeClock())
-            if not run(mill, scenario, call=call, executed=executed):
+            harness = Harness(redis, database, FakeClock())
+            if not run(harness, scenario, call=call, executed=executed):
                 break
         except AssertionError as exc:
             failures.append(f"call {call}: {exc}"[:500])

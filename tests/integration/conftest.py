@@ -1,4 +1,4 @@
-"""A record on an empty MongoDB; on it and on an empty Valkey a worker's parts, or a whole mill."""
+"""A record on an empty MongoDB; on it and on an empty Valkey a worker's parts, or all parts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from shared.store import Stores, open_database
 from tests.factories import Bench
 from tests.failpoints import FailPoints
 from tests.fakes import FakeClock
-from tests.mill import Mill
+from tests.harness import Harness
 from tests.mongodb_features import Feature, missing_features, missing_for
 
 
@@ -49,6 +49,6 @@ def failing(session_mongo_client: MongoClient[dict[str, Any]]) -> Iterator[FailP
 
 
 @pytest.fixture
-def mill(redis_client: RedisConnection, stores: Stores) -> Mill:
+def harness(redis_client: RedisConnection, stores: Stores) -> Harness:
     """A whole deployment, driven step by step."""
-    return Mill(redis_client, stores.database, FakeClock())
+    return Harness(redis_client, stores.database, FakeClock())

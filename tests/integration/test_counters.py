@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from tests.actors import Held
-from tests.mill import SOURCE, Mill
-from tests.press import feed_url
+from tests.fake_publisher import feed_url
+from tests.harness import SOURCE, Harness
+from tests.roles import Held
 
-pytest_plugins = ["tests.mill_fixture"]
+pytest_plugins = ["tests.harness_fixture"]
 
 ITEM = f"{SOURCE}#a"
 
 
 def show(
-    mill: Mill, comments: int | None, title: str = "A", views: int = 1, feed: str = "Feed"
+    harness: Harness, comments: int | None, title: str = "A", views: int = 1, feed: str = "Feed"
 ) -> None:
     counter = f"<slash:comments>{comments}</slash:comments>" if comments is not None else ""
-    mill.press.show_document(
+    harness.publisher.show_document(
         SOURCE,
         f"""<rss version="2.0" xmlns:slash="http://purl.org/rss/1.0/modules/slash/"
           xmlns:media="http://search.yahoo.com/mrss/"><channel><title>{feed}</title><item>
@@ -29,36 +29,38 @@ def show(
     )
 
 
-def poll(mill: Mill, comments: int | None, title: str = "A", views: int = 1) -> dict[str, int]:
-    show(mill, comments, title, views)
-    mill.clock.advance(seconds=60)
-    importing = mill.poll()
-    mill.come_to_rest()
-    found = mill.stores.imports.get(importing.import_id)
+def poll(
+    harness: Harness, comments: int | None, title: str = "A", views: int = 1
+) -> dict[str, int]:
+    show(harness, comments, title, views)
+    harness.clock.advance(seconds=60)
+    importing = harness.poll()
+    harness.come_to_rest()
+    found = harness.stores.imports.get(importing.import_id)
     assert found is not None
     return {name: count for name, count in found.counts.items() if count and name != "fetched"}
 
 
-def document(mill: Mill) -> dict[str, Any]:
-    found = mill.stores.items.get(ITEM)
+def document(harness: Harness) -> dict[str, Any]:
+    found = harness.stores.items.get(ITEM)
     assert found is not None
     return found
 
 
-def comments_of(mill: Mill) -> str | None:
-    found = [one["value"] for one in document(mill)["extra"] if one["name"] == "slash:comments"]
+def comments_of(harness: Harness) -> str | None:
+    found = [one["value"] for one in document(harness)["extra"] if one["name"] == "slash:comments"]
     return found[0] if found else None
 
 
 @pytest.fixture
-def counted(mill: Mill) -> Mill:
-    """A mill with a feed whose item has three comments."""
-    mill.server.services.feeds.add([feed_url(SOURCE)], source=SOURCE)
-    assert poll(mill, 3) == {"new": 1}
-    return mill
+def counted(harness: Harness) -> Harness:
+    """A harness with a feed whose item has three comments."""
+    harness.server.services.feeds.add([feed_url(SOURCE)], source=SOURCE)
+    assert poll(harness, 3) == {"new": 1}
+    return harness
 
 
-def test_a_changed_counter_alone_is_stored_and_counts_as_unchanged(counted: Mill) -> None:
+def test_a_changed_counter_alone_is_stored_and_counts_as_unchanged(counted: Harness) -> None:
     before = document(counted)
     assert poll(counted, 4) == {"unchanged": 1}
     after = document(counted)
@@ -69,7 +71,7 @@ def test_a_changed_counter_alone_is_stored_and_counts_as_unchanged(counted: Mill
     assert after == before
 
 
-def test_a_nested_counter_is_refreshed_too(counted: Mill) -> None:
+def test_a_nested_counter_is_refreshed_too(counted: Harness) -> None:
     assert poll(counted, 3, views=9) == {"unchanged": 1}
     [views] = [
         one["attributes"]["views"]
@@ -79,7 +81,7 @@ def test_a_nested_counter_is_refreshed_too(counted: Mill) -> None:
     assert views == "9"
 
 
-def test_the_same_counters_make_no_work(counted: Mill) -> None:
+def test_the_same_counters_make_no_work(counted: Harness) -> None:
     poll(counted, 4)
     revision = document(counted)["revision"]
     show(counted, 4, feed="Renamed")
@@ -90,21 +92,21 @@ def test_the_same_counters_make_no_work(counted: Mill) -> None:
     assert document(counted)["revision"] == revision
 
 
-def test_counters_that_go_are_taken_away_and_make_no_work_for_ever(counted: Mill) -> None:
+def test_counters_that_go_are_taken_away_and_make_no_work_for_ever(counted: Harness) -> None:
     assert poll(counted, None) == {"unchanged": 1}
     assert comments_of(counted) is None
     show(counted, None, feed="Renamed")
     assert counted.poll().journaled == 0
 
 
-def test_an_item_without_counters_has_no_hash_of_them(mill: Mill) -> None:
-    mill.subscribe({"a": "A"})
-    mill.poll()
-    mill.come_to_rest()
-    assert "counters_hash" not in document(mill)
+def test_an_item_without_counters_has_no_hash_of_them(harness: Harness) -> None:
+    harness.subscribe({"a": "A"})
+    harness.poll()
+    harness.come_to_rest()
+    assert "counters_hash" not in document(harness)
 
 
-def test_an_update_brings_its_counters(counted: Mill) -> None:
+def test_an_update_brings_its_counters(counted: Harness) -> None:
     before = document(counted)
     assert poll(counted, 5, title="B") == {"updated": 1}
     assert comments_of(counted) == "5"
@@ -112,7 +114,7 @@ def test_an_update_brings_its_counters(counted: Mill) -> None:
     assert poll(counted, 6, title="B") == {"unchanged": 1}
 
 
-def test_older_counters_do_not_overwrite_newer_ones(counted: Mill) -> None:
+def test_older_counters_do_not_overwrite_newer_ones(counted: Harness) -> None:
     show(counted, 4)
     counted.poll()
     slow = counted.new_worker()
@@ -128,7 +130,7 @@ def test_older_counters_do_not_overwrite_newer_ones(counted: Mill) -> None:
     assert counted.is_at_rest()
 
 
-def test_a_counter_does_not_bring_older_content_over_newer(counted: Mill) -> None:
+def test_a_counter_does_not_bring_older_content_over_newer(counted: Harness) -> None:
     show(counted, 4)
     counted.poll()
     slow = counted.new_worker()
@@ -143,7 +145,7 @@ def test_a_counter_does_not_bring_older_content_over_newer(counted: Mill) -> Non
 
 
 def test_counters_of_a_document_that_was_deleted_meanwhile_bring_the_whole_item(
-    counted: Mill,
+    counted: Harness,
 ) -> None:
     whole = document(counted)
     show(counted, 4)
@@ -157,7 +159,7 @@ def test_counters_of_a_document_that_was_deleted_meanwhile_bring_the_whole_item(
     assert (again["title"], comments_of(counted)) == ("A", "4")
 
 
-def test_ten_polls_of_a_busy_counter_change_no_moment(counted: Mill) -> None:
+def test_ten_polls_of_a_busy_counter_change_no_moment(counted: Harness) -> None:
     before = document(counted)
     for comments in range(10, 20):
         assert poll(counted, comments) == {"unchanged": 1}

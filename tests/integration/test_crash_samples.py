@@ -1,11 +1,11 @@
-"""A fault at some of an actor's calls to its stores; tests/chaos has it at every one."""
+"""A fault at some of a role's calls to its stores; tests/chaos has it at every one."""
 
 import pytest
 
 from tests.crashes import SECOND, crash_and_heal, fail_and_go_on
-from tests.mill import Mill
+from tests.harness import Harness
 
-pytest_plugins = ["tests.mill_fixture"]
+pytest_plugins = ["tests.harness_fixture"]
 
 
 @pytest.mark.parametrize("executed", [False, True], ids=["unsent", "reply lost"])
@@ -22,10 +22,10 @@ pytest_plugins = ["tests.mill_fixture"]
     ],
 )
 def test_every_item_is_accounted_for_after_a_crash(
-    mill: Mill, scenario: str, call: int, executed: bool
+    harness: Harness, scenario: str, call: int, executed: bool
 ) -> None:
     assert len(SECOND) == 20
-    assert crash_and_heal(mill, scenario, call=call, executed=executed)
+    assert crash_and_heal(harness, scenario, call=call, executed=executed)
 
 
 @pytest.mark.parametrize("executed", [False, True], ids=["unsent", "reply lost"])
@@ -33,6 +33,6 @@ def test_every_item_is_accounted_for_after_a_crash(
     ("scenario", "call"), [("import on a server", 18), ("import on a worker", 6)]
 )
 def test_every_item_is_accounted_for_after_a_lost_connection(
-    mill: Mill, scenario: str, call: int, executed: bool
+    harness: Harness, scenario: str, call: int, executed: bool
 ) -> None:
-    assert fail_and_go_on(mill, scenario, call=call, executed=executed)
+    assert fail_and_go_on(harness, scenario, call=call, executed=executed)

@@ -8,8 +8,8 @@ import bson
 import pytest
 
 from tests.factories import Bench, make_data, make_letter_of
-from tests.mill import Mill
-from tests.press import feed_url
+from tests.fake_publisher import feed_url
+from tests.harness import Harness
 
 MISSING = object()
 NONSENSE: dict[str, Any] = {
@@ -47,124 +47,128 @@ ROUNDS = 1
 MAX_IMPORTS_A_ROUND = 2
 
 
-def spoil(mill: Mill, collection: str, query: dict[str, Any], field: str, value: Any) -> None:
+def spoil(harness: Harness, collection: str, query: dict[str, Any], field: str, value: Any) -> None:
     change = {"$unset": {field: ""}} if value is MISSING else {"$set": {field: value}}
-    result = mill.database.collection(collection).update_many(query, change)
+    result = harness.database.collection(collection).update_many(query, change)
     assert result.matched_count > 0
 
 
-def subscribe(mill: Mill, source: str, items: dict[str, str]) -> None:
-    mill.press.show(source, items)
-    mill.server.services.feeds.add([feed_url(source)], source=source, interval_s=1800)
+def subscribe(harness: Harness, source: str, items: dict[str, str]) -> None:
+    harness.publisher.show(source, items)
+    harness.server.services.feeds.add([feed_url(source)], source=source, interval_s=1800)
 
 
-def subscribe_all(mill: Mill, items: dict[str, str]) -> dict[str, Any]:
+def subscribe_all(harness: Harness, items: dict[str, str]) -> dict[str, Any]:
     """Add a feed that stays as it is, and one for each kind of nonsense; return these."""
-    subscribe(mill, "good", {"1": "one"})
+    subscribe(harness, "good", {"1": "one"})
     sources = {f"odd{number}": value for number, value in enumerate(NONSENSE.values())}
     for source in sources:
-        subscribe(mill, source, items)
+        subscribe(harness, source, items)
     return sources
 
 
-def live(mill: Mill) -> None:
+def live(harness: Harness) -> None:
     """Let half an hour pass with everything at work; what is raised here would end a loop."""
-    mill.clock.advance(seconds=1801)
-    mill.server.scheduler.step()
-    mill.reclaim()
+    harness.clock.advance(seconds=1801)
+    harness.server.scheduler.step()
+    harness.reclaim()
     for _ in range(10 * len(NONSENSE)):
-        if not mill.server.fetch():
+        if not harness.server.fetch():
             break
-    mill.work()
-    mill.server.look()
+    harness.work()
+    harness.server.look()
 
 
-def stay_alive(mill: Mill, sources: Iterable[str], *, is_told: bool = True) -> None:
+def stay_alive(harness: Harness, sources: Iterable[str], *, is_told: bool = True) -> None:
     """Prove that the good feed goes on while others are spoilt, and that nothing runs hot."""
-    imports = mill.database.collection("imports")
+    imports = harness.database.collection("imports")
     before = {source: imports.count_documents({"source": source}) for source in sources}
     for number in range(ROUNDS):
-        mill.press.show("good", {"1": "one", f"n{number}": "new"})
-        live(mill)
-        assert mill.stores.items.get(f"good#n{number}") is not None
-    mill.number("feedmill_mongodb_up")
+        harness.publisher.show("good", {"1": "one", f"n{number}": "new"})
+        live(harness)
+        assert harness.stores.items.get(f"good#n{number}") is not None
+    harness.number("feedmill_mongodb_up")
     for source, count in before.items():
         made = imports.count_documents({"source": source}) - count
         assert made <= ROUNDS * MAX_IMPORTS_A_ROUND, source
-    told = told_of(mill)
+    told = told_of(harness)
     named = [found.get("source") for found in imports.find({"open": True})]
     assert not is_told or {source for source in named if isinstance(source, str)} <= told
 
 
-def told_of(mill: Mill) -> set[str]:
+def told_of(harness: Harness) -> set[str]:
     """Return the sources of which an operator learns: from the doctor, or by a feed's error."""
     failed = {
-        feed["_id"] for feed in mill.database.collection("feeds").find({"error": {"$gt": ""}})
+        feed["_id"] for feed in harness.database.collection("feeds").find({"error": {"$gt": ""}})
     }
-    if not mill.stores.find_misfits(1000):
+    if not harness.stores.find_misfits(1000):
         return failed
-    return failed | {str(feed["_id"]) for feed in mill.database.collection("feeds").find()}
+    return failed | {str(feed["_id"]) for feed in harness.database.collection("feeds").find()}
 
 
 @pytest.mark.parametrize("field", FEED_FIELDS)
 @pytest.mark.parametrize("is_queued", [False, True], ids=["at rest", "queued"])
-def test_nonsense_in_a_feed_costs_that_feed_only(mill: Mill, field: str, is_queued: bool) -> None:
-    sources = subscribe_all(mill, {"1": "one"})
+def test_nonsense_in_a_feed_costs_that_feed_only(
+    harness: Harness, field: str, is_queued: bool
+) -> None:
+    sources = subscribe_all(harness, {"1": "one"})
     if is_queued:
-        mill.server.scheduler.step()
+        harness.server.scheduler.step()
     else:
-        live(mill)
+        live(harness)
     for source, value in sources.items():
-        spoil(mill, "feeds", {"_id": source}, field, value)
-    stay_alive(mill, sources)
+        spoil(harness, "feeds", {"_id": source}, field, value)
+    stay_alive(harness, sources)
 
 
 @pytest.mark.parametrize("field", IMPORT_FIELDS)
 @pytest.mark.parametrize("state", ["queued", "importing"])
-def test_nonsense_in_an_import_costs_its_own_feed_only(mill: Mill, field: str, state: str) -> None:
-    sources = subscribe_all(mill, {"1": "one", "2": "two"})
-    begin_all(mill, state)
+def test_nonsense_in_an_import_costs_its_own_feed_only(
+    harness: Harness, field: str, state: str
+) -> None:
+    sources = subscribe_all(harness, {"1": "one", "2": "two"})
+    begin_all(harness, state)
     for source, value in sources.items():
-        spoil(mill, "imports", {"source": source}, field, value)
-    stay_alive(mill, sources)
+        spoil(harness, "imports", {"source": source}, field, value)
+    stay_alive(harness, sources)
     if state != "queued":
-        assert_no_item_is_lost(mill, sources)
+        assert_no_item_is_lost(harness, sources)
 
 
-def begin_all(mill: Mill, state: str) -> None:
-    mill.server.scheduler.step()
-    while state != "queued" and mill.server.fetch():
+def begin_all(harness: Harness, state: str) -> None:
+    harness.server.scheduler.step()
+    while state != "queued" and harness.server.fetch():
         pass
 
 
-def assert_no_item_is_lost(mill: Mill, sources: Iterable[str]) -> None:
+def assert_no_item_is_lost(harness: Harness, sources: Iterable[str]) -> None:
     """Each item is stored, or the journal that brings it is there."""
     journaled = {
         item_id
-        for chunk in mill.database.collection("journal").find({}, {"ids": True})
+        for chunk in harness.database.collection("journal").find({}, {"ids": True})
         for item_id in chunk["ids"]
     }
     wanted = {f"{source}#{guid}" for source in sources for guid in "12"}
-    assert wanted <= mill.stores.items.read_versions(wanted).keys() | journaled
+    assert wanted <= harness.stores.items.read_versions(wanted).keys() | journaled
 
 
 @pytest.mark.parametrize("field", JOURNAL_FIELDS)
-def test_nonsense_in_the_journal_costs_its_own_import_only(mill: Mill, field: str) -> None:
-    sources = subscribe_all(mill, {"1": "one"})
-    begin_all(mill, "importing")
+def test_nonsense_in_the_journal_costs_its_own_import_only(harness: Harness, field: str) -> None:
+    sources = subscribe_all(harness, {"1": "one"})
+    begin_all(harness, "importing")
     for source, value in sources.items():
-        spoil(mill, "journal", {"ids": f"{source}#1"}, field, value)
+        spoil(harness, "journal", {"ids": f"{source}#1"}, field, value)
     # By two of them a chunk is found: it is as if it were gone, which only the log says so far.
-    stay_alive(mill, sources, is_told=field not in ("import_id", "revision"))
+    stay_alive(harness, sources, is_told=field not in ("import_id", "revision"))
 
 
 @pytest.mark.parametrize("field", ["revision", "colliding_guids", "aliases"])
-def test_nonsense_in_a_source_costs_its_own_feed_only(mill: Mill, field: str) -> None:
-    sources = subscribe_all(mill, {"1": "one"})
-    live(mill)
+def test_nonsense_in_a_source_costs_its_own_feed_only(harness: Harness, field: str) -> None:
+    sources = subscribe_all(harness, {"1": "one"})
+    live(harness)
     for source, value in sources.items():
-        spoil(mill, "sources", {"_id": source}, field, value)
-    stay_alive(mill, sources)
+        spoil(harness, "sources", {"_id": source}, field, value)
+    stay_alive(harness, sources)
 
 
 @pytest.mark.parametrize("kind", ["null", "text", "list", "int64"])
@@ -184,44 +188,44 @@ def test_foreign_jobs_of_a_source_whose_counter_is_nonsense_hold_nobody_up(
 
 @pytest.mark.parametrize("kind", NONSENSE)
 def test_nonsense_in_an_item_is_written_over_by_what_is_published_next(
-    mill: Mill, kind: str
+    harness: Harness, kind: str
 ) -> None:
     """One item a field; the nonsense of each is that item's alone."""
     guids = {field: f"of {field}" for field in ITEM_FIELDS}
-    subscribe(mill, "good", {"1": "one"})
-    subscribe(mill, "odd", dict.fromkeys(guids.values(), "one"))
-    live(mill)
+    subscribe(harness, "good", {"1": "one"})
+    subscribe(harness, "odd", dict.fromkeys(guids.values(), "one"))
+    live(harness)
     for field, guid in guids.items():
-        spoil(mill, "items", {"_id": f"odd#{guid}"}, field, NONSENSE[kind])
-    mill.press.show("odd", dict.fromkeys(guids.values(), "changed"))
-    stay_alive(mill, ["odd"])
+        spoil(harness, "items", {"_id": f"odd#{guid}"}, field, NONSENSE[kind])
+    harness.publisher.show("odd", dict.fromkeys(guids.values(), "changed"))
+    stay_alive(harness, ["odd"])
     # The highest revision wins, whoever gave it.
     highest = {"of revision"} if kind == "int64" else set()
-    titles = titles_of(mill, "odd")
+    titles = titles_of(harness, "odd")
     assert {guid for guid in guids.values() if titles.get(guid) != "changed"} == highest
 
 
 @pytest.mark.parametrize("kind", NONSENSE)
-def test_nonsense_in_a_dead_letter_costs_its_own_item_only(mill: Mill, kind: str) -> None:
+def test_nonsense_in_a_dead_letter_costs_its_own_item_only(harness: Harness, kind: str) -> None:
     """One dead letter a field; the nonsense of each is that letter's alone."""
     guids = {field: f"of {field}" for field in LETTER_FIELDS}
-    subscribe(mill, "good", {"1": "one"})
-    subscribe(mill, "odd", {**dict.fromkeys(guids.values(), "poison"), "2": "fine"})
+    subscribe(harness, "good", {"1": "one"})
+    subscribe(harness, "odd", {**dict.fromkeys(guids.values(), "poison"), "2": "fine"})
     for _ in range(2):
-        live(mill)
+        live(harness)
     for field, guid in guids.items():
-        spoil(mill, "dead_letters", {"_id": f"odd#{guid}"}, field, NONSENSE[kind])
+        spoil(harness, "dead_letters", {"_id": f"odd#{guid}"}, field, NONSENSE[kind])
     repaired = dict.fromkeys(guids.values(), "fine now")
-    mill.press.show("odd", {**repaired, "2": "fine"})
-    stay_alive(mill, ["odd"])
-    mill.stores.dead_letters.find_causes()
-    mill.stores.dead_letters.find_page(limit=10, cursor=None)
-    assert titles_of(mill, "odd") == {**repaired, "2": "fine"}
+    harness.publisher.show("odd", {**repaired, "2": "fine"})
+    stay_alive(harness, ["odd"])
+    harness.stores.dead_letters.find_causes()
+    harness.stores.dead_letters.find_page(limit=10, cursor=None)
+    assert titles_of(harness, "odd") == {**repaired, "2": "fine"}
 
 
-def titles_of(mill: Mill, source: str) -> dict[str, Any]:
+def titles_of(harness: Harness, source: str) -> dict[str, Any]:
     """Return the titles of a source's stored items by guid, whatever their other fields hold."""
-    found = mill.database.collection("items").find({})
+    found = harness.database.collection("items").find({})
     titles = {one["_id"]: one.get("title") for one in found}
     return {
         item_id.removeprefix(f"{source}#"): title
@@ -231,13 +235,13 @@ def titles_of(mill: Mill, source: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", sorted(NONSENSE.keys() - {"year 9999"}))
-def test_nonsense_in_what_hosts_asked_for_costs_nobody_a_fetch(mill: Mill, kind: str) -> None:
-    subscribe(mill, "good", {"1": "one"})
-    [host] = {feed.host for feed in mill.stores.feeds.find_enabled()}
+def test_nonsense_in_what_hosts_asked_for_costs_nobody_a_fetch(harness: Harness, kind: str) -> None:
+    subscribe(harness, "good", {"1": "one"})
+    [host] = {feed.host for feed in harness.stores.feeds.find_enabled()}
     value = NONSENSE[kind]
     document = {"_id": host} if value is MISSING else {"_id": host, "retry_after_until": value}
-    mill.database.collection("hosts").insert_one(document)
-    stay_alive(mill, ["good"])
+    harness.database.collection("hosts").insert_one(document)
+    stay_alive(harness, ["good"])
 
 
 def test_document_that_cannot_be_read_is_told_by_the_doctor_in_words(bench: Bench) -> None:
@@ -260,14 +264,14 @@ def test_document_that_cannot_be_read_is_told_by_the_doctor_in_words(bench: Benc
     ]
 
 
-def test_whole_number_stored_as_a_floating_one_is_read_as_what_it_is(mill: Mill) -> None:
-    subscribe(mill, "news", {"1": "one"})
-    subscribe(mill, "good", {"1": "one"})
-    live(mill)
-    spoil(mill, "feeds", {"_id": "news"}, "interval_s", 1800.0)
-    spoil(mill, "sources", {"_id": "news"}, "revision", 40.0)
-    mill.press.show("news", {"1": "changed"})
-    stay_alive(mill, ["news"])
-    stored = mill.stores.items.get("news#1")
+def test_whole_number_stored_as_a_floating_one_is_read_as_what_it_is(harness: Harness) -> None:
+    subscribe(harness, "news", {"1": "one"})
+    subscribe(harness, "good", {"1": "one"})
+    live(harness)
+    spoil(harness, "feeds", {"_id": "news"}, "interval_s", 1800.0)
+    spoil(harness, "sources", {"_id": "news"}, "revision", 40.0)
+    harness.publisher.show("news", {"1": "changed"})
+    stay_alive(harness, ["news"])
+    stored = harness.stores.items.get("news#1")
     assert stored is not None
     assert (stored["title"], stored["revision"]) == ("changed", 41)

@@ -9,7 +9,7 @@ import pytest
 
 from shared.queue import JobState, RateLimit
 from tests.factories import Bench, make_data
-from tests.mill import Mill
+from tests.harness import Harness
 from tests.queue_states import lose_locks
 
 # What a hash's field may hold that is none of what it should be; None: it is missing.
@@ -277,27 +277,27 @@ BAD_FETCH_DATA = {
 }
 
 
-def run_spoilt_fetches(mill: Mill, field: str, values: Sequence[bytes | None]) -> None:
+def run_spoilt_fetches(harness: Harness, field: str, values: Sequence[bytes | None]) -> None:
     sources = ["good", *(f"odd{number}" for number in range(len(values)))]
     started = {}
     for source in sources:
-        mill.subscribe({"1": "one"}, source)
-        started[source] = mill.server.start(source)
+        harness.subscribe({"1": "one"}, source)
+        started[source] = harness.server.start(source)
     for source, value in zip(sources[1:], values, strict=True):
-        key = mill.fetch_queue.keys.job(f"feed#{source}")
+        key = harness.fetch_queue.keys.job(f"feed#{source}")
         if value is None:
-            mill.redis.hdel(key, field)
+            harness.redis.hdel(key, field)
         else:
-            mill.redis.hset(key, field, value)
-    mill.come_to_rest()
-    ended = mill.stores.imports.read_many(one.import_id for one in started.values())
+            harness.redis.hset(key, field, value)
+    harness.come_to_rest()
+    ended = harness.stores.imports.read_many(one.import_id for one in started.values())
     assert [one.import_id for one in ended.values() if one.is_open] == []
-    assert mill.stores.items.get("good#1") is not None
+    assert harness.stores.items.get("good#1") is not None
     # Each feed can be fetched again.
     for source in sources:
-        mill.server.start(source)
-    mill.come_to_rest()
-    stored = mill.stores.items.read_versions(f"{source}#1" for source in sources)
+        harness.server.start(source)
+    harness.come_to_rest()
+    stored = harness.stores.items.read_versions(f"{source}#1" for source in sources)
     assert len(stored) == len(sources)
 
 
@@ -316,10 +316,10 @@ FETCH_CASES = [
 
 @pytest.mark.parametrize(("field", "kinds"), FETCH_CASES)
 def test_nonsense_in_a_field_of_a_fetch_job_costs_its_own_feed_only(
-    mill: Mill, field: str, kinds: Sequence[str]
+    harness: Harness, field: str, kinds: Sequence[str]
 ) -> None:
-    run_spoilt_fetches(mill, field, [NONSENSE[kind] for kind in kinds])
+    run_spoilt_fetches(harness, field, [NONSENSE[kind] for kind in kinds])
 
 
-def test_fetch_job_with_data_that_names_no_import_is_made_anew(mill: Mill) -> None:
-    run_spoilt_fetches(mill, "data", list(BAD_FETCH_DATA.values()))
+def test_fetch_job_with_data_that_names_no_import_is_made_anew(harness: Harness) -> None:
+    run_spoilt_fetches(harness, "data", list(BAD_FETCH_DATA.values()))

@@ -7,58 +7,58 @@ import pytest
 
 from shared.queue import JobState
 from shared.store import Import
-from tests.actors import Held
-from tests.mill import SOURCE, Mill
-from tests.oracle import assert_accounted_for
-from tests.press import hash_of
+from tests.fake_publisher import hash_of
+from tests.harness import SOURCE, Harness
+from tests.judge import assert_accounted_for
+from tests.roles import Held
 
-pytest_plugins = ["tests.mill_fixture"]
+pytest_plugins = ["tests.harness_fixture"]
 
 ITEM = f"{SOURCE}#a"
 DAMAGED = frozenset({"a"})
 
 
-def settle_down(mill: Mill) -> None:
-    mill.lose_locks()
-    mill.come_to_rest()
+def settle_down(harness: Harness) -> None:
+    harness.lose_locks()
+    harness.come_to_rest()
 
 
-def document(mill: Mill) -> dict[str, Any]:
-    found = mill.stores.items.get(ITEM)
+def document(harness: Harness) -> dict[str, Any]:
+    found = harness.stores.items.get(ITEM)
     assert found is not None
     return found
 
 
-def shown(mill: Mill) -> tuple[str, str | None]:
+def shown(harness: Harness) -> tuple[str, str | None]:
     """Return the stored title, and who read it."""
-    found = document(mill)
+    found = document(harness)
     return found["title"], found.get("read_by")
 
 
-def counts_of(mill: Mill, importing: Import) -> dict[str, int]:
-    found = mill.stores.imports.get(importing.import_id)
+def counts_of(harness: Harness, importing: Import) -> dict[str, int]:
+    found = harness.stores.imports.get(importing.import_id)
     assert found is not None
     return {name: count for name, count in found.counts.items() if count and name != "fetched"}
 
 
-def poll(mill: Mill, title: str, *, damaged: bool = False) -> dict[str, int]:
+def poll(harness: Harness, title: str, *, damaged: bool = False) -> dict[str, int]:
     """Import the item with a title to its end; return how it ended."""
-    importing = mill.poll({"a": title}, damaged=DAMAGED if damaged else ())
-    mill.come_to_rest()
-    return counts_of(mill, importing)
+    importing = harness.poll({"a": title}, damaged=DAMAGED if damaged else ())
+    harness.come_to_rest()
+    return counts_of(harness, importing)
 
 
 @pytest.fixture
-def fed(mill: Mill) -> Mill:
-    """A mill with a feed that listed nothing yet."""
-    mill.subscribe({})
-    return mill
+def fed(harness: Harness) -> Harness:
+    """A harness with a feed that listed nothing yet."""
+    harness.subscribe({})
+    return harness
 
 
 # What the record says, one import after the other
 
 
-def test_a_lenient_reading_of_an_unknown_item_is_stored_and_says_so(fed: Mill) -> None:
+def test_a_lenient_reading_of_an_unknown_item_is_stored_and_says_so(fed: Harness) -> None:
     assert poll(fed, "A", damaged=True) == {"new": 1}
     assert shown(fed) == ("A", "feedparser")
     assert poll(fed, "A", damaged=True) == {}  # not modified
@@ -66,7 +66,7 @@ def test_a_lenient_reading_of_an_unknown_item_is_stored_and_says_so(fed: Mill) -
     assert shown(fed) == ("B", "feedparser")
 
 
-def test_a_lenient_reading_is_unchanged_where_a_strict_one_is_stored(fed: Mill) -> None:
+def test_a_lenient_reading_is_unchanged_where_a_strict_one_is_stored(fed: Harness) -> None:
     poll(fed, "A")
     before = document(fed)
     assert poll(fed, "B", damaged=True) == {"unchanged": 1}
@@ -74,28 +74,28 @@ def test_a_lenient_reading_is_unchanged_where_a_strict_one_is_stored(fed: Mill) 
     assert document(fed) == before
 
 
-def test_a_forced_lenient_reading_does_not_overwrite_either(fed: Mill) -> None:
+def test_a_forced_lenient_reading_does_not_overwrite_either(fed: Harness) -> None:
     poll(fed, "A")
     before = document(fed)
-    fed.press.show(SOURCE, {"a": "B"}, damaged=DAMAGED)
+    fed.publisher.show(SOURCE, {"a": "B"}, damaged=DAMAGED)
     forced = fed.server.start(SOURCE, force=True)
     settle_down(fed)
     assert counts_of(fed, forced) == {"unchanged": 1}
     assert document(fed) == before
 
 
-def test_a_strict_reading_replaces_a_lenient_one_once(fed: Mill) -> None:
+def test_a_strict_reading_replaces_a_lenient_one_once(fed: Harness) -> None:
     poll(fed, "A", damaged=True)
     assert poll(fed, "B") == {"updated": 1}
     assert shown(fed) == ("B", None)
-    fed.press.show(SOURCE, {"a": "B", "b": "other"})
+    fed.publisher.show(SOURCE, {"a": "B", "b": "other"})
     again = fed.poll()
     settle_down(fed)
     assert counts_of(fed, again) == {"new": 1, "unchanged": 1}
 
 
 def test_a_strict_reading_of_the_same_content_takes_the_mark_away_and_is_unchanged(
-    fed: Mill,
+    fed: Harness,
 ) -> None:
     poll(fed, "A", damaged=True)
     before = document(fed)
@@ -106,12 +106,12 @@ def test_a_strict_reading_of_the_same_content_takes_the_mark_away_and_is_unchang
     assert after == before
 
 
-def test_ten_polls_of_damage_that_comes_and_goes_change_an_item_once_at_most(fed: Mill) -> None:
+def test_ten_polls_of_damage_that_comes_and_goes_change_an_item_once_at_most(fed: Harness) -> None:
     changed_at: dict[str, set[datetime]] = {"lenient first": set(), "strict first": set()}
     for number in range(10):
         # What the lenient reader makes of a damaged item differs from what it is.
         is_damaged = number % 2 == 0
-        fed.press.show(
+        fed.publisher.show(
             SOURCE,
             {
                 "lenient first": "Cut off" if is_damaged else "Whole",
@@ -136,7 +136,7 @@ def test_ten_polls_of_damage_that_comes_and_goes_change_an_item_once_at_most(fed
 # Races: the strict reading survives, whatever the revisions
 
 
-def test_a_strict_reading_in_an_open_journal_survives_a_later_lenient_one(fed: Mill) -> None:
+def test_a_strict_reading_in_an_open_journal_survives_a_later_lenient_one(fed: Harness) -> None:
     strict = fed.poll({"a": "A"})
     lenient = fed.poll({"a": "B"}, damaged=DAMAGED)
     settle_down(fed)
@@ -147,7 +147,7 @@ def test_a_strict_reading_in_an_open_journal_survives_a_later_lenient_one(fed: M
     assert counts_of(fed, strict) == {"updated": 1}
 
 
-def test_a_strict_reading_in_flight_survives_a_later_lenient_one(fed: Mill) -> None:
+def test_a_strict_reading_in_flight_survives_a_later_lenient_one(fed: Harness) -> None:
     strict = fed.poll({"a": "A"})
     slow = fed.new_worker()
     with Held(slow.work, slow.stores.items, "write_many"):
@@ -162,7 +162,7 @@ def test_a_strict_reading_in_flight_survives_a_later_lenient_one(fed: Mill) -> N
     assert counts_of(fed, strict) == {"updated": 1}
 
 
-def test_a_lenient_write_loses_to_a_strict_one_that_came_in_between(fed: Mill) -> None:
+def test_a_lenient_write_loses_to_a_strict_one_that_came_in_between(fed: Harness) -> None:
     poll(fed, "A", damaged=True)
     lenient = fed.poll({"a": "B"}, damaged=DAMAGED)
     slow = fed.new_worker()
@@ -178,9 +178,11 @@ def test_a_lenient_write_loses_to_a_strict_one_that_came_in_between(fed: Mill) -
 
 
 @pytest.mark.parametrize("title", ["A", "B"])
-def test_a_lenient_raise_loses_to_a_strict_one_that_came_in_between(fed: Mill, title: str) -> None:
+def test_a_lenient_raise_loses_to_a_strict_one_that_came_in_between(
+    fed: Harness, title: str
+) -> None:
     poll(fed, "A", damaged=True)
-    fed.press.show(SOURCE, {"a": "A"}, damaged=DAMAGED)
+    fed.publisher.show(SOURCE, {"a": "A"}, damaged=DAMAGED)
     fed.server.start(SOURCE, force=True)
     while fed.server.fetch():
         pass
@@ -195,7 +197,7 @@ def test_a_lenient_raise_loses_to_a_strict_one_that_came_in_between(fed: Mill, t
 
 
 def test_an_older_strict_reading_replaces_a_lenient_one_and_loses_to_a_newer_strict_one(
-    fed: Mill,
+    fed: Harness,
 ) -> None:
     oldest = fed.poll({"a": "A"})
     fed.lose_redis()
@@ -215,7 +217,7 @@ def test_an_older_strict_reading_replaces_a_lenient_one_and_loses_to_a_newer_str
     assert counts_of(fed, newer) == {"updated": 1}
 
 
-def test_all_of_redis_lost_brings_the_strict_reading_home_all_the_same(fed: Mill) -> None:
+def test_all_of_redis_lost_brings_the_strict_reading_home_all_the_same(fed: Harness) -> None:
     fed.poll({"a": "A"})
     fed.poll({"a": "B"}, damaged=DAMAGED)
     fed.lose_redis()
@@ -227,7 +229,7 @@ def test_all_of_redis_lost_brings_the_strict_reading_home_all_the_same(fed: Mill
 # Dead letters
 
 
-def test_a_lenient_reading_that_died_is_cleared_by_an_older_strict_one(fed: Mill) -> None:
+def test_a_lenient_reading_that_died_is_cleared_by_an_older_strict_one(fed: Harness) -> None:
     strict = fed.poll({"a": "A"})
     slow = fed.new_worker()
     with Held(slow.work, slow.stores.items, "write_many"):
@@ -246,7 +248,7 @@ def test_a_lenient_reading_that_died_is_cleared_by_an_older_strict_one(fed: Mill
     assert sum(counts_of(fed, lenient).values()) == 1
 
 
-def test_a_lenient_reading_does_not_clear_the_death_of_a_strict_one(fed: Mill) -> None:
+def test_a_lenient_reading_does_not_clear_the_death_of_a_strict_one(fed: Harness) -> None:
     assert poll(fed, "poison A") == {"dead": 1}
     assert poll(fed, "B", damaged=True) == {"new": 1}
     letter = fed.stores.dead_letters.get(ITEM)
@@ -255,7 +257,7 @@ def test_a_lenient_reading_does_not_clear_the_death_of_a_strict_one(fed: Mill) -
     assert_accounted_for(fed, {}, dead=["a"])
 
     # No work for ever: what is stored is unchanged, what died is dead.
-    fed.press.show(SOURCE, {"a": "B", "b": "other"}, damaged=DAMAGED)
+    fed.publisher.show(SOURCE, {"a": "B", "b": "other"}, damaged=DAMAGED)
     polled = fed.poll()
     assert polled.journaled == 1
     settle_down(fed)
@@ -265,7 +267,7 @@ def test_a_lenient_reading_does_not_clear_the_death_of_a_strict_one(fed: Mill) -
     assert fed.stores.dead_letters.get(ITEM) is None
 
 
-def test_the_death_of_a_strict_reading_stays_on_top_of_a_later_lenient_one(fed: Mill) -> None:
+def test_the_death_of_a_strict_reading_stays_on_top_of_a_later_lenient_one(fed: Harness) -> None:
     poll(fed, "poison A")
     assert poll(fed, "poison B", damaged=True) == {"dead": 1}
     letter = fed.stores.dead_letters.get(ITEM)
@@ -274,7 +276,7 @@ def test_the_death_of_a_strict_reading_stays_on_top_of_a_later_lenient_one(fed: 
     assert letter.read_by is None
 
 
-def test_the_replay_of_a_lenient_reading_does_not_overwrite_a_strict_one(fed: Mill) -> None:
+def test_the_replay_of_a_lenient_reading_does_not_overwrite_a_strict_one(fed: Harness) -> None:
     poll(fed, "poison A", damaged=True)
     fed.accept_poison()
     [replay] = fed.server.services.replayer.replay(everything=True).imports
@@ -289,7 +291,7 @@ def test_the_replay_of_a_lenient_reading_does_not_overwrite_a_strict_one(fed: Mi
     assert_accounted_for(fed, {"a": "B"})
 
 
-def test_a_replayed_lenient_reading_still_says_that_it_is_one(fed: Mill) -> None:
+def test_a_replayed_lenient_reading_still_says_that_it_is_one(fed: Harness) -> None:
     poll(fed, "poison A", damaged=True)
     fed.accept_poison()
     [replay] = fed.server.services.replayer.replay(everything=True).imports
@@ -299,7 +301,7 @@ def test_a_replayed_lenient_reading_still_says_that_it_is_one(fed: Mill) -> None
     assert fed.stores.dead_letters.get(ITEM) is None
 
 
-def test_a_lenient_job_that_was_removed_keeps_no_newer_strict_reading_away(fed: Mill) -> None:
+def test_a_lenient_job_that_was_removed_keeps_no_newer_strict_reading_away(fed: Harness) -> None:
     fed.poll({"a": "A"}, damaged=DAMAGED)
     fed.server.services.remover.remove_job(fed.item_queues[0], ITEM)
     settle_down(fed)
@@ -310,7 +312,7 @@ def test_a_lenient_job_that_was_removed_keeps_no_newer_strict_reading_away(fed: 
     assert_accounted_for(fed, {"a": "B"})
 
 
-def test_no_job_of_a_lenient_reading_is_left_where_a_strict_one_is_stored(fed: Mill) -> None:
+def test_no_job_of_a_lenient_reading_is_left_where_a_strict_one_is_stored(fed: Harness) -> None:
     poll(fed, "A")
     polled = fed.poll({"a": "B"}, damaged=DAMAGED)
     assert polled.journaled == 0

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from shared.logs import configure_logs
-from tests.mill import SOURCE, Mill
+from tests.harness import SOURCE, Harness
 
 SECRET = "s3cr3t-XYZZY"
 Lines = Callable[[], list[dict[str, Any]]]
@@ -26,24 +26,24 @@ def lines(capsys: pytest.CaptureFixture[str], *events: str) -> list[dict[str, An
     return [line for line in logged if line["event"] in events]
 
 
-def import_three(mill: Mill, **titles: str) -> str:
+def import_three(harness: Harness, **titles: str) -> str:
     """Import three items, one of which MongoDB refuses once and for all; return the import's id."""
-    mill.subscribe({"1": "One", "2": "Two", "3": "poison"} | titles)
-    polled = mill.poll()
-    mill.clock.advance(seconds=2)
-    mill.work()
-    mill.clock.advance(seconds=30)
-    mill.work()
-    mill.clock.advance(seconds=1)
-    mill.server.look()
+    harness.subscribe({"1": "One", "2": "Two", "3": "poison"} | titles)
+    polled = harness.poll()
+    harness.clock.advance(seconds=2)
+    harness.work()
+    harness.clock.advance(seconds=30)
+    harness.work()
+    harness.clock.advance(seconds=1)
+    harness.server.look()
     return polled.import_id
 
 
 def test_import_and_flush_are_one_line_each_with_counts_duration_and_queue(
-    mill: Mill, capsys: pytest.CaptureFixture[str]
+    harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("INFO", "json")
-    import_id = import_three(mill)
+    import_id = import_three(harness)
     logged = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in logged] == [
         "batch_flushed",
@@ -71,24 +71,26 @@ def test_import_and_flush_are_one_line_each_with_counts_duration_and_queue(
     assert {"duration_ms", "settle_ms"} <= first.keys()
 
 
-def test_import_without_news_is_one_line(mill: Mill, capsys: pytest.CaptureFixture[str]) -> None:
+def test_import_without_news_is_one_line(
+    harness: Harness, capsys: pytest.CaptureFixture[str]
+) -> None:
     configure_logs("INFO", "json")
-    import_three(mill)
+    import_three(harness)
     capsys.readouterr()
-    mill.poll()
+    harness.poll()
     [line] = lines(capsys, "import_completed", "import_committed", "job_started")
     assert (line["event"], line["not_modified"]) == ("import_completed", True)
 
 
 def test_import_that_fails_is_one_line_that_says_why_without_secrets(
-    mill: Mill, capsys: pytest.CaptureFixture[str]
+    harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("INFO", "json")
-    mill.subscribe({})
-    mill.press.refuse(
+    harness.subscribe({})
+    harness.publisher.refuse(
         SOURCE, f"https://user:{SECRET}@news.example/?token={SECRET}", retryable=False
     )
-    import_id = mill.poll().import_id
+    import_id = harness.poll().import_id
     text = capsys.readouterr().err
     [line] = [json.loads(line) for line in text.splitlines()]
     assert SECRET not in text
@@ -98,10 +100,10 @@ def test_import_that_fails_is_one_line_that_says_why_without_secrets(
 
 
 def test_each_job_tells_its_course_at_debug_under_its_ids(
-    mill: Mill, capsys: pytest.CaptureFixture[str]
+    harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("DEBUG", "json")
-    import_id = import_three(mill)
+    import_id = import_three(harness)
     told = lines(capsys, "job_started", "job_succeeded", "job_failed")
     assert all(line["level"] == "debug" for line in told)
     assert {line["import_id"] for line in told} == {import_id}
@@ -125,49 +127,49 @@ def test_each_job_tells_its_course_at_debug_under_its_ids(
 
 
 def test_fetch_threads_lines_carry_import_and_source_and_nobody_elses_do(
-    mill: Mill, capsys: pytest.CaptureFixture[str]
+    harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("DEBUG", "json")
-    import_id = import_three(mill)
+    import_id = import_three(harness)
     [started] = [one for one in lines(capsys, "job_started") if one["queue"] == "feed_fetch_queue"]
     assert (started["import_id"], started["source"]) == (import_id, SOURCE)
     assert structlog.contextvars.get_contextvars() == {}
 
 
 def test_job_whose_lock_was_lost_did_not_succeed(
-    mill: Mill, capsys: pytest.CaptureFixture[str]
+    harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("DEBUG", "json")
-    mill.subscribe({"1": "One"})
-    mill.poll()
-    mill.worker.consumer.step()
-    mill.lose_locks()
-    mill.worker._pool.run_all()
+    harness.subscribe({"1": "One"})
+    harness.poll()
+    harness.worker.consumer.step()
+    harness.lose_locks()
+    harness.worker._pool.run_all()
     ends = lines(capsys, "job_succeeded", "job_failed", "job_lock_lost")
     items = [line["event"] for line in ends if line["queue"] == "job_import_queue"]
     assert items == ["job_lock_lost"]
 
 
 def test_fetch_job_that_no_program_of_ours_wrote_is_told_of_too(
-    mill: Mill, capsys: pytest.CaptureFixture[str]
+    harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("DEBUG", "json")
-    mill.subscribe({})
-    mill.server.start(SOURCE)
-    mill.redis.hset(mill.fetch_queue.keys.job(f"feed#{SOURCE}"), "data", "no json")
-    assert mill.server.fetch()
+    harness.subscribe({})
+    harness.server.start(SOURCE)
+    harness.redis.hset(harness.fetch_queue.keys.job(f"feed#{SOURCE}"), "data", "no json")
+    assert harness.server.fetch()
     told = lines(capsys, "job_started", "job_failed")
     assert [line["event"] for line in told] == ["job_started", "job_failed"]
 
 
 def test_trouble_of_the_fetch_queue_is_a_warning(
-    mill: Mill, capsys: pytest.CaptureFixture[str]
+    harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("INFO", "json")
-    mill.subscribe({})
-    mill.server.start(SOURCE)
-    mill.press.fetch = lambda *_, **__: mill.lose_locks() or _fail()  # type: ignore[method-assign]
-    mill.server.fetch()
+    harness.subscribe({})
+    harness.server.start(SOURCE)
+    harness.publisher.fetch = lambda *_, **__: harness.lose_locks() or _fail()  # type: ignore[method-assign]
+    harness.server.fetch()
     [line] = lines(capsys, "lock_lost", "failure_hook_failed")
     assert (line["event"], line["level"]) == ("lock_lost", "warning")
     assert line["source"] == SOURCE
@@ -178,10 +180,10 @@ def _fail() -> None:
 
 
 def test_console_shows_the_same_events_on_one_line_each(
-    mill: Mill, capsys: pytest.CaptureFixture[str]
+    harness: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs("INFO", "console")
-    import_id = import_three(mill, **{"1": "One\nTwo"})
+    import_id = import_three(harness, **{"1": "One\nTwo"})
     text = capsys.readouterr().err
     assert "\x1b" not in text
     events = [re.sub(r"^\S+ \[\w+ *\] (\S+).*$", r"\1", line) for line in text.splitlines()]

@@ -9,74 +9,74 @@ from server.importing.healer import JOB_PATIENCE
 from shared.errors import StoreUnavailable
 from shared.queue import JobState
 from shared.store import Stores
-from tests.actors import Held
-from tests.mill import Mill
+from tests.harness import Harness
+from tests.roles import Held
 
 FEEDS = 250
 
 
-def add_feeds(mill: Mill, count: int) -> list[str]:
+def add_feeds(harness: Harness, count: int) -> list[str]:
     sources = [f"feed-{number:03}" for number in range(count)]
     for number, source in enumerate(sources):
         url = f"https://h{number % 7}.example/{source}.json"
-        mill.server.services.feeds.add([url], source=source)
+        harness.server.services.feeds.add([url], source=source)
     return sources
 
 
-def jobs_of(mill: Mill) -> int:
-    return mill.fetch_queue.counts()[JobState.WAITING]
+def jobs_of(harness: Harness) -> int:
+    return harness.fetch_queue.counts()[JobState.WAITING]
 
 
-def test_all_feeds_are_started_in_their_order_and_none_twice(mill: Mill) -> None:
-    sources = add_feeds(mill, FEEDS)
-    held = mill.server.start(sources[120])
-    started = mill.server.services.starter.start_all(force=True)
+def test_all_feeds_are_started_in_their_order_and_none_twice(harness: Harness) -> None:
+    sources = add_feeds(harness, FEEDS)
+    held = harness.server.start(sources[120])
+    started = harness.server.services.starter.start_all(force=True)
     assert [each.source for each in started] == sources
     assert started[120].import_id == held.import_id
-    again = mill.new_server().services.starter.start_all()
+    again = harness.new_server().services.starter.start_all()
     assert [each.import_id for each in again] == [each.import_id for each in started]
-    stored = {found.import_id: found for found in mill.stores.imports.find_open()}
+    stored = {found.import_id: found for found in harness.stores.imports.find_open()}
     assert stored.keys() == {each.import_id for each in started}
     assert [each for each in stored.values() if not each.force] == [held]
-    named = {feed.source: feed.running_import for feed in mill.stores.feeds.find_running()}
+    named = {feed.source: feed.running_import for feed in harness.stores.feeds.find_running()}
     assert named == {each.source: each.import_id for each in started}
-    assert jobs_of(mill) == FEEDS
+    assert jobs_of(harness) == FEEDS
 
 
-def test_feeds_that_two_servers_start_at_once_get_one_import_each(mill: Mill) -> None:
-    sources = add_feeds(mill, 20)
-    first, second = mill.server, mill.new_server()
+def test_feeds_that_two_servers_start_at_once_get_one_import_each(harness: Harness) -> None:
+    sources = add_feeds(harness, 20)
+    first, second = harness.server, harness.new_server()
     with Held(first.services.starter.start_all, first.stores.feeds, "reserve_many"):
         started = second.services.starter.start_all()
     assert [each.source for each in started] == sources
-    assert len(mill.stores.imports.find_open()) == len(sources) == jobs_of(mill)
+    assert len(harness.stores.imports.find_open()) == len(sources) == jobs_of(harness)
 
 
 def test_feeds_that_were_claimed_and_not_inserted_yet_are_inserted_by_whoever_meets_them(
-    mill: Mill,
+    harness: Harness,
 ) -> None:
-    sources = add_feeds(mill, 20)
-    first, second = mill.server, mill.new_server()
+    sources = add_feeds(harness, 20)
+    first, second = harness.server, harness.new_server()
     with Held(first.services.starter.start_all, first.stores.feeds, "reserve_many", after=True):
         started = second.services.starter.start_all()
     assert [each.source for each in started] == sources
-    assert len(mill.stores.imports.find_open()) == len(sources) == jobs_of(mill)
+    assert len(harness.stores.imports.find_open()) == len(sources) == jobs_of(harness)
 
 
-def test_a_feed_that_was_deleted_meanwhile_is_left_out(mill: Mill) -> None:
-    sources = add_feeds(mill, 20)
-    starter, feeds = mill.server.services.starter, mill.server.stores.feeds
+def test_a_feed_that_was_deleted_meanwhile_is_left_out(harness: Harness) -> None:
+    sources = add_feeds(harness, 20)
+    starter, feeds = harness.server.services.starter, harness.server.stores.feeds
     with Held(starter.start_all, feeds, "reserve_many"):
-        mill.server.services.feeds.remove(sources[3])
-    named = {found.source for found in mill.stores.imports.find_open()}
+        harness.server.services.feeds.remove(sources[3])
+    named = {found.source for found in harness.stores.imports.find_open()}
     assert named == set(sources) - {sources[3]}
 
 
 def test_what_was_claimed_before_the_store_went_away_is_fetched(
-    mill: Mill, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add_feeds(mill, FEEDS)
-    feeds = mill.server.stores.feeds
+    add_feeds(harness, FEEDS)
+    feeds = harness.server.stores.feeds
     reserve_many, calls = feeds.reserve_many, iter(range(9))
 
     def claim_once(*args: object, **options: object) -> object:
@@ -86,20 +86,20 @@ def test_what_was_claimed_before_the_store_went_away_is_fetched(
 
     monkeypatch.setattr(feeds, "reserve_many", claim_once)
     with pytest.raises(StoreUnavailable):
-        mill.server.services.starter.start_all()
-    assert 0 < jobs_of(mill) == len(mill.stores.imports.find_open()) < FEEDS
+        harness.server.services.starter.start_all()
+    assert 0 < jobs_of(harness) == len(harness.stores.imports.find_open()) < FEEDS
 
 
-def test_the_healer_leaves_time_to_add_the_jobs_of_what_was_just_claimed(mill: Mill) -> None:
-    [source] = add_feeds(mill, 1)
-    queue = mill.server.services.fetch_queue
-    mill.server.start(source)
+def test_the_healer_leaves_time_to_add_the_jobs_of_what_was_just_claimed(harness: Harness) -> None:
+    [source] = add_feeds(harness, 1)
+    queue = harness.server.services.fetch_queue
+    harness.server.start(source)
     queue.remove_many([f"feed#{source}"])
-    mill.server.heal()
-    assert jobs_of(mill) == 0
-    mill.clock.advance(seconds=JOB_PATIENCE / timedelta(seconds=1))
-    mill.server.heal()
-    assert jobs_of(mill) == 1
+    harness.server.heal()
+    assert jobs_of(harness) == 0
+    harness.clock.advance(seconds=JOB_PATIENCE / timedelta(seconds=1))
+    harness.server.heal()
+    assert jobs_of(harness) == 1
 
 
 def test_revisions_drawn_by_many_at_once_are_never_given_twice(stores: Stores) -> None:

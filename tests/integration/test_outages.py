@@ -21,9 +21,9 @@ from shared.queue.connection import script_digest, script_names, script_text
 from shared.settings import Settings
 from shared.store import Stores
 from shared.store.database import Database
-from tests.actors import InlinePool
 from tests.factories import make_data, make_job, make_letter_of
 from tests.fakes import FakeClock
+from tests.roles import InlinePool
 from tests.tcp_proxy import Mode, TcpProxy
 from worker.process import WorkerProcess
 

@@ -5,107 +5,107 @@ from collections.abc import Callable
 import pytest
 
 from shared.queue import JobState
-from tests.actors import Held
-from tests.mill import SOURCE, Mill
-from tests.oracle import assert_accounted_for
+from tests.harness import SOURCE, Harness
+from tests.judge import assert_accounted_for
+from tests.roles import Held
 
-pytest_plugins = ["tests.mill_fixture"]
+pytest_plugins = ["tests.harness_fixture"]
 
 GOOD = {f"item-{number}": f"Title {number}" for number in range(4)}
 SHOWN = {**GOOD, "bad": "poison"}
 
 
-def lose_everything(mill: Mill) -> None:
-    mill.press.break_down()
-    mill.lose_redis()
+def lose_everything(harness: Harness) -> None:
+    harness.publisher.break_down()
+    harness.lose_redis()
 
 
-def crash_in_fetch(mill: Mill, store: str, method: str, *, after: bool = False) -> None:
-    server = mill.new_server()
+def crash_in_fetch(harness: Harness, store: str, method: str, *, after: bool = False) -> None:
+    server = harness.new_server()
     server.start(SOURCE)
     server.crash_at(getattr(server.stores, store), method, server.fetch, after=after)
 
 
-def crash_in_work(mill: Mill, target: str, method: str, *, after: bool = False) -> None:
-    worker = mill.new_worker()
+def crash_in_work(harness: Harness, target: str, method: str, *, after: bool = False) -> None:
+    worker = harness.new_worker()
     owner = getattr(worker.stores, target) if target != "queue" else worker.queues[0]
     worker.crash_at(owner, method, worker.work, after=after)
 
 
-def leave_uncommitted(mill: Mill) -> None:
-    crash_in_fetch(mill, "imports", "commit")
+def leave_uncommitted(harness: Harness) -> None:
+    crash_in_fetch(harness, "imports", "commit")
 
 
-def leave_fetching(mill: Mill) -> None:
-    crash_in_fetch(mill, "sources", "draw_revision", after=True)
+def leave_fetching(harness: Harness) -> None:
+    crash_in_fetch(harness, "sources", "draw_revision", after=True)
 
 
-def leave_marked(mill: Mill) -> None:
-    crash_in_fetch(mill, "imports", "mark_fetching", after=True)
+def leave_marked(harness: Harness) -> None:
+    crash_in_fetch(harness, "imports", "mark_fetching", after=True)
 
 
-def leave_queued(mill: Mill) -> None:
-    mill.server.start(SOURCE)
+def leave_queued(harness: Harness) -> None:
+    harness.server.start(SOURCE)
 
 
-def leave_uninserted(mill: Mill) -> None:
-    server = mill.new_server()
+def leave_uninserted(harness: Harness) -> None:
+    server = harness.new_server()
     server.crash_at(server.stores.imports, "insert_many", lambda: server.start(SOURCE))
 
 
-def leave_committed(mill: Mill) -> None:
-    crash_in_fetch(mill, "imports", "commit", after=True)
+def leave_committed(harness: Harness) -> None:
+    crash_in_fetch(harness, "imports", "commit", after=True)
 
 
-def leave_feed_told(mill: Mill) -> None:
-    crash_in_fetch(mill, "feeds", "finish", after=True)
+def leave_feed_told(harness: Harness) -> None:
+    crash_in_fetch(harness, "feeds", "finish", after=True)
 
 
-def leave_enqueued(mill: Mill) -> None:
-    mill.poll()
+def leave_enqueued(harness: Harness) -> None:
+    harness.poll()
 
 
-def leave_enqueued_unsettled(mill: Mill) -> None:
-    server = mill.new_server()
+def leave_enqueued_unsettled(harness: Harness) -> None:
+    server = harness.new_server()
     server.start(SOURCE)
     server.crash_at(server.services.fetch_queue, "complete_many", server.fetch)
 
 
-def leave_claimed(mill: Mill) -> None:
-    mill.poll()
-    crash_in_work(mill, "items", "write_many")
+def leave_claimed(harness: Harness) -> None:
+    harness.poll()
+    crash_in_work(harness, "items", "write_many")
 
 
-def leave_written(mill: Mill) -> None:
-    mill.poll()
-    crash_in_work(mill, "items", "write_many", after=True)
+def leave_written(harness: Harness) -> None:
+    harness.poll()
+    crash_in_work(harness, "items", "write_many", after=True)
 
 
-def leave_settled(mill: Mill) -> None:
-    mill.poll()
-    crash_in_work(mill, "queue", "complete_many", after=True)
+def leave_settled(harness: Harness) -> None:
+    harness.poll()
+    crash_in_work(harness, "queue", "complete_many", after=True)
 
 
-def leave_delayed(mill: Mill) -> None:
-    mill.poll()
-    mill.work()
+def leave_delayed(harness: Harness) -> None:
+    harness.poll()
+    harness.work()
 
 
-def leave_recorded(mill: Mill) -> None:
-    leave_delayed(mill)
-    mill.clock.advance(seconds=60)
-    crash_in_work(mill, "dead_letters", "record_many", after=True)
+def leave_recorded(harness: Harness) -> None:
+    leave_delayed(harness)
+    harness.clock.advance(seconds=60)
+    crash_in_work(harness, "dead_letters", "record_many", after=True)
 
 
-def leave_buried(mill: Mill) -> None:
-    leave_delayed(mill)
-    mill.clock.advance(seconds=60)
-    mill.work()
+def leave_buried(harness: Harness) -> None:
+    leave_delayed(harness)
+    harness.clock.advance(seconds=60)
+    harness.work()
 
 
-def leave_closed(mill: Mill) -> None:
-    leave_buried(mill)
-    mill.come_to_rest()
+def leave_closed(harness: Harness) -> None:
+    leave_buried(harness)
+    harness.come_to_rest()
 
 
 @pytest.mark.parametrize(
@@ -125,98 +125,98 @@ def leave_closed(mill: Mill) -> None:
     ],
 )
 def test_every_journaled_item_gets_home_without_redis_and_publisher(
-    mill: Mill, reach: Callable[[Mill], None]
+    harness: Harness, reach: Callable[[Harness], None]
 ) -> None:
-    mill.subscribe(SHOWN)
-    reach(mill)
+    harness.subscribe(SHOWN)
+    reach(harness)
 
-    lose_everything(mill)
-    mill.replace_actors()
-    mill.come_to_rest()
+    lose_everything(harness)
+    harness.replace_roles()
+    harness.come_to_rest()
 
-    assert_accounted_for(mill, GOOD, dead=["bad"])
-    assert mill.press.requests == 1
+    assert_accounted_for(harness, GOOD, dead=["bad"])
+    assert harness.publisher.requests == 1
 
 
 @pytest.mark.parametrize(
     "reach", [leave_uninserted, leave_queued, leave_marked, leave_fetching, leave_uncommitted]
 )
 def test_what_was_not_journaled_is_fetched_when_the_publisher_is_back(
-    mill: Mill, reach: Callable[[Mill], None]
+    harness: Harness, reach: Callable[[Harness], None]
 ) -> None:
-    mill.subscribe(SHOWN)
-    reach(mill)
+    harness.subscribe(SHOWN)
+    reach(harness)
 
-    lose_everything(mill)
-    mill.replace_actors()
-    mill.come_to_rest()
-    assert_accounted_for(mill, {})
-    mill.press.recover()
-    mill.poll()
-    mill.come_to_rest()
+    lose_everything(harness)
+    harness.replace_roles()
+    harness.come_to_rest()
+    assert_accounted_for(harness, {})
+    harness.publisher.recover()
+    harness.poll()
+    harness.come_to_rest()
 
-    assert_accounted_for(mill, GOOD, dead=["bad"])
+    assert_accounted_for(harness, GOOD, dead=["bad"])
 
 
 @pytest.mark.parametrize(
     "method", ["read_versions", "write_many"], ids=["before it reads", "before it writes"]
 )
-def test_a_worker_that_outlives_redis_harms_nothing(mill: Mill, method: str) -> None:
-    mill.subscribe(SHOWN)
-    mill.poll()
-    zombie = mill.new_worker()
+def test_a_worker_that_outlives_redis_harms_nothing(harness: Harness, method: str) -> None:
+    harness.subscribe(SHOWN)
+    harness.poll()
+    zombie = harness.new_worker()
 
     with Held(zombie.work, zombie.stores.items, method):
-        lose_everything(mill)
-        mill.come_to_rest()
-    mill.come_to_rest()
+        lose_everything(harness)
+        harness.come_to_rest()
+    harness.come_to_rest()
 
-    assert_accounted_for(mill, GOOD, dead=["bad"])
+    assert_accounted_for(harness, GOOD, dead=["bad"])
 
 
-def test_a_replay_gets_home_after_redis_was_lost(mill: Mill) -> None:
-    mill.subscribe(SHOWN)
-    leave_closed(mill)
-    mill.accept_poison()
-    replaying = mill.new_server()
+def test_a_replay_gets_home_after_redis_was_lost(harness: Harness) -> None:
+    harness.subscribe(SHOWN)
+    leave_closed(harness)
+    harness.accept_poison()
+    replaying = harness.new_server()
     replaying.crash_at(
         replaying.services.light_queue,
         "add_many",
         lambda: replaying.services.replayer.replay(everything=True),
     )
 
-    lose_everything(mill)
-    mill.come_to_rest()
+    lose_everything(harness)
+    harness.come_to_rest()
 
-    assert_accounted_for(mill, SHOWN)
+    assert_accounted_for(harness, SHOWN)
 
 
 def test_two_losses_in_a_row_are_healed_though_the_first_was_not_healed_to_its_end(
-    mill: Mill,
+    harness: Harness,
 ) -> None:
-    mill.subscribe(SHOWN)
-    leave_enqueued(mill)
-    lose_everything(mill)
-    crashing = mill.new_server()
+    harness.subscribe(SHOWN)
+    leave_enqueued(harness)
+    lose_everything(harness)
+    crashing = harness.new_server()
     crashing.crash_at(crashing.auditor._healer, "remember_redis", crashing.look)
-    mill.lose_redis()
+    harness.lose_redis()
 
-    mill.come_to_rest()
+    harness.come_to_rest()
 
-    assert_accounted_for(mill, GOOD, dead=["bad"])
+    assert_accounted_for(harness, GOOD, dead=["bad"])
 
 
-def test_a_loss_behind_an_audit_is_not_taken_for_healed(mill: Mill) -> None:
-    mill.subscribe(SHOWN)
-    leave_enqueued(mill)
-    lose_everything(mill)
-    slow, other = mill.new_server(), mill.new_server()
+def test_a_loss_behind_an_audit_is_not_taken_for_healed(harness: Harness) -> None:
+    harness.subscribe(SHOWN)
+    leave_enqueued(harness)
+    lose_everything(harness)
+    slow, other = harness.new_server(), harness.new_server()
 
     with Held(slow.look, slow.auditor._healer, "remember_redis"):
-        mill.lose_redis()
+        harness.lose_redis()
         other.crash_at(other.stores.imports, "find_importing", other.look)
-    mill.replace_actors()
-    mill.server.look()
+    harness.replace_roles()
+    harness.server.look()
 
     # At once, not after a minute of standing still.
-    assert mill.item_queues[0].counts()[JobState.WAITING] == len(SHOWN)
+    assert harness.item_queues[0].counts()[JobState.WAITING] == len(SHOWN)

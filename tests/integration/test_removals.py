@@ -15,20 +15,20 @@ from server.importing.remover import Remover
 from shared.errors import ConflictError, NotFoundError, StoreUnavailable
 from shared.queue import AddOutcome, JobState, RedisConnection
 from shared.store import LetterKind, Stores
-from tests.actors import Held
 from tests.factories import Bench, make_data, make_job
 from tests.failpoints import FailPoints
 from tests.fakes import FakeClock
-from tests.mill import SOURCE, Mill
-from tests.oracle import assert_accounted_for
+from tests.harness import SOURCE, Harness
+from tests.judge import assert_accounted_for
+from tests.roles import Held
 
 ITEMS = {f"i{number}": f"Title {number}" for number in range(600)}
 
 
 @pytest.fixture
-def busy_mill(redis_client: RedisConnection, stores: Stores) -> Mill:
+def busy_harness(redis_client: RedisConnection, stores: Stores) -> Harness:
     """A deployment whose worker takes two jobs at a time, so that it claims again and again."""
-    return Mill(
+    return Harness(
         redis_client,
         stores.database,
         FakeClock(),
@@ -39,9 +39,9 @@ def busy_mill(redis_client: RedisConnection, stores: Stores) -> Mill:
 
 
 @contextmanager
-def worker_at_work(mill: Mill) -> Iterator[threading.Thread]:
+def worker_at_work(harness: Harness) -> Iterator[threading.Thread]:
     """Let the worker work on a thread of its own until nothing waits any more."""
-    thread = threading.Thread(target=mill.work)
+    thread = threading.Thread(target=harness.work)
     thread.start()
     try:
         yield thread
@@ -50,15 +50,17 @@ def worker_at_work(mill: Mill) -> Iterator[threading.Thread]:
         assert not thread.is_alive()
 
 
-def open_client(mill: Mill) -> TestClient:
+def open_client(harness: Harness) -> TestClient:
     """Return a client of the API on the first server's services."""
-    site = create_site(replace(mill.server.services, stores=mill.stores))
+    site = create_site(replace(harness.server.services, stores=harness.stores))
     return TestClient(site, base_url="http://127.0.0.1")
 
 
-def delete_heads(mill: Mill, client: TestClient, worker: threading.Thread) -> dict[str, set[int]]:
+def delete_heads(
+    harness: Harness, client: TestClient, worker: threading.Thread
+) -> dict[str, set[int]]:
     """Delete the head of the line again and again; return what was answered for each item."""
-    queue = mill.item_queues[0]
+    queue = harness.item_queues[0]
     answers: dict[str, set[int]] = {}
     while worker.is_alive():
         head = queue.client.lindex(queue.keys.wait, -1)
@@ -70,55 +72,57 @@ def delete_heads(mill: Mill, client: TestClient, worker: threading.Thread) -> di
     return answers
 
 
-def removed_ids(mill: Mill) -> set[str]:
-    letters = mill.database.collection("dead_letters").find({"kind": LetterKind.REMOVED})
+def removed_ids(harness: Harness) -> set[str]:
+    letters = harness.database.collection("dead_letters").find({"kind": LetterKind.REMOVED})
     return {letter["_id"] for letter in letters}
 
 
-def stored_ids(mill: Mill) -> set[str]:
-    return {document["_id"] for document in mill.database.collection("items").find({}, {"_id": 1})}
+def stored_ids(harness: Harness) -> set[str]:
+    return {
+        document["_id"] for document in harness.database.collection("items").find({}, {"_id": 1})
+    }
 
 
 def test_what_was_answered_409_is_stored_and_what_was_answered_204_is_removed(
-    busy_mill: Mill,
+    busy_harness: Harness,
 ) -> None:
-    mill = busy_mill
-    mill.subscribe(ITEMS)
-    imported = mill.poll()
-    with open_client(mill) as client, worker_at_work(mill) as worker:
-        answers = delete_heads(mill, client, worker)
+    harness = busy_harness
+    harness.subscribe(ITEMS)
+    imported = harness.poll()
+    with open_client(harness) as client, worker_at_work(harness) as worker:
+        answers = delete_heads(harness, client, worker)
     assert {404, 409} & set().union(*answers.values()), "the worker was never met at work"
     gone = {item_id for item_id, codes in answers.items() if 204 in codes}
-    mill.come_to_rest()
-    assert removed_ids(mill) == gone
+    harness.come_to_rest()
+    assert removed_ids(harness) == gone
     guids = {item_id.partition("#")[2] for item_id in gone}
     stored = {guid: title for guid, title in ITEMS.items() if guid not in guids}
-    assert_accounted_for(mill, stored, removed=guids)
-    closed = mill.stores.imports.get(imported.import_id)
+    assert_accounted_for(harness, stored, removed=guids)
+    closed = harness.stores.imports.get(imported.import_id)
     assert closed is not None
     assert (closed.counts["removed"], closed.counts["new"]) == (len(gone), len(stored))
 
 
 def test_clean_answers_as_many_as_the_import_counts_as_removed(
-    busy_mill: Mill, monkeypatch: pytest.MonkeyPatch
+    busy_harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remover, "CLEAN_BATCH", 20)
-    mill = busy_mill
-    mill.subscribe(ITEMS)
-    imported = mill.poll()
+    harness = busy_harness
+    harness.subscribe(ITEMS)
+    imported = harness.poll()
     removed = 0
-    with open_client(mill) as client, worker_at_work(mill) as worker:
+    with open_client(harness) as client, worker_at_work(harness) as worker:
         while worker.is_alive():
             answer = client.post(
-                f"/queues/{mill.item_queues[0].name}/clean",
+                f"/queues/{harness.item_queues[0].name}/clean",
                 json={"state": "waiting", "grace_ms": 0},
             )
             removed += answer.json()["removed"]
-    mill.come_to_rest()
-    closed = mill.stores.imports.get(imported.import_id)
+    harness.come_to_rest()
+    closed = harness.stores.imports.get(imported.import_id)
     assert closed is not None
-    assert closed.counts["removed"] == removed == len(removed_ids(mill))
-    assert stored_ids(mill) | removed_ids(mill) == {f"{SOURCE}#{guid}" for guid in ITEMS}
+    assert closed.counts["removed"] == removed == len(removed_ids(harness))
+    assert stored_ids(harness) | removed_ids(harness) == {f"{SOURCE}#{guid}" for guid in ITEMS}
 
 
 # Between the lock, the record and the removal.
@@ -126,52 +130,54 @@ def test_clean_answers_as_many_as_the_import_counts_as_removed(
 ITEM = f"{SOURCE}#i1"
 
 
-def letter_kind(mill: Mill, item_id: str = ITEM) -> LetterKind | None:
-    letter = mill.stores.dead_letters.get(item_id)
+def letter_kind(harness: Harness, item_id: str = ITEM) -> LetterKind | None:
+    letter = harness.stores.dead_letters.get(item_id)
     return None if letter is None else letter.kind
 
 
-def remove_item(mill: Mill) -> None:
+def remove_item(harness: Harness) -> None:
     """Remove the one item's job, as the API does."""
-    mill.server.services.remover.remove_job(mill.item_queues[0], ITEM)
+    harness.server.services.remover.remove_job(harness.item_queues[0], ITEM)
 
 
-def test_a_job_that_a_worker_holds_is_refused_and_nothing_is_recorded(mill: Mill) -> None:
-    mill.subscribe({"i1": "Title"})
-    mill.poll()
-    with Held(mill.work, mill.worker.stores.items, "write_many"):
+def test_a_job_that_a_worker_holds_is_refused_and_nothing_is_recorded(harness: Harness) -> None:
+    harness.subscribe({"i1": "Title"})
+    harness.poll()
+    with Held(harness.work, harness.worker.stores.items, "write_many"):
         with pytest.raises(ConflictError):
-            remove_item(mill)
-        assert letter_kind(mill) is None
-    mill.come_to_rest()
-    assert_accounted_for(mill, {"i1": "Title"})
+            remove_item(harness)
+        assert letter_kind(harness) is None
+    harness.come_to_rest()
+    assert_accounted_for(harness, {"i1": "Title"})
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_nobody_runs_or_adds_a_job_while_its_removal_is_recorded(mill: Mill, after: bool) -> None:
-    mill.subscribe({"i1": "Title"})
-    imported = mill.poll()
-    letters = mill.server.stores.dead_letters
-    with Held(lambda: remove_item(mill), letters, "record_many", after=after):
-        other = mill.new_server()
+def test_nobody_runs_or_adds_a_job_while_its_removal_is_recorded(
+    harness: Harness, after: bool
+) -> None:
+    harness.subscribe({"i1": "Title"})
+    imported = harness.poll()
+    letters = harness.server.stores.dead_letters
+    with Held(lambda: remove_item(harness), letters, "record_many", after=after):
+        other = harness.new_server()
         other.audit(imported.import_id)
-        assert mill.worker.work() == 0
+        assert harness.worker.work() == 0
         with pytest.raises(ConflictError):
-            other.services.remover.remove_job(mill.item_queues[0], ITEM)
-        assert other.services.remover.clean(mill.item_queues[0], JobState.WAITING, 0) == 0
-    mill.come_to_rest()
-    assert_accounted_for(mill, {}, removed=["i1"])
+            other.services.remover.remove_job(harness.item_queues[0], ITEM)
+        assert other.services.remover.clean(harness.item_queues[0], JobState.WAITING, 0) == 0
+    harness.come_to_rest()
+    assert_accounted_for(harness, {}, removed=["i1"])
 
 
-def test_an_import_whose_last_jobs_were_removed_is_closed_at_once(mill: Mill) -> None:
-    mill.subscribe({"i1": "Title", "i2": "Title"})
-    imported = mill.poll()
-    mill.server.look()
-    remove_item(mill)
-    mill.work()
-    mill.clock.advance(seconds=1)
-    mill.server.look()
-    closed = mill.stores.imports.get(imported.import_id)
+def test_an_import_whose_last_jobs_were_removed_is_closed_at_once(harness: Harness) -> None:
+    harness.subscribe({"i1": "Title", "i2": "Title"})
+    imported = harness.poll()
+    harness.server.look()
+    remove_item(harness)
+    harness.work()
+    harness.clock.advance(seconds=1)
+    harness.server.look()
+    closed = harness.stores.imports.get(imported.import_id)
     assert closed is not None
     assert (closed.state, closed.counts["removed"], closed.counts["new"]) == ("completed", 1, 1)
 
@@ -218,115 +224,117 @@ def test_newer_content_that_comes_behind_a_removal_is_stored(bench: Bench) -> No
     assert letters.get("lwn#1") is None
 
 
-def test_a_foreign_job_whose_removal_crashed_before_the_record_comes_back(mill: Mill) -> None:
-    queue = mill.item_queues[0]
+def test_a_foreign_job_whose_removal_crashed_before_the_record_comes_back(harness: Harness) -> None:
+    queue = harness.item_queues[0]
     data = {"source": SOURCE, "guid": "i1", "title": "Title"}
     queue.add_many([make_job(data, None)])
-    server = mill.new_server()
+    server = harness.new_server()
     remove, its_queue = server.services.remover.remove_job, server.services.light_queue
     server.crash_at(server.stores.dead_letters, "record_many", lambda: remove(its_queue, ITEM))
-    assert mill.worker.work() == 0
-    mill.lose_locks()
-    mill.work()
-    assert stored_ids(mill) == {ITEM}
+    assert harness.worker.work() == 0
+    harness.lose_locks()
+    harness.work()
+    assert stored_ids(harness) == {ITEM}
 
 
-def test_a_foreign_job_whose_removal_crashed_after_the_record_stays_away(mill: Mill) -> None:
-    queue = mill.item_queues[0]
+def test_a_foreign_job_whose_removal_crashed_after_the_record_stays_away(harness: Harness) -> None:
+    queue = harness.item_queues[0]
     queue.add_many([make_job({"source": SOURCE, "guid": "i1", "title": "Title"}, None)])
-    server = mill.new_server()
+    server = harness.new_server()
     remove, its_queue = server.services.remover.remove_job, server.services.light_queue
     letters = server.stores.dead_letters
     server.crash_at(letters, "record_many", lambda: remove(its_queue, ITEM), after=True)
-    mill.lose_locks()
-    mill.work()
-    assert (stored_ids(mill), removed_ids(mill)) == (set(), {ITEM})
+    harness.lose_locks()
+    harness.work()
+    assert (stored_ids(harness), removed_ids(harness)) == (set(), {ITEM})
     assert sum(queue.counts().values()) == 0
 
 
-def test_a_removal_during_which_redis_is_lost_still_holds(mill: Mill) -> None:
-    mill.subscribe({"i1": "Title", "i2": "Title"})
-    mill.poll()
-    with Held(lambda: remove_item(mill), mill.server.stores.dead_letters, "record_many"):
-        mill.lose_redis()
-    mill.come_to_rest()
-    assert_accounted_for(mill, {"i2": "Title"}, removed=["i1"])
+def test_a_removal_during_which_redis_is_lost_still_holds(harness: Harness) -> None:
+    harness.subscribe({"i1": "Title", "i2": "Title"})
+    harness.poll()
+    with Held(lambda: remove_item(harness), harness.server.stores.dead_letters, "record_many"):
+        harness.lose_redis()
+    harness.come_to_rest()
+    assert_accounted_for(harness, {"i2": "Title"}, removed=["i1"])
 
 
-def test_a_removed_job_whose_item_has_a_dead_letter_takes_it_out_of_the_list(mill: Mill) -> None:
-    replay_of_poison(mill)
-    assert len(mill.dead_letter_queue.list_jobs(JobState.WAITING, 0, 9)) == 1
-    remove_item(mill)
-    assert mill.dead_letter_queue.list_jobs(JobState.WAITING, 0, 9) == []
-    mill.come_to_rest()
-    assert_accounted_for(mill, {}, removed=["i1"])
+def test_a_removed_job_whose_item_has_a_dead_letter_takes_it_out_of_the_list(
+    harness: Harness,
+) -> None:
+    replay_of_poison(harness)
+    assert len(harness.dead_letter_queue.list_jobs(JobState.WAITING, 0, 9)) == 1
+    remove_item(harness)
+    assert harness.dead_letter_queue.list_jobs(JobState.WAITING, 0, 9) == []
+    harness.come_to_rest()
+    assert_accounted_for(harness, {}, removed=["i1"])
 
 
 # Dead letters that are being replayed.
 
 
-def replay_of_poison(mill: Mill) -> None:
+def replay_of_poison(harness: Harness) -> None:
     """Let an item die, let MongoDB accept it from now on, and replay it; its job waits."""
-    mill.subscribe({"i1": "poison"})
-    mill.poll()
-    mill.work()
-    mill.clock.advance(seconds=60)
-    mill.come_to_rest()
-    assert letter_kind(mill) is LetterKind.DEAD
-    mill.accept_poison()
-    mill.server.services.replayer.replay(everything=True)
+    harness.subscribe({"i1": "poison"})
+    harness.poll()
+    harness.work()
+    harness.clock.advance(seconds=60)
+    harness.come_to_rest()
+    assert letter_kind(harness) is LetterKind.DEAD
+    harness.accept_poison()
+    harness.server.services.replayer.replay(everything=True)
 
 
-def test_a_dead_letter_whose_replay_waits_is_removed_with_it(mill: Mill) -> None:
-    replay_of_poison(mill)
-    mill.server.services.remover.remove_dead_letter(ITEM)
-    assert mill.item_queues[0].counts()[JobState.WAITING] == 0
-    mill.come_to_rest()
-    assert_accounted_for(mill, {}, removed=["i1"])
+def test_a_dead_letter_whose_replay_waits_is_removed_with_it(harness: Harness) -> None:
+    replay_of_poison(harness)
+    harness.server.services.remover.remove_dead_letter(ITEM)
+    assert harness.item_queues[0].counts()[JobState.WAITING] == 0
+    harness.come_to_rest()
+    assert_accounted_for(harness, {}, removed=["i1"])
 
 
-def test_a_dead_letter_whose_replay_is_run_is_refused_and_stored(mill: Mill) -> None:
-    replay_of_poison(mill)
-    with Held(mill.work, mill.worker.stores.items, "write_many"):
+def test_a_dead_letter_whose_replay_is_run_is_refused_and_stored(harness: Harness) -> None:
+    replay_of_poison(harness)
+    with Held(harness.work, harness.worker.stores.items, "write_many"):
         with pytest.raises(ConflictError):
-            mill.server.services.remover.remove_dead_letter(ITEM)
-        assert letter_kind(mill) is LetterKind.DEAD
-        answered = mill.server.services.remover.clean(
-            mill.server.services.dead_letter_queue, JobState.WAITING, 0
+            harness.server.services.remover.remove_dead_letter(ITEM)
+        assert letter_kind(harness) is LetterKind.DEAD
+        answered = harness.server.services.remover.clean(
+            harness.server.services.dead_letter_queue, JobState.WAITING, 0
         )
         assert answered == 0
-    mill.come_to_rest()
-    assert_accounted_for(mill, {"i1": "poison"})
+    harness.come_to_rest()
+    assert_accounted_for(harness, {"i1": "poison"})
 
 
 @pytest.mark.parametrize("is_settled", [False, True])
 def test_a_replay_that_overtakes_the_removal_of_its_letter_wins(
-    mill: Mill, is_settled: bool
+    harness: Harness, is_settled: bool
 ) -> None:
-    replay_of_poison(mill)
-    [job] = mill.redis.lrange(mill.item_queues[0].keys.wait, 0, -1)
-    kept = mill.redis.hgetall(mill.item_queues[0].keys.job(ITEM))
-    mill.redis.delete(mill.item_queues[0].keys.wait, mill.item_queues[0].keys.job(ITEM))
-    remover = mill.server.services.remover
+    replay_of_poison(harness)
+    [job] = harness.redis.lrange(harness.item_queues[0].keys.wait, 0, -1)
+    kept = harness.redis.hgetall(harness.item_queues[0].keys.job(ITEM))
+    harness.redis.delete(harness.item_queues[0].keys.wait, harness.item_queues[0].keys.job(ITEM))
+    remover = harness.server.services.remover
 
     def remove() -> None:
         with pytest.raises(NotFoundError if is_settled else ConflictError):
             remover.remove_dead_letter(ITEM)
 
-    removal = Held(remove, mill.server.stores.dead_letters, "mark_removed")
+    removal = Held(remove, harness.server.stores.dead_letters, "mark_removed")
     with removal:
-        mill.redis.hset(mill.item_queues[0].keys.job(ITEM), mapping=kept)
-        mill.redis.lpush(mill.item_queues[0].keys.wait, job)
+        harness.redis.hset(harness.item_queues[0].keys.job(ITEM), mapping=kept)
+        harness.redis.lpush(harness.item_queues[0].keys.wait, job)
         if is_settled:
-            mill.work()
+            harness.work()
         else:
-            replay = Held(mill.work, mill.worker.stores.items, "write_many")
+            replay = Held(harness.work, harness.worker.stores.items, "write_many")
             assert replay.begin()
     if not is_settled:
-        assert letter_kind(mill) is LetterKind.DEAD
+        assert letter_kind(harness) is LetterKind.DEAD
         replay.go_on()
-    mill.come_to_rest()
-    assert_accounted_for(mill, {"i1": "poison"})
+    harness.come_to_rest()
+    assert_accounted_for(harness, {"i1": "poison"})
 
 
 def make_remover(bench: Bench) -> Remover:

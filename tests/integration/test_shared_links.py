@@ -8,8 +8,8 @@ from html import escape
 import pytest
 
 from shared.store import Import
-from tests.mill import SOURCE, Mill
-from tests.press import feed_url
+from tests.fake_publisher import feed_url
+from tests.harness import SOURCE, Harness
 
 PAGE = "https://case.example.test/releases"
 OTHER = "other"
@@ -48,12 +48,12 @@ def release(number: int, **fields: str | None) -> Post:
     return Post(f"Release {number}.0 is out", f"Mon, 0{number} Oct 2026 10:00:00 GMT", **fields)
 
 
-def poll(mill: Mill, document: str, source: str = SOURCE) -> Import:
+def poll(harness: Harness, document: str, source: str = SOURCE) -> Import:
     """Import a document to the end."""
-    mill.press.show_document(source, document)
-    started = mill.poll(source=SOURCE)
-    mill.come_to_rest()
-    found = mill.stores.imports.get(started.import_id)
+    harness.publisher.show_document(source, document)
+    started = harness.poll(source=SOURCE)
+    harness.come_to_rest()
+    found = harness.stores.imports.get(started.import_id)
     assert found is not None
     return found
 
@@ -65,15 +65,17 @@ def counts(imported: Import) -> tuple[int, int, int, int]:
     return new, updated, unchanged, duplicate
 
 
-def stored(mill: Mill) -> dict[str, str]:
+def stored(harness: Harness) -> dict[str, str]:
     """Return the titles in the store by item id."""
-    return {item["_id"]: item.get("title", "") for item in mill.database.collection("items").find()}
+    return {
+        item["_id"]: item.get("title", "") for item in harness.database.collection("items").find()
+    }
 
 
 @pytest.fixture
-def feed(mill: Mill) -> Mill:
-    mill.server.services.feeds.add([feed_url(SOURCE)], source=SOURCE)
-    return mill
+def feed(harness: Harness) -> Harness:
+    harness.server.services.feeds.add([feed_url(SOURCE)], source=SOURCE)
+    return harness
 
 
 KINDS = [
@@ -84,7 +86,7 @@ KINDS = [
 
 @pytest.mark.parametrize("fields", KINDS)
 def test_posts_that_share_their_link_are_all_stored_and_stay(
-    feed: Mill, fields: dict[str, str]
+    feed: Harness, fields: dict[str, str]
 ) -> None:
     three = [release(number, **fields) for number in (3, 2, 1)]
     assert counts(poll(feed, rss(three))) == (3, 0, 0, 0)
@@ -96,13 +98,13 @@ def test_posts_that_share_their_link_are_all_stored_and_stay(
     assert sorted(after.values()) == [f"Release {number}.0 is out" for number in (1, 2, 3, 4)]
 
 
-def test_the_order_of_posts_that_share_their_link_changes_nothing(feed: Mill) -> None:
+def test_the_order_of_posts_that_share_their_link_changes_nothing(feed: Harness) -> None:
     posts = [release(number) for number in (3, 2, 1)]
     poll(feed, rss(posts))
     assert counts(poll(feed, rss(posts[::-1]))) == (0, 0, 3, 0)
 
 
-def test_a_link_once_shared_stays_no_identity_when_one_post_is_left(feed: Mill) -> None:
+def test_a_link_once_shared_stays_no_identity_when_one_post_is_left(feed: Harness) -> None:
     poll(feed, rss([release(2), release(1)]))
     assert counts(poll(feed, rss([release(2)]))) == (0, 0, 1, 0)
     assert counts(poll(feed, rss([release(3)]))) == (1, 0, 0, 0)
@@ -111,7 +113,7 @@ def test_a_link_once_shared_stays_no_identity_when_one_post_is_left(feed: Mill) 
 
 @pytest.mark.parametrize("fields", KINDS)
 def test_what_was_stored_under_the_link_keeps_its_id_when_the_link_is_shared_later(
-    feed: Mill, fields: dict[str, str]
+    feed: Harness, fields: dict[str, str]
 ) -> None:
     poll(feed, rss([release(1, **fields)]))
     assert counts(poll(feed, rss([release(2, **fields), release(1, **fields)]))) == (1, 0, 1, 0)
@@ -124,43 +126,45 @@ def test_what_was_stored_under_the_link_keeps_its_id_when_the_link_is_shared_lat
 
 
 def test_what_was_stored_under_the_link_keeps_its_id_when_its_text_changed_meanwhile(
-    feed: Mill,
+    feed: Harness,
 ) -> None:
     poll(feed, rss([release(1)]))
     assert counts(poll(feed, rss([release(2), release(1, text="reworded")]))) == (1, 1, 0, 0)
     assert stored(feed)[f"{SOURCE}#{PAGE}"] == "Release 1.0 is out"
 
 
-def test_what_still_waits_under_the_link_keeps_its_id_too(feed: Mill) -> None:
-    feed.press.show_document(SOURCE, rss([release(1)]))
+def test_what_still_waits_under_the_link_keeps_its_id_too(feed: Harness) -> None:
+    feed.publisher.show_document(SOURCE, rss([release(1)]))
     feed.poll()
-    feed.press.show_document(SOURCE, rss([release(2), release(1)]))
+    feed.publisher.show_document(SOURCE, rss([release(2), release(1)]))
     feed.poll()
     feed.come_to_rest()
     assert len(stored(feed)) == 2
     assert stored(feed)[f"{SOURCE}#{PAGE}"] == "Release 1.0 is out"
 
 
-def test_what_was_stored_under_the_link_and_is_no_longer_listed_is_left_alone(feed: Mill) -> None:
+def test_what_was_stored_under_the_link_and_is_no_longer_listed_is_left_alone(
+    feed: Harness,
+) -> None:
     poll(feed, rss([release(1)]))
     assert counts(poll(feed, rss([release(3), release(2)]))) == (2, 0, 0, 0)
     assert len(stored(feed)) == 3
 
 
 def test_an_edited_title_makes_a_new_item_where_the_title_is_all_that_tells_items_apart(
-    feed: Mill,
+    feed: Harness,
 ) -> None:
     poll(feed, rss([release(2), release(1)]))
     edited = Post("Release 1.0 is out (again)", release(1).date)
     assert counts(poll(feed, rss([release(2), edited]))) == (1, 0, 1, 0)
 
 
-def test_an_entry_listed_twice_is_still_a_duplicate(feed: Mill) -> None:
+def test_an_entry_listed_twice_is_still_a_duplicate(feed: Harness) -> None:
     assert counts(poll(feed, rss([release(1), release(1)]))) == (1, 0, 0, 1)
     assert counts(poll(feed, rss([release(2), release(1), release(1)]))) == (1, 0, 1, 1)
 
 
-def test_episodes_that_link_home_are_told_apart_by_their_files(feed: Mill) -> None:
+def test_episodes_that_link_home_are_told_apart_by_their_files(feed: Harness) -> None:
     home = "https://case.example.test/"
     episodes = [
         Post(f"Episode {n}", f"Mon, 0{n} Oct 2026 10:00:00 GMT", link=home, file=f"{home}{n}.mp3")
@@ -172,19 +176,21 @@ def test_episodes_that_link_home_are_told_apart_by_their_files(feed: Mill) -> No
     assert counts(poll(feed, rss([third, episodes[0], renamed]))) == (1, 1, 1, 0)
 
 
-def test_a_file_that_all_items_carry_tells_none_apart(feed: Mill) -> None:
+def test_a_file_that_all_items_carry_tells_none_apart(feed: Harness) -> None:
     posts = [release(n, file="https://case.example.test/logo.png") for n in (3, 2, 1)]
     assert counts(poll(feed, rss(posts))) == (3, 0, 0, 0)
     assert counts(poll(feed, rss(posts[::-1]))) == (0, 0, 3, 0)
 
 
-def test_a_guid_and_a_link_for_all_with_different_files_are_different_items(feed: Mill) -> None:
+def test_a_guid_and_a_link_for_all_with_different_files_are_different_items(feed: Harness) -> None:
     posts = [release(n, guid="podcast", file=f"https://case.example.test/{n}.mp3") for n in (2, 1)]
     assert counts(poll(feed, rss(posts))) == (2, 0, 0, 0)
 
 
 @pytest.mark.parametrize("has_id", [False, True])
-def test_items_of_a_json_feed_that_share_their_url_are_all_stored(feed: Mill, has_id: bool) -> None:
+def test_items_of_a_json_feed_that_share_their_url_are_all_stored(
+    feed: Harness, has_id: bool
+) -> None:
     items = [
         {"url": PAGE, "title": f"Release {n}", "date_published": f"2026-10-0{n}T10:00:00Z"}
         | ({"id": PAGE} if has_id else {})
@@ -198,7 +204,7 @@ def test_items_of_a_json_feed_that_share_their_url_are_all_stored(feed: Mill, ha
     assert counts(poll(feed, document(items))) == (1, 0, 2, 0)
 
 
-def test_atom_entries_without_id_that_share_their_link_are_all_stored(feed: Mill) -> None:
+def test_atom_entries_without_id_that_share_their_link_are_all_stored(feed: Harness) -> None:
     def document(numbers: Sequence[int]) -> str:
         entries = (
             f'<entry><title>Release {n}</title><link href="{PAGE}"/>'
@@ -213,13 +219,13 @@ def test_atom_entries_without_id_that_share_their_link_are_all_stored(feed: Mill
     assert counts(poll(feed, document([1, 3, 2]))) == (1, 0, 2, 0)
 
 
-def test_two_urls_that_list_the_same_posts_of_one_link_give_each_once(mill: Mill) -> None:
-    mill.server.services.feeds.add([feed_url(SOURCE), feed_url(OTHER)], source=SOURCE)
-    mill.press.show_document(OTHER, rss([release(1), release(2)]))
-    assert counts(poll(mill, rss([release(2), release(1)]))) == (2, 0, 0, 2)
+def test_two_urls_that_list_the_same_posts_of_one_link_give_each_once(harness: Harness) -> None:
+    harness.server.services.feeds.add([feed_url(SOURCE), feed_url(OTHER)], source=SOURCE)
+    harness.publisher.show_document(OTHER, rss([release(1), release(2)]))
+    assert counts(poll(harness, rss([release(2), release(1)]))) == (2, 0, 0, 2)
     # One of them alone shows one post: what the other once showed still holds.
-    assert counts(poll(mill, rss([release(3)]))) == (1, 0, 0, 0)
-    assert len(stored(mill)) == 3
+    assert counts(poll(harness, rss([release(3)]))) == (1, 0, 0, 0)
+    assert len(stored(harness)) == 3
 
 
 def atom(*entries: tuple[str, str]) -> str:
@@ -232,7 +238,7 @@ def atom(*entries: tuple[str, str]) -> str:
     return f'<feed xmlns="http://www.w3.org/2005/Atom"><title>t</title>{listed}</feed>'
 
 
-def test_the_newest_version_of_an_entry_wins_whichever_stands_first(feed: Mill) -> None:
+def test_the_newest_version_of_an_entry_wins_whichever_stands_first(feed: Harness) -> None:
     old, new = ("old", "2026-10-02T10:00:00Z"), ("new", "2026-10-02T13:00:00+02:00")
     assert counts(poll(feed, atom(old, new))) == (1, 0, 0, 1)
     assert list(stored(feed).values()) == ["new"]

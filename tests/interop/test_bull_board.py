@@ -19,7 +19,7 @@ from tests.servers import find_free_port
 
 FOLDER = Path(__file__).parents[2] / "monitoring" / "bullboard"
 ITEMS, FETCHES, DEAD_LETTERS = "offers", "feed_fetch_queue", "offers_dlq"
-PREFIX = "mill"
+PREFIX = "harness"
 ITEM_ID = "board#https://board.example/jobs/17?a=b c"
 ITEM = {"source": "board", "guid": "https://board.example/jobs/17?a=b c", "title": "Engineer"}
 

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from tests.acceptance.browser.conftest import Visit, let_mongodb_refuse
 from tests.acceptance.browser.legibility import find_illegible, find_squeezed
 from tests.chromium import DESKTOP, PAGE, PHONE, Visitor
-from tests.press import POISON, render
+from tests.fake_publisher import POISON, render
 from tests.processes import DEAD_LETTER_QUEUE, QUEUE, Deploy, Deployment
 from tests.publisher import Publisher
 

@@ -9,8 +9,8 @@ from playwright.sync_api import expect
 
 from tests.acceptance.browser.conftest import Visit, let_mongodb_refuse
 from tests.chromium import Visitor
+from tests.fake_publisher import POISON, render
 from tests.feeds.make_feed import make_feed
-from tests.press import POISON, render
 from tests.processes import Deploy, Deployment, wait_until
 from tests.publisher import Publisher
 
@@ -138,7 +138,7 @@ def test_a_queue_is_paused_and_resumed_and_says_what_limits_it(
 
 
 def test_the_key_is_asked_once_and_again_after_signing_out(deploy: Deploy, visit: Visit) -> None:
-    deployed = deploy(API_KEY="a-key-of-the-mill")
+    deployed = deploy(API_KEY="a-key-of-the-harness")
     deployed.launch("server")
     wait_until(deployed.is_ready, "the server is ready")
     visitor = visit(deployed)
@@ -151,7 +151,7 @@ def test_the_key_is_asked_once_and_again_after_signing_out(deploy: Deploy, visit
     expect(visitor.message()).to_contain_text("This is not the key")
     visitor.expected_statuses.clear()
 
-    page.get_by_label("Key", exact=True).fill("a-key-of-the-mill")
+    page.get_by_label("Key", exact=True).fill("a-key-of-the-harness")
     visitor.button("Sign in").click()
     expect(page).to_have_url(re.compile(r"/admin/feeds\?q=quay$"))
     visitor.link("Overview").click()

@@ -54,14 +54,14 @@ def test_every_field_of_an_item_is_shown(api: Api) -> None:
         categories=["a < b", "c"], published_at=api.clock.now(), updated_at=api.clock.now(),
         enclosures=[{"url": "https://lwn.net/a.mp3", "type": "audio/mpeg", "length": 1_200_000},
                     {"url": "https://lwn.net/b"}],
-        extra=[{"name": "job:company", "value": "Mill Ltd"}, {"name": "n", "value": {"a": [1]}},
+        extra=[{"name": "job:company", "value": "Harness Ltd"}, {"name": "n", "value": {"a": [1]}},
                {"name": "itunes:image", "attributes": {"href": "https://lwn.net/i.png"}}],
         odd="unknown field",
     )  # fmt: skip
     page = get_page(api, path_of(item_id))
     for said in (
         "Sails & <flour>", "Ann & Bob", "a < b, c", "https://lwn.net/a.mp3 audio/mpeg 1.2 MB",
-        "https://lwn.net/b – –", "job:company Mill Ltd –",
+        "https://lwn.net/b – –", "job:company Harness Ltd –",
         "itunes:image – href https://lwn.net/i.png", "unknown field", "1:x", "lwn#1",
     ):  # fmt: skip
         assert said in page.text

@@ -14,13 +14,13 @@ from shared.errors import FetchError, ParseError
 from shared.models import content_hash, job_data, make_item_id
 from shared.urls import host_of
 
-# A title that MongoDB is made to refuse, see ``Mill``.
+# A title that MongoDB is made to refuse, see ``Harness``.
 POISON = "poison"
 # Where a document of ours names its damaged items.
 _DAMAGED = "_damaged"
 
 
-class Press:
+class FakePublisher:
     """Prints feeds: titles by guid, at one URL a source; the ETag is made of them.
 
     ``served`` holds the content hashes that were ever answered, by item id.

@@ -1,4 +1,4 @@
-"""A whole Feedmill on real stores, driven step by step: a press, servers, workers, a fake clock."""
+"""A whole Feedmill on real stores, driven step by step: publisher, servers, workers, clock."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -9,17 +9,17 @@ from server.process import fetch_upkeep
 from shared.queue import JobQueue, JobState, RedisConnection
 from shared.settings import Settings
 from shared.store import Database, Import, Stores
-from tests.actors import Server, Worker
+from tests.fake_publisher import POISON, FakePublisher, feed_url
 from tests.fakes import FakeClock
 from tests.mongodb_features import Feature, missing_features
-from tests.press import POISON, Press, feed_url
+from tests.roles import Server, Worker
 
 SOURCE = "news"
 # Nothing needs as many rounds: what has not come to rest by then never will.
 _MAX_ROUNDS = 40
 
 
-class Mill:
+class Harness:
     """One deployment. ``server`` and ``worker`` are the first of each; any number can be made.
 
     MongoDB refuses every item whose title begins with ``poison``, as a schema of the operator's
@@ -32,7 +32,7 @@ class Mill:
         self.redis = redis
         self.database = database
         self.clock = clock
-        self.press = Press()
+        self.publisher = FakePublisher()
         self.stores = Stores.of(database)
         chosen = {
             "worker_rate_limit_max": 0,
@@ -61,7 +61,7 @@ class Mill:
 
     def new_server(self) -> Server:
         """Start another server."""
-        return Server(self.settings, self.redis, self.database, self.clock, self.press)
+        return Server(self.settings, self.redis, self.database, self.clock, self.publisher)
 
     def new_worker(self) -> Worker:
         """Start another worker."""
@@ -70,8 +70,8 @@ class Mill:
     def subscribe(
         self, items: Mapping[str, str], source: str = SOURCE, *, damaged: Collection[str] = ()
     ) -> None:
-        """Add a feed, not scheduled, and let the press show these titles by guid."""
-        self.press.show(source, items, damaged=damaged)
+        """Add a feed, not scheduled, and let the publisher show these titles by guid."""
+        self.publisher.show(source, items, damaged=damaged)
         self.server.services.feeds.add([feed_url(source)], source=source)
 
     def poll(
@@ -81,9 +81,9 @@ class Mill:
         *,
         damaged: Collection[str] = (),
     ) -> Import:
-        """Import a feed up to its commit and its enqueueing, after the press showed new items."""
+        """Import a feed up to its commit and enqueueing, after the publisher showed new items."""
         if items is not None:
-            self.press.show(source, items, damaged=damaged)
+            self.publisher.show(source, items, damaged=damaged)
         started = self.server.start(source)
         while self.server.fetch():
             pass
@@ -96,7 +96,7 @@ class Mill:
         while self.worker.work():
             pass
 
-    def replace_actors(self) -> None:
+    def replace_roles(self) -> None:
         """Lose all that was in memory: a fresh server and a fresh worker."""
         self.server, self.worker = self.new_server(), self.new_worker()
 

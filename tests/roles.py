@@ -23,15 +23,15 @@ from server.process import ServerProcess
 from shared.queue import RedisConnection
 from shared.settings import Settings
 from shared.store import Database, Import, Stores
+from tests.fake_publisher import FakePublisher, read_leniently
 from tests.fakes import FakeClock
 from tests.lines import Crash, Line, LinedDatabase, LinedRedis
-from tests.press import Press, read_leniently
 from worker.process import WorkerProcess
 
 _HELD_TIMEOUT_S = 30.0
 
 
-class Actor:
+class Role:
     """Something that can crash: it reaches the stores by a line of its own."""
 
     def __init__(self, redis: RedisConnection, database: Database) -> None:
@@ -61,7 +61,7 @@ class Actor:
             act()
 
 
-class Server(Actor):
+class Server(Role):
     """One server: its API's services, its fetch thread, its auditor, its tick."""
 
     def __init__(
@@ -70,10 +70,10 @@ class Server(Actor):
         redis: RedisConnection,
         database: Database,
         clock: FakeClock,
-        press: Press,
+        publisher: FakePublisher,
     ) -> None:
         super().__init__(redis, database)
-        fetcher, parser = cast(Fetcher, press), cast(ParserPool, InlineParser())
+        fetcher, parser = cast(Fetcher, publisher), cast(ParserPool, InlineParser())
         web = Web(fetcher, parser, HostSlots(settings.fetch_per_host, clock))
         self.process = ServerProcess(
             settings, self.redis, self.stores, clock, random=lambda: 0.0, web=web
@@ -107,7 +107,7 @@ class Server(Actor):
         self.auditor._healer.heal()
 
 
-class Worker(Actor):
+class Worker(Role):
     """One worker, whose flushes run on the thread that drives it."""
 
     def __init__(

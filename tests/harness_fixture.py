@@ -1,4 +1,4 @@
-"""The fixture ``mill``, for modules that name this one in ``pytest_plugins``."""
+"""The fixture ``harness``, for modules that name this one in ``pytest_plugins``."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,14 +9,14 @@ from pymongo.database import Database
 from shared.queue import RedisConnection
 from shared.store import open_database
 from tests.fakes import FakeClock
-from tests.mill import Mill
+from tests.harness import Harness
 
 
 @pytest.fixture
-def mill(
+def harness(
     redis_client: RedisConnection, mongodb_url: str, mongo_database: Database[dict[str, Any]]
-) -> Iterator[Mill]:
+) -> Iterator[Harness]:
     """A Feedmill that stands still, without a feed."""
     database = open_database(f"{mongodb_url}/{mongo_database.name}")
-    yield Mill(redis_client, database, FakeClock())
+    yield Harness(redis_client, database, FakeClock())
     database.close()
