@@ -80,6 +80,18 @@ class QueueReader:
         """Return the commands that count the jobs of each of ``states``."""
         return [("LLEN" if state in _LISTS else "ZCARD", key) for state, key in self.states.items()]
 
+    def needs_upkeep(self) -> tuple[bool, bool]:
+        """Return whether any job is claimed, and whether a delayed one is due."""
+        claimed, due = run_on_any_type(
+            self.client,
+            [
+                ("LLEN", self.keys.active),
+                ("ZCOUNT", self.keys.delayed, "-inf", (self.clock.now_ms() + 1) * 4096 - 1),
+            ],
+        )
+        # What is of another type answers None: the script is to meet it, and name it.
+        return claimed != 0, due != 0
+
     def is_paused(self) -> bool:
         """Return whether claims find nothing because somebody paused the queue."""
         [is_paused] = run_on_any_type(self.client, [("HEXISTS", self.keys.meta, "paused")])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from shared.clock import Clock
 from shared.errors import QueueError, QueueUnavailable
-from shared.queue.connection import run
+from shared.queue.job import ReclaimReport
 from shared.queue.job_queue import JobQueue
 from shared.supervision import Supervisor
 
@@ -14,10 +14,13 @@ LogEvent = Callable[..., None]
 _PAUSE_AFTER_ERROR = 5
 # A Redis that answers later than this part of a lock time was away: heartbeats came too late too.
 _LATE_PART_OF_LOCK = 1 / 6
+_NOTHING_RECLAIMED = ReclaimReport(0, 0, 0)
 
 
 class Upkeep:
     """A thread that looks after queues each ``every_ms``: stalled jobs back, due ones into line.
+
+    A round asks each queue once, and does no more where no job is claimed and none is due.
 
     Any number of processes may do so for the same queues. Locks that run out while Redis is away,
     or within ``lock_ms`` of its return, count as nobody's stall: no heartbeat could extend them.
@@ -75,13 +78,10 @@ class Upkeep:
 
     def _look_after(self, queue: JobQueue) -> bool:
         try:
-            self._note_lateness(queue)
-            report = queue.reclaim_stalled(
-                max_stalled=self._max_stalled,
-                is_counted=not self._is_excused(),
-                solo_first=self._solo_first,
-            )
-            queue.promote_due()
+            has_claimed, has_due = self._look_at(queue)
+            report = self._reclaim(queue) if has_claimed else _NOTHING_RECLAIMED
+            if has_due:
+                queue.promote_due()
         except QueueError as exc:
             self._was_away = self._was_away or isinstance(exc, QueueUnavailable)
             self._log_event("upkeep_failed", queue=queue.name, error=str(exc))
@@ -99,12 +99,20 @@ class Upkeep:
             )
         return True
 
-    def _note_lateness(self, queue: JobQueue) -> None:
-        """Ask for a sign of life first: a reclaim that Redis runs late would count the stalls."""
+    def _look_at(self, queue: JobQueue) -> tuple[bool, bool]:
+        """Ask what there is to do, and how late: a reclaim run so late would count the stalls."""
         asked_s = self._clock.monotonic_s()
-        run(queue.client, "PING")
+        found = queue.needs_upkeep()
         if self._clock.monotonic_s() - asked_s > self._lock_s * _LATE_PART_OF_LOCK:
             self._was_away = True
+        return found
+
+    def _reclaim(self, queue: JobQueue) -> ReclaimReport:
+        return queue.reclaim_stalled(
+            max_stalled=self._max_stalled,
+            is_counted=not self._is_excused(),
+            solo_first=self._solo_first,
+        )
 
     def _is_excused(self) -> bool:
         return self._was_away or self._clock.monotonic_s() < self._excused_until_s

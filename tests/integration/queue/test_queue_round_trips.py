@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.queue import Completion, DeadLettering, Failure, JobQueue, Lock, Retry, sample_queues
+from shared.queue import (
+    Completion,
+    DeadLettering,
+    Failure,
+    JobQueue,
+    Lock,
+    Retry,
+    Upkeep,
+    sample_queues,
+)
+from tests.fakes import FakeClock
 from tests.queue_states import claim, make_job, seed_active, seed_waiting
 
 IDS = [f"a#{n}" for n in range(500)]
@@ -94,6 +104,27 @@ def test_several_queues_are_sampled_in_two_round_trips(queue: JobQueue, dlq: Job
     finally:
         del queue.client.pipeline
     assert len(sent) == 2
+
+
+def test_the_upkeep_runs_no_script_where_no_job_is_claimed_and_none_is_due(
+    queue: JobQueue, clock: FakeClock
+) -> None:
+    log: list[str] = []
+    upkeep = Upkeep(
+        [queue],
+        every_ms=1,
+        max_stalled=1,
+        clock=clock,
+        log_event=lambda event, **_: log.append(event),
+    )
+    queue.promote_due()
+    queue.reclaim_stalled(max_stalled=1)
+    assert scripts_of(queue, upkeep.run_once) == 0
+    clock.advance(seconds=11)
+    assert scripts_of(queue, upkeep.run_once) == 1
+    assert len(claim(queue, "t4").jobs) == 1
+    assert scripts_of(queue, upkeep.run_once) == 1
+    assert log == []
 
 
 def test_moving_a_large_batch_costs_few_commands_a_job(queue: JobQueue) -> None:
