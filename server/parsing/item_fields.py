@@ -101,7 +101,8 @@ class ItemFields:
 
     def first_text(self, field: str) -> MarkedText | None:
         """Return the first text that is not blank for title, summary or content."""
-        for node in self._sources(field):
+        for number in self._places[field]:
+            node = self.children[number]
             text = read_text(node, self.default_format)
             # An empty content element may point at content elsewhere: that is kept as extra.
             if text is not None or "src" not in node.attributes:
@@ -136,17 +137,20 @@ class ItemFields:
 
     def link(self) -> tuple[Node, str] | tuple[None, None]:
         """Return the element of the item's own URL and what it gives, unresolved."""
-        links = [node for node in self._sources("link") if _is_alternate(node)]
+        alternates = filter(_is_alternate, self._sources("link"))
+        links = [(node, url) for node in alternates if (url := written_url(node))]
         if links:
-            chosen = links[0] if len(links) == 1 else _best_link(links)
+            chosen, url = links[0] if len(links) == 1 else _best_link(links)
             self.used.add(id(chosen))
-            return chosen, written_url(chosen)
+            return chosen, url
         # CDF has no link elements; items and channels carry their URL themselves.
         url = self.item.attributes.get("href", "").strip()
         return (self.item, url) if url else (None, None)
 
     def author(self) -> str | None:
         """Return the authors of the first kind of element that names any, joined by commas."""
+        if not self._places["author"]:
+            return None
         for _, group in groupby(self._sources("author"), _NAME):
             nodes = list(group)
             names = [author for node in nodes if (author := _author_text(node))]
@@ -175,10 +179,11 @@ class ItemFields:
     def categories(self) -> tuple[str, ...]:
         """Return the categories, each once, in document order."""
         terms: list[str] = []
-        for child in self._sources("categories"):
+        for number in self._places["categories"]:
+            child = self.children[number]
             self.used.add(id(child))
             terms += _terms(child)
-        return tuple(dict.fromkeys(terms))
+        return tuple(dict.fromkeys(terms)) if len(terms) > 1 else tuple(terms)
 
     def enclosures(self) -> list[tuple[Node, Enclosure]]:
         """Return the enclosed files as written, in document order; without a URL is none."""
@@ -207,7 +212,8 @@ class ItemFields:
     def _date_text(self, field: str) -> str | None:
         """Return the first date that is not blank as written. All date elements are used."""
         written = None
-        for node in self._sources(field):
+        for number in self._places[field]:
+            node = self.children[number]
             self.used.add(id(node))
             written = written or node.text or None
         return written
@@ -240,8 +246,8 @@ def is_category(node: Node) -> bool:
 
 
 def _is_alternate(link: Node) -> bool:
-    """Return whether a link element leads to the page itself, and where."""
-    return _relation(link) == "alternate" and bool(written_url(link))
+    """Return whether a link element leads to the page itself."""
+    return not link.attributes or _relation(link) == "alternate"
 
 
 def _href(node: Node) -> str | None:
@@ -258,14 +264,14 @@ def _relation(node: Node) -> str:
     return relation.removeprefix("http://www.iana.org/assignments/relation/")
 
 
-def _best_link(links: list[Node]) -> Node:
+def _best_link(links: list[tuple[Node, str]]) -> tuple[Node, str]:
     """Return the link of RSS, whose text is the URL; else the first to a page, or to anything."""
-    for node in links:
-        if not _href(node):
-            return node
-    for node in links:
-        if node.attributes.get("type", "text/html").lower() in _PAGE_TYPES:
-            return node
+    for link in links:
+        if not _href(link[0]):
+            return link
+    for link in links:
+        if link[0].attributes.get("type", "text/html").lower() in _PAGE_TYPES:
+            return link
     return links[0]
 
 

@@ -3,8 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable
-from itertools import chain
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
@@ -72,28 +71,23 @@ def other_formats(
     default_format: str,
     author: str | None,
     categories: Iterable[str],
-    extra: Iterable[ExtraField],
+    extra: Collection[ExtraField],
 ) -> dict[str, str]:
     """Return the formats of an item's fields that are not read by default."""
     named = (("title", texts.title), ("summary", texts.summary), ("content", texts.content))
-    formats = {
-        name: text.format
-        for name, text in named
-        if text is not None
-        and text.format != DEFAULT_FORMATS[name]
-        and (text.format == TEXT or _MARKED.search(text.text))
-    }
+    formats = {}
+    for name, text in named:
+        if text is None or text.format == DEFAULT_FORMATS[name]:
+            continue
+        if text.format == TEXT or _MARKED.search(text.text):
+            formats[name] = text.format
     if default_format == HTML:
-        untyped = {
-            "author": [author or ""],
-            "categories": categories,
-            "extra": [entry.value for entry in extra if entry.value],
-        }
-        # Nearly always nothing is found: one look at all of them.
-        if _MARKED.search("\0".join(chain.from_iterable(untyped.values()))):
-            formats |= {
-                name: HTML for name, values in untyped.items() if any(map(_MARKED.search, values))
-            }
+        if author and _MARKED.search(author):
+            formats["author"] = HTML
+        if any(map(_MARKED.search, categories)):
+            formats["categories"] = HTML
+        if extra and any(_MARKED.search(entry.value) for entry in extra if entry.value):
+            formats["extra"] = HTML
     return formats
 
 
@@ -107,19 +101,18 @@ def other_bases(
 
     ``extra`` is the element that extra fields were read from, None without any.
     """
-    nodes = [
-        (name, text.node)
-        for name, text in (("summary", texts.summary), ("content", texts.content))
-        if text is not None and text.format == HTML and "<" in text.text
-    ]
-    if extra is not None:
-        nodes.append(("extra", extra))
     has_link = is_absolute(link)
     bases = {}
-    for name, node in nodes:
-        base = find_base(link, node) if node.base or not has_link else None
+    for name, text in (("summary", texts.summary), ("content", texts.content)):
+        if text is not None and (text.node.base or not has_link):
+            has_links = text.format == HTML and "<" in text.text
+            base = find_base(link, text.node) if has_links else None
+            if base and base != link:
+                bases[name] = base
+    if extra is not None and (extra.base or not has_link):
+        base = find_base(link, extra)
         if base and base != link:
-            bases[name] = base
+            bases["extra"] = base
     return bases
 
 

@@ -11,6 +11,7 @@ from shared.urls import mask_secrets, without_breaks
 
 MAX_SHOWN_URL = 500
 _HEAD_LENGTH = 65536
+_WEB = ("http://", "https://")
 # The redirect document of Userland: <redirect><newLocation>URL</newLocation></redirect>.
 _NEW_LOCATION = re.compile(
     r"<redirect[\s>].{0,2000}?<newlocation(?:\s[^<>]*)?>\s*(?:<!\[CDATA\[)?\s*([^<>\]]{1,4096})",
@@ -34,7 +35,9 @@ def join_url(base: str | None, url: str) -> str:
 
 def is_absolute(url: str | None) -> bool:
     """Return whether ``url`` is an absolute http or https URL."""
-    return url is not None and url[:8].lower().startswith(("http://", "https://"))
+    if url is None:
+        return False
+    return url.startswith(_WEB) or url[:8].lower().startswith(_WEB)
 
 
 def resolve_link(link: str, *, bases: tuple[str | None, ...]) -> str:
