@@ -1,0 +1,94 @@
+"""Twins: an operation done by Node and by us, each under a prefix of its own.
+
+A twin is a list of steps. A step is JavaScript for Node's side and a function for ours; after each
+of them both sides hold the same keys, fields and events. The JavaScript sees ``q`` (the queue
+``q``), ``w`` (a worker on it that runs nothing by itself), ``f`` (a flow producer), ``P`` (its
+prefix) and the helpers of ``driver.mjs``; what the next step needs it keeps in ``globalThis``.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from feedmill import Queue
+from shared.queue import ClaimedJob, JobQueue, RateLimit, RedisConnection
+from tests.interop.dumps import dump
+from tests.interop.node_driver import NodeDriver
+
+LOCK_MS = 30_000
+NODE, OURS = "node", "ours"
+_HEAD = """
+    const P = args.prefix;
+    const q = await queue(P, 'q'), w = await hand(P, 'q', args.options), f = await flow(P);
+"""
+
+
+@dataclass
+class Ours:
+    """Our side: queues by name, and the last claimed job."""
+
+    client: RedisConnection
+    _queues: dict[str, Queue] = field(default_factory=dict)
+    job: ClaimedJob | None = None
+
+    def queue(self, name: str = "q") -> Queue:
+        if name not in self._queues:
+            self._queues[name] = Queue(name, self.client, prefix=OURS)
+        return self._queues[name]
+
+    def core(self, name: str = "q") -> JobQueue:
+        return self.queue(name).core
+
+    def claim(
+        self, token: str = "t", name: str = "q", rate_limit: RateLimit | None = None
+    ) -> ClaimedJob | None:
+        """Claim one job; kept as ``job``."""
+        queue = self.core(name)
+        claim = queue.claim(limit=1, lock_ms=LOCK_MS, token=token, rate_limit=rate_limit)
+        # Tokens are used again here, as Node allows; our record of the claim would answer again.
+        self.client.delete(f"{queue.keys.base}own:claim:{token}")
+        self.job = claim.jobs[0] if claim.jobs else None
+        return self.job
+
+
+Step = tuple[str, Callable[[Ours], object]]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """``name`` says what is done. ``seed``: JavaScript that Node does on both sides first.
+
+    ``queues`` are there from the beginning, as if Node had opened them. ``worker`` are the options
+    of ``w``. ``volatile``: see :func:`dump`.
+    """
+
+    name: str
+    steps: Sequence[Step]
+    seed: str = ""
+    queues: Sequence[str] = ("q",)
+    worker: dict[str, Any] = field(default_factory=dict)
+    volatile: Sequence[str] = ()
+
+
+CLAIM: Step = (
+    "globalThis.job = await w.getNextJob('t', { block: false });",
+    lambda ours: ours.claim(),
+)
+
+
+def check_twin(twin: Twin, node: NodeDriver, client: RedisConnection) -> None:
+    """Do all steps of a twin on both sides; what they leave is the same after each."""
+    for prefix in (NODE, OURS):
+        for name in twin.queues:
+            node.run("await queue(args.prefix, args.name)", prefix=prefix, name=name)
+        _run(twin, node, prefix, twin.seed)
+    ours = Ours(client)
+    for number, (code, act) in enumerate(twin.steps, start=1):
+        _run(twin, node, NODE, code)
+        act(ours)
+        theirs = dump(client, NODE, twin.volatile)
+        assert dump(client, OURS, twin.volatile) == theirs, f"step {number}: {code.strip()}"
+
+
+def _run(twin: Twin, node: NodeDriver, prefix: str, code: str) -> None:
+    node.run(_HEAD + code, prefix=prefix, options=twin.worker)
