@@ -6,7 +6,13 @@ import pytest
 
 from shared.errors import InvalidJobId, QueueError
 from shared.queue.connection import read_lua
-from shared.queue.keys import QUEUE_KEYS, QueueKeys, check_job_id, worker_connection_name
+from shared.queue.keys import (
+    QUEUE_KEYS,
+    QueueKeys,
+    check_job_id,
+    may_be_job,
+    worker_connection_name,
+)
 
 
 def test_lua_and_python_name_the_same_keys() -> None:
@@ -49,6 +55,16 @@ def test_ids_that_the_layout_can_hold_are_accepted(job_id: str) -> None:
 def test_ids_that_would_meet_another_key_are_refused(job_id: str) -> None:
     with pytest.raises(InvalidJobId):
         check_job_id(job_id)
+
+
+@pytest.mark.parametrize("name", ["wait", "own:totals", "a#1:lock", "repeat:x:lock"])
+def test_what_belongs_to_the_layout_is_never_taken_for_a_job(name: str) -> None:
+    assert not may_be_job(name)
+
+
+@pytest.mark.parametrize("name", ["lwn#1", "12", "a:b"])
+def test_any_other_key_may_be_a_job_even_by_an_id_that_only_node_gives(name: str) -> None:
+    assert may_be_job(name)
 
 
 @pytest.mark.parametrize("name", ["", "a:b"])

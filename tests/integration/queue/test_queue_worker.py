@@ -17,6 +17,7 @@ from shared.errors import (
     UnrecoverableError,
 )
 from shared.queue import (
+    Claim,
     ClaimedJob,
     JobQueue,
     JobState,
@@ -138,6 +139,28 @@ def test_no_more_jobs_run_at_a_time_than_allowed(queue: JobQueue, workshop: Work
     assert max(most) == 3
 
 
+def test_jobs_added_while_one_runs_are_begun_beside_it_up_to_the_limit(
+    queue: JobQueue, workshop: Workshop
+) -> None:
+    running: set[str] = set()
+    gate = threading.Event()
+
+    def handler(job: ClaimedJob) -> None:
+        running.add(job.id)
+        gate.wait(WAIT_S)
+
+    try:
+        workshop.start(queue, handler, concurrency=2)
+        seed_waiting(queue, "a#1")
+        wait_for(lambda: running == {"a#1"})
+        seed_waiting(queue, "a#2", "a#3")
+        wait_for(lambda: len(running) > 1)
+        assert (running, line(queue)) == ({"a#1", "a#2"}, ["a#3"])
+    finally:
+        gate.set()
+    wait_for(lambda: is_idle(queue))
+
+
 def test_a_passing_error_is_tried_again_while_attempts_remain(
     queue: JobQueue, workshop: Workshop
 ) -> None:
@@ -234,6 +257,29 @@ def test_a_delayed_job_is_run_when_it_is_due_not_when_the_upkeep_looks(
     assert max(late_s) < 0.4
 
 
+def test_an_idle_worker_rests_until_a_delayed_job_is_due(
+    redis_client: RedisConnection, workshop: Workshop
+) -> None:
+    claims: list[float] = []
+
+    class CountedQueue(JobQueue):
+        def claim(self, **options: Any) -> Claim:
+            claims.append(time.monotonic())
+            return super().claim(**options)
+
+    def handler(job: ClaimedJob) -> None:
+        runs.append(job.id)
+        if len(runs) == 1:
+            raise Postponed(500, "not its turn")
+
+    runs: list[str] = []
+    queue = CountedQueue(redis_client, "items", clock=SystemClock())
+    seed_waiting(queue, "a#1")
+    workshop.start(queue, handler)
+    wait_for(lambda: len(runs) == 2)
+    assert len(claims) < 10
+
+
 def test_a_doomed_job_is_failed_without_running(queue: JobQueue, workshop: Workshop) -> None:
     ran: list[str] = []
     errors: list[BaseException] = []
@@ -302,6 +348,7 @@ def test_a_run_beyond_its_limit_gives_its_place_back_and_is_charged(
     gate = threading.Event()
     ran: list[tuple[str, int]] = []
     failed: list[tuple[str, BaseException]] = []
+    settled: list[tuple[str, int]] = []
 
     def handler(job: ClaimedJob) -> None:
         ran.append((job.id, job.attempts_made))
@@ -317,12 +364,15 @@ def test_a_run_beyond_its_limit_gives_its_place_back_and_is_charged(
             lock_ms=600,
             run_limit_s=0.3,
             on_final_failure=lambda job, error: failed.append((job.id, error)),
+            after_settle=lambda job: settled.append((job.id, job.attempts_made)),
         )
         wait_for(lambda: queue.counts()[JobState.FAILED] == 1)
         wait_for(lambda: is_idle(queue))
+        wait_for(lambda: len(settled) == 2)
     finally:
         gate.set()
     assert sorted(ran) == [("a#1", 0), ("a#hangs", 0), ("a#hangs", 1)]
+    assert sorted(settled) == [("a#1", 0), ("a#hangs", 1)]
     assert [(job_id, type(error)) for job_id, error in failed] == [("a#hangs", RunOverdue)]
     wait_for(lambda: workshop.log.count("lock_lost") == 2)
     assert workshop.log.count("run_abandoned") == 2
@@ -467,7 +517,7 @@ def test_upkeep_reclaims_promotes_and_outlives_errors(queue: JobQueue) -> None:
         wait_for(lambda: line(queue) == ["a#1", "a#2"])
     finally:
         upkeep.stop()
-    assert {"jobs_reclaimed", "upkeep_failed"} <= set(log)
+    assert set(log) == {"jobs_reclaimed", "upkeep_failed"}
     upkeep.stop()
 
 
