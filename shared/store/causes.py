@@ -1,12 +1,15 @@
 """Dead letters grouped by cause: what failed most, and one of each to look at."""
 
+import heapq
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 
 from pymongo.collection import Collection
 
-from shared.store.database import Document, find_by_ids, mapped_errors
+from shared.store.database import Document, mapped_errors
+from shared.store.pages import PagedList
 
 MAX_CAUSE_LENGTH = 200
 # A screen shows no more, and nothing else bounds how many different reasons there are.
@@ -41,72 +44,58 @@ def make_cause(error_type: str, reason: str) -> str:
     return f"{error_type}: {normalised}"[:MAX_CAUSE_LENGTH]
 
 
-def group_by_cause(letters: Collection[Document], query: Document) -> list[Cause]:
+def group_by_cause(
+    letters: Collection[Document], latest: PagedList, query: Document
+) -> list[Cause]:
     """Return the 100 most frequent causes among the letters that fit, the most frequent first.
 
-    MongoDB does the counting: however many letters there are, only the causes come here.
+    MongoDB does the counting: however many letters there are, only pairs of cause and source come
+    here, and one letter a cause; ``latest`` lists the letters, the last that failed first.
 
     Raises:
-        StoreUnavailable: also when it takes longer than 15 s.
+        StoreUnavailable: also when the counting takes longer than 15 s.
     """
-    with mapped_errors():
-        found = letters.aggregate(_grouping(query), maxTimeMS=MAX_GROUPING_MS, allowDiskUse=True)
-        rows = list(found)
-    examples = find_by_ids(letters, (row["latest"]["id"] for row in rows), {"reason": True})
-    reasons = {document["_id"]: str(document.get("reason", "")) for document in examples}
-    # Letters that somebody spoilt have no cause to be counted under.
-    return [_to_cause(row, reasons) for row in rows if _is_sound(row)]
-
-
-_BY_CAUSE_AND_SOURCE: Document = {
-    "_id": {"cause": "$cause", "source": "$source"},
-    "count": {"$sum": 1},
-    "latest": {"$max": {"at": "$failed_at", "id": "$_id"}},
-}
-
-
-def _grouping(query: Document) -> list[Document]:
-    """Return the stages. The first reads only what the index of causes holds."""
+    counts = _count(letters, query)
+    frequent = heapq.nsmallest(
+        MAX_CAUSES, counts, key=lambda cause: (-sum(counts[cause].values()), cause)
+    )
+    examples = {cause: _find_latest(latest, query | {"cause": cause}) for cause in frequent}
     return [
-        {"$match": query},
-        {"$group": _BY_CAUSE_AND_SOURCE},
-        {"$sort": {"count": -1, "_id.source": 1}},
-        {
-            "$group": {
-                "_id": "$_id.cause",
-                "count": {"$sum": "$count"},
-                "latest": {"$max": "$latest"},
-                "sources": {"$push": "$_id.source"},
-            }
-        },
-        {"$sort": {"count": -1, "_id": 1}},
-        {"$limit": MAX_CAUSES},
-        {
-            "$project": {
-                "count": True,
-                "latest": True,
-                "source_count": {"$size": "$sources"},
-                "sources": {"$slice": ["$sources", MAX_CAUSE_SOURCES]},
-            }
-        },
+        _to_cause(cause, counts[cause], example)
+        for cause, example in examples.items()
+        # None: they were cleared since they were counted.
+        if example is not None and isinstance(example["failed_at"], datetime)
     ]
 
 
-def _is_sound(row: Document) -> bool:
-    is_text = isinstance(row["_id"], str) and all(isinstance(one, str) for one in row["sources"])
-    return is_text and isinstance(row["latest"].get("at"), datetime)
+def _count(letters: Collection[Document], query: Document) -> dict[str, dict[str, int]]:
+    """Return how many letters there are by cause and source; reads only what an index holds."""
+    # Nothing but $sum: not every server that speaks MongoDB's protocol has $max, $first or $push.
+    pair = {"cause": "$cause", "source": "$source"}
+    grouping = [{"$match": query}, {"$group": {"_id": pair, "count": {"$sum": 1}}}]
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    with mapped_errors():
+        for row in letters.aggregate(grouping, maxTimeMS=MAX_GROUPING_MS, allowDiskUse=True):
+            cause, source = row["_id"].get("cause"), row["_id"].get("source")
+            # Letters that somebody spoilt have no cause to be counted under.
+            if isinstance(cause, str) and isinstance(source, str):
+                counts[cause][source] = row["count"]
+    return counts
 
 
-def _to_cause(row: Document, reasons: dict[str, str]) -> Cause:
-    example_id = row["latest"]["id"]
+def _find_latest(latest: PagedList, query: Document) -> Document | None:
+    fields = {"failed_at": True, "reason": True}
+    return next(iter(latest.find(query, limit=1, cursor=None, fields=fields).items), None)
+
+
+def _to_cause(cause: str, counts: dict[str, int], example: Document) -> Cause:
     return Cause(
-        cause=row["_id"],
-        error_type=row["_id"].partition(": ")[0],
-        count=row["count"],
-        sources=row["sources"],
-        source_count=row["source_count"],
-        latest_failed_at=row["latest"]["at"],
-        example_id=example_id,
-        # Cleared since it was counted: there is nothing to show of it any more.
-        example_reason=reasons.get(example_id, ""),
+        cause=cause,
+        error_type=cause.partition(": ")[0],
+        count=sum(counts.values()),
+        sources=heapq.nsmallest(MAX_CAUSE_SOURCES, counts, key=lambda one: (-counts[one], one)),
+        source_count=len(counts),
+        latest_failed_at=example["failed_at"],
+        example_id=example["_id"],
+        example_reason=str(example.get("reason", "")),
     )

@@ -236,7 +236,7 @@ class DeadLetterStore:
 
     def find_causes(self, *, source: str | None = None) -> list[Cause]:
         """Return the 100 most frequent causes of dead ones (not removed ones), that one first."""
-        return group_by_cause(self._letters, self._dead(source=source))
+        return group_by_cause(self._letters, self._list, self._dead(source=source))
 
     def count(self, kind: LetterKind) -> int:
         """Return how many there are of a kind; counted in the index."""
