@@ -6,8 +6,10 @@ from typing import Any
 
 import redis
 from pymongo import MongoClient
+from pymongo.database import Database
 
 from shared.queue import RedisConnection
+from tests.mongodb_features import Feature, require
 
 
 class FailPoints:
@@ -24,6 +26,18 @@ class FailPoints:
 
     def off(self) -> None:
         self._client.admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+def refuse_titles(database: Database[dict[str, Any]], beginning: str | None) -> None:
+    """Let MongoDB refuse items whose title begins so, each with a write error of its own.
+
+    As a schema of the operator's would; None lets it take all again.
+    """
+    require(Feature.VALIDATORS)
+    if "items" not in database.list_collection_names():
+        database.create_collection("items")
+    validator = {"title": {"$not": {"$regex": f"^{beginning}"}}} if beginning else {}
+    database.command("collMod", "items", validator=validator)
 
 
 @contextmanager

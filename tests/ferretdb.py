@@ -16,7 +16,7 @@ from tests.servers import start_ferretdb
 
 MODULE, VERSION = "github.com/FerretDB/FerretDB", "v1.24.2"
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "ferretdb"
-TESTS = ["-q", "-n", "2", "tests/integration"]
+TESTS = ["-q", "-n", "2", "-m", "mongodb", "tests/integration"]
 
 
 def main() -> int:

@@ -27,10 +27,12 @@ from tests.fake_publisher import POISON, feed_url, hash_of
 from tests.fakes import FakeClock
 from tests.harness import SOURCE, Harness
 from tests.judge import assert_accounted_for
+from tests.mongodb_features import Feature, missing_features
 from tests.roles import Held, Role, Server
 
 GUIDS = ("a", "b")
-TITLES = ("A", "B", "C", f"{POISON} P", f"{POISON} Q")
+_CAN_REFUSE = Feature.VALIDATORS not in missing_features()
+TITLES = ("A", "B", "C", *((f"{POISON} P", f"{POISON} Q") if _CAN_REFUSE else ()))
 _MAX_HELD = 2
 _FETCH_POINTS = (
     ("imports", "mark_fetching"),
@@ -165,6 +167,7 @@ class MillMachine(RuleBasedStateMachine):
     def replay(self) -> None:
         self.harness.server.services.replayer.replay(everything=True)
 
+    @precondition(lambda _: _CAN_REFUSE)
     @rule(accepts=st.booleans())
     def mend_or_break_mongodb(self, accepts: bool) -> None:
         if accepts:

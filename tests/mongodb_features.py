@@ -1,7 +1,8 @@
 """What tests need of a MongoDB beyond what Feedmill needs, and which servers lack it.
 
 ``TEST_MONGODB_URL`` may name any server that speaks MongoDB's protocol. Each feature is tried on it
-once; what it lacks, the tests named here skip, and say so. Nothing goes by the server's name.
+once; what it lacks, the tests named here skip, and those that :func:`require` it, and say so.
+Nothing goes by the server's name.
 """
 
 import os
@@ -11,11 +12,13 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
+import pytest
 from pymongo import MongoClient, UpdateOne
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 _THREADS, _UPDATES = 8, 25
+_OTHER_OPTIONS = "test_index_with_other_options_is_named_with_the_difference_and_the_remedy"
 
 
 class Feature(StrEnum):
@@ -23,8 +26,10 @@ class Feature(StrEnum):
 
     FAIL_POINTS = "fail points"
     VALIDATORS = "validators of documents (collMod)"
-    MAX_OF_GROUPS = "the $max accumulator"
     SPARSE_INDEXES = "sparse indexes"
+    PARTIAL_INDEXES = "partial indexes"
+    EXPIRING_INDEXES = "indexes that delete documents (expireAfterSeconds)"
+    DUPLICATES_NAMED = "code 11000 where documents keep an index from being unique"
     ATOMIC_UPDATES = "updates of one document that are atomic to one another"
     COUNTS_BESIDE_ERRORS = "nModified beside write errors"
     NULL_ON_INSERT = "null set on insert"
@@ -45,10 +50,18 @@ def missing_features() -> frozenset[Feature]:
     return missing
 
 
-def missing_for(test_name: str, file_name: str) -> Feature | None:
-    """Return what the server lacks of what a test needs; None lets it run."""
-    lacking = (each for each in missing_features() if {test_name, file_name} & NEEDED_BY[each])
-    return next(lacking, None)
+def require(feature: Feature) -> None:
+    """Skip the test that runs, by its name, where the server lacks a feature."""
+    if feature in missing_features():
+        name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" (")[0]
+        pytest.skip(f"{name} needs {feature}")
+
+
+def require_all_for(*names: str) -> None:
+    """Skip the test with one of these names where the server lacks what it needs."""
+    for feature, needing in NEEDED_BY.items():
+        if not needing.isdisjoint(names):
+            require(feature)
 
 
 def _has(feature: Feature, database: Database[dict[str, Any]]) -> bool:
@@ -70,14 +83,28 @@ def _try_validators(database: Database[dict[str, Any]]) -> bool:
     return True
 
 
-def _try_max_of_groups(database: Database[dict[str, Any]]) -> bool:
-    list(database["grouped"].aggregate([{"$group": {"_id": None, "most": {"$max": "$n"}}}]))
-    return True
-
-
 def _try_sparse_indexes(database: Database[dict[str, Any]]) -> bool:
     database["sparse"].create_index("key", sparse=True)
     return bool(database["sparse"].index_information()["key_1"].get("sparse"))
+
+
+def _try_partial_indexes(database: Database[dict[str, Any]]) -> bool:
+    database["partial"].create_index("key", partialFilterExpression={"n": {"$exists": True}})
+    return True
+
+
+def _try_expiring_indexes(database: Database[dict[str, Any]]) -> bool:
+    database["expiring"].create_index("at", expireAfterSeconds=3600)
+    return True
+
+
+def _try_duplicates_named(database: Database[dict[str, Any]]) -> bool:
+    database["twins"].insert_many([{"n": 1}, {"n": 1}])
+    try:
+        database["twins"].create_index("n", unique=True)
+    except OperationFailure as exc:
+        return exc.code == 11000
+    return False
 
 
 def _try_atomic_updates(database: Database[dict[str, Any]]) -> bool:
@@ -117,44 +144,36 @@ def _try_odd_numbers(database: Database[dict[str, Any]]) -> bool:
 _TRIALS: Mapping[Feature, Callable[[Database[dict[str, Any]]], bool]] = {
     Feature.FAIL_POINTS: _try_fail_points,
     Feature.VALIDATORS: _try_validators,
-    Feature.MAX_OF_GROUPS: _try_max_of_groups,
     Feature.SPARSE_INDEXES: _try_sparse_indexes,
+    Feature.PARTIAL_INDEXES: _try_partial_indexes,
+    Feature.EXPIRING_INDEXES: _try_expiring_indexes,
+    Feature.DUPLICATES_NAMED: _try_duplicates_named,
     Feature.ATOMIC_UPDATES: _try_atomic_updates,
     Feature.COUNTS_BESIDE_ERRORS: _try_counts_beside_errors,
     Feature.NULL_ON_INSERT: _try_null_on_insert,
     Feature.ODD_NUMBERS: _try_odd_numbers,
 }
 
-# Names of tests, or of files of which all tests need it. Those with the fixture ``failing`` need
-# fail points without being named.
+# Names of tests, with parameters where only some need it.
 NEEDED_BY: Mapping[Feature, frozenset[str]] = {
-    Feature.FAIL_POINTS: frozenset(),
-    Feature.VALIDATORS: frozenset(
-        {
-            "test_crash_samples.py",
-            "test_foreign_jobs.py",
-            "test_a_replay_of_an_item_that_is_being_run_is_closed_when_that_has_ended",
-            "test_a_replay_that_fails_again_starts_with_fresh_attempts_and_keeps_the_history",
-            "test_poison_is_tried_with_growing_pauses_and_comes_home_when_the_cause_is_mended",
-            "test_the_server_refuses_single_items_and_takes_the_others_once",
-        }
-    ),
-    Feature.MAX_OF_GROUPS: frozenset(
-        {
-            "test_dashboard_dead_letters.py",
-            "test_a_cause_names_the_sources_with_most_and_counts_all",
-            "test_causes_are_counted_the_most_frequent_first",
-            "test_dead_letters_are_grouped_by_cause",
-            "test_removed_ones_are_no_cause",
-        }
-    ),
     Feature.SPARSE_INDEXES: frozenset(
         {
-            "test_doctor.py",
-            "test_indexes.py",
             "test_duplicates_of_an_earlier_version_work_on_and_the_oldest_has_the_urls",
+            "test_every_wanted_index_is_made_once_and_for_all",
+            f"{_OTHER_OPTIONS}[by_somebody-options1-sparse]",
+            f"{_OTHER_OPTIONS}[modified_at_-1__id_-1-options1-sparse]",
             "test_urls_are_the_same_as_a_whole_and_in_order",
         }
+    ),
+    Feature.PARTIAL_INDEXES: frozenset(
+        {
+            f"{_OTHER_OPTIONS}[by_somebody-options2-partialFilterExpression=]",
+            f"{_OTHER_OPTIONS}[modified_at_-1__id_-1-options2-partialFilterExpression=]",
+        }
+    ),
+    Feature.EXPIRING_INDEXES: frozenset({"test_index_that_deletes_documents_is_found"}),
+    Feature.DUPLICATES_NAMED: frozenset(
+        {"test_documents_that_keep_an_index_from_being_unique_are_told"}
     ),
     Feature.ATOMIC_UPDATES: frozenset(
         {

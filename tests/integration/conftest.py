@@ -13,17 +13,19 @@ from tests.factories import Bench
 from tests.failpoints import FailPoints
 from tests.fakes import FakeClock
 from tests.harness import Harness
-from tests.mongodb_features import Feature, missing_features, missing_for
+from tests.mongodb_features import Feature, require, require_all_for
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what another MongoDB is worth trying on."""
+    if "mongodb_url" in getattr(item, "fixturenames", ()):
+        item.add_marker("mongodb")
+
+
+@pytest.fixture(autouse=True)
+def skip_what_mongodb_lacks(request: pytest.FixtureRequest) -> None:
     """Skip what needs more of MongoDB than the server that was named can do."""
-    name = getattr(item, "originalname", item.name)
-    missing = missing_for(name, item.path.name)
-    if missing is None and "failing" in getattr(item, "fixturenames", ()):
-        missing = next(iter(missing_features() & {Feature.FAIL_POINTS}), None)
-    if missing is not None:
-        pytest.skip(f"{name} needs {missing}")
+    require_all_for(request.node.name, getattr(request.node, "originalname", ""))
 
 
 @pytest.fixture
@@ -43,6 +45,7 @@ def bench(redis_client: RedisConnection, stores: Stores) -> Iterator[Bench]:
 @pytest.fixture
 def failing(session_mongo_client: MongoClient[dict[str, Any]]) -> Iterator[FailPoints]:
     """Makes MongoDB fail on demand; it works again when the test ends."""
+    require(Feature.FAIL_POINTS)
     failing = FailPoints(session_mongo_client)
     yield failing
     failing.off()

@@ -9,10 +9,12 @@ from typing import Any
 
 import bson
 import pytest
+from pymongo.database import Database
 
 from shared.queue import AddOutcome, JobState, RedisConnection
 from shared.store import Stores
 from tests.factories import Bench, make_data, make_job
+from tests.failpoints import refuse_titles
 from tests.queue_states import lose_locks, whole_state
 from worker.decoding import DecodedItem
 
@@ -95,14 +97,6 @@ def test_a_job_whose_id_is_no_text_dies_like_any_other(bench: Bench) -> None:
 # Poison: what fails each time it is run.
 
 
-def refuse_titles(bench: Bench, pattern: str | None) -> None:
-    database = bench.stores.database.collection("items").database
-    if "items" not in database.list_collection_names():
-        database.create_collection("items")
-    validator = {"title": {"$not": {"$regex": pattern}}} if pattern else {}
-    database.command("collMod", "items", validator=validator)
-
-
 def run_to_the_end(bench: Bench) -> list[int]:
     """Let time pass until nothing is left; return the delays that were waited for."""
     delays: list[int] = []
@@ -116,15 +110,15 @@ def run_to_the_end(bench: Bench) -> list[int]:
 
 
 def test_poison_is_tried_with_growing_pauses_and_comes_home_when_the_cause_is_mended(
-    bench: Bench,
+    bench: Bench, mongo_database: Database[dict[str, Any]]
 ) -> None:
-    refuse_titles(bench, "^poison")
+    refuse_titles(mongo_database, "poison")
     bench.add(make_data("1"), make_data("2", title="poison"))
     assert run_to_the_end(bench) == [1000, 2000]
     [letter] = bench.dead().values()
     assert (letter.guid, letter.attempts) == ("2", 3)
     assert bench.queue.read_totals() == {"completed": 1, "failed": 1, "retried": 2}
-    refuse_titles(bench, None)
+    refuse_titles(mongo_database, None)
     replayer = bench.make_replayer()
     assert replayer.replay(everything=True).replayed == 1
     bench.work()
@@ -134,9 +128,9 @@ def test_poison_is_tried_with_growing_pauses_and_comes_home_when_the_cause_is_me
 
 
 def test_a_replay_that_fails_again_starts_with_fresh_attempts_and_keeps_the_history(
-    bench: Bench,
+    bench: Bench, mongo_database: Database[dict[str, Any]]
 ) -> None:
-    refuse_titles(bench, "^poison")
+    refuse_titles(mongo_database, "poison")
     bench.add(make_data("2", title="poison", import_id="i1"))
     run_to_the_end(bench)
     replayer = bench.make_replayer()

@@ -19,7 +19,7 @@ from shared.store import ItemWrite, Stores, WriteReport, open_database
 from shared.store.database import Database
 from shared.store.items import ItemStore
 from tests.factories import NOON, Bench, make_data
-from tests.failpoints import FailPoints
+from tests.failpoints import FailPoints, refuse_titles
 from tests.servers import RunningServer, start_mongodb
 
 NOT_PRIMARY, SHUTTING_DOWN, WRITE_CONCERN, NO_DISK, UNAUTHORIZED = 10107, 11600, 64, 14031, 13
@@ -245,9 +245,11 @@ def test_a_flush_longer_than_the_lock_keeps_its_jobs(
 # Single items that the server refuses.
 
 
-def test_the_server_refuses_single_items_and_takes_the_others_once(bench: Bench) -> None:
-    items = bench.stores.database.collection("items")
-    items.database.create_collection("items", validator={"title": {"$not": {"$regex": "^bad"}}})
+def test_the_server_refuses_single_items_and_takes_the_others_once(
+    bench: Bench, mongo_database: MongoDatabase[dict[str, Any]]
+) -> None:
+    refuse_titles(mongo_database, "bad")
+    items = mongo_database["items"]
     items.create_index("link", unique=True)
     bench.import_items(make_data("first", link="https://x.org/taken"))
     bad = [make_data("bad", title="bad"), make_data("twin", link="https://x.org/taken")]

@@ -22,6 +22,7 @@ from shared.settings import Settings
 from shared.store import Stores
 from shared.store.database import Database
 from tests.factories import make_data, make_job, make_letter_of
+from tests.failpoints import refuse_titles
 from tests.fakes import FakeClock
 from tests.roles import InlinePool
 from tests.tcp_proxy import Mode, TcpProxy
@@ -274,8 +275,7 @@ def add_some_bad(line: Line) -> list[str]:
 
     ``bad`` cannot be read; MongoDB refuses ``poison``; ``healed`` has died before and is good now.
     """
-    database = line.stores.database.collection("items").database
-    database.command("collMod", "items", validator={"title": {"$not": {"$regex": "^poison"}}})
+    refuse_titles(line.stores.database.collection("items").database, "poison")
     line.stores.dead_letters.record_many([make_letter_of("healed")])
     line.dead_letters.add_many([make_job(make_data("healed"))])
     line.may_die = frozenset({"bad", "poison1", "poison2", "healed"})

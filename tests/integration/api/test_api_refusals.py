@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from pymongo import MongoClient
 
 from shared.queue import RedisConnection, connect, disconnect
 from shared.store import Stores
@@ -36,14 +35,6 @@ def login(redis_client: RedisConnection, valkey_url: str, stores: Stores) -> Ite
                 yield Login(api, redis_client)
         finally:
             disconnect(client)
-
-
-@pytest.fixture
-def failing(mongodb_url: str) -> Iterator[FailPoints]:
-    with MongoClient(mongodb_url) as client:
-        failing = FailPoints(client)
-        yield failing
-        failing.off()
 
 
 @pytest.mark.parametrize(
