@@ -21,7 +21,7 @@ from server.commands.imports import run_import
 from server.commands.options import AsJson
 from server.commands.output import FAILED, WRONG_USAGE, messages, print_text
 from server.commands.queues import app as queues
-from server.commands.service import become_role, run_up
+from server.commands.roles import become_role, run_up
 from shared.errors import (
     ChildEnded,
     FeedmillError,

@@ -18,8 +18,8 @@ from server.fetching.host_slots import HostSlots
 from server.fetching.network import Resolver, resolve
 from server.importing.auditor import Auditor
 from server.importing.enqueueing import AuditRequests, Enqueuer, ItemJobOptions
+from server.importing.feed_reader import FeedReader
 from server.importing.feed_step import Failures
-from server.importing.fetching import FeedReader
 from server.importing.healer import Healer
 from server.importing.importer import Importer, ImportLimits
 from server.importing.remover import Remover

@@ -21,7 +21,7 @@ from server.commands.import_report import (
 from server.commands.import_run import ImportRun, read_feed_arguments, run_imports
 from server.commands.options import AsJson, Limit, OfSource
 from server.commands.output import FAILED, messages, print_json, print_text
-from server.commands.service import running_service
+from server.commands.roles import running_service
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError
 from shared.running import make_data_dir

@@ -9,8 +9,8 @@ from server.fetching.answers import FetchedFeed
 from server.fetching.fetcher import Fetcher
 from server.fetching.host_slots import HostSlots
 from server.parsing import ParsedFeed
-from server.parsing.discovery import CERTAIN_TYPES, WebPageError, read_link_header
 from server.parsing.isolation import ParserPool
+from server.parsing.page_feeds import CERTAIN_TYPES, WebPageError, read_link_header
 from server.parsing.parsed import NamedFeed
 from shared.clock import Clock
 from shared.errors import (

@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 import orjson
 
+from server.parsing.links import other_scheme
 from server.parsing.parsed import ParsedEntry
-from server.parsing.urls import other_scheme
 from shared.models import FeedItem, make_guid
 
 _SUFFIX_LENGTH = 12

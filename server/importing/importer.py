@@ -11,8 +11,8 @@ from server.feeds.outcomes import Outcomes
 from server.feeds.schedules import Random
 from server.fetching.host_slots import HostSlots
 from server.importing.enqueueing import AuditRequests, Enqueuer
+from server.importing.feed_reader import FeedReader, RunDeadline, believe_no_304
 from server.importing.feed_step import Failures, find_import, finish_feed, imported_feed_step
-from server.importing.fetching import FeedReader, RunDeadline, believe_no_304
 from server.importing.merging import merge
 from server.importing.selecting import select
 from server.importing.values import Failure, Fetched, Run, Selected

@@ -12,7 +12,7 @@ import orjson
 from server.importing.identity import Identified, identify
 from server.importing.values import Fetched, Merged
 from server.parsing import ParsedEntry
-from server.parsing.urls import other_scheme
+from server.parsing.links import other_scheme
 from shared.models import FeedItem, content_hash, format_time, job_data, make_item_id, split_item_id
 from shared.store import (
     DeadLetter,

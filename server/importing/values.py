@@ -3,7 +3,7 @@
 ::
 
     importer.begin    Run        the import, its feed, the revision of all that it finds
-    fetching.read     Fetched    what each URL answered, parsed; or Failure: nothing at all
+    feed_reader.read  Fetched    what each URL answered, parsed; or Failure: nothing at all
     merging.merge     Merged     items, each guid once
     selecting.select  Selected   what is to be journaled, and counts that are final
     importer.commit   Import     journaled, committed, its feed's step done

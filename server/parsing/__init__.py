@@ -7,11 +7,11 @@ import dataclasses
 from datetime import datetime
 
 from server.parsing.detection import cut_leading_noise, decode_document, is_json
-from server.parsing.discovery import PAGE_KINDS, WebPageError, find_feeds
 from server.parsing.json_feed import parse_json_feed
 from server.parsing.lenient import Lenience
+from server.parsing.links import find_move
+from server.parsing.page_feeds import PAGE_KINDS, WebPageError, find_feeds
 from server.parsing.parsed import ParsedEntry, ParsedFeed, RejectedEntry, check_rejected
-from server.parsing.urls import find_move
 from server.parsing.xml_feed import NoItemError, parse_leniently, parse_xml
 from shared.errors import ParseError
 

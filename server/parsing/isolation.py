@@ -15,8 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import cast
 
-from server.parsing.discovery import WebPageError
 from server.parsing.lenient import Lenience
+from server.parsing.page_feeds import WebPageError
 from server.parsing.parsed import ParsedFeed
 from server.parsing.parser_process import Answer, receive_message, send_message
 from shared.errors import ErrorKind, ParseError

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from server.parsing.detection import repair_c1
 from server.parsing.item_texts import ItemTexts, MarkedText, read_text
-from server.parsing.urls import is_absolute
+from server.parsing.links import is_absolute
 from server.parsing.xml_tree import Node
 from shared.models import HTML, Enclosure
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from server.parsing.detection import repair_c1
-from server.parsing.urls import is_absolute
+from server.parsing.links import is_absolute
 from server.parsing.xml_tree import ATOM_03, ATOM_10, SEPARATOR, Node
 from shared.models import DEFAULT_FORMATS, HTML, TEXT, ExtraField
 

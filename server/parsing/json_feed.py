@@ -20,6 +20,7 @@ from server.parsing.json_document import (
     read_json,
     read_people,
 )
+from server.parsing.links import is_absolute, resolve_link
 from server.parsing.parsed import (
     ParsedEntry,
     ParsedFeed,
@@ -31,7 +32,6 @@ from server.parsing.parsed import (
     hash_guid,
     identifying_texts,
 )
-from server.parsing.urls import is_absolute, resolve_link
 from shared.errors import ErrorKind, ItemError, ParseError
 from shared.models import TEXT, Enclosure, ExtraField, FeedItem
 

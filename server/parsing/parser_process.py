@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Final, cast
 
 from server.parsing import ParsedFeed, parse_feed
-from server.parsing.discovery import WebPageError
 from server.parsing.lenient import Lenience
+from server.parsing.page_feeds import WebPageError
 from server.parsing.parsed import Refusal
 from shared.errors import ErrorKind, ParseError
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from server.parsing.item_fields import ItemFields
 from server.parsing.item_texts import read_text
-from server.parsing.urls import join_url
+from server.parsing.links import join_url
 from server.parsing.xml_tree import ATOM_03, ATOM_10, RSS_090, RSS_10, Node
 from shared.models import HTML, TEXT
 from shared.plain_text import to_plain_text

@@ -24,6 +24,7 @@ from server.parsing.item_texts import (
     other_formats,
     text_of,
 )
+from server.parsing.links import is_absolute, resolve_link
 from server.parsing.parsed import (
     ParsedEntry,
     RejectedEntry,
@@ -32,7 +33,6 @@ from server.parsing.parsed import (
     hash_guid,
     identifying_texts,
 )
-from server.parsing.urls import is_absolute, resolve_link
 from server.parsing.xml_channel import Channel
 from server.parsing.xml_tree import Node, written_attribute_name
 from shared.errors import ItemError

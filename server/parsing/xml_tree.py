@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import Final
 from xml.parsers import expat
 
+from server.parsing.links import join_url
 from server.parsing.parsed import check_items, check_parts
-from server.parsing.urls import join_url
 from shared.errors import ErrorKind, ParseError
 
 # Between the parts of a name as expat gives it: a character that no XML document can hold, since

@@ -303,7 +303,7 @@ class FeedStore:
     def finish(self, ended: Import) -> bool:
         """Take over from an import's document what it says about its feed; frees the feed.
 
-        Only while the feed still names the import. What was learnt from its URLs is taken over
+        Only while the feed still names the import. What its URLs answered is taken over
         only while they are still those that were fetched; the next fetch only while the feed's
         schedule is still the one that it was computed from (``seen`` in the step): who changed that
         meanwhile has set a next fetch of his own. Safe to repeat. False: somebody did it before.
@@ -311,14 +311,14 @@ class FeedStore:
         mine: Document = {"_id": ended.source, "running_import": ended.import_id}
         step = dict(ended.feed_step)
         seen = step.pop("seen", {})
-        learnt = {name: value for name, value in step.items() if name not in SCHEDULE_FIELDS}
+        known = {name: value for name, value in step.items() if name not in SCHEDULE_FIELDS}
         freed = {"running_import": None, "last_import": ended.import_id}
         fetched = {**mine, "urls": ended.urls}
         if self._update({**fetched, **seen}, {"$set": {**step, **freed}}):
             return True
         if not self._is_there(mine):
             return False
-        return self._update(fetched, {"$set": {**learnt, **freed}}) or self._update(
+        return self._update(fetched, {"$set": {**known, **freed}}) or self._update(
             mine, {"$set": freed}
         )
 

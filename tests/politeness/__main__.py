@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands.service import role_environment, running_role
+from server.commands.roles import role_environment, running_role
 from shared.embedded import EmbeddedStores, WatchedProcess, start_embedded_stores
 from shared.errors import ChildEnded, FeedmillError
 from shared.logs import configure_logs

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.parsing import parse_feed
-from server.parsing.discovery import MAX_FEEDS, MAX_PAGE_LENGTH, WebPageError, find_feeds
 from server.parsing.isolation import ParserPool
+from server.parsing.page_feeds import MAX_FEEDS, MAX_PAGE_LENGTH, WebPageError, find_feeds
 from server.parsing.parsed import NamedFeed
 from shared.errors import ParseError
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from html.parser import HTMLParser
 from urllib.parse import urlsplit, urlunsplit
 
+from server.parsing.links import is_absolute, join_url
 from server.parsing.parsed import NamedFeed
-from server.parsing.urls import is_absolute, join_url
 from shared.errors import ErrorKind, ParseError
 from shared.urls import mask_secrets
 

@@ -16,7 +16,7 @@ from server.fetching.fetcher import Fetcher
 from server.importing.values import DOCUMENT_URL, Failure, Fetched, Run, UrlAnswer
 from server.parsing import ParsedFeed
 from server.parsing.isolation import ParserPool
-from server.parsing.urls import read_refresh, show_other
+from server.parsing.links import read_refresh, show_other
 from shared.clock import Clock
 from shared.errors import ErrorKind, FetchError, ParseError
 from shared.store import DocumentStore, Import, StoredValidators
