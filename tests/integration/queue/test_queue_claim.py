@@ -134,10 +134,13 @@ def test_a_limiter_that_lost_its_end_does_not_hold_for_ever(queue: JobQueue) -> 
     assert ids_of(queue, rate_limit=PER_MINUTE) == ["a#1"]
 
 
-def test_no_jobs_a_window_means_no_limit(queue: JobQueue) -> None:
-    queue.set_rate_limit(RateLimit(max_jobs=0, duration_ms=1000))
+@pytest.mark.parametrize("max_jobs", [0, -1])
+def test_no_jobs_a_window_means_no_limit(queue: JobQueue, max_jobs: int) -> None:
+    queue.set_rate_limit(PER_MINUTE)
+    queue.set_rate_limit(RateLimit(max_jobs=max_jobs, duration_ms=1000))
+    assert not queue.client.hexists(queue.keys.meta, "max")
     seed_waiting(queue, "a#1", "a#2")
-    assert len(ids_of(queue, rate_limit=RateLimit(0, 1000))) == 2
+    assert len(ids_of(queue, rate_limit=RateLimit(max_jobs, 1000))) == 2
 
 
 def test_doomed_jobs_do_not_count_for_the_rate_limit(queue: JobQueue) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from shared.queue import (
     disconnect,
 )
 from shared.supervision import Supervisor
+from tests.fakes import FakeClock
 from tests.queue_states import job_fields, line, make_job, seed_waiting
 from tests.servers import start_valkey
 
@@ -519,6 +521,38 @@ def test_upkeep_reclaims_promotes_and_outlives_errors(queue: JobQueue) -> None:
         upkeep.stop()
     assert set(log) == {"jobs_reclaimed", "upkeep_failed"}
     upkeep.stop()
+
+
+def test_upkeep_rests_five_times_as_long_after_a_round_that_was_refused(
+    redis_client: RedisConnection,
+) -> None:
+    clock = FakeClock()
+    rounds: list[tuple[str, float]] = []
+    queue = JobQueue(redis_client, "items", clock=clock)
+
+    def note(event: str, **_: object) -> None:
+        rounds.append((event, clock.monotonic_s()))
+        if len(rounds) == 2:
+            redis_client.delete(queue.keys.active)
+            seed_waiting(queue, "a#1")
+            queue.claim(limit=1, lock_ms=1, token="t1")
+            redis_client.delete(queue.keys.lock("a#1"))
+        elif len(rounds) == 3:
+            seed_waiting(queue, "a#2")
+            queue.claim(limit=2, lock_ms=1, token="t2")
+            redis_client.delete(queue.keys.lock("a#1"), queue.keys.lock("a#2"))
+
+    redis_client.set(queue.keys.active, "not a list")
+    upkeep = Upkeep([queue], every_ms=20_000, max_stalled=9, clock=clock, log_event=note)
+    upkeep.start()
+    try:
+        wait_for(lambda: len(rounds) >= 4)
+    finally:
+        upkeep.stop()
+    assert [event for event, _ in rounds[:4]] == ["upkeep_failed"] * 2 + ["jobs_reclaimed"] * 2
+    moments_s = [moment_s for _, moment_s in rounds[:4]]
+    rests_s = [later - moment for moment, later in pairwise(moments_s)]
+    assert rests_s == pytest.approx([100, 100, 20])
 
 
 def test_upkeep_never_touches_a_job_that_is_held(queue: JobQueue) -> None:

@@ -98,6 +98,28 @@ def test_sign_that_cannot_be_read_hides_no_other(
     assert signs.read() == [SIGN]
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"worker_id": 1},
+        {"queues": [1]},
+        {"held_jobs": 1.5},
+        {"held_jobs": "1"},
+        {"up_s": "1"},
+        {"breaker_reason": 1},
+        {"breaker_open_s": None},
+        {"failing_threads": [1]},
+    ],
+)
+def test_sign_with_one_field_of_another_kind_is_not_shown(
+    signs: WorkerSigns, redis_client: RedisConnection, field: dict[str, object]
+) -> None:
+    signs.leave(SIGN)
+    key = "bull:own:workers:host-1-abc"
+    redis_client.set(key, orjson.dumps(orjson.loads(redis_client.get(key)) | field))
+    assert signs.read() == []
+
+
 def test_worker_says_what_it_holds_and_what_stops_it(
     redis_client: RedisConnection, signs: WorkerSigns, queue: JobQueue, clock: FakeClock
 ) -> None:
