@@ -39,6 +39,7 @@ def test_what_is_no_backoff_means_at_once(backoff: object) -> None:
 
 
 def test_no_backoff_is_longer_than_a_week() -> None:
+    assert MAX_DELAY_MS == 604_800_000
     assert backoff_delay_ms(EXPONENTIAL, 10_000) == MAX_DELAY_MS
 
 
