@@ -40,7 +40,7 @@ def test_any_of_several_queues_wakes(queue: JobQueue) -> None:
 
 
 def test_who_waits_is_listed_as_a_worker_of_each_queue(queue: JobQueue) -> None:
-    queues = [queue, *(JobQueue(queue.client, name, clock=SystemClock()) for name in "bc")]
+    queues = [JobQueue(queue.client, name, clock=SystemClock()) for name in ("a", "b", "c")]
     assert not wait_for_work(queue.client, queues, 0.01)
     names = {client["name"] for client in queue.client.client_list()}
     assert {worker_connection_name(queue.prefix, each.name) for each in queues} <= names
@@ -49,6 +49,7 @@ def test_who_waits_is_listed_as_a_worker_of_each_queue(queue: JobQueue) -> None:
 def test_disconnecting_ends_the_connections_that_waited_too(valkey_url: str) -> None:
     client = connect(valkey_url, client_name="goes")
     waiting = JobQueue(client, "goes", clock=SystemClock())
+    client.ping()
     wait_for_work(client, [waiting], 0.01)
     disconnect(client)
     with connect(valkey_url) as other:
