@@ -17,6 +17,7 @@ _REFERENCE = re.compile(
     r"&(?:#[0-9]{1,7}(?![0-9])|#[xX][0-9a-fA-F]{1,6}(?![0-9a-fA-F])|[a-zA-Z][a-zA-Z0-9]{1,31}+);?"
 )
 _TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]*+)([\s/][^<>]*+)?>")
+_TAG_NAME = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]*+)")
 _FOREIGN_ROOT = re.compile(r"<(?:svg|math)\b", re.IGNORECASE)
 _SPACES = re.compile(r"[ \t\n\r\f]+")
 _BLANKS = re.compile(r"[ \t]{2,}")
@@ -40,6 +41,9 @@ def escape_unknown_tags(html: str) -> str:
 
     An unknown tag with attributes is one all the same, though none that is shown.
     """
+    if ELEMENTS.issuperset(_TAG_NAME.findall(html)):
+        # Ordinary texts: no tag needs a look of its own.
+        return html
     has_foreign = _FOREIGN_ROOT.search(html) is not None
     removed: set[str] = set()
 

@@ -7,7 +7,7 @@ HTML that may be put into a page as it is.
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
 from html import escape
 from typing import Any
@@ -28,8 +28,8 @@ _ATTRIBUTES["img"] |= {"srcset", "sizes", "title"}
 _ATTRIBUTES["source"] = {"src", "srcset", "sizes", "type", "media"}
 _ATTRIBUTES["video"] = {"src", "poster", "controls", "width", "height"}
 _ATTRIBUTES["audio"] = {"src", "controls"}
-# Attributes with addresses that nh3 leaves as they are.
-_OTHER_ADDRESSES = re.compile(r"srcset|cite|poster", re.IGNORECASE)
+# Attributes with URLs that nh3 leaves as they are.
+_OTHER_URL_ATTRIBUTES = ("srcset", "cite", "poster")
 _NEEDS_CLEANING = re.compile(r"[<>&\xa0]")
 _LINE = re.compile(r"\r\n?|\n")
 # Attributes of the publisher's own that hold an address wherever they stand.
@@ -47,17 +47,45 @@ _TYPED_NAMES = ("media:title", "media:description")
 _NO_BRACKETS = str.maketrans("", "", "<>")
 
 
-# Whether this thread's last cleaning met an address that has to be resolved.
-_met = threading.local()
+class _Cleaning(threading.local):
+    """What this thread cleans now: the base of its URLs, and whether one was relative."""
+
+    base: str | None = None
+    met_relative = False
+
+
+_cleaning = _Cleaning()
 
 
 def _note_relative_url(url: str) -> str:
-    _met.relative_url = True
+    _cleaning.met_relative = True
     return url
+
+
+def _resolve_attribute(_tag: str, name: str, value: str) -> str | None:
+    """Return what becomes of an attribute; of URLs only those are resolved that nh3 leaves."""
+    if name == "srcset":
+        return _resolve_candidates(value)
+    if name in _OTHER_URL_ATTRIBUTES:
+        url = _resolve_met(value)
+        return url if is_safe(url) else None
+    return value
+
+
+def _resolve_met(url: str) -> str:
+    _cleaning.met_relative |= scheme_of(url) is None
+    return resolve(url, _cleaning.base)
 
 
 # Made once: to hand nh3 its lists takes five times as long as to clean an ordinary text.
 _CLEANER = nh3.Cleaner(tags=_TAGS, attributes=_ATTRIBUTES, url_relative=_note_relative_url)
+# Calls into Python for each attribute: only for texts that need it.
+_RESOLVING_CLEANER = nh3.Cleaner(
+    tags=_TAGS,
+    attributes=_ATTRIBUTES,
+    attribute_filter=_resolve_attribute,
+    url_relative=_note_relative_url,
+)
 _TEXT_CLEANER = nh3.Cleaner()
 
 
@@ -88,44 +116,36 @@ def _escape_html(text: str) -> str:
 
 
 def _sanitise(html: str, base: str | None) -> str:
-    if _OTHER_ADDRESSES.search(html) is None:
-        _met.relative_url = False
-        cleaned = _CLEANER.clean(html)
-        if base is None or not _met.relative_url:
-            return cleaned
+    lowered = html.lower()
+    has_others = any(name in lowered for name in _OTHER_URL_ATTRIBUTES)
+    cleaner = _RESOLVING_CLEANER if has_others else _CLEANER
+    _cleaning.base, _cleaning.met_relative = base, False
+    cleaned = cleaner.clean(html)
+    if base is None or not _cleaning.met_relative:
+        return cleaned
     try:
         return _sanitise_resolving(html, base)
     except ValueError:
         # The base is no URL: what is relative stays so.
-        return _sanitise_resolving(html, None)
+        _cleaning.base = None
+        return cleaner.clean(html)
 
 
-def _sanitise_resolving(html: str, base: str | None) -> str:
-    options: dict[str, Any] = {}
-    if base is not None:
-        options["url_relative"] = ("rewrite_with_base", base)
-    if _OTHER_ADDRESSES.search(html):
-        options["attribute_filter"] = _address_filter(base)
-    return nh3.clean(html, tags=_TAGS, attributes=_ATTRIBUTES, **options)
+def _sanitise_resolving(html: str, base: str) -> str:
+    return nh3.clean(
+        html,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        attribute_filter=_resolve_attribute,
+        url_relative=("rewrite_with_base", base),
+    )
 
 
-def _address_filter(base: str | None) -> Callable[[str, str, str], str | None]:
-    def resolve_attribute(_tag: str, name: str, value: str) -> str | None:
-        if name == "srcset":
-            return _resolve_candidates(value, base)
-        if name in ("cite", "poster"):
-            address = resolve(value, base)
-            return address if is_safe(address) else None
-        return value
-
-    return resolve_attribute
-
-
-def _resolve_candidates(srcset: str, base: str | None) -> str | None:
+def _resolve_candidates(srcset: str) -> str | None:
     """Return a list of pictures with absolute addresses, without those of other schemes."""
     kept = []
     for address, size in _split_srcset(srcset):
-        resolved = resolve(address, base)
+        resolved = _resolve_met(address)
         if scheme_of(resolved) in (None, "http", "https"):
             kept.append(f"{resolved} {size}".strip())
     return ", ".join(kept) or None
