@@ -140,7 +140,9 @@ def _build_content(data: Mapping[str, Any]) -> dict[str, Any]:
     content["categories"] = _clean_categories(data, formats["categories"])
     content["enclosures"] = _clean_enclosures(data)
     content["extra"] = _clean_extras(data, formats["extra"])
-    content |= {name: _read_time(data, name) for name in _DATE_FIELDS if data.get(name)}
+    for name in _DATE_FIELDS:
+        if data.get(name):
+            content[name] = _read_time(data, name)
     content["content_hash"] = content_hash(data)
     counters = counters_hash(data) if data.get("extra") else None
     if counters is not None:
@@ -167,15 +169,14 @@ def _formats_of(data: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _clean_texts(data: Mapping[str, Any], formats: Mapping[str, str]) -> dict[str, str]:
     """Return the texts that are shown; one that shows nothing is left out."""
-    texts = {
-        name: clean_html(data[name], formats[name], _find_base(data, name))
-        for name in _HTML_FIELDS
-        if data.get(name)
-    }
+    texts: dict[str, str] = {}
+    for name in _HTML_FIELDS:
+        if data.get(name):
+            texts[name] = clean_html(data[name], formats[name], _find_base(data, name))
     for name in _PLAIN_FIELDS:
         if data.get(name):
             texts[name] = clean_text(data[name], formats[name])
-    return {name: text for name, text in texts.items() if text}
+    return texts if all(texts.values()) else {name: text for name, text in texts.items() if text}
 
 
 def _clean_categories(data: Mapping[str, Any], text_format: str) -> list[str]:
@@ -214,8 +215,10 @@ def _expect(data: Mapping[str, Any], name: str, kind: type) -> None:
 def _read_list(
     data: Mapping[str, Any], name: str, read_entry: Callable[[str, Any], Any]
 ) -> list[Any]:
+    if name not in data:
+        return []
     _expect(data, name, list)
-    return [read_entry(name, entry) for entry in data.get(name) or ()]
+    return [read_entry(name, entry) for entry in data[name] or ()]
 
 
 def _read_text(name: str, entry: Any) -> str:
