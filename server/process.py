@@ -160,10 +160,10 @@ def _start_next_import(base: Base, settled: ClaimedJob) -> None:
     """
     base.changes.set()
     data = orjson.loads(settled.raw_data)
-    feed = base.stores.feeds.get(data["source"])
-    if feed is None or feed.running_import in (None, data["import_id"]):
+    running = base.stores.feeds.read_running_import(data["source"])
+    if running is None or running == data["import_id"]:
         return
-    named = base.stores.imports.get(feed.running_import or "")
+    named = base.stores.imports.get(running)
     if named is not None:
         base.reservations.add_fetch_jobs([named])
 

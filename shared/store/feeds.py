@@ -189,6 +189,13 @@ class FeedStore:
             silent = {one["_id"]: one.get("new_item_at") or one.get("created_at") for one in found}
         return {source: at for source, at in silent.items() if isinstance(at, datetime)}
 
+    def read_running_import(self, source: str) -> str | None:
+        """Return the import that a feed names, None where it names none or is not there."""
+        with mapped_errors():
+            found = self._feeds.find_one({"_id": source}, {"running_import": True}) or {}
+        named = found.get("running_import")
+        return named if isinstance(named, str) else None
+
     def find_running(self) -> list[Feed]:
         """Return the feeds that name an import."""
         with mapped_errors():
@@ -283,7 +290,7 @@ class FeedStore:
     def reserve_many(
         self, import_ids: Sequence[tuple[Feed, str]], *, scheduled: bool
     ) -> dict[str, str]:
-        """Reserve feeds as :meth:`reserve` does, in two round trips for up to a hundred of them.
+        """Reserve feeds as :meth:`reserve` does: a round trip a hundred, two where one was taken.
 
         Returns the ids of the imports that are named now, by source.
         """
@@ -295,7 +302,9 @@ class FeedStore:
             return {}
         wanted = {seen.source: import_id for seen, import_id in import_ids}
         with mapped_errors():
-            self._feeds.bulk_write(reservations, ordered=False)
+            done = self._feeds.bulk_write(reservations, ordered=False)
+        if done.matched_count == len(reservations):
+            return wanted
         found = find_by_ids(self._feeds, wanted, {"running_import": True})
         named = {document["_id"]: document["running_import"] for document in found}
         return {source: wanted[source] for source in named if named[source] == wanted[source]}
