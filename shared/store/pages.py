@@ -19,8 +19,12 @@ from shared.store.database import Document, mapped_errors
 T = TypeVar("T")
 # A request must not hold the store longer than this, whatever its filter is.
 MAX_READ_MS = 10_000
-# Spans of time in which a list is read, from 1 s to four years: eight times as long each.
-_WIDTHS = tuple(timedelta(seconds=8**power) for power in range(10))
+# Spans of time in which a list is read, from 1 s to four years. Twice as long each for ten minutes,
+# for somebody who looks after a burst is not to wait for all of it; then eight times.
+_WIDTHS = tuple(
+    timedelta(seconds=width)
+    for width in (*(2**power for power in range(10)), *(8**power for power in range(4, 10)))
+)
 _MAX_ENDS = 100
 _MILLISECOND = timedelta(milliseconds=1)
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
