@@ -225,7 +225,7 @@ class Auditor:
         has_letters = self._stores.dead_letters.has_any(importing.source)
         for chunk in self._stores.journal.chunks(importing.import_id, revision):
             letters = self._stores.dead_letters.read_many(chunk.item_ids) if has_letters else {}
-            stored = self._stores.items.read_versions(chunk.item_ids)
+            stored = self._stores.items.read_versions(chunk.item_ids, most_are_stored=True)
             overtaken = {
                 item_id: stored[item_id].rank
                 for item_id, letter in letters.items()
