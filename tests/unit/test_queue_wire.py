@@ -66,6 +66,11 @@ def test_a_number_beyond_what_json_and_lua_hold_exactly_is_none(written: bytes, 
     assert decode_view("i", JobState.WAITING, {b"timestamp": written}).timestamp_ms == read
 
 
+@pytest.mark.parametrize(("written", "read"), [(b"1", 1), (b"0", None), (b"-1", None)])
+def test_a_revision_below_one_is_none(written: bytes, read: int | None) -> None:
+    assert decode_view("i", JobState.WAITING, {b"revision": written}).revision == read
+
+
 def test_a_blocked_claim_says_why_and_until_when() -> None:
     claim = decode_claim([b"rate_limit", 250], "t")
     assert (claim.jobs, claim.blocked_by, claim.retry_in_ms) == ([], BlockedBy.RATE_LIMIT, 250)
