@@ -102,7 +102,10 @@ class Run:
             file.write("\n")
 
     def in_fork(self, work: Callable[[], Any], limit_s: float) -> Any:
-        """Return what ``work`` returns in a process of its own; None when it takes too long."""
+        """Return what ``work`` returns in a process of its own; None when it takes too long.
+
+        A process that is ended by a signal has noticed something too.
+        """
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
@@ -113,10 +116,14 @@ class Run:
         answer = _read_until(reader, time.monotonic() + limit_s)
         with suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        if answer == b"":
-            sys.exit(f"a run ended without a result: {self._output}")
-        return None if answer is None else json.loads(answer)
+        _, status = os.waitpid(child, 0)
+        if answer:
+            return json.loads(answer)
+        if answer is None:
+            return None
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
+            return {"outcome": "killed", "by": signal.Signals(os.WTERMSIG(status)).name}
+        sys.exit(f"a run ended without a result: {self._output}")
 
     def _finish_child(self, work: Callable[[], Any], writer: int) -> None:
         descriptor = os.open(self._output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
