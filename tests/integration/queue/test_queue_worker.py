@@ -57,6 +57,11 @@ class Workshop:
     def __init__(self) -> None:
         self.workers: list[Worker] = []
         self.log: list[str] = []
+        self.attempts: list[tuple[str, object]] = []
+
+    def _note(self, event: str, **fields: object) -> None:
+        self.log.append(event)
+        self.attempts.append((event, fields.get("attempt")))
 
     def start(
         self, queue: JobQueue, handler: Callable[[ClaimedJob], object], **more: Any
@@ -66,7 +71,7 @@ class Workshop:
             queue,
             handler,
             clock=SystemClock(),
-            log_event=lambda event, **_: self.log.append(event),
+            log_event=self._note,
             **options,
         )
         self.workers.append(worker)
@@ -375,7 +380,8 @@ def test_a_run_beyond_its_limit_gives_its_place_back_and_is_charged(
     assert sorted(settled) == [("a#1", 0), ("a#hangs", 1)]
     assert [(job_id, type(error)) for job_id, error in failed] == [("a#hangs", RunOverdue)]
     wait_for(lambda: workshop.log.count("lock_lost") == 2)
-    assert workshop.log.count("run_abandoned") == 2
+    abandoned = [attempt for event, attempt in workshop.attempts if event == "run_abandoned"]
+    assert abandoned == [1, 2]
     assert queue.read_totals() == {"completed": 1, "failed": 1, "retried": 1}
     assert queue.reclaim_stalled(max_stalled=0).requeued == 0
 
@@ -418,7 +424,7 @@ def test_a_worker_whose_lock_was_lost_settles_nothing(queue: JobQueue, workshop:
 def test_stopping_waits_for_what_is_running(queue: JobQueue, workshop: Workshop) -> None:
     def handler(job: ClaimedJob) -> None:
         # A gate on a timer may open before the worker stops: then it rightly takes the next job.
-        worker._stopping.wait(WAIT_S)
+        workshop.workers[0]._stopping.wait(WAIT_S)
         threading.Event().wait(0.2)
 
     seed_waiting(queue, "a#1", "a#2")
