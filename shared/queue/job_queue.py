@@ -82,7 +82,7 @@ class JobQueue(QueueReader):
             QueueFull: Redis has no room; of the chunk that met it nothing was added.
             InvalidJobId, UnencodableJob: nothing was added.
         """
-        outcomes = self._run_in_chunks("add", jobs, encode_new_job, (self.clock.now_ms(),))
+        outcomes = self.run_in_chunks("add", jobs, encode_new_job, (self.clock.now_ms(),))
         return [_ADD_OUTCOMES[outcome] for outcome in outcomes]
 
     def claim(
@@ -111,11 +111,11 @@ class JobQueue(QueueReader):
             *_encode_rate_limit(rate_limit),
             "1" if accept_solo else "0",
         ]
-        return decode_claim(self._call("claim", arguments), token)
+        return decode_claim(self.run_script("claim", arguments), token)
 
     def extend_many(self, locks: Sequence[Lock], *, lock_ms: int) -> list[str]:
         """Let locks last ``lock_ms`` from now; return the ids of those that are lost."""
-        lost = self._run_in_chunks("extend", locks, _encode_lock, (lock_ms,))
+        lost = self.run_in_chunks("extend", locks, _encode_lock, (lock_ms,))
         return [text(job_id) for job_id in lost]
 
     def assign_revisions(self, drawn: Sequence[tuple[Lock, int]]) -> list[int | None]:
@@ -124,7 +124,7 @@ class JobQueue(QueueReader):
         None stands for a lock that is lost. A repeated call finds what the first one stored. A
         stored one that makes no sense counts as none.
         """
-        stored = self._run_in_chunks(
+        stored = self.run_in_chunks(
             "assign_revision", drawn, lambda pair: [*_encode_lock(pair[0]), str(pair[1])]
         )
         return [None if text(value) == "lock_lost" else whole_number(value) for value in stored]
@@ -159,7 +159,7 @@ class JobQueue(QueueReader):
         if dlq.prefix != self.prefix:
             raise QueueError(f"{dlq.name!r} has another prefix than {self.name!r}")
         bases = (self.keys.base, dlq.keys.base)
-        outcomes = self._run_in_chunks(
+        outcomes = self.run_in_chunks(
             "dead_letter", moves, _encode_dead_lettering, (self.clock.now_ms(),), bases
         )
         return [_SETTLE_OUTCOMES[outcome] for outcome in outcomes]
@@ -169,7 +169,7 @@ class JobQueue(QueueReader):
         # Each chunk goes before the ones already there, so the last chunk has to go first.
         outcomes: list[SettleOutcome] = []
         for chunk in reversed(list(_chunks([_encode_lock(lock) for lock in locks]))):
-            answers = self._call("release", [value for lock in chunk for value in lock])
+            answers = self.run_script("release", [value for lock in chunk for value in lock])
             outcomes = [_SETTLE_OUTCOMES[answer] for answer in answers] + outcomes
         return outcomes
 
@@ -184,11 +184,11 @@ class JobQueue(QueueReader):
         Without ``is_counted`` the stall is nobody's fault: the jobs come back as they were.
         """
         arguments: Head = [max_stalled, "1" if is_counted else "0", "1" if solo_first else "0"]
-        return ReclaimReport(*self._call("reclaim_stalled", arguments))
+        return ReclaimReport(*self.run_script("reclaim_stalled", arguments))
 
     def promote_due(self, limit: int = 1000) -> int:
         """Move due delayed jobs into the line, 1000 at most; return how many."""
-        return int(self._call("promote_due", [self.clock.now_ms(), min(limit, MAX_CLAIM)]))
+        return int(self.run_script("promote_due", [self.clock.now_ms(), min(limit, MAX_CLAIM)]))
 
     def remove_many(self, job_ids: Sequence[str]) -> list[RemoveOutcome]:
         """Remove jobs from any state; locked ones stay. One in a long line costs a search."""
@@ -204,7 +204,7 @@ class JobQueue(QueueReader):
         search. Called again with the token it answers the same.
         """
         head = (token, lock_ms, _kind_of(state))
-        answers = self._run_in_chunks("lock", job_ids, lambda job_id: [job_id], head)
+        answers = self.run_in_chunks("lock", job_ids, lambda job_id: [job_id], head)
         locking = Locking([], [])
         for job_id, answer in zip(job_ids, answers, strict=True):
             if isinstance(answer, list):
@@ -237,11 +237,11 @@ class JobQueue(QueueReader):
 
     def pause(self) -> None:
         """Let claims find nothing until :meth:`resume`; claimed jobs are not touched."""
-        self._call("pause", [])
+        self.run_script("pause", [])
 
     def resume(self) -> None:
         """End a pause and wake who waits for work."""
-        self._call("resume", [])
+        self.run_script("resume", [])
 
     def set_rate_limit(self, rate_limit: RateLimit | None) -> None:
         """Set or lift the queue's own limit, which Node's workers obey too."""
@@ -277,16 +277,16 @@ class JobQueue(QueueReader):
                 return
 
     def _remove(self, job_ids: Sequence[str], head: Sequence[str]) -> list[RemoveOutcome]:
-        outcomes = self._run_in_chunks("remove", job_ids, lambda job_id: [job_id], head)
+        outcomes = self.run_in_chunks("remove", job_ids, lambda job_id: [job_id], head)
         return [_REMOVE_OUTCOMES[outcome] for outcome in outcomes]
 
     def _settle(
         self, script: str, jobs: Sequence[Item], encode: Callable[[Item], Arguments]
     ) -> list[SettleOutcome]:
-        outcomes = self._run_in_chunks(script, jobs, encode, (self.clock.now_ms(),))
+        outcomes = self.run_in_chunks(script, jobs, encode, (self.clock.now_ms(),))
         return [_SETTLE_OUTCOMES[outcome] for outcome in outcomes]
 
-    def _run_in_chunks(
+    def run_in_chunks(
         self,
         script: str,
         jobs: Sequence[Item],
@@ -294,16 +294,25 @@ class JobQueue(QueueReader):
         head: Head = (),
         bases: tuple[str, ...] = (),
     ) -> list[Any]:
+        """Call a script for jobs, 500 or 8 MiB a call; answers in the order of ``jobs``.
+
+        A chunk is atomic, the whole is not. ``head`` goes before each chunk's arguments; ``bases``
+        are the queues' key prefixes, this queue's alone where none is given.
+
+        Raises:
+            QueueFull: Redis has no room; of the chunk that met it nothing was done.
+        """
         # All are encoded before any is sent: one that cannot be written stops the call, not half.
         encoded = [encode(job) for job in jobs]
         answers: list[Any] = []
         for chunk in _chunks(encoded):
-            answers += self._call(script, [*head, *chain.from_iterable(chunk)], bases)
+            answers += self.run_script(script, [*head, *chain.from_iterable(chunk)], bases)
         return answers
 
-    def _call(
+    def run_script(
         self, script: str, arguments: Sequence[str | int | bytes], bases: tuple[str, ...] = ()
     ) -> Any:
+        """Call one of this package's scripts, atomically, and return its answer as it is."""
         return call(self.client, script, bases or (self.keys.base,), arguments)
 
 
