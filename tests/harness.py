@@ -46,7 +46,7 @@ class Harness:
         self.server = self.new_server()
         self.worker = self.new_worker()
         self.stores.ensure_indexes()
-        # Where MongoDB cannot, the test ends when the press shows poison.
+        # Where MongoDB cannot, the test skips when the publisher shows poison.
         if Feature.VALIDATORS not in missing_features():
             self.refuse_poison()
 
