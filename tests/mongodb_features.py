@@ -156,6 +156,9 @@ _TRIALS: Mapping[Feature, Callable[[Database[dict[str, Any]]], bool]] = {
 
 # Names of tests, with parameters where only some need it.
 NEEDED_BY: Mapping[Feature, frozenset[str]] = {
+    Feature.VALIDATORS: frozenset(
+        {"test_a_dead_item_whose_guid_moves_has_one_dead_letter_and_none_when_it_is_stored"}
+    ),
     Feature.SPARSE_INDEXES: frozenset(
         {
             "test_duplicates_of_an_earlier_version_work_on_and_the_oldest_has_the_urls",
@@ -177,6 +180,7 @@ NEEDED_BY: Mapping[Feature, frozenset[str]] = {
     ),
     Feature.ATOMIC_UPDATES: frozenset(
         {
+            "test_revisions_drawn_by_many_at_once_are_never_given_twice",
             "test_feeds_that_are_given_one_url_at_once_do_not_all_get_it",
             "test_many_starts_at_once_make_one_import",
             "test_starts_of_one_url_share_one_feed_and_one_import",
@@ -185,6 +189,10 @@ NEEDED_BY: Mapping[Feature, frozenset[str]] = {
     ),
     Feature.COUNTS_BESIDE_ERRORS: frozenset(
         {
+            "test_a_feed_of_unreadable_items_is_recorded_in_calls_that_end_in_time",
+            "test_the_last_ten_ends_are_kept_and_the_highest_revision_is_on_top",
+            "test_recording_the_same_end_again_changes_nothing",
+            "test_a_death_of_the_same_revision_does_not_undo_a_removal",
             "test_a_redis_that_was_lost_and_is_full_is_matched_when_it_has_room",
             "test_an_equal_revision_does_not_replace_a_removal",
             "test_an_equal_revision_of_another_import_replaces_a_death",
