@@ -6,7 +6,7 @@ from typing import Any, Generic, Self, TypeVar
 import orjson
 
 from shared.errors import JobNotFound
-from shared.queue import JobQueue, JobView
+from shared.queue import JobQueue, JobView, editing
 
 T = TypeVar("T")
 
@@ -75,6 +75,56 @@ class Job(Generic[T]):
         if view is None:
             raise JobNotFound(self.id)
         return Job.of(self.queue, view, self.token)
+
+    def promote(self) -> None:
+        """Move the job, which is delayed, to the back of the line.
+
+        Raises:
+            JobNotFound: it was removed.
+            JobStateError: it is not delayed.
+        """
+        editing.promote(self.queue, self.id)
+
+    def change_delay(self, delay: int) -> None:
+        """Let the job, which is delayed, wait ``delay`` ms from now.
+
+        Raises:
+            InvalidJobOptions, JobNotFound, JobStateError: nothing was changed.
+        """
+        editing.change_delay(self.queue, self.id, delay)
+
+    def change_priority(self, priority: int, *, lifo: bool = False) -> None:
+        """Give the job another priority: behind those that have it, or with ``lifo`` before them.
+
+        Raises:
+            InvalidJobOptions, JobNotFound: nothing was changed.
+        """
+        editing.change_priority(self.queue, self.id, priority, to_front=lifo)
+
+    def retry(
+        self,
+        state: str = "failed",
+        *,
+        reset_attempts_made: bool = False,
+        reset_attempts_started: bool = False,
+    ) -> None:
+        """Put the job, which has failed or completed, back into the line.
+
+        Its attempts go on counting unless they are reset: one whose attempts are used up runs once
+        more.
+
+        Raises:
+            InvalidJobOptions: another state.
+            JobNotFound: it was removed.
+            JobStateError: it is not in that state.
+        """
+        editing.retry_finished(
+            self.queue,
+            self.id,
+            editing.check_finished(state),
+            resets_made=reset_attempts_made,
+            resets_started=reset_attempts_started,
+        )
 
 
 def _decoded(text: str) -> Any:

@@ -18,6 +18,9 @@ name (``_many`` where it takes many jobs)::
     lock: any state but a locked one, as a claim of one job by its id; then remove, or release
     remove: any state but a locked one, or what one's own token locks ──▶ absent
 
+What people and programs do to the jobs of a queue of their own is in ``editing.py``: promote, retry
+what has ended, change a delay or a priority, drain, obliterate.
+
 The arrows in full are in ``transitions.py``.
 
 A claimed job belongs to whoever holds its lock, by token; the lock runs out unless it is extended.

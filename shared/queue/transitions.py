@@ -16,6 +16,16 @@ Of all jobs::
     reclaim_stalled: active -> waiting
     promote_due: delayed -> waiting|prioritized
     remove: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
+
+Of queues of one's own: moving and removing (``editing.py``)::
+
+    promote: delayed -> waiting|prioritized
+    line_up: delayed|completed|failed -> waiting
+    retry_finished: completed|failed -> waiting|prioritized
+    change_delay: delayed -> delayed
+    change_priority: waiting|prioritized -> waiting|prioritized
+    drain: waiting|prioritized|delayed|waiting-children -> absent
+    obliterate: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
 """
 
 from collections.abc import Mapping
@@ -27,6 +37,9 @@ DEAD = "dead"
 
 _READY = frozenset({JobState.WAITING, JobState.PRIORITIZED})
 _ACTIVE = frozenset({JobState.ACTIVE})
+_DELAYED = frozenset({JobState.DELAYED})
+_FINISHED = frozenset({JobState.COMPLETED, JobState.FAILED})
+_ABSENT = frozenset({ABSENT})
 
 # By the name of the script: from which states, to which. `absent` and `dead` are not BullMQ's:
 # no hash at all, and waiting in the dead-letter queue.
@@ -48,4 +61,12 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "reclaim_stalled": (_ACTIVE, frozenset({JobState.WAITING})),
     "promote_due": (frozenset({JobState.DELAYED}), _READY),
     "remove": (frozenset(JobState), frozenset({ABSENT})),
+    # Moving and removing.
+    "promote": (_DELAYED, _READY),
+    "line_up": (_DELAYED | _FINISHED, frozenset({JobState.WAITING})),
+    "retry_finished": (_FINISHED, _READY),
+    "change_delay": (_DELAYED, _DELAYED),
+    "change_priority": (_READY, _READY),
+    "drain": (_READY | _DELAYED | {JobState.WAITING_CHILDREN}, _ABSENT),
+    "obliterate": (frozenset(JobState), _ABSENT),
 }

@@ -1,7 +1,7 @@
 -- remove: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
 -- Refused: "locked" while somebody holds its lock; with a token, unless that token holds it. Its
 --   own children stay where they are.
--- Uses: layout, flows
+-- Uses: layout, flows, removing
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] state to remove from, or "" for any; [2] "1" to say so job by job, "0" to say how many;
 --   [3] token that must hold the jobs, or "" for none; [4] tally field or ""; then the ids
@@ -10,28 +10,11 @@ local queue, only_state, tells_each = queue_at(KEYS[1]), ARGV[1], ARGV[2] == "1"
 local token, tally_field = ARGV[3], ARGV[4]
 local holder = token ~= "" and token
 local FIRST = 5
-local SETS = { "completed", "waiting-children", "delayed", "failed", "prioritized" }
 -- What a token holds is active: the line, which may be long, is not searched for it.
 local LISTS = holder and { "active", "wait", "paused" } or { "wait", "paused", "active" }
 allow_when_full(queue)
 local meta = read_meta(queue)
 ensure_max_events(queue, meta)
-
-local function leave_state(id)
-  for _, state in ipairs(SETS) do
-    if (only_state == "" or only_state == state)
-      and redis.call("ZREM", queue.base .. state, id) == 1 then
-      return state
-    end
-  end
-  for _, state in ipairs(LISTS) do
-    -- From the right: what is cleaned is mostly old.
-    if (only_state == "" or only_state == state)
-      and redis.call("LREM", queue.base .. state, -1, id) > 0 then
-      return state
-    end
-  end
-end
 
 local function remove(id)
   local key = queue.base .. id
@@ -39,7 +22,7 @@ local function remove(id)
   if redis.call("GET", key .. ":lock") ~= holder then
     return (is_there or not holder) and "locked" or "missing"
   end
-  local state = is_there and leave_state(id)
+  local state = is_there and leave_state(queue, id, only_state, LISTS)
   if not is_there or (only_state ~= "" and not state) then
     return "missing"
   end
@@ -47,9 +30,7 @@ local function remove(id)
     or {}
   local parent_key, parent, dedup_id, tally = fields[1], fields[2], fields[3], fields[4]
   try(leave_parent, parent_key, parent, key)
-  if dedup_id and redis.pcall("GET", queue.base .. "de:" .. dedup_id) == id then
-    redis.call("DEL", queue.base .. "de:" .. dedup_id, queue.base .. "dn:" .. dedup_id)
-  end
+  free_deduplication(queue, id, dedup_id)
   delete_job(queue, id)
   if holder then
     redis.call("DEL", key .. ":lock")

@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from shared.queue import (
     examine_redis,
     wait_for_work,
 )
-from shared.queue.connection import read_lua, script_names
+from shared.queue.connection import parts_of, read_lua, script_names
 from tests.failpoints import full_redis
 from tests.fakes import FakeClock
 from tests.logins import MANAGED, redis_login
@@ -79,8 +80,7 @@ def test_all_that_is_needed_and_refused_is_named(limited: RedisConnection, named
 
 def test_probe_tries_every_command_that_a_script_uses() -> None:
     tried = set(re.findall(r'try\("([A-Z]+)"', read_lua("probe")))
-    shared = [read_lua(part) for part in ("layout", "flows", "deduplication")]
-    for text in [*shared, *map(read_lua, script_names())]:
+    for text in map(read_lua, [*script_names(), *chain(*map(parts_of, script_names()))]):
         assert set(re.findall(r'redis\.p?call\("([A-Z]+)"', text)) <= tried
 
 
