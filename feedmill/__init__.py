@@ -5,6 +5,7 @@ times are in ms. Whatever is done to a queue raises ``QueueUnavailable`` when Re
 nothing is known of the call's effect then. A job is run at least once, and settled once.
 """
 
+from feedmill.events import QueueEvents
 from feedmill.jobs import Job
 from feedmill.queues import Queue
 from feedmill.workers import Worker
@@ -37,6 +38,7 @@ __all__ = [
     "JobStateError",
     "Queue",
     "QueueError",
+    "QueueEvents",
     "QueueFull",
     "QueueUnavailable",
     "RateLimitError",

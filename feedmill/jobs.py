@@ -1,12 +1,14 @@
 """A job, as handlers and those who look at a queue see it."""
 
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
-import orjson
-
+from feedmill.base import QueueBase
 from shared.errors import JobNotFound
-from shared.queue import JobQueue, JobView, editing
+from shared.queue import JobQueue, JobView, editing, getters
+from shared.queue.events import wait_until_finished
+from shared.queue.getters import Dependencies
+from shared.queue.reading import json_or_text
 
 T = TypeVar("T")
 
@@ -15,8 +17,10 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """A job as it lay in Redis when it was read; :meth:`refresh` reads it again.
 
-    ``data`` and ``return_value`` are what their JSON holds; a text that is none is given as it is.
-    Times are ms since 1970. ``token`` is that of the run's lock, None outside a handler.
+    ``data``, ``return_value`` and ``last_progress`` are what their JSON holds; a text that is none
+    is given as it is. Times are ms since 1970. ``processed_by`` is the name of the worker that
+    claimed it last, if it has one; ``parent_key`` its parent's whole key. ``token`` is that of the
+    run's lock, None outside a handler.
     """
 
     queue: JobQueue
@@ -35,6 +39,11 @@ class Job(Generic[T]):
     return_value: object
     failed_reason: str | None
     stacktrace: tuple[str, ...]
+    last_progress: object = None
+    processed_by: str | None = None
+    parent_key: str | None = None
+    repeat_job_key: str | None = None
+    deduplication_id: str | None = None
     token: str | None = None
 
     @classmethod
@@ -44,7 +53,7 @@ class Job(Generic[T]):
             queue=queue,
             id=view.id,
             name=view.name,
-            data=_decoded(view.data),
+            data=json_or_text(view.data),
             opts=dict(view.opts),
             timestamp=view.timestamp_ms,
             delay=view.delay_ms,
@@ -54,9 +63,14 @@ class Job(Generic[T]):
             stalled_counter=view.stalled_count,
             processed_on=view.processed_ms,
             finished_on=view.finished_ms,
-            return_value=None if view.result is None else _decoded(view.result),
+            return_value=None if view.result is None else json_or_text(view.result),
             failed_reason=view.failed_reason,
             stacktrace=tuple(view.stacktrace),
+            last_progress=None if view.progress is None else json_or_text(view.progress),
+            processed_by=view.processed_by,
+            parent_key=view.parent_key,
+            repeat_job_key=view.scheduler_id,
+            deduplication_id=view.deduplication_id,
             token=token,
         )
 
@@ -64,6 +78,64 @@ class Job(Generic[T]):
     def queue_name(self) -> str:
         """The name of its queue."""
         return self.queue.name
+
+    def get_state(self) -> str:
+        """Return the state that the job is in now; "unknown" if in none."""
+        return getters.read_state(self.queue, self.id) or "unknown"
+
+    def is_waiting(self) -> bool:
+        """Tell whether the job is ready to run now, and has no priority."""
+        return self.get_state() == "waiting"
+
+    def is_delayed(self) -> bool:
+        """Tell whether the job's time has not come yet."""
+        return self.get_state() == "delayed"
+
+    def is_waiting_children(self) -> bool:
+        """Tell whether the job waits for its children now."""
+        return self.get_state() == "waiting-children"
+
+    def is_active(self) -> bool:
+        """Tell whether a worker has the job now."""
+        return self.get_state() == "active"
+
+    def is_completed(self) -> bool:
+        """Tell whether the job is completed, and kept."""
+        return self.get_state() == "completed"
+
+    def is_failed(self) -> bool:
+        """Tell whether the job has failed for good, and is kept."""
+        return self.get_state() == "failed"
+
+    def wait_until_finished(
+        self, events: QueueBase | None = None, timeout_s: float | None = None
+    ) -> object:
+        """Wait until the job is completed and return its result; without end if not told.
+
+        ``events`` is any object on the same queue, a ``QueueEvents`` as in BullMQ, whose connection
+        is to be used; it loses no event by it.
+
+        Raises:
+            JobFailed: it failed for good.
+            JobNotFound: it was removed unfinished.
+            TimeoutError: it is not finished yet.
+        """
+        return wait_until_finished(
+            self.queue if events is None else events.core, self.id, timeout_s
+        )
+
+    def get_dependencies(self) -> Dependencies:
+        """Return the job's children by what became of them; results are JSON text."""
+        return getters.read_dependencies(self.queue, self.id)
+
+    def get_children_values(self) -> dict[str, object]:
+        """Return the results of its children that completed, by their whole keys."""
+        results = self.get_dependencies().processed
+        return {child: json_or_text(result) for child, result in results.items()}
+
+    def get_ignored_children_failures(self) -> dict[str, str]:
+        """Return why children failed whose failure the job ignores, by their whole keys."""
+        return dict(self.get_dependencies().ignored)
 
     def refresh(self) -> "Job[T]":
         """Return the job as it lies in Redis now.
@@ -125,10 +197,3 @@ class Job(Generic[T]):
             resets_made=reset_attempts_made,
             resets_started=reset_attempts_started,
         )
-
-
-def _decoded(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text

@@ -77,6 +77,12 @@ def events(queue: JobQueue) -> list[str]:
     ]
 
 
+def is_listened_to(queue: JobQueue) -> bool:
+    """Return whether somebody waits for events at this moment."""
+    clients: list[dict[str, str]] = queue.client.client_list()
+    return any(each["name"].endswith(":qe") and "b" in each["flags"] for each in clients)
+
+
 def whole_state(queue: JobQueue) -> dict[str, Any]:
     """Return every key of the queue with its content; locks without what is left of them."""
     names = sorted(key for key in queue.client.scan_iter(match=queue.keys.base + "*", count=1000))

@@ -121,6 +121,45 @@ def examine_redis(client: RedisConnection, clock: Clock) -> RedisReport:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A connection that waits for jobs of a queue; ``name`` is the worker's own, if it has one.
+
+    ``age_s``: since it was made. ``idle_s``: since it last asked for something.
+    """
+
+    name: str | None
+    address: str
+    age_s: int
+    idle_s: int
+
+
+def list_workers(queue: QueueReader) -> list[WorkerInfo] | None:
+    """Return who waits for a queue's jobs, Node's workers too; None if Redis hides it.
+
+    These are connections: of a process that works several queues each queue has its own.
+    """
+    unnamed = worker_connection_name(queue.prefix, queue.name)
+    clients: list[dict[str, str]] | None = _ask_optional(queue.client, "CLIENT LIST")
+    if clients is None:
+        return None
+    own = f"{unnamed}:w:"
+    return [
+        _worker_info(each, each["name"].removeprefix(own) if each["name"] != unnamed else None)
+        for each in clients
+        if each["name"] == unnamed or each["name"].startswith(own)
+    ]
+
+
+def _worker_info(client: Mapping[str, str], name: str | None) -> WorkerInfo:
+    return WorkerInfo(
+        name=name,
+        address=client.get("addr", ""),
+        age_s=whole_number(client.get("age")) or 0,
+        idle_s=whole_number(client.get("idle")) or 0,
+    )
+
+
 class QueueExaminer(QueueReader):
     """Looks at whether a queue's parts fit together. Many round trips; nothing is changed."""
 
@@ -160,16 +199,12 @@ class QueueExaminer(QueueReader):
 
     def count_workers(self) -> int | None:
         """Return how many connections wait here for jobs, or have; None if Redis hides them."""
-        name = worker_connection_name(self.prefix, self.name)
-        clients: list[dict[str, str]] | None = _ask_optional(self.client, "CLIENT LIST")
-        if clients is None:
-            return None
-        # Node's workers may have a name of their own behind the queue's.
-        return sum(each["name"] == name or each["name"].startswith(f"{name}:") for each in clients)
+        workers = list_workers(self)
+        return None if workers is None else len(workers)
 
     def _ids(self, state: JobState, max_jobs: int) -> Iterator[str]:
         for offset in range(0, max_jobs, _PAGE):
-            page = self._page(state, offset, min(_PAGE, max_jobs - offset), from_oldest=True)
+            page = self._page(state, offset, min(_PAGE, max_jobs - offset), is_ascending=True)
             yield from page
             if len(page) < _PAGE:
                 return

@@ -9,7 +9,6 @@ from shared.errors import QueueError
 from shared.queue.connection import (
     RedisConnection,
     raw,
-    readable,
     run,
     run_all,
     run_on_any_type,
@@ -134,16 +133,6 @@ class QueueReader:
             views.append(decode_view(job_id, state, fields) if fields else None)
         return views
 
-    def read_job_logs(self, job_id: str, limit: int) -> list[str]:
-        """Return the last ``limit`` lines that a job's handlers logged, oldest first.
-
-        Ours log none: these are from Node's ``job.log``.
-        """
-        [lines] = run_on_any_type(
-            self.client, [("LRANGE", raw(self.keys.logs(job_id)), -limit, -1)]
-        )
-        return [readable(line) or "" for line in lines or ()]
-
     def _job_commands(self, job_id: str) -> list[tuple[str | bytes, ...]]:
         encoded = raw(job_id)
         scores = [("ZSCORE", self.states[state], encoded) for state in _SETS]
@@ -158,7 +147,8 @@ class QueueReader:
 
         Newest first; delayed and prioritized ones in the order they move on.
         """
-        return self._views(state, self._page(state, offset, limit, from_oldest=False))
+        ids = self._page(state, offset, limit, is_ascending=state in _NEXT_FIRST)
+        return self._views(state, ids)
 
     def jobs_to_clean(self, state: JobState, grace_ms: int, limit: int) -> list[JobView]:
         """Return up to ``limit`` jobs of a state that are older than ``grace_ms``, oldest first.
@@ -170,25 +160,38 @@ class QueueReader:
         found: list[JobView] = []
         offset = 0
         while len(found) < limit:
-            ids = self._page(state, offset, _SCAN_PAGE, from_oldest=True)
+            ids = self._page(state, offset, _SCAN_PAGE, is_ascending=True)
             found += [view for view in self._views(state, ids) if _age_mark_ms(view) <= newest_ms]
             offset += _SCAN_PAGE
             if len(ids) < _SCAN_PAGE:
                 break
         return found[:limit]
 
-    def _page(self, state: JobState, offset: int, limit: int, *, from_oldest: bool) -> list[str]:
-        key, last = self.states[state], offset + limit - 1
+    def _page(self, state: JobState, offset: int, limit: int, *, is_ascending: bool) -> list[str]:
         if limit <= 0:
             return []
-        if state in _LISTS and from_oldest:
-            ids = run(self.client, "LRANGE", key, -last - 1, -offset - 1)[::-1]
-        elif state in _LISTS:
-            ids = run(self.client, "LRANGE", key, offset, last)
-        else:
-            is_ascending = from_oldest or state in _NEXT_FIRST
-            ids = run(self.client, "ZRANGE" if is_ascending else "ZREVRANGE", key, offset, last)
-        return [text(job_id) for job_id in ids]
+        command = self.range_command(state, offset, offset + limit - 1, is_ascending=is_ascending)
+        return self.read_range(state, run(self.client, *command), is_ascending=is_ascending)
+
+    def range_command(
+        self, state: JobState, start: int, end: int, *, is_ascending: bool
+    ) -> tuple[Any, ...]:
+        """Return the command for the ids from rank ``start`` to ``end``, both included.
+
+        Ascending is with the one first that came first or is next to move. Negative ranks count
+        from the end. :meth:`read_range` reads the answer.
+        """
+        key = self.states[state]
+        if state in _LISTS:
+            # What comes next stands on the right.
+            ranks = (-(end + 1), -(start + 1)) if is_ascending else (start, end)
+            return ("LRANGE", key, *ranks)
+        return ("ZRANGE" if is_ascending else "ZREVRANGE", key, start, end)
+
+    def read_range(self, state: JobState, ids: Sequence[bytes], *, is_ascending: bool) -> list[str]:
+        """Return the ids that :meth:`range_command` has asked for, in their order."""
+        is_reversed = is_ascending and state in _LISTS
+        return [text(job_id) for job_id in (reversed(ids) if is_reversed else ids)]
 
     def _views(self, state: JobState, job_ids: Sequence[str]) -> list[JobView]:
         commands = [("HGETALL", raw(self.keys.job(job_id))) for job_id in job_ids]

@@ -213,7 +213,11 @@ class RemoveOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as it lies in Redis, for people. ``data`` and ``result`` are JSON text as stored."""
+    """A job as it lies in Redis, for people.
+
+    ``data``, ``result`` and ``progress`` are JSON text as stored. ``processed_by`` is the name of
+    the worker that claimed it last, if it has one; ``parent_key`` is its parent's whole key.
+    """
 
     id: str
     name: str
@@ -235,6 +239,11 @@ class JobView:
     result: str | None
     delay_ms: int
     priority: int
+    progress: str | None
+    processed_by: str | None
+    parent_key: str | None
+    scheduler_id: str | None
+    deduplication_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

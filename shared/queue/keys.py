@@ -54,6 +54,7 @@ class QueueKeys:
         self.failed = self.base + "failed"
         self.limiter = self.base + "limiter"
         self.meta = self.base + "meta"
+        self.events = self.base + "events"
         self.marker = self.base + "marker"
         self.totals = self.base + "own:totals"
         self.incarnation = self.base + "own:incarnation"
@@ -65,6 +66,10 @@ class QueueKeys:
     def logs(self, job_id: str) -> str:
         """Return the key of the lines that a job's handlers logged."""
         return self.job(job_id) + ":logs"
+
+    def metrics(self, state: str) -> str:
+        """Return the key of what workers count of jobs that end in this state."""
+        return f"{self.base}metrics:{state}"
 
     def lock(self, job_id: str) -> str:
         """Return the key that is there while somebody holds a job."""

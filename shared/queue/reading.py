@@ -1,6 +1,7 @@
 """Reads what anybody may have written to Redis: what makes no sense is absent. Pure."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
@@ -46,3 +47,11 @@ def read_json(value: bytes | None) -> object:
         return orjson.loads(value) if value else None
     except orjson.JSONDecodeError:
         return None
+
+
+def json_or_text(value: str) -> Any:
+    """Return what a JSON text holds; a text that is none as it is."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value

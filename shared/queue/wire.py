@@ -111,6 +111,11 @@ def decode_view(job_id: str, state: JobState, fields: Mapping[bytes, bytes]) -> 
         result=readable(fields.get(b"returnvalue")),
         delay_ms=whole_number(fields.get(b"delay")) or 0,
         priority=whole_number(fields.get(b"priority")) or 0,
+        progress=readable(fields.get(b"progress")),
+        processed_by=readable(fields.get(b"pb")),
+        parent_key=readable(fields.get(b"parentKey")),
+        scheduler_id=readable(fields.get(b"rjk")),
+        deduplication_id=readable(fields.get(b"deid")),
     )
 
 

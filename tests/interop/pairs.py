@@ -1,11 +1,13 @@
 """Twins: an operation done by Node and by us, each under a prefix of its own.
 
 A twin is a list of steps. A step is JavaScript for Node's side and a function for ours; after each
-of them both sides hold the same keys, fields and events. The JavaScript sees ``q`` (the queue
-``q``), ``w`` (a worker on it that runs nothing by itself), ``f`` (a flow producer), ``P`` (its
-prefix) and the helpers of ``driver.mjs``; what the next step needs it keeps in ``globalThis``.
+of them both sides hold the same keys, fields and events, and if the JavaScript returns something,
+our function returns the same: a key of Node's as if it were ours. The JavaScript sees ``q`` (the
+queue ``q``), ``w`` (a worker on it that runs nothing by itself), ``f`` (a flow producer), ``P``
+(its prefix) and the helpers of ``driver.mjs``; what the next step needs it keeps in ``globalThis``.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,11 +86,14 @@ def check_twin(twin: Twin, node: NodeDriver, client: RedisConnection) -> None:
         _run(twin, node, prefix, twin.seed)
     ours = Ours(client)
     for number, (code, act) in enumerate(twin.steps, start=1):
-        _run(twin, node, NODE, code)
-        act(ours)
+        answer = _run(twin, node, NODE, code)
+        own_answer = act(ours)
+        if answer is not None:
+            as_ours = json.loads(json.dumps(answer).replace(f'"{NODE}:', f'"{OURS}:'))
+            assert own_answer == as_ours, f"step {number}: {code.strip()}"
         theirs = dump(client, NODE, twin.volatile)
         assert dump(client, OURS, twin.volatile) == theirs, f"step {number}: {code.strip()}"
 
 
-def _run(twin: Twin, node: NodeDriver, prefix: str, code: str) -> None:
-    node.run(_HEAD + code, prefix=prefix, options=twin.worker)
+def _run(twin: Twin, node: NodeDriver, prefix: str, code: str) -> Any:
+    return node.run(_HEAD + code, prefix=prefix, options=twin.worker)

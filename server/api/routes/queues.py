@@ -26,6 +26,7 @@ from shared.clock import datetime_from_ms
 from shared.errors import InvalidRequestError, NotFoundError
 from shared.models import format_time
 from shared.queue import JobQueue, JobState, JobView, WorkerSign
+from shared.queue.getters import read_logs
 
 router = APIRouter(tags=["queues"])
 
@@ -120,7 +121,8 @@ def get_job(parts: Parts, name: str, job_id: str) -> JobDetailAnswer:
     found = queue.get_job(job_id)
     if found is None:
         raise NotFoundError(f"there is no job {job_id[:80]!r} in queue {name!r}")
-    logs = [show_text(line) for line in queue.read_job_logs(job_id, _MAX_LOG_LINES)]
+    lines, _ = read_logs(queue, job_id, -_MAX_LOG_LINES, -1)
+    logs = [show_text(line) for line in lines]
     return JobDetailAnswer(**dict(show_job(found)), logs=logs)
 
 

@@ -12,6 +12,7 @@ from shared.queue import (
     Retry,
     sample_queues,
 )
+from shared.queue.getters import read_logs
 from tests.fakes import FakeClock
 from tests.queue_states import (
     active,
@@ -83,8 +84,8 @@ def test_a_view_shows_what_is_stored(queue: JobQueue, clock: FakeClock) -> None:
 def test_the_last_lines_that_a_node_worker_logged_are_shown(queue: JobQueue) -> None:
     seed_waiting(queue, "a#1")
     queue.client.rpush("bull:items:a#1:logs", "first", b"\xff second", "third")
-    assert queue.read_job_logs("a#1", 2) == ["\ufffd second", "third"]
-    assert queue.read_job_logs("a#2", 2) == []
+    assert read_logs(queue, "a#1", -2, -1) == (["\ufffd second", "third"], 3)
+    assert read_logs(queue, "a#2", -2, -1) == ([], 0)
 
 
 def test_lists_are_newest_first_and_come_in_pages(queue: JobQueue) -> None:
