@@ -1,7 +1,7 @@
 """What moves or removes jobs without running them."""
 
 from feedmill.base import QueueBase
-from shared.queue import JobState, RemoveOutcome, editing
+from shared.queue import JobState, editing
 
 
 class Editing(QueueBase):
@@ -52,9 +52,25 @@ class Editing(QueueBase):
         """
         editing.obliterate(self.core, is_forced=force, batch=count)
 
-    def remove(self, job_id: str) -> bool:
-        """Remove a job in any state; False while a worker holds it. One that is not there is True.
+    def clean(self, grace: int, limit: int, state: str = "completed") -> list[str]:
+        """Delete jobs of a state that are older than ``grace`` ms; return their ids, oldest first.
 
-        Its own children stay where they are.
+        ``limit`` of them at most, 0 for all. Finished jobs are as old as their end, others as their
+        last start or, without one, as their making. Locked jobs stay, and a scheduler's next one.
+
+        Raises:
+            InvalidJobOptions: no such state, or ``waiting-children``.
         """
-        return self.core.remove_many([job_id]) != [RemoveOutcome.LOCKED]
+        cleanable = editing.check_cleanable(state)
+        return editing.clean(self.core, cleanable, grace_ms=grace, limit=limit)
+
+    def remove(self, job_id: str, *, remove_children: bool = True) -> bool:
+        """Remove a job in any state, and its children in whatever queue, and theirs.
+
+        False, and nothing changed, while a worker holds it or one below it. One that is not there
+        is True.
+
+        Raises:
+            JobStateError: it is the next job of a scheduler.
+        """
+        return editing.remove_tree(self.core, job_id, with_children=remove_children)

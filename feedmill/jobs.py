@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Generic, Self, TypeVar
 
 from feedmill.base import QueueBase
-from shared.errors import JobNotFound
+from shared.errors import JobNotFound, JobStateError
 from shared.queue import JobQueue, JobView, editing, getters
 from shared.queue.events import wait_until_finished
 from shared.queue.getters import Dependencies
@@ -197,3 +197,12 @@ class Job(Generic[T]):
             resets_made=reset_attempts_made,
             resets_started=reset_attempts_started,
         )
+
+    def remove(self, *, remove_children: bool = True) -> None:
+        """Remove the job, and its children in whatever queue, and theirs. Safe to repeat.
+
+        Raises:
+            JobStateError: a worker holds it or one below it, or it is a scheduler's next job.
+        """
+        if not editing.remove_tree(self.queue, self.id, with_children=remove_children):
+            raise JobStateError(self.id, "a worker holds it, or one of its children")

@@ -19,7 +19,7 @@ name (``_many`` where it takes many jobs)::
     remove: any state but a locked one, or what one's own token locks ──▶ absent
 
 What people and programs do to the jobs of a queue of their own is in ``editing.py``: promote, retry
-what has ended, change a delay or a priority, drain, obliterate.
+what has ended, change a delay or a priority, clean, drain, obliterate, remove with all children.
 
 The arrows in full are in ``transitions.py``.
 

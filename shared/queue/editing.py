@@ -9,6 +9,7 @@ cannot serve; the effect is unknown then, and everything is safe to repeat but
 from enum import StrEnum
 
 from shared.errors import InvalidJobOptions, JobNotFound, JobStateError, QueueError
+from shared.queue.connection import text
 from shared.queue.job import JobState
 from shared.queue.job_queue import JobQueue
 from shared.queue.options import read_options
@@ -16,6 +17,8 @@ from shared.queue.options import read_options
 # So many jobs a script, so that it ends within a few milliseconds.
 BATCH = 1000
 FINISHED = (JobState.COMPLETED, JobState.FAILED)
+# A parent is waited for by its children: it is removed one by one, with them.
+CLEANABLE = tuple(state for state in JobState if state is not JobState.WAITING_CHILDREN)
 _HINDRANCES = {"not_paused": "it is no longer paused", "has_active": "it has active jobs"}
 
 
@@ -118,6 +121,39 @@ def drain(queue: JobQueue, *, with_delayed: bool = False) -> int:
     return drained
 
 
+def clean(queue: JobQueue, state: JobState, *, grace_ms: int, limit: int = 0) -> list[str]:
+    """Delete a state's jobs that are older than ``grace_ms``; return their ids, oldest first.
+
+    ``limit`` of them at most, 0 for all; looks at 1000 a script. Finished jobs are as old as their
+    end, others as their last start or, without one, as their making. Locked jobs stay, and the
+    next one of a scheduler. A parent in this queue that loses its last child goes with it.
+    """
+    newest_ms, name = queue.clock.now_ms() - grace_ms, queue.states[state].split(":")[-1]
+    deleted: list[str] = []
+    stayed, has_more = 0, True
+    while has_more and (limit == 0 or len(deleted) < limit):
+        most = min(limit - len(deleted), BATCH) if limit else BATCH
+        ids, stayed_now, has_more = queue.run_script("clean", [name, newest_ms, most, stayed])
+        deleted += map(text, ids)
+        stayed += stayed_now
+    return deleted
+
+
+def remove_tree(queue: JobQueue, job_id: str, *, with_children: bool = True) -> bool:
+    """Remove a job in any state, and all below it; False, and nothing changed, if one is locked.
+
+    Below it are its children, in whatever queue, and theirs; of these only the unfinished ones are
+    asked for a lock. One script for all. A job that is not there is as good as removed.
+
+    Raises:
+        JobStateError: it is the next job of a scheduler: remove that.
+    """
+    answer = queue.run_script("remove_tree", [job_id, "1" if with_children else "0"])
+    if answer == b"scheduled":
+        raise JobStateError(job_id, "it is the next job of a scheduler, which is to be removed")
+    return bool(answer == b"removed")
+
+
 def obliterate(queue: JobQueue, *, is_forced: bool = False, batch: int = BATCH) -> None:
     """Pause the queue, then delete all: jobs, schedulers, settings, events; ``batch`` a script.
 
@@ -135,6 +171,17 @@ def obliterate(queue: JobQueue, *, is_forced: bool = False, batch: int = BATCH) 
             return
         if answer != "more":
             raise QueueError(f"queue {queue.name!r} cannot be obliterated: {_HINDRANCES[answer]}")
+
+
+def check_cleanable(state: str) -> JobState:
+    """Return the state, which is one that can be cleaned.
+
+    Raises:
+        InvalidJobOptions: it is another one.
+    """
+    if state not in CLEANABLE:
+        raise InvalidJobOptions("state", state, ", ".join(CLEANABLE))
+    return JobState(state)
 
 
 def check_finished(state: str) -> JobState:

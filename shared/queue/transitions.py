@@ -25,6 +25,8 @@ Of queues of one's own: moving and removing (``editing.py``)::
     change_delay: delayed -> delayed
     change_priority: waiting|prioritized -> waiting|prioritized
     drain: waiting|prioritized|delayed|waiting-children -> absent
+    clean: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
+    remove_tree: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
     obliterate: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
 """
 
@@ -68,5 +70,7 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "change_delay": (_DELAYED, _DELAYED),
     "change_priority": (_READY, _READY),
     "drain": (_READY | _DELAYED | {JobState.WAITING_CHILDREN}, _ABSENT),
+    "clean": (frozenset(JobState), _ABSENT),
+    "remove_tree": (frozenset(JobState), _ABSENT),
     "obliterate": (frozenset(JobState), _ABSENT),
 }
