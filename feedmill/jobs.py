@@ -128,6 +128,10 @@ class Job(Generic[T]):
         """Return the job's children by what became of them; results are JSON text."""
         return getters.read_dependencies(self.queue, self.id)
 
+    def get_dependencies_count(self) -> dict[str, int]:
+        """Return how many children are ``processed``, ``unprocessed``, ``ignored``, ``failed``."""
+        return getters.count_dependencies(self.queue, self.id)
+
     def get_children_values(self) -> dict[str, object]:
         """Return the results of its children that completed, by their whole keys."""
         results = self.get_dependencies().processed

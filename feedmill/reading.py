@@ -80,14 +80,14 @@ class Reading(QueueBase):
         return self.get_jobs("failed", start, end)
 
     def get_job_counts(self, *states: str) -> dict[str, int]:
-        """Return how many jobs are in these states; without any in all of them.
+        """Return how many jobs are in these states, by the names given; without any in all.
 
         Raises:
             InvalidJobOptions: BullMQ has no such state.
         """
         counts = self.core.counts()
-        wanted = [_state(name) for name in states] or list(counts)
-        return {state.value: counts[state] for state in wanted}
+        wanted = {name: _state(name) for name in states or map(str, counts)}
+        return {name: counts[state] for name, state in wanted.items()}
 
     def count(self) -> int:
         """Return how many jobs have yet to be run."""
@@ -148,6 +148,9 @@ class Reading(QueueBase):
 
 
 def _state(name: str) -> JobState:
+    # BullMQ's other name, that of the key.
+    if name == "wait":
+        return JobState.WAITING
     try:
         return JobState(name)
     except ValueError as exc:

@@ -172,5 +172,18 @@ def read_dependencies(queue: QueueReader, job_id: str) -> Dependencies:
     )
 
 
+def count_dependencies(queue: QueueReader, job_id: str) -> dict[str, int]:
+    """Return how many children a job has of each kind, by the fields of :class:`Dependencies`."""
+    key = queue.keys.job(job_id)
+    commands = {
+        "processed": ("HLEN", raw(f"{key}:processed")),
+        "unprocessed": ("SCARD", raw(f"{key}:dependencies")),
+        "ignored": ("HLEN", raw(f"{key}:failed")),
+        "failed": ("ZCARD", raw(f"{key}:unsuccessful")),
+    }
+    counts = run_on_any_type(queue.client, list(commands.values()))
+    return {kind: count or 0 for kind, count in zip(commands, counts, strict=True)}
+
+
 def _by_child(fields: Mapping[bytes, bytes] | None) -> dict[str, str]:
     return {text(child): readable(value) or "" for child, value in (fields or {}).items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from feedmill import Job, JobFailed, JobNotFound, Queue, QueueError, QueueEvents
+from feedmill import Job, JobFailed, JobNotFound, Queue, QueueError, QueueEvents, QueueUnavailable
 from shared.queue import Completion, Failure, RedisConnection, events
 from tests.processes import wait_until
 from tests.queue_states import claim, is_listened_to, seed_active, seed_waiting
@@ -138,6 +138,31 @@ def test_close_ends_iterating_on_another_thread(emails: Queue, valkey_url: str) 
     assert not reading.is_alive()
     listener.close()
     assert list(listener) == []
+
+
+def test_a_lost_connection_is_told_and_no_event_is_lost_by_it(
+    emails: Queue, listener: QueueEvents
+) -> None:
+    emails.pause()
+    assert heard(listener) == [("paused", None)]
+    errors: list[Exception] = []
+
+    def listen() -> None:
+        try:
+            list(listener.listen(20))
+        except QueueUnavailable as exc:
+            errors.append(exc)
+
+    listening = threading.Thread(target=listen)
+    listening.start()
+    wait_until(lambda: is_listened_to(emails.core), "it listens")
+    for each in emails.core.client.client_list():
+        if each["name"].endswith(":qe"):
+            emails.core.client.client_kill_filter(_id=each["id"])
+    listening.join(10)
+    assert len(errors) == 1
+    emails.resume()
+    assert heard(listener) == [("resumed", None)]
 
 
 def test_listening_ends_when_its_time_is_up(listener: QueueEvents) -> None:

@@ -114,6 +114,7 @@ def show_dependencies(job: Job[Any] | None) -> dict[str, Any]:
         "unprocessed": children.unprocessed,
         "ignored": job.get_ignored_children_failures(),
         "failed": children.failed,
+        "counts": job.get_dependencies_count(),
     }
 
 
@@ -122,7 +123,8 @@ DEPENDENCIES: Step = (
     """
     const job = await q.getJob('p');
     const { processed, unprocessed, ignored, failed } = await job.getDependencies();
-    return { processed, unprocessed: unprocessed.sort(), ignored, failed };
+    const counts = await job.getDependenciesCount();
+    return { processed, unprocessed: unprocessed.sort(), ignored, failed, counts };
     """,
     lambda ours: show_dependencies(ours.queue().get_job("p")),
 )
@@ -216,8 +218,8 @@ TWINS = [
         [
             ("return await q.getJobCounts();", lambda ours: ours.queue().get_job_counts()),
             (
-                "return await q.getJobCounts('failed', 'waiting');",
-                lambda ours: ours.queue().get_job_counts("failed", "waiting"),
+                "return await q.getJobCounts('failed', 'waiting', 'wait', 'active');",
+                lambda ours: ours.queue().get_job_counts("failed", "waiting", "wait", "active"),
             ),
             ("return await q.count();", lambda ours: ours.queue().count()),
         ],
