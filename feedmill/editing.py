@@ -2,6 +2,7 @@
 
 from feedmill.base import QueueBase
 from shared.queue import JobState, editing
+from shared.queue.events import trim_events
 
 
 class Editing(QueueBase):
@@ -74,3 +75,10 @@ class Editing(QueueBase):
             JobStateError: it is the next job of a scheduler.
         """
         return editing.remove_tree(self.core, job_id, with_children=remove_children)
+
+    def trim_events(self, max_length: int) -> int:
+        """Forget the oldest events but for about ``max_length``, rather more; return how many.
+
+        Every writer keeps the stream at about 10,000 by itself.
+        """
+        return trim_events(self.core, max_length)

@@ -108,6 +108,12 @@ class EventStream:
         return text(entries[0][0]) if entries else "0-0"
 
 
+def trim_events(queue: QueueReader, max_events: int) -> int:
+    """Forget the oldest events but for about ``max_events``, rather more; return how many."""
+    answer = run(queue.client, "XTRIM", queue.keys.events, "MAXLEN", "~", max(max_events, 0))
+    return int(answer)
+
+
 def wait_until_finished(queue: QueueReader, job_id: str, timeout_s: float | None = None) -> object:
     """Wait until a job is completed and return its result, decoded; without end if not told.
 

@@ -1,4 +1,7 @@
-"""Looking at a queue: both sides answer the same, and leave every key as it was."""
+"""Looking at a queue: both sides answer the same, and leave every key as it was.
+
+Its events are looked at too, and trimmed.
+"""
 
 from typing import Any
 
@@ -340,5 +343,16 @@ TWINS = [
         """,
         queues=("q", "other"),
         worker={"name": "worker-1"},
+    ),
+    Twin(
+        "trim the events",
+        [
+            ("return await q.trimEvents(150);", lambda ours: ours.queue().trim_events(150)),
+            ("return await q.trimEvents(0);", lambda ours: ours.queue().trim_events(0)),
+            ("return await q.trimEvents(0);", lambda ours: ours.queue().trim_events(0)),
+        ],
+        seed="""
+        await q.addBulk(Array.from({ length: 160 }, (_, n) => ({ name: `x${n}`, data: {} })));
+        """,
     ),
 ]
