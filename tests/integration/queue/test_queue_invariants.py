@@ -2,23 +2,36 @@
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
+from shared.errors import JobNotFound, JobStateError
 from shared.queue import (
     ClaimedJob,
     Completion,
     DeadLettering,
     Failure,
     JobQueue,
+    JobState,
     Lock,
     Retry,
+)
+from shared.queue.editing import (
+    change_delay,
+    change_priority,
+    clean,
+    drain,
+    line_up,
+    promote,
+    remove_tree,
+    retry_finished,
 )
 from tests.fakes import FakeClock
 from tests.queue_states import claim, line, make_job
 
 IDS = [f"a#{n}" for n in range(8)]
-STEPS = 200
+STEPS = 300
 LISTS = ("wait", "active")
 SETS = ("completed", "failed", "delayed", "prioritized")
 
@@ -36,8 +49,8 @@ class Life:
         self.tokens = 0
 
     def step(self) -> None:
-        acts = (self.add, self.add, self.claim, self.claim, self.settle, self.settle, self.upkeep)
-        self.random.choice(acts)()
+        often = (self.add, self.claim, self.settle)
+        self.random.choice((*often, *often, self.upkeep, self.edit))()
 
     def add(self) -> None:
         chosen = self.random.sample(IDS, 3)
@@ -78,6 +91,27 @@ class Life:
         self.queue.promote_due()
         if self.random.random() < 0.1:
             self.queue.remove_many([self.random.choice(IDS)])
+
+    def edit(self) -> None:
+        """Move or remove a job by hand, in whatever state it is; seldom a whole state."""
+        queue, job_id, number = self.queue, self.random.choice(IDS), self.random.randint(0, 2)
+        ended = self.random.choice([JobState.COMPLETED, JobState.FAILED])
+        on_one: list[Callable[[], object]] = [
+            lambda: promote(queue, job_id),
+            lambda: change_delay(queue, job_id, number * 2_000),
+            lambda: change_priority(queue, job_id, number, to_front=number == 1),
+            lambda: retry_finished(queue, job_id, ended, resets_made=number == 1),
+            lambda: remove_tree(queue, job_id),
+        ]
+        on_all: list[Callable[[], object]] = [
+            lambda: line_up(queue, self.random.choice([ended, JobState.DELAYED])),
+            lambda: drain(queue, with_delayed=number == 1),
+            lambda: clean(queue, self.random.choice(list(queue.states)[:3]), grace_ms=2_000),
+            lambda: clean(queue, ended, grace_ms=0, limit=number),
+            lambda: clean(queue, JobState.ACTIVE, grace_ms=0),
+        ]
+        with suppress(JobNotFound, JobStateError):
+            self.random.choice(on_one * 4 + on_all)()
 
     def places(self) -> list[tuple[str, str]]:
         """Return every (place, job id) of the queue."""
