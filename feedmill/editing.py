@@ -82,3 +82,10 @@ class Editing(QueueBase):
         Every writer keeps the stream at about 10,000 by itself.
         """
         return trim_events(self.core, max_length)
+
+    def remove_deduplication_key(self, deduplication_id: str) -> bool:
+        """Let a job with this deduplication id be added though another owns it.
+
+        False if none does. The owner itself stays.
+        """
+        return editing.free_deduplication_id(self.core, deduplication_id)

@@ -9,7 +9,7 @@ cannot serve; the effect is unknown then, and everything is safe to repeat but
 from enum import StrEnum
 
 from shared.errors import InvalidJobOptions, JobNotFound, JobStateError, QueueError
-from shared.queue.connection import text
+from shared.queue.connection import raw, run, text
 from shared.queue.job import JobState
 from shared.queue.job_queue import JobQueue
 from shared.queue.options import read_options
@@ -171,6 +171,11 @@ def obliterate(queue: JobQueue, *, is_forced: bool = False, batch: int = BATCH) 
             return
         if answer != "more":
             raise QueueError(f"queue {queue.name!r} cannot be obliterated: {_HINDRANCES[answer]}")
+
+
+def free_deduplication_id(queue: JobQueue, dedup_id: str) -> bool:
+    """Let a job with this deduplication id be added though another owns it; False if none does."""
+    return bool(run(queue.client, "DEL", raw(f"{queue.keys.base}de:{dedup_id}")))
 
 
 def check_cleanable(state: str) -> JobState:

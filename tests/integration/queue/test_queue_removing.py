@@ -6,7 +6,13 @@ import pytest
 
 from shared.errors import InvalidJobOptions
 from shared.queue import Failure, JobQueue, JobState, RedisConnection
-from shared.queue.editing import check_cleanable, clean, obliterate, remove_tree
+from shared.queue.editing import (
+    check_cleanable,
+    clean,
+    free_deduplication_id,
+    obliterate,
+    remove_tree,
+)
 from tests.failpoints import full_redis
 from tests.fakes import FakeClock
 from tests.queue_states import (
@@ -168,3 +174,9 @@ def test_claims_find_nothing_of_a_queue_that_is_gone(queue: JobQueue) -> None:
     obliterate(queue, batch=2)
     queue.resume()
     assert claim(queue).jobs == []
+
+
+def test_only_an_id_that_is_owned_is_freed(queue: JobQueue) -> None:
+    queue.client.set(queue.keys.base + "de:same", "a#1")
+    assert free_deduplication_id(queue, "same")
+    assert not free_deduplication_id(queue, "same")

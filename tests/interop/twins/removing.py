@@ -183,4 +183,18 @@ CLEANED = [
         """,
     ),
 ]
-TWINS = [*ALONE, *FAMILIES, *CLEANED]
+OTHERS = [
+    Twin(
+        "free a deduplication id",
+        [
+            (
+                "for (const id of ['same', 'none']) await q.removeDeduplicationKey(id);",
+                lambda ours: [
+                    ours.queue().remove_deduplication_key(name) for name in ("same", "none")
+                ],
+            )
+        ],
+        seed="await q.add('x', {}, { deduplication: { id: 'same' } });",
+    ),
+]
+TWINS = [*OTHERS, *ALONE, *FAMILIES, *CLEANED]
