@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from shared.queue import JobState, RedisConnection
+from feedmill import Queue
+from shared.queue import Failure, JobState, RedisConnection
 from tests.processes import wait_until
+from tests.queue_states import line, seed_active
 
 PAGE = Path(__file__).parents[3] / "docs" / "queues.md"
 
@@ -47,3 +49,20 @@ def test_the_documented_worker_and_upkeep_retry_until_there_is_room(
     finally:
         worker.stop(1.0)
         upkeep.stop()
+
+
+def test_the_documented_ways_to_move_and_remove_jobs_hold(
+    example: dict[str, Any], redis_client: RedisConnection
+) -> None:
+    queue = example["open_queue"](redis_client)
+    seed_active(queue, "n1", "n2")
+    queue.fail_many([Failure(job_id, "t1", "bad", "") for job_id in ("n1", "n2")])
+    notices = Queue(queue.name, redis_client)
+    example["try_again"](notices, "n1")
+    example["try_again"](notices, "nobody")
+    example["tidy_up"](notices)
+    assert line(queue) == ["n1"]
+    redis_client.zadd(queue.keys.failed, {"n2": 0})
+    redis_client.hset(queue.keys.job("n2"), "finishedOn", 1)
+    example["tidy_up"](notices)
+    assert notices.get_job("n2") is None
