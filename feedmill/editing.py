@@ -16,15 +16,15 @@ class Editing(QueueBase):
         """End a pause."""
         self.core.resume()
 
-    def promote_jobs(self, *, count: int = 1000) -> int:
-        """Put all delayed jobs at the back of the line, ``count`` a step; return how many.
+    def promote_jobs(self, *, count: int = 500) -> int:
+        """Put all delayed jobs at the back of the line; return how many.
 
-        Their priorities do not count then, as in BullMQ.
+        ``count`` a step, 500 at most. Their priorities do not count then, as in BullMQ.
         """
         return editing.line_up(self.core, JobState.DELAYED, batch=count)
 
     def retry_jobs(
-        self, *, state: str = "failed", count: int = 1000, timestamp: int | None = None
+        self, *, state: str = "failed", count: int = 500, timestamp: int | None = None
     ) -> int:
         """Put all failed, or all completed, jobs at the back of the line; return how many.
 
@@ -41,11 +41,11 @@ class Editing(QueueBase):
         """Delete all jobs that wait, and delayed ones if asked; return how many.
 
         The next job of a scheduler stays. A parent in this queue whose children are all gone goes
-        too. Done in steps of 1000; jobs that are added meanwhile may go too.
+        too. Done in steps of 500; jobs that are added meanwhile may go too.
         """
         return editing.drain(self.core, with_delayed=delayed)
 
-    def obliterate(self, *, force: bool = False, count: int = 1000) -> None:
+    def obliterate(self, *, force: bool = False, count: int = 500) -> None:
         """Pause the queue and delete all that it holds, ``count`` jobs a step.
 
         Raises:

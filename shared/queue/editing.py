@@ -14,8 +14,8 @@ from shared.queue.job import JobState
 from shared.queue.job_queue import JobQueue
 from shared.queue.options import read_options
 
-# So many jobs a script, so that it ends within a few milliseconds.
-BATCH = 1000
+# So many jobs a script, so that it ends within some ten milliseconds.
+BATCH = 500
 FINISHED = (JobState.COMPLETED, JobState.FAILED)
 # A parent is waited for by its children: it is removed one by one, with them.
 CLEANABLE = tuple(state for state in JobState if state is not JobState.WAITING_CHILDREN)
@@ -45,7 +45,7 @@ def line_up(
 ) -> int:
     """Move all delayed, completed or failed jobs to the back of the line; return how many.
 
-    ``batch`` jobs a script, 1000 at most. As in BullMQ, priorities do not count then. Of finished
+    ``batch`` jobs a script, 500 at most. As in BullMQ, priorities do not count then. Of finished
     jobs those that ended after ``newest_ms`` stay: without it those that end during this call.
     """
     batch, newest = _clamp(batch), "+inf"
@@ -109,7 +109,7 @@ def change_priority(queue: JobQueue, job_id: str, priority: int, *, to_front: bo
 
 
 def drain(queue: JobQueue, *, with_delayed: bool = False) -> int:
-    """Delete all jobs that wait, and delayed ones if asked; return how many. 1000 a script.
+    """Delete all jobs that wait, and delayed ones if asked; return how many. 500 a script.
 
     Without an event. The next job of a scheduler stays. A parent in this queue whose children are
     all drained goes too; one in another queue runs.
@@ -124,7 +124,7 @@ def drain(queue: JobQueue, *, with_delayed: bool = False) -> int:
 def clean(queue: JobQueue, state: JobState, *, grace_ms: int, limit: int = 0) -> list[str]:
     """Delete a state's jobs that are older than ``grace_ms``; return their ids, oldest first.
 
-    ``limit`` of them at most, 0 for all; looks at 1000 a script. Finished jobs are as old as their
+    ``limit`` of them at most, 0 for all; looks at 500 a script. Finished jobs are as old as their
     end, others as their last start or, without one, as their making. Locked jobs stay, and the
     next one of a scheduler. A parent in this queue that loses its last child goes with it.
     """

@@ -9,7 +9,7 @@
 --   there are others, 1 or 0
 local queue, name, newest_ms = queue_at(KEYS[1]), ARGV[1], tonumber(ARGV[2])
 local limit, offset = tonumber(ARGV[3]), tonumber(ARGV[4])
-local LOOK = 1000
+local LOOK = 500
 local LINE_TIMES = { "finishedOn", "processedOn", "timestamp" }
 -- The first of these fields that a job has is its age.
 local TIMES = {
