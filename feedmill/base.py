@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from shared.clock import Clock, SystemClock
-from shared.errors import QueueError
+from shared.errors import InvalidJobOptions, QueueError
 from shared.queue import JobQueue, RedisConnection, connect, disconnect
 from shared.queue.options import read_options
 
@@ -18,11 +18,12 @@ class QueueBase:
 
     ``connection`` is a URL, whose connections are this object's own and end with :meth:`close`; or
     a client made elsewhere, which stays open; or None for the URL in ``REDIS_URL``.
-    ``default_job_options`` are those of jobs that are added without them.
+    ``default_job_options`` are those of jobs that are added without them. ``add_limit``: so many
+    jobs each caller may add in so many ms, through this object and others that have a limit.
 
     Raises:
         QueueError: a name that BullMQ refuses, no such URL, or none at all.
-        InvalidJobOptions: a default that no job can have.
+        InvalidJobOptions: a default that no job can have, or a limit that lets none pass.
     """
 
     def __init__(
@@ -32,10 +33,14 @@ class QueueBase:
         *,
         prefix: str = "bull",
         default_job_options: Mapping[str, object] | None = None,
+        add_limit: tuple[int, int] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.default_job_options = dict(default_job_options or {})
         read_options(self.default_job_options, {})
+        if add_limit is not None and min(add_limit) < 1:
+            raise InvalidJobOptions("add_limit", add_limit, "jobs and milliseconds, each from 1")
+        self.add_limit = add_limit
         self._own_client: RedisConnection | None = None
         if not isinstance(connection, RedisConnection):
             connection = self._own_client = _open(connection)

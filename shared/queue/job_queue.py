@@ -168,7 +168,7 @@ class JobQueue(QueueReader):
         """Hand jobs back to the front of the line, in the order given, no attempt counted."""
         # Each chunk goes before the ones already there, so the last chunk has to go first.
         outcomes: list[SettleOutcome] = []
-        for chunk in reversed(list(_chunks([_encode_lock(lock) for lock in locks]))):
+        for chunk in reversed(list(in_chunks([_encode_lock(lock) for lock in locks]))):
             answers = self.run_script("release", [value for lock in chunk for value in lock])
             outcomes = [_SETTLE_OUTCOMES[answer] for answer in answers] + outcomes
         return outcomes
@@ -253,7 +253,7 @@ class JobQueue(QueueReader):
 
     def delete_tallies(self, names: Sequence[str]) -> None:
         """Forget live counters; they also vanish by themselves after 7 days without a raise."""
-        for chunk in _chunks([[self.keys.tally(name)] for name in names]):
+        for chunk in in_chunks([[self.keys.tally(name)] for name in names]):
             run(self.client, "UNLINK", *[raw(str(key)) for [key] in chunk])
 
     def create_incarnation(self, value: str) -> str:
@@ -305,7 +305,7 @@ class JobQueue(QueueReader):
         # All are encoded before any is sent: one that cannot be written stops the call, not half.
         encoded = [encode(job) for job in jobs]
         answers: list[Any] = []
-        for chunk in _chunks(encoded):
+        for chunk in in_chunks(encoded):
             answers += self.run_script(script, [*head, *chain.from_iterable(chunk)], bases)
         return answers
 
@@ -321,7 +321,8 @@ def _kind_of(state: JobState | None) -> str:
     return "" if state is None else _LIST_NAMES.get(state, state.value)
 
 
-def _chunks(encoded: Sequence[Arguments]) -> Iterator[list[Arguments]]:
+def in_chunks(encoded: Sequence[Arguments]) -> Iterator[list[Arguments]]:
+    """Yield jobs' arguments in order, as many at a time as one call of a script takes."""
     chunk: list[Arguments] = []
     chunk_bytes = 0
     for arguments in encoded:

@@ -28,6 +28,10 @@ Of queues of one's own: moving and removing (``editing.py``)::
     clean: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
     remove_tree: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
     obliterate: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
+
+Of queues of one's own: adding as BullMQ adds (``enqueueing.py``)::
+
+    enqueue: absent -> waiting|prioritized|delayed|waiting-children
 """
 
 from collections.abc import Mapping
@@ -73,4 +77,6 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "clean": (frozenset(JobState), _ABSENT),
     "remove_tree": (frozenset(JobState), _ABSENT),
     "obliterate": (frozenset(JobState), _ABSENT),
+    # Adding.
+    "enqueue": (_ABSENT, _READY | _DELAYED | {JobState.WAITING_CHILDREN}),
 }

@@ -66,3 +66,15 @@ def test_the_documented_ways_to_move_and_remove_jobs_hold(
     redis_client.hset(queue.keys.job("n2"), "finishedOn", 1)
     example["tidy_up"](notices)
     assert notices.get_job("n2") is None
+
+
+def test_the_documented_additions_add_each_email_once(
+    example: dict[str, Any], valkey_url: str, redis_client: RedisConnection
+) -> None:
+    with example["open_emails"](valkey_url) as emails:
+        for _ in range(2):
+            example["remind"](emails, 7)
+            example["greet"](emails, [7, 8])
+        assert line(emails.core) == ["greet-7", "greet-8"]
+        [delayed] = emails.core.list_jobs(JobState.DELAYED, 0, 9)
+        assert (delayed.name, delayed.opts["attempts"]) == ("remind", 3)
