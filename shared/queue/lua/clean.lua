@@ -34,7 +34,7 @@ end
 
 -- What has no time, or is no job, is older than any.
 local function is_newer(key)
-  for _, time in ipairs(is_job(key) and redis.call("HMGET", key, unpack(times)) or {}) do
+  for _, time in ipairs(redis.pcall("HMGET", key, unpack(times))) do
     if time then
       return (whole(time, 0, MAX_WHOLE) or 0) > newest_ms
     end
@@ -42,29 +42,29 @@ local function is_newer(key)
   return false
 end
 
-local function delete(id)
+local function leave(id)
   if is_list then
     redis.call("LREM", state_key, -1, id)
   else
     redis.call("ZREM", state_key, id)
   end
-  erase(queue, id)
 end
 
 local ids, deleted, stayed, has_more = oldest(), {}, 0, 0
-for _, id in ipairs(ids) do
-  local key = queue.base .. id
-  local is_too_new = is_newer(key)
+local holders = read_holders(locks_of(queue, ids))
+for at, id in ipairs(ids) do
+  local is_too_new = is_newer(queue.base .. id)
   if #deleted == limit or (is_too_new and is_by_age) then
     break
   end
-  if is_too_new or pending[id] or redis.call("EXISTS", key .. ":lock") == 1 then
+  if is_too_new or pending[id] or holders[at] then
     stayed = stayed + 1
   else
-    delete(id)
+    leave(id)
     deleted[#deleted + 1] = id
   end
 end
+erase(queue, deleted)
 if #deleted + stayed == LOOK then
   has_more = 1
 end

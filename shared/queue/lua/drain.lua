@@ -17,9 +17,7 @@ local function drain(ids)
     local either = pending[id] and kept or gone
     either[#either + 1] = id
   end
-  for _, id in ipairs(gone) do
-    erase(queue, id)
-  end
+  erase(queue, gone)
   drained = drained + #gone
   return kept, gone
 end

@@ -19,9 +19,7 @@ end
 allow_when_full(queue)
 
 local function erase_all(ids)
-  for _, id in ipairs(ids) do
-    erase(queue, id)
-  end
+  erase(queue, ids)
   budget = budget - #ids
 end
 

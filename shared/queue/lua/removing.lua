@@ -37,13 +37,19 @@ end
 
 local leave_parent_for_good
 
--- Deletes, without an event, a job that has left its state.
-local function erase(queue, id)
-  local key = queue.base .. id
-  local fields = is_job(key) and redis.call("HMGET", key, "parentKey", "parent", "deid") or {}
-  try(leave_parent_for_good, queue, fields[1], fields[2], key)
-  free_deduplication(queue, id, fields[3])
-  delete_job(queue, id)
+-- Deletes, without an event, jobs that have left their state.
+local function erase(queue, ids)
+  for _, id in ipairs(ids) do
+    local key = queue.base .. id
+    -- What is no hash answers an error, which has no fields.
+    local fields = redis.pcall("HMGET", key, "parentKey", "parent", "deid")
+    local parent_key, parent, dedup_id = fields[1], fields[2], fields[3]
+    if parent_key then
+      try(leave_parent_for_good, queue, parent_key, parent, key)
+    end
+    free_deduplication(queue, id, dedup_id)
+  end
+  delete_jobs(queue, ids)
 end
 
 -- A parent whose last child is erased goes too if it is of the same queue; in another one it runs.
@@ -58,7 +64,7 @@ leave_parent_for_good = function(queue, parent_key, parent_json, child_key)
     return
   end
   if home.base == queue.base then
-    erase(queue, parent.id)
+    erase(queue, { parent.id })
   else
     redis.call("RPUSH", home.wait, parent.id)
     wake(home, read_meta(home))
