@@ -14,7 +14,7 @@ from shared.queue.job import JobState
 from shared.queue.job_queue import JobQueue
 from shared.queue.options import read_options
 
-# So many jobs a script, so that it ends within some ten milliseconds.
+# So many jobs a script, so that it ends within a few milliseconds.
 BATCH = 500
 FINISHED = (JobState.COMPLETED, JobState.FAILED)
 # A parent is waited for by its children: it is removed one by one, with them.
