@@ -7,6 +7,7 @@ from feedmill.base import QueueBase
 from feedmill.jobs import Job
 from shared.errors import InvalidJobOptions, JobStateError
 from shared.queue.enqueueing import (
+    OTHER_PARENT,
     AddLimit,
     Enqueued,
     EnqueueOutcome,
@@ -84,4 +85,4 @@ def _read_entry(entry: Mapping[str, Any]) -> tuple[str, object, Mapping[str, obj
 def _refuse_other_parent(enqueued: Sequence[Enqueued]) -> None:
     for each in enqueued:
         if each.outcome is EnqueueOutcome.OTHER_PARENT:
-            raise JobStateError(each.id, "is the child of another parent, which is there")
+            raise JobStateError(each.id, OTHER_PARENT)

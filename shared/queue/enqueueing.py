@@ -16,6 +16,7 @@ from shared.errors import (
     AddLimitExceeded,
     InvalidJobOptions,
     JobNotFound,
+    JobStateError,
     QueueError,
     UnencodableJob,
 )
@@ -28,6 +29,7 @@ from shared.queue.wire import decode_view, to_json
 Arguments = list[str | bytes]
 
 MAX_TREE_JOBS = 5_000
+OTHER_PARENT = "is the child of another parent, which is there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ def enqueue_tree(queue: JobQueue, jobs: Sequence[Payload]) -> list[Enqueued]:
     They may be of any queues with one prefix; parents run when their last child is done.
 
     Raises:
+        JobStateError: one is there already as the child of another living parent, or it is named
+            under two parents of the tree; nothing was added.
         QueueError: more than 5,000 jobs or 8 MiB; nothing was added.
         JobNotFound, QueueFull, UnencodableJob: nothing was added.
     """
@@ -140,7 +144,7 @@ def enqueue_tree(queue: JobQueue, jobs: Sequence[Payload]) -> list[Enqueued]:
     if len(jobs) > MAX_TREE_JOBS or size > CHUNK_BYTES:
         most = f"{MAX_TREE_JOBS} jobs and {CHUNK_BYTES} bytes"
         raise QueueError(f"a flow of {len(jobs)} jobs and {size} bytes: at most {most}")
-    return _enqueue(queue, bases, encoded, None, 0)
+    return _enqueue(queue, bases, encoded, None, 0, is_tree=True)
 
 
 def view_of(job: Payload, enqueued: Enqueued) -> JobView:
@@ -174,15 +178,19 @@ def _enqueue(
     encoded: Sequence[Arguments],
     limit: AddLimit | None,
     counted: int,
+    *,
+    is_tree: bool = False,
 ) -> list[Enqueued]:
     window = (0, 0, "") if limit is None else (limit.max_jobs, limit.duration_ms, limit.caller)
-    head = (queue.clock.now_ms(), *window, counted)
+    head = (queue.clock.now_ms(), *window, counted, "1" if is_tree else "")
     arguments = [*head, *chain.from_iterable(encoded)]
     word, *answers = queue.run_script("enqueue", arguments, tuple(bases))
     if limit is not None and word == b"limited":
         raise AddLimitExceeded(limit.caller, int(answers[0]))
     if word == b"no_parent":
         raise JobNotFound(text(answers[0]))
+    if word == b"other_parent":
+        raise JobStateError(text(answers[0]), OTHER_PARENT)
     return _decode(answers)
 
 

@@ -2,19 +2,19 @@
 -- Refused: "duplicated" when the id is there in whatever state, "other_parent" when it is there as the
 --   child of another living parent, "deduplicated" when another job stands for this one (a delayed one
 --   may be removed instead, if the new one replaces it). As a whole: "limited" when the caller's window
---   has no room for the call, "no_parent" when a parent is not there. Needs memory: refused as a whole
---   by a full Redis.
+--   has no room for the call, "no_parent" when a parent is not there; a tree also for an "other_parent".
+--   Needs memory: refused as a whole by a full Redis.
 -- Uses: layout, flows, placing
 -- KEYS[1] base of the queue's keys, KEYS[2] and on those of other queues that get jobs
 -- ARGV[1] now in ms; [2] jobs that a caller may add in a window, or 0 for no limit; [3] the window in
---   ms; [4] the caller; [5] how many jobs count; then per job: number of its queue in KEYS, id or "" for
---   the next number, name, data (JSON), opts (JSON), timestamp, delay in ms, priority, "1" for the front
+--   ms; [4] the caller; [5] how many jobs count; [6] "1" for a tree, all or nothing; then per job: number
+--   of its queue in KEYS, id or "" for the next number, name, data (JSON), opts (JSON), timestamp, delay in ms, priority, "1" for the front
 --   of the line, "parent" where its children come with it, parent's key or "", parent (JSON) or "",
 --   deduplication (JSON) or ""
 -- Returns "done" and per job its outcome and the id that stands for it; or "limited" and the ms until the
---   window ends; or "no_parent" and the key of that parent
+--   window ends; or "no_parent" and the key of that parent; or "other_parent" and the id of the child
 local queues, metas, counters, now_ms = {}, {}, {}, tonumber(ARGV[1])
-local FIRST, STRIDE = 6, 13
+local FIRST, STRIDE = 7, 13
 
 local function read_job(at)
   local number, id, name, data, opts, timestamp, delay_ms, priority, lifo, kind, parent_key, parent,
@@ -43,6 +43,22 @@ local function find_missing_parent(jobs)
       return job.parent_key
     end
     coming[KEYS[job.number] .. job.id] = true
+  end
+end
+
+-- The child of one living parent, or of one in the same tree, is not that of another.
+local function find_child_of_another(jobs)
+  local parents = {}
+  for _, job in ipairs(jobs) do
+    local key = KEYS[job.number] .. job.id
+    if job.parent_key and job.id ~= "" then
+      local known = parents[key]
+      local old_key = known or is_job(key) and redis.call("HGET", key, "parentKey")
+      if old_key and old_key ~= job.parent_key and (known or is_job(old_key)) then
+        return job.id
+      end
+      parents[key] = job.parent_key
+    end
   end
 end
 
@@ -238,6 +254,10 @@ local jobs, max_adds = read_jobs(), tonumber(ARGV[2])
 local missing = find_missing_parent(jobs)
 if missing then
   return { "no_parent", missing }
+end
+local child_of_another = ARGV[6] == "1" and find_child_of_another(jobs)
+if child_of_another then
+  return { "other_parent", child_of_another }
 end
 -- The first write is one that a full Redis refuses: nothing has changed then.
 local wait_ms = max_adds > 0 and count_adds(max_adds, tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5]))

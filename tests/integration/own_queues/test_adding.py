@@ -279,3 +279,17 @@ def test_a_tree_without_one_of_its_parents_is_refused_as_a_whole(emails: Queue) 
     with pytest.raises(QueueError, match="at most 5000 jobs"):
         enqueue_tree(emails.core, [node(emails.core, "a")] * 5_001)
     assert whole_state(emails.core) == {}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_tree_that_takes_the_child_of_another_parent_is_refused_as_a_whole(
+    emails: Queue, is_there: bool
+) -> None:
+    first = [node(emails.core, "p", is_parent=True), node(emails.core, "c", "p")]
+    second = [node(emails.core, "q", is_parent=True), node(emails.core, "c", "q")]
+    if is_there:
+        enqueue_tree(emails.core, first)
+    before = whole_state(emails.core)
+    with pytest.raises(JobStateError, match="'c': is the child of another parent"):
+        enqueue_tree(emails.core, second if is_there else [*first, *second])
+    assert whole_state(emails.core) == before
