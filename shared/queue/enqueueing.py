@@ -223,7 +223,7 @@ def _encode_parent(named: str, options: JobOptions) -> tuple[str, bytes]:
         return "", b""
     stored: dict[str, object] = {"id": parent.id, "queueKey": parent.queue}
     if options.on_failure is not None:
-        stored[options.on_failure] = True
+        stored[options.on_failure.value] = True
     return f"{parent.queue}:{parent.id}", to_json(named, stored)
 
 

@@ -137,7 +137,7 @@ def opts_json(options: JobOptions) -> dict[str, object]:
         if value is not None:
             stored[stored_name] = value
     if options.on_failure is not None:
-        stored[options.on_failure] = True
+        stored[options.on_failure.value] = True
     if options.parent is not None:
         stored["parent"] = {"id": options.parent.id, "queue": options.parent.queue}
     if options.deduplication is not None:

@@ -8,9 +8,9 @@
 -- KEYS[1] base of the queue's keys, KEYS[2] and on those of other queues that get jobs
 -- ARGV[1] now in ms; [2] jobs that a caller may add in a window, or 0 for no limit; [3] the window in
 --   ms; [4] the caller; [5] how many jobs count; [6] "1" for a tree, all or nothing; then per job: number
---   of its queue in KEYS, id or "" for the next number, name, data (JSON), opts (JSON), timestamp, delay in ms, priority, "1" for the front
---   of the line, "parent" where its children come with it, parent's key or "", parent (JSON) or "",
---   deduplication (JSON) or ""
+--   of its queue in KEYS, id or "" for the next number, name, data (JSON), opts (JSON), timestamp, delay
+--   in ms, priority, "1" for the front of the line, "parent" where its children come with it, parent's
+--   key or "", parent (JSON) or "", deduplication (JSON) or ""
 -- Returns "done" and per job its outcome and the id that stands for it; or "limited" and the ms until the
 --   window ends; or "no_parent" and the key of that parent; or "other_parent" and the id of the child
 local queues, metas, counters, now_ms = {}, {}, {}, tonumber(ARGV[1])

@@ -40,7 +40,12 @@ def test_an_added_job_comes_back_as_it_lies_in_redis(emails: Queue, clock: FakeC
     assert (job.delay, job.priority, job.timestamp) == (5_000, 3, clock.now_ms())
     assert job.opts == {"delay": 5_000, "priority": 3, "attempts": 2}
     assert job.refresh() == job
-    for more in ({"deduplication": {"id": "d"}}, {"parent": {"id": "1", "queue": "bull:emails"}}):
+    parent = {"id": "1", "queue": "bull:emails"}
+    for more in (
+        {"deduplication": {"id": "d"}},
+        {"parent": parent},
+        {"parent": parent, "ignore_dependency_on_failure": True},
+    ):
         job = emails.add("reminder", **more)
         assert job.refresh() == job
 
