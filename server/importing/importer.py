@@ -111,7 +111,11 @@ class Importer:
         if isinstance(fetched, Failure):
             if is_last_attempt or not fetched.error.retryable:
                 self._failures.fail(run.importing, run.revision, fetched, run.feed)
-            raise fetched.error
+            try:
+                raise fetched.error
+            finally:
+                # The error's traceback holds this frame, and the error may hold the whole body.
+                del fetched
         return self._import(run, fetched)
 
     def _withdraw_paused(self, importing: Import) -> bool:
