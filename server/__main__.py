@@ -84,6 +84,8 @@ def main() -> int:
         redis, stores = connect_stores(settings, "feedmill-server")
         listener = listen(settings.host, settings.port)
         process = ServerProcess(settings, redis, stores, SystemClock())
+        # Before anything is under way: what is left out now is never looked at again.
+        collect_garbage_seldom()
         process.start()
     except SettingsError as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - before anything can be logged
@@ -117,7 +119,6 @@ def serve(settings: Settings, process: ServerProcess, listener: socket.socket) -
     # uvicorn raises the signal that ended it once more; it must not end us before the rest has.
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: None)
-    collect_garbage_seldom()
     HttpServer(config, lambda: process.must_end).run(sockets=[listener])
 
 
