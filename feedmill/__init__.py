@@ -11,7 +11,6 @@ from feedmill.queues import Queue
 from feedmill.workers import Worker
 from shared.errors import (
     AddLimitExceeded,
-    DelayedError,
     InvalidJobId,
     InvalidJobOptions,
     JobFailed,
@@ -20,16 +19,13 @@ from shared.errors import (
     QueueError,
     QueueFull,
     QueueUnavailable,
-    RateLimitError,
     UnencodableJob,
     UnrecoverableError,
-    WaitingChildrenError,
-    WaitingError,
 )
+from shared.queue import connect
 
 __all__ = [
     "AddLimitExceeded",
-    "DelayedError",
     "InvalidJobId",
     "InvalidJobOptions",
     "Job",
@@ -41,10 +37,8 @@ __all__ = [
     "QueueEvents",
     "QueueFull",
     "QueueUnavailable",
-    "RateLimitError",
     "UnencodableJob",
     "UnrecoverableError",
-    "WaitingChildrenError",
-    "WaitingError",
     "Worker",
+    "connect",
 ]

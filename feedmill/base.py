@@ -7,7 +7,7 @@ from typing import Self
 
 from shared.clock import Clock, SystemClock
 from shared.errors import InvalidJobOptions, QueueError
-from shared.queue import JobQueue, RedisConnection, connect, disconnect
+from shared.queue import JobQueue, RedisConnection, check_client, connect, disconnect
 from shared.queue.options import read_options
 
 Connection = str | RedisConnection | None
@@ -17,12 +17,12 @@ class QueueBase:
     """A queue by its name. Safe for threads; nothing is sent before the first call.
 
     ``connection`` is a URL, whose connections are this object's own and end with :meth:`close`; or
-    a client made elsewhere, which stays open; or None for the URL in ``REDIS_URL``.
+    a client of :func:`connect`, which stays open; or None for the URL in ``REDIS_URL``.
     ``default_job_options`` are those of jobs that are added without them. ``add_limit``: so many
     jobs each caller may add in so many ms, through this object and others that have a limit.
 
     Raises:
-        QueueError: a name that BullMQ refuses, no such URL, or none at all.
+        QueueError: a name that BullMQ refuses, no such URL, none at all, or another client.
         InvalidJobOptions: a default that no job can have, or a limit that lets none pass.
     """
 
@@ -42,7 +42,9 @@ class QueueBase:
             raise InvalidJobOptions("add_limit", add_limit, "jobs and milliseconds, each from 1")
         self.add_limit = add_limit
         self._own_client: RedisConnection | None = None
-        if not isinstance(connection, RedisConnection):
+        if isinstance(connection, RedisConnection):
+            check_client(connection)
+        else:
             connection = self._own_client = _open(connection)
         self.core = JobQueue(connection, name, prefix=prefix, clock=clock or SystemClock())
 

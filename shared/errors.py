@@ -19,11 +19,7 @@
     │   ├── JobNotFound               a job that is not there
     │   ├── JobStateError             a job whose state does not allow what is asked
     │   ├── JobFailed                 a job that was waited for has failed
-    │   ├── UnrecoverableError        for handlers: no more attempts
-    │   ├── DelayedError              for handlers: the job was moved to the delayed ones
-    │   ├── WaitingError              for handlers: the job was moved back into the line
-    │   ├── WaitingChildrenError      for handlers: the job waits for its children
-    │   └── RateLimitError            for handlers: back into the line, no attempt used
+    │   └── UnrecoverableError        for handlers: no more attempts
     ├── StoreError
     │   ├── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
     │   │   └── StoreRefused          MongoDB answers, but not us: a right is missing
@@ -203,22 +199,6 @@ class JobFailed(QueueError):
 
 class UnrecoverableError(QueueError):
     """A handler raises it when no further attempt can help: the job fails at once."""
-
-
-class DelayedError(QueueError):
-    """A handler raises it after it has moved its job to the delayed ones: nothing is settled."""
-
-
-class WaitingError(QueueError):
-    """A handler raises it after it has moved its job back into the line: nothing is settled."""
-
-
-class WaitingChildrenError(QueueError):
-    """A handler raises it after its job began to wait for children: nothing is settled."""
-
-
-class RateLimitError(QueueError):
-    """A handler raises it to be run again when the rate limit allows; no attempt is used."""
 
 
 class StoreError(FeedmillError):

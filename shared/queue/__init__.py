@@ -27,7 +27,7 @@ A claimed job belongs to whoever holds its lock, by token; the lock runs out unl
 At least once is the promise: a handler may see a job again, its settlement counts once.
 """
 
-from shared.queue.connection import RedisConnection, connect, disconnect
+from shared.queue.connection import RedisConnection, check_client, connect, disconnect
 from shared.queue.health import (
     QueueExaminer,
     QueueLook,
@@ -100,6 +100,7 @@ __all__ = [
     "WorkerSigns",
     "allows_client_names",
     "backoff_delay_ms",
+    "check_client",
     "check_permissions",
     "connect",
     "disconnect",

@@ -91,6 +91,26 @@ def connect(
         raise QueueError(f"not a Redis URL: {exc}") from exc
 
 
+def check_client(client: RedisConnection) -> None:
+    """Refuse a client that answers or repeats otherwise than one of :func:`connect`.
+
+    A repeated call is a second job, and answers that are text already cannot be read.
+
+    Raises:
+        QueueError: what is wrong with it, and what to do.
+    """
+    settings = client.connection_pool.connection_kwargs
+    retry = settings.get("retry")
+    faults = {
+        "decodes answers": settings.get("decode_responses"),
+        "repeats calls by itself": retry is None or retry.get_retries() != 0,
+        "speaks RESP 3": settings.get("protocol") != 2,
+    }
+    found = [fault for fault, is_there in faults.items() if is_there]
+    if found:
+        raise QueueError(f"this client {' and '.join(found)}: give a URL, or a client of connect()")
+
+
 def _greet(connection: Any) -> None:
     """Log in on a new connection; do without its name where Redis forbids CLIENT."""
     name, connection.client_name = connection.client_name, None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 
 import feedmill
 from feedmill import InvalidJobOptions, Job, Queue, QueueError, UnrecoverableError, Worker
@@ -36,6 +37,17 @@ def started(emails: Queue) -> Iterator[Callable[..., Worker]]:
 def test_every_name_of_the_package_is_there() -> None:
     assert all(hasattr(feedmill, name) for name in feedmill.__all__)
     assert sorted(feedmill.__all__) == feedmill.__all__
+
+
+@pytest.mark.parametrize("options", [{}, {"decode_responses": True, "protocol": 2}])
+def test_a_client_that_repeats_or_decodes_is_refused_with_what_to_do(
+    valkey_url: str, options: dict[str, Any]
+) -> None:
+    with (
+        redis.Redis.from_url(valkey_url, **options) as client,
+        pytest.raises(QueueError, match="give a URL, or a client of connect"),
+    ):
+        Queue("emails", client)
 
 
 def test_a_handler_sees_its_job_and_its_answer_is_kept(
