@@ -117,6 +117,8 @@ def read_options(defaults: Mapping[str, object], given: Mapping[str, object]) ->
         InvalidJobOptions: one line that names the option, its value and what is accepted.
         InvalidJobId: a ``job_id`` that BullMQ would not take, or that its layout reserves.
     """
+    if defaults.get("job_id") is not None:
+        raise InvalidJobOptions("job_id", defaults["job_id"], "none as a default: it names one job")
     merged = {name: value for name, value in {**defaults, **given}.items() if value is not None}
     rules = [rule for name, rule in _RULES.items() if _read_flag(name, merged.pop(name, False))]
     if len(rules) > 1:

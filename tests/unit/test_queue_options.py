@@ -120,6 +120,11 @@ def test_what_makes_no_sense_is_refused_in_one_line_that_names_it(given: dict[st
     assert "\n" not in str(caught.value)
 
 
+def test_an_id_that_all_jobs_would_share_is_refused_as_a_default() -> None:
+    with pytest.raises(InvalidJobOptions, match="job_id='a': accepted is none as a default"):
+        read_options({"job_id": "a"}, {})
+
+
 @pytest.mark.parametrize("job_id", ["welcome-17", "012", "1.5", "1e3", "a:b:c", "source#guid"])
 def test_ids_that_bullmq_takes_are_taken(job_id: str) -> None:
     assert check_payload_id(job_id) == job_id
