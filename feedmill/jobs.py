@@ -84,27 +84,27 @@ class Job(Generic[T]):
         return getters.read_state(self.queue, self.id) or "unknown"
 
     def is_waiting(self) -> bool:
-        """Tell whether the job is ready to run now, and has no priority."""
+        """Return whether the job is ready to run now, and has no priority."""
         return self.get_state() == "waiting"
 
     def is_delayed(self) -> bool:
-        """Tell whether the job's time has not come yet."""
+        """Return whether the job's time has not come yet."""
         return self.get_state() == "delayed"
 
     def is_waiting_children(self) -> bool:
-        """Tell whether the job waits for its children now."""
+        """Return whether the job waits for its children now."""
         return self.get_state() == "waiting-children"
 
     def is_active(self) -> bool:
-        """Tell whether a worker has the job now."""
+        """Return whether a worker has the job now."""
         return self.get_state() == "active"
 
     def is_completed(self) -> bool:
-        """Tell whether the job is completed, and kept."""
+        """Return whether the job is completed, and kept."""
         return self.get_state() == "completed"
 
     def is_failed(self) -> bool:
-        """Tell whether the job has failed for good, and is kept."""
+        """Return whether the job has failed for good, and is kept."""
         return self.get_state() == "failed"
 
     def wait_until_finished(

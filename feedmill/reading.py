@@ -139,11 +139,11 @@ class Reading(QueueBase):
         return workers
 
     def is_paused(self) -> bool:
-        """Tell whether workers find nothing because somebody paused the queue."""
+        """Return whether workers find nothing because somebody paused the queue."""
         return self.core.is_paused()
 
     def is_maxed(self) -> bool:
-        """Tell whether workers find nothing because the queue's own concurrency is used up."""
+        """Return whether workers find nothing because the queue's own concurrency is used up."""
         return getters.is_maxed(self.core)
 
 

@@ -4,6 +4,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from feedmill.base import Connection, QueueBase
@@ -78,8 +79,8 @@ class Worker:
 
     def run(self) -> None:
         """Work until :meth:`close` is called elsewhere, or Ctrl-C comes; then hand over."""
-        self.start()
         try:
+            self.start()
             self._closed.wait()
         finally:
             self.close()
@@ -97,13 +98,12 @@ class Worker:
         with self._closing:
             if self._closed.is_set():
                 return
-            try:
-                self._worker.stop(timeout_s)
-                self._upkeep.stop()
-            finally:
-                self._closed.set()
+            with ExitStack() as rest:
                 if self._own_queue is not None:
-                    self._own_queue.close()
+                    rest.callback(self._own_queue.close)
+                rest.callback(self._closed.set)
+                rest.callback(self._upkeep.stop)
+                self._worker.stop(timeout_s)
 
     def _run(self, claimed: ClaimedJob) -> object:
         view = self._core.get_job(claimed.id)

@@ -187,7 +187,7 @@ class OnRecord:
     journaled_ids: Collection[str] = frozenset()
 
     def __contains__(self, item_id: str) -> bool:
-        """Tell whether anything is known of an item."""
+        """Return whether anything is known of an item."""
         return item_id in self.stored or item_id in self.letters or item_id in self.journaled_ids
 
 

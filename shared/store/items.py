@@ -157,7 +157,7 @@ class ItemStore:
         return {document["_id"]: _to_version(document) for document in found}
 
     def has_any(self, source: str) -> bool:
-        """Tell whether a source has any documents; dear where it has many, on some servers."""
+        """Return whether a source has any documents; some servers read all of them for it."""
         with mapped_errors():
             return self._items.find_one({"source": source}, {"_id": True}) is not None
 
