@@ -15,6 +15,8 @@ MAX_CAUSE_LENGTH = 200
 # A screen shows no more, and nothing else bounds how many different reasons there are.
 MAX_CAUSES = 100
 MAX_CAUSE_SOURCES = 10
+# Reasons and feeds are as many as others make them; the pairs with fewest letters do not come here.
+_MAX_PAIRS = 10_000
 # It looks at every dead letter: SecantusDB 0.7 took 12 s for 100,000 on two busy cores. A socket
 # waits 20 s.
 MAX_GROUPING_MS = 15_000
@@ -50,7 +52,8 @@ def group_by_cause(
     """Return the 100 most frequent causes among the letters that fit, the most frequent first.
 
     MongoDB does the counting: however many letters there are, only pairs of cause and source come
-    here, and one letter a cause; ``latest`` lists the letters, the last that failed first.
+    here, the 10,000 with most letters, and one letter a cause. ``latest`` lists the letters, the
+    last that failed first.
 
     Raises:
         StoreUnavailable: also when the counting takes longer than 15 s.
@@ -72,7 +75,12 @@ def _count(letters: Collection[Document], query: Document) -> dict[str, dict[str
     """Return how many letters there are by cause and source; reads only what an index holds."""
     # Nothing but $sum: not every server that speaks MongoDB's protocol has $max, $first or $push.
     pair = {"cause": "$cause", "source": "$source"}
-    grouping = [{"$match": query}, {"$group": {"_id": pair, "count": {"$sum": 1}}}]
+    grouping: list[Document] = [
+        {"$match": query},
+        {"$group": {"_id": pair, "count": {"$sum": 1}}},
+        {"$sort": {"count": -1}},
+        {"$limit": _MAX_PAIRS},
+    ]
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     with mapped_errors():
         for row in letters.aggregate(grouping, maxTimeMS=MAX_GROUPING_MS, allowDiskUse=True):

@@ -25,7 +25,8 @@ _WIDTHS = tuple(
     timedelta(seconds=width)
     for width in (*(2**power for power in range(10)), *(8**power for power in range(4, 10)))
 )
-_MAX_ENDS = 100
+# A look at 100 causes remembers one each; it is not to drop those of the lists.
+_MAX_ENDS = 1_000
 _MILLISECOND = timedelta(milliseconds=1)
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
