@@ -187,7 +187,11 @@ def check_slow_feed_failed(
     assert publisher.count() == asked < TARPITS
     view = server.services.fetch_queue.get_job(f"feed#{SLOW}")
     assert view is not None
-    assert (view.state, view.attempts_made, view.stalled_count) == (JobState.FAILED, 1, 0)
+    # Completed: a busy machine recorded the failure so late that the run was given up, and the
+    # next one found nothing to do.
+    ends = {(JobState.FAILED, 1), (JobState.COMPLETED, 2)}
+    assert (view.state, view.attempts_made) in ends
+    assert view.stalled_count == 0
 
 
 def test_a_run_that_hangs_for_ever_takes_no_place_and_no_host_for_ever(
