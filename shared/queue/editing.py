@@ -1,4 +1,4 @@
-"""What is done to jobs that nobody runs: moved, put back into the line, thrown away.
+"""What is done to jobs that nobody runs: moved, put back into the line, removed.
 
 Functions beside :class:`JobQueue`, for queues of one's own. Each script is atomic; what takes many
 of them says so, and jobs may come and go between two. All raise ``QueueUnavailable`` when Redis

@@ -100,17 +100,6 @@ class QueueReader:
         """Return how the queue stands; see :func:`sample_queues`."""
         return sample_queues([self])[0]
 
-    def oldest_waiting_ms(self) -> int | None:
-        """Return the age in ms of the job that is next to run; None when none waits."""
-        return self.sample().oldest_waiting_ms
-
-    def rate_limit_ttl_ms(self) -> int:
-        """Return how long claims are still refused by a used-up rate limit; 0 when they are not.
-
-        Judged by the limit in ``meta``; see ``set_rate_limit``.
-        """
-        return self.sample().rate_limit_ttl_ms
-
     def get_job(self, job_id: str) -> JobView | None:
         """Return a job, or None."""
         return self.get_jobs([job_id])[0]

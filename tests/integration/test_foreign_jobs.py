@@ -183,7 +183,7 @@ def test_job_key_of_another_type_can_be_listed_looked_for_and_removed(
     make_wrong_type(bench, bench.queue.keys.job("lwn#odd"), kind)
     assert [job.id for job in bench.queue.list_jobs(JobState.WAITING, 0, 10)] == ["lwn#1"]
     assert bench.queue.get_job("lwn#odd") is None
-    bench.queue.oldest_waiting_ms()
+    bench.queue.sample()
     bench.queue.remove_many(["lwn#odd"])
     assert not bench.redis.exists(bench.queue.keys.job("lwn#odd"))
 
@@ -236,7 +236,7 @@ def test_key_of_a_queue_that_is_of_another_type_is_made_anew(
     run_to_the_end(working)
     assert working.titles().keys() == {"1", "2"}
     working.queue.read_totals()
-    assert working.queue.rate_limit_ttl_ms() >= 0
+    assert working.queue.sample().rate_limit_ttl_ms >= 0
     assert not working.queue.is_paused()
 
 

@@ -122,11 +122,11 @@ def test_a_limit_of_the_queue_goes_before_that_of_the_claim(queue: JobQueue) -> 
     queue.set_rate_limit(RateLimit(max_jobs=1, duration_ms=60_000))
     seed_waiting(queue, "a#1", "a#2")
     assert ids_of(queue, "t1", rate_limit=PER_MINUTE) == ["a#1"]
-    assert 0 < queue.rate_limit_ttl_ms() <= 60_000
+    assert 0 < queue.sample().rate_limit_ttl_ms <= 60_000
     queue.client.incr(queue.keys.limiter)
-    assert 0 < queue.rate_limit_ttl_ms() <= 60_000
+    assert 0 < queue.sample().rate_limit_ttl_ms <= 60_000
     queue.set_rate_limit(None)
-    assert queue.rate_limit_ttl_ms() == 0
+    assert queue.sample().rate_limit_ttl_ms == 0
     assert ids_of(queue, "t2") == ["a#2"]
 
 

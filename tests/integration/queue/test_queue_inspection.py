@@ -101,11 +101,11 @@ def test_lists_are_newest_first_and_come_in_pages(queue: JobQueue) -> None:
 
 
 def test_the_age_of_the_next_job_is_told(queue: JobQueue, clock: FakeClock) -> None:
-    assert queue.oldest_waiting_ms() is None
+    assert queue.sample().oldest_waiting_ms is None
     seed_waiting(queue, "a#1")
     clock.advance(seconds=7)
     seed_waiting(queue, "a#2", "a#3", "a#4")
-    assert queue.oldest_waiting_ms() == 7000
+    assert queue.sample().oldest_waiting_ms == 7000
 
 
 def test_samples_of_several_queues_are_those_of_each_one(
