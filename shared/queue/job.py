@@ -65,7 +65,8 @@ class ClaimedJob(NamedTuple):
 
     ``raw_data`` is the JSON text as stored, not decoded: a foreign producer may have written
     anything; so are ``raw_opts``. ``is_solo``: it must run alone, for it stalled too often among
-    others. ``deferred_failure``: it must not be run, but failed with this reason.
+    others. ``deferred_failure``: it must not be run, but failed with this reason. ``view`` is all
+    of the job, started this time, if the claim was told to read it.
     """
 
     id: str
@@ -81,6 +82,12 @@ class ClaimedJob(NamedTuple):
     deferred_failure: str | None
     token: str
     timestamp_ms: int
+    view: "JobView | None" = None
+
+    @property
+    def scheduler_id(self) -> str | None:
+        """The scheduler that made it; None if none did, or not all of the job was read."""
+        return None if self.view is None else self.view.scheduler_id
 
     @property
     def opts(self) -> Mapping[str, object]:

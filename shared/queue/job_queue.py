@@ -94,13 +94,16 @@ class JobQueue(QueueReader):
         max_bytes: int = 8 * 1024 * 1024,
         rate_limit: RateLimit | None = None,
         accept_solo: bool = True,
+        reads_whole: bool = False,
+        worker_name: str | None = None,
     ) -> Claim:
         """Claim up to ``limit`` jobs (1000 at most), due delayed ones promoted first.
 
         At least one job is taken however large it is. ``token`` names this very claim: called
         again with it, as after a lost reply, it answers the same jobs, those that it still locks.
         ``rate_limit`` holds unless the queue has one of its own (``set_rate_limit``). A solo job
-        comes alone, and only if accepted.
+        comes alone, and only if accepted. ``reads_whole``: each job carries all that lies in Redis
+        of it. ``worker_name`` is written into the jobs, as Node's ``processedBy``.
         """
         arguments: Head = [
             self.clock.now_ms(),
@@ -110,8 +113,11 @@ class JobQueue(QueueReader):
             max_bytes,
             *_encode_rate_limit(rate_limit),
             "1" if accept_solo else "0",
+            "1" if reads_whole else "0",
+            worker_name or "",
         ]
-        return decode_claim(self.run_script("claim", arguments), token)
+        reply = self.run_script("claim", arguments)
+        return decode_claim(reply, token, is_whole=reads_whole)
 
     def extend_many(self, locks: Sequence[Lock], *, lock_ms: int) -> list[str]:
         """Let locks last ``lock_ms`` from now; return the ids of those that are lost."""

@@ -11,6 +11,21 @@ from shared.queue.job import BlockedBy, Claim, ClaimedJob, JobState, JobView, Ne
 from shared.queue.keys import check_job_id
 from shared.queue.reading import read_json, read_object, read_revision, whole_number
 
+# In the order in which `claim.lua` answers them where it is not told to answer all.
+_CLAIMED_FIELDS = (
+    b"name",
+    b"data",
+    b"opts",
+    b"timestamp",
+    b"revision",
+    b"tally",
+    b"atm",
+    b"ats",
+    b"stc",
+    b"solo",
+    b"defa",
+)
+
 
 def encode_new_job(job: NewJob) -> list[str | bytes]:
     """Return id, name, data, opts, revision and tally as ``add.lua`` reads them.
@@ -58,11 +73,12 @@ def to_json(job_id: str, value: object) -> bytes:
         raise UnencodableJob(job_id, str(exc)) from exc
 
 
-def decode_claim(reply: list[Any], token: str) -> Claim:
+def decode_claim(reply: list[Any], token: str, *, is_whole: bool = False) -> Claim:
     """Turn the answer of ``claim.lua`` into a claim."""
     blocked_by, retry_in_ms, *jobs = reply
+    decode = _decode_whole if is_whole else _decode_claimed
     return Claim(
-        jobs=[_decode_claimed(fields, token) for fields in jobs],
+        jobs=[decode(fields, token) for fields in jobs],
         blocked_by=BlockedBy(text(blocked_by)) if blocked_by else None,
         retry_in_ms=retry_in_ms if retry_in_ms >= 0 else None,
     )
@@ -86,6 +102,13 @@ def _decode_claimed(fields: list[Any], token: str) -> ClaimedJob:
         token=token,
         timestamp_ms=whole_number(timestamp) or 0,
     )
+
+
+def _decode_whole(values: list[Any], token: str) -> ClaimedJob:
+    *pairs, job_id = values
+    fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    claimed = _decode_claimed([*map(fields.get, _CLAIMED_FIELDS), job_id], token)
+    return claimed._replace(view=decode_view(claimed.id, JobState.ACTIVE, fields))
 
 
 def decode_view(job_id: str, state: JobState, fields: Mapping[bytes, bytes]) -> JobView:

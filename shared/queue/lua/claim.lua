@@ -3,30 +3,52 @@
 --   does not come first or is not accepted. Due delayed jobs are promoted first, in any case.
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] now in ms, [2] token, [3] lock in ms, [4] most jobs, [5] most bytes of data,
---   [6] rate limit: jobs or "", [7] its window in ms or "", [8] "1" when a solo job is accepted
--- Returns {blocked by or "", ms until a retry makes sense or -1, {field, …, id} per job}
+--   [6] rate limit: jobs or "", [7] its window in ms or "", [8] "1" when a solo job is accepted,
+--   [9] "1" to return all of each job, [10] the worker's name, to be written into its jobs, or ""
+-- Returns {blocked by or "", ms until a retry makes sense or -1, {value, …, id} per job}; all of a job
+--   is {field, value, …, id}, where of a field that comes twice the last value counts
 local queue, now_ms, token, lock_ms = queue_at(KEYS[1]), tonumber(ARGV[1]), ARGV[2], ARGV[3]
 local limit, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local limiter_max, limiter_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 local accepts_solo = ARGV[8] == "1"
+local reads_whole, worker_name = ARGV[9] == "1", ARGV[10]
 local PROMOTE_LIMIT = 1000
 local claim_key = queue.own .. "claim:" .. token
 
+local function job_of(id, fields, data, started, solo, defa)
+  local is_doomed = defa and true or false
+  return { id = id, fields = fields, bytes = #(data or ""), started = started,
+    is_doomed = is_doomed, is_solo = solo and not is_doomed }
+end
+
+local function read_whole(id)
+  local fields = redis.pcall("HGETALL", queue.base .. id)
+  if fields.err or #fields == 0 then
+    return nil
+  end
+  local by_name = {}
+  for at = 1, #fields, 2 do
+    by_name[fields[at]] = fields[at + 1]
+  end
+  return job_of(id, fields, by_name.data, by_name.ats, by_name.solo, by_name.defa)
+end
+
 local function read_job(id)
+  if reads_whole then
+    return read_whole(id)
+  end
   local fields = redis.pcall("HMGET", queue.base .. id, "name", "data", "opts", "timestamp",
     "revision", "tally", "atm", "ats", "stc", "solo", "defa")
   if fields.err or (not fields[1] and redis.call("EXISTS", queue.base .. id) == 0) then
     return nil
   end
-  local is_doomed = fields[11] ~= false
-  fields[12] = id
-  return { id = id, fields = fields, bytes = #(fields[2] or ""), is_doomed = is_doomed,
-    is_solo = fields[10] ~= false and not is_doomed }
+  return job_of(id, fields, fields[2], fields[8], fields[10], fields[11])
 end
 
 local function reply(blocked_by, retry_in_ms, jobs)
   local answer = { blocked_by, math.floor(retry_in_ms) }
   for _, job in ipairs(jobs) do
+    job.fields[#job.fields + 1] = job.id
     answer[#answer + 1] = job.fields
   end
   return answer
@@ -90,6 +112,28 @@ local function refusal(job)
   end
 end
 
+-- Writes when and how often the job was started, and by whom; what the caller is told includes it.
+local function write_start(job, key)
+  local started = string.format("%.0f", (whole(job.started or 0, 0, MAX_WHOLE) or 0) + 1)
+  local names_worker = worker_name ~= ""
+  if names_worker then
+    redis.call("HSET", key, "processedOn", ARGV[1], "ats", started, "pb", worker_name)
+  else
+    redis.call("HSET", key, "processedOn", ARGV[1], "ats", started)
+  end
+  local fields = job.fields
+  if not reads_whole then
+    fields[8] = started
+    return
+  end
+  for _, value in ipairs({ "processedOn", ARGV[1], "ats", started }) do
+    fields[#fields + 1] = value
+  end
+  if names_worker then
+    fields[#fields + 1], fields[#fields + 2] = "pb", worker_name
+  end
+end
+
 local function take(job)
   local key = queue.base .. job.id
   if rate_budget and not job.is_doomed then
@@ -97,9 +141,7 @@ local function take(job)
   end
   redis.call("SET", key .. ":lock", token, "PX", lock_ms)
   emit(queue, "active", "jobId", job.id, "prev", "waiting")
-  local started = job.fields[8]
-  job.fields[8] = started and string.format("%.0f", (whole(started, 0, MAX_WHOLE) or 0) + 1) or "1"
-  redis.call("HSET", key, "processedOn", ARGV[1], "ats", job.fields[8])
+  write_start(job, key)
   jobs[#jobs + 1] = job
   bytes = bytes + job.bytes
 end

@@ -50,6 +50,56 @@ def test_a_claimed_job_tells_all_that_its_worker_needs(queue: JobQueue, clock: F
     assert (job.token, job.timestamp_ms) == ("t1", clock.now_ms())
 
 
+def test_a_claim_that_reads_all_returns_what_lies_in_redis(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1", "a#2")
+    queue.client.hset(queue.keys.job("a#2"), mapping={"rjk": "daily", "priority": "3", "pb": "old"})
+    first, second = claim(queue, reads_whole=True, worker_name="w-7").jobs
+    assert queue.get_jobs(["a#1", "a#2"]) == [first.view, second.view]
+    assert (first.scheduler_id, second.scheduler_id) == (None, "daily")
+    assert second.view is not None
+    assert (second.view.processed_by, second.view.attempts_started) == ("w-7", 1)
+
+
+def test_a_claim_that_reads_all_knows_of_each_job_what_any_other_knows(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1", "a#2", "a#3")
+    queue.client.hset(queue.keys.job("a#2"), "solo", "1")
+    queue.client.hset(queue.keys.job("a#3"), mapping={"defa": "stalled", "solo": "1"})
+    whole = [job for token in "xyz" for job in claim(queue, token, reads_whole=True).jobs]
+    assert [(job.id, job.is_solo, job.deferred_failure) for job in whole] == [
+        ("a#1", False, None),
+        ("a#2", True, None),
+        ("a#3", False, "stalled"),
+    ]
+    queue.release_many([job.lock for job in whole])
+    other = [job for token in "uvw" for job in claim(queue, token).jobs]
+    assert [job._replace(token="", attempts_started=1, view=None) for job in whole] == [
+        job._replace(token="", attempts_started=1) for job in other
+    ]
+
+
+def test_a_repeated_claim_that_reads_all_answers_the_same(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1", "a#2")
+    first = claim(queue, "t1", limit=1, reads_whole=True, worker_name="w-7")
+    assert claim(queue, "t1", limit=1, reads_whole=True, worker_name="w-7") == first
+    assert line(queue) == ["a#2"]
+
+
+def test_a_claim_that_reads_all_drops_ids_without_a_job(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1")
+    queue.client.rpush(queue.keys.wait, "ghost")
+    queue.client.rpush(queue.keys.wait, "text")
+    queue.client.set(queue.keys.job("text"), "no hash")
+    assert ids_of(queue, reads_whole=True) == ["a#1"]
+    assert queue.client.exists(queue.keys.job("ghost")) == 0
+
+
+def test_a_worker_without_a_name_leaves_that_of_the_last_one(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1")
+    queue.release_many([job.lock for job in claim(queue, "t1", worker_name="w-7").jobs])
+    claim(queue, "t2")
+    assert job_fields(queue, "a#1")["pb"] == "w-7"
+
+
 def test_an_empty_queue_says_so(queue: JobQueue) -> None:
     claimed = claim(queue)
     assert (claimed.jobs, claimed.blocked_by, claimed.retry_in_ms) == ([], BlockedBy.EMPTY, None)
