@@ -5,6 +5,8 @@ times are in ms. Whatever is done to a queue raises ``QueueUnavailable`` when Re
 nothing is known of the call's effect then. A job is run at least once, and settled once.
 """
 
+from feedmill.configuring import configure
+from feedmill.declaring import Declared, queue
 from feedmill.events import QueueEvents
 from feedmill.jobs import Job
 from feedmill.queues import Queue
@@ -26,6 +28,7 @@ from shared.queue import connect
 
 __all__ = [
     "AddLimitExceeded",
+    "Declared",
     "InvalidJobId",
     "InvalidJobOptions",
     "Job",
@@ -40,5 +43,7 @@ __all__ = [
     "UnencodableJob",
     "UnrecoverableError",
     "Worker",
+    "configure",
     "connect",
+    "queue",
 ]
