@@ -1,19 +1,17 @@
 """Works a queue: handlers on threads, locks, retries, and what dead workers left."""
 
 import logging
-import math
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Unpack
 
 from feedmill.base import Connection, QueueBase
 from feedmill.jobs import Job
+from feedmill.worker_options import WorkerOptions, check_known, core_options
 from shared.clock import Clock
-from shared.errors import JobNotFound
-from shared.queue import ClaimedJob, JobQueue, RateLimit, Upkeep
+from shared.queue import ClaimedJob, JobQueue, Upkeep
 from shared.queue import Worker as JobWorker
-from shared.queue.worker import is_recoverable
 
 Handler = Callable[[Job[Any]], object]
 
@@ -26,13 +24,11 @@ class Worker:
     """Runs ``handler`` on the jobs of a queue, up to ``concurrency`` at a time, each on a thread.
 
     What the handler returns is the job's result. Whatever it raises, the job is tried again while
-    attempts remain, after its backoff; ``UnrecoverableError`` fails it at once. ``may_retry`` is
-    another rule. A job is run at least once: after a crash it is seen again.
+    attempts remain, after its backoff; ``UnrecoverableError`` fails it at once. A job is run at
+    least once: after a crash it is seen again.
 
-    ``lock_duration`` and ``stalled_interval`` are in ms; locks are extended while a handler runs,
-    for ``run_limit_s`` at most. ``max_stalled_count``: how often a job's worker may vanish before
-    the job fails. ``limiter``: at most so many jobs started in so many ms, over all workers.
-    ``queue`` is a name, or a queue, whose connection is then used and left open.
+    ``queue`` is a name, or a queue, whose connection is then used and left open. All else is told
+    by :class:`WorkerOptions`.
     """
 
     def __init__(
@@ -42,15 +38,10 @@ class Worker:
         connection: Connection = None,
         *,
         prefix: str = "bull",
-        concurrency: int = 1,
-        lock_duration: int = 30_000,
-        stalled_interval: int = 30_000,
-        max_stalled_count: int = 1,
-        run_limit_s: float | None = None,
-        limiter: tuple[int, int] | None = None,
-        may_retry: Callable[[BaseException], bool] = is_recoverable,
         clock: Clock | None = None,
+        **options: Unpack[WorkerOptions],
     ) -> None:
+        check_known(options)
         self._own_queue: QueueBase | None = None
         if isinstance(queue, str):
             queue = self._own_queue = QueueBase(queue, connection, prefix=prefix, clock=clock)
@@ -61,16 +52,11 @@ class Worker:
         self._worker = JobWorker(
             self._core,
             self._run,
-            concurrency=concurrency,
-            lock_ms=lock_duration,
+            core_options(options),
             clock=self._core.clock,
-            may_retry=may_retry,
-            rate_limit=None if limiter is None else RateLimit(*limiter),
-            run_limit_s=math.inf if run_limit_s is None else run_limit_s,
-            isolates_solo=False,
             log_event=_log_event,
         )
-        self._upkeep = _make_upkeep(self._core, stalled_interval, max_stalled_count, lock_duration)
+        self._upkeep = _make_upkeep(self._core, options)
 
     def start(self) -> None:
         """Begin to work, on threads of its own."""
@@ -106,18 +92,16 @@ class Worker:
                 self._worker.stop(timeout_s)
 
     def _run(self, claimed: ClaimedJob) -> object:
-        view = self._core.get_job(claimed.id)
-        if view is None:
-            raise JobNotFound(claimed.id)
-        return self._handler(Job.of(self._core, view, claimed.token))
+        assert claimed.view is not None
+        return self._handler(Job.of(self._core, claimed.view, claimed.token))
 
 
-def _make_upkeep(core: JobQueue, every_ms: int, max_stalled: int, lock_ms: int) -> Upkeep:
+def _make_upkeep(core: JobQueue, options: WorkerOptions) -> Upkeep:
     return Upkeep(
         [core],
-        every_ms=every_ms,
-        max_stalled=max_stalled,
-        lock_ms=lock_ms,
+        every_ms=options.get("stalled_interval", 30_000),
+        max_stalled=options.get("max_stalled_count", 1),
+        lock_ms=options.get("lock_duration", 30_000),
         solo_first=False,
         clock=core.clock,
         log_event=_log_event,

@@ -27,10 +27,13 @@ from shared.dead_jobs import readable_data
 from shared.logs import get_logger
 from shared.queue import (
     ClaimedJob,
+    EndedRun,
     JobQueue,
     RedisConnection,
+    RunRules,
     Upkeep,
     Worker,
+    WorkerOptions,
 )
 from shared.settings import Settings
 from shared.startup import ensure_indexes, rate_limit
@@ -131,18 +134,21 @@ class ServerProcess:
 
 def make_fetch_worker(base: Base, importer: Importer, supervisor: Supervisor) -> Worker:
     """Return what works the fetch queue, each job a run of an import."""
-    return Worker(
-        base.queues.fetches,
-        importer.run_job,
+    options = WorkerOptions(
         concurrency=base.settings.fetch_concurrency,
         lock_ms=base.settings.worker_lock_ms,
-        clock=base.clock,
+        run_limit_s=base.run_limit_s,
+        rules=RunRules(may_retry=may_pass_by_itself),
+        isolates_solo=False,
         after_settle=partial(_start_next_import, base),
         on_final_failure=base.failures.give_up,
         around_job=bind_import,
-        may_retry=may_pass_by_itself,
-        run_limit_s=base.run_limit_s,
-        isolates_solo=False,
+    )
+    return Worker(
+        base.queues.fetches,
+        importer.run_job,
+        options,
+        clock=base.clock,
         log_event=log_fetch_event,
         supervisor=supervisor,
     )
@@ -153,13 +159,15 @@ def may_pass_by_itself(error: BaseException) -> bool:
     return bool(getattr(error, "retryable", False))
 
 
-def _start_next_import(base: Base, settled: ClaimedJob) -> None:
+def _start_next_import(base: Base, ended: EndedRun) -> None:
     """Add the job of the import that the feed names by now.
 
     While this job was active its id was taken, so that an import begun meanwhile got none.
     """
+    if not ended.is_final:
+        return
     base.changes.set()
-    data = orjson.loads(settled.raw_data)
+    data = orjson.loads(ended.job.raw_data)
     running = base.stores.feeds.read_running_import(data["source"])
     if running is None or running == data["import_id"]:
         return

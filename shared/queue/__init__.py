@@ -61,10 +61,12 @@ from shared.queue.job import (
     backoff_delay_ms,
 )
 from shared.queue.job_queue import JobQueue
+from shared.queue.runs import EndedRun, RunRules
 from shared.queue.transitions import TRANSITIONS
 from shared.queue.upkeep import Upkeep
 from shared.queue.wakeup import wait_for_work
 from shared.queue.worker import Worker
+from shared.queue.worker_options import WorkerOptions
 from shared.queue.worker_signs import WorkerSign, WorkerSigns, find_workers
 
 __all__ = [
@@ -75,6 +77,7 @@ __all__ = [
     "ClaimedJob",
     "Completion",
     "DeadLettering",
+    "EndedRun",
     "Failure",
     "HeldLocks",
     "JobQueue",
@@ -93,9 +96,11 @@ __all__ = [
     "RedisReport",
     "RemoveOutcome",
     "Retry",
+    "RunRules",
     "SettleOutcome",
     "Upkeep",
     "Worker",
+    "WorkerOptions",
     "WorkerSign",
     "WorkerSigns",
     "allows_client_names",

@@ -80,9 +80,10 @@ class QueueKeys:
         return f"{self.base}own:tally:{name}"
 
 
-def worker_connection_name(prefix: str, queue_name: str) -> str:
+def worker_connection_name(prefix: str, queue_name: str, worker_name: str | None = None) -> str:
     """Return the client name by which BullMQ's ``getWorkers`` finds who waits for jobs."""
-    return f"{prefix}:{b64encode(queue_name.encode()).decode()}"
+    unnamed = f"{prefix}:{b64encode(queue_name.encode()).decode()}"
+    return unnamed if worker_name is None else f"{unnamed}:w:{worker_name}"
 
 
 def may_be_job(name: str) -> bool:

@@ -7,16 +7,23 @@ from shared.queue.job_queue import JobQueue
 from shared.queue.keys import worker_connection_name
 
 
-def wait_for_work(client: RedisConnection, queues: Sequence[JobQueue], timeout_s: float) -> bool:
+def wait_for_work(
+    client: RedisConnection,
+    queues: Sequence[JobQueue],
+    timeout_s: float,
+    *,
+    worker_name: str | None = None,
+) -> bool:
     """Block until one of the queues may have work, or ``timeout_s`` has passed; answer which.
 
     True is no promise: somebody else may be faster. Blocks on a connection of its own, named as
-    BullMQ names its workers', so that ``getWorkers`` and Bull Board list this process.
+    BullMQ names its workers', so that ``getWorkers`` and Bull Board list this process, by
+    ``worker_name`` if it has one.
 
     Raises:
         QueueUnavailable: Redis cannot serve.
     """
-    blocking = _present_connections(client, queues)[0]
+    blocking = _present_connections(client, queues, worker_name)[0]
     markers = [queue.keys.marker for queue in queues]
     clock = queues[0].clock
     deadline_s = clock.monotonic_s() + timeout_s
@@ -39,10 +46,10 @@ def wait_for_work(client: RedisConnection, queues: Sequence[JobQueue], timeout_s
 
 
 def _present_connections(
-    client: RedisConnection, queues: Sequence[JobQueue]
+    client: RedisConnection, queues: Sequence[JobQueue], worker_name: str | None
 ) -> list[RedisConnection]:
     """Return one named connection per queue: a client has one name, so the others just live."""
-    names = [worker_connection_name(queue.prefix, queue.name) for queue in queues]
+    names = [worker_connection_name(each.prefix, each.name, worker_name) for each in queues]
     connections = [connection_named(client, name) for name in names]
     for idle in connections[1:]:
         run(idle, "PING")

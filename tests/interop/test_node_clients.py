@@ -20,6 +20,7 @@ from shared.queue import (
     RedisConnection,
     Retry,
     Worker,
+    WorkerOptions,
     connect,
     disconnect,
     wait_for_work,
@@ -136,14 +137,12 @@ def test_our_worker_fails_what_node_doomed_without_running_it(
         ran.append(getattr(job, "id", ""))
         raise FeedmillError("bad")
 
-    worker = Worker(
-        queue,
-        run,
+    options = WorkerOptions(
         concurrency=1,
         lock_ms=5_000,
-        clock=SystemClock(),
         on_final_failure=lambda _, error: errors.append(str(error)),
     )
+    worker = Worker(queue, run, options, clock=SystemClock())
     worker.start()
     try:
         _wait_for(lambda: queue.counts()[JobState.FAILED] == 2)

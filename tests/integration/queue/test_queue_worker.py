@@ -20,13 +20,16 @@ from shared.errors import (
 from shared.queue import (
     Claim,
     ClaimedJob,
+    EndedRun,
     JobQueue,
     JobState,
     Lock,
     Postponement,
     RedisConnection,
+    RunRules,
     Upkeep,
     Worker,
+    WorkerOptions,
     connect,
     disconnect,
 )
@@ -68,11 +71,7 @@ class Workshop:
     ) -> Worker:
         options: dict[str, Any] = {"concurrency": 2, "lock_ms": 2_000} | more
         worker = Worker(
-            queue,
-            handler,
-            clock=SystemClock(),
-            log_event=self._note,
-            **options,
+            queue, handler, WorkerOptions(**options), clock=SystemClock(), log_event=self._note
         )
         self.workers.append(worker)
         worker.start()
@@ -104,8 +103,7 @@ def test_step_works_one_job_on_the_calling_thread(queue: JobQueue) -> None:
     worker = Worker(
         queue,
         lambda job: seen.append((job.id, threading.current_thread())),
-        concurrency=2,
-        lock_ms=2_000,
+        WorkerOptions(concurrency=2, lock_ms=2_000),
         clock=SystemClock(),
     )
     seed_waiting(queue, "a", "b")
@@ -121,7 +119,7 @@ def test_each_job_is_run_and_its_result_kept(queue: JobQueue, workshop: Workshop
     settled: list[str] = []
     seed_waiting(queue, "a#1", "a#2", "a#3", keep_completed=9)
     workshop.start(
-        queue, lambda job: {"id": job.id}, after_settle=lambda job: settled.append(job.id)
+        queue, lambda job: {"id": job.id}, after_settle=lambda run: settled.append(run.job.id)
     )
     wait_for(lambda: len(settled) == 3)
     views = queue.get_jobs(["a#1", "a#2", "a#3"])
@@ -221,7 +219,9 @@ def test_the_worker_s_own_rule_says_which_errors_are_tried_again(
         raise Passing("refused") if job.id == "a#1" else TimeoutError("slow")
 
     seed_waiting(queue, "a#1", "a#2", attempts=2)
-    workshop.start(queue, handler, may_retry=lambda error: isinstance(error, TimeoutError))
+    workshop.start(
+        queue, handler, rules=RunRules(may_retry=lambda error: isinstance(error, TimeoutError))
+    )
     wait_for(lambda: queue.counts()[JobState.FAILED] == 2)
     views = queue.get_jobs(["a#1", "a#2"])
     assert [view and view.attempts_made for view in views] == [1, 2]
@@ -239,7 +239,12 @@ def test_a_job_postponed_by_its_handler_runs_later_while_others_run_now(
             raise Postponed(200, "not its turn")
 
     seed_waiting(queue, "a#1", "a#2", attempts=1)
-    workshop.start(queue, handler, concurrency=1, after_settle=lambda job: settled.append(job.id))
+    workshop.start(
+        queue,
+        handler,
+        concurrency=1,
+        after_settle=lambda run: run.is_final and settled.append(run.job.id),
+    )
     wait_for(lambda: settled == ["a#2", "a#1"])
     assert runs == [("a#1", 0), ("a#2", 0), ("a#1", 0), ("a#1", 0)]
     assert queue.read_totals() == {"completed": 2, "failed": 0, "retried": 0}
@@ -318,7 +323,7 @@ def test_a_failure_that_could_not_be_told_is_not_settled(
 def test_an_error_after_settling_does_not_stop_the_worker(
     queue: JobQueue, workshop: Workshop
 ) -> None:
-    def hook(job: ClaimedJob) -> None:
+    def hook(run: EndedRun) -> None:
         raise ValueError("hook")
 
     seed_waiting(queue, "a#1", "a#2")
@@ -353,7 +358,7 @@ def test_a_run_beyond_its_limit_gives_its_place_back_and_is_charged(
     gate = threading.Event()
     ran: list[tuple[str, int]] = []
     failed: list[tuple[str, BaseException]] = []
-    settled: list[tuple[str, int]] = []
+    settled: list[tuple[str, bool]] = []
 
     def handler(job: ClaimedJob) -> None:
         ran.append((job.id, job.attempts_made))
@@ -369,15 +374,15 @@ def test_a_run_beyond_its_limit_gives_its_place_back_and_is_charged(
             lock_ms=600,
             run_limit_s=0.3,
             on_final_failure=lambda job, error: failed.append((job.id, error)),
-            after_settle=lambda job: settled.append((job.id, job.attempts_made)),
+            after_settle=lambda run: settled.append((run.job.id, run.is_final)),
         )
         wait_for(lambda: queue.counts()[JobState.FAILED] == 1)
         wait_for(lambda: is_idle(queue))
-        wait_for(lambda: len(settled) == 2)
+        wait_for(lambda: len(settled) == 3)
     finally:
         gate.set()
     assert sorted(ran) == [("a#1", 0), ("a#hangs", 0), ("a#hangs", 1)]
-    assert sorted(settled) == [("a#1", 0), ("a#hangs", 1)]
+    assert sorted(settled) == [("a#1", True), ("a#hangs", False), ("a#hangs", True)]
     assert [(job_id, type(error)) for job_id, error in failed] == [("a#hangs", RunOverdue)]
     wait_for(lambda: workshop.log.count("lock_lost") == 2)
     abandoned = [attempt for event, attempt in workshop.attempts if event == "run_abandoned"]
@@ -411,7 +416,7 @@ def test_a_worker_whose_lock_was_lost_settles_nothing(queue: JobQueue, workshop:
     settled: list[str] = []
     seed_waiting(queue, "a#1")
     workshop.start(
-        queue, lambda job: gate.wait(WAIT_S), after_settle=lambda job: settled.append(job.id)
+        queue, lambda job: gate.wait(WAIT_S), after_settle=lambda run: settled.append(run.job.id)
     )
     wait_for(lambda: queue.counts()[JobState.ACTIVE] == 1)
     queue.client.set("bull:items:a#1:lock", "successor")
@@ -453,7 +458,8 @@ def test_what_cannot_finish_is_handed_back_without_an_attempt(
 
 
 def test_stopping_twice_or_before_the_start_is_fine(queue: JobQueue) -> None:
-    worker = Worker(queue, lambda job: None, concurrency=1, lock_ms=1000, clock=SystemClock())
+    options = WorkerOptions(concurrency=1, lock_ms=1000)
+    worker = Worker(queue, lambda job: None, options, clock=SystemClock())
     worker.stop(0.1)
     worker.start()
     worker.stop(0.1)
@@ -627,8 +633,7 @@ def test_dispatcher_that_is_always_refused_is_given_up_with_its_jobs_handed_back
     worker = Worker(
         queue,
         lambda job: None,
-        concurrency=2,
-        lock_ms=600_000,
+        WorkerOptions(concurrency=2, lock_ms=600_000),
         clock=SystemClock(),
         supervisor=supervisor,
     )

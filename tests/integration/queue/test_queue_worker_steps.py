@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.errors import UnrecoverableError
-from shared.queue import ClaimedJob, JobQueue, JobState, Worker
+from shared.queue import ClaimedJob, JobQueue, JobState, Worker, WorkerOptions
 from tests.fakes import FakeClock
 from tests.queue_states import line, seed_waiting
 
@@ -16,9 +16,9 @@ class Steps:
 
     def __init__(self, queue: JobQueue, **more: Any) -> None:
         self.log: list[dict[str, Any]] = []
-        options: dict[str, Any] = {"concurrency": 2, "lock_ms": 30_000, "handler": self.handle}
-        options |= {"log_event": self._note, "clock": queue.clock} | more
-        self.worker = Worker(queue, **options)
+        handler = more.pop("handler", self.handle)
+        options = WorkerOptions(**{"concurrency": 2, "lock_ms": 30_000} | more)
+        self.worker = Worker(queue, handler, options, clock=queue.clock, log_event=self._note)
         self.errors: list[Exception] = []
 
     def _note(self, event: str, **fields: Any) -> None:

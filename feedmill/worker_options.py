@@ -1,0 +1,57 @@
+"""How a worker works, in BullMQ's words."""
+
+import math
+from collections.abc import Callable
+from typing import TypedDict
+
+from shared.queue import RateLimit, RunRules
+from shared.queue import WorkerOptions as CoreOptions
+from shared.queue.runs import is_recoverable
+
+
+class WorkerOptions(TypedDict, total=False):
+    """What a ``Worker`` can be told; times are in ms where nothing else is said."""
+
+    concurrency: int
+    """So many jobs at a time, 1 unless told, each on a thread."""
+    name: str | None
+    """Its name, without spaces: in jobs as ``processed_by``, and in ``get_workers``."""
+    lock_duration: int
+    """How long a job's lock lasts, 30 s unless told; it is extended while the handler runs."""
+    run_limit_s: float | None
+    """For how many seconds it is; then the run is given up. No limit unless told."""
+    stalled_interval: int
+    """How often is looked for jobs whose worker has vanished; each 30 s unless told."""
+    max_stalled_count: int
+    """How often a job's worker may vanish before the job fails: once unless told."""
+    limiter: tuple[int, int] | None
+    """At most so many jobs started in so many ms, over all workers."""
+    may_retry: Callable[[BaseException], bool]
+    """After which errors a job is tried again: all but ``UnrecoverableError`` unless told."""
+
+
+def check_known(options: WorkerOptions) -> None:
+    """Refuse what is no option of a worker, as any function does.
+
+    Raises:
+        TypeError: names it, and what there is.
+    """
+    unknown = ", ".join(sorted(options.keys() - WorkerOptions.__annotations__.keys()))
+    if unknown:
+        known = ", ".join(sorted(WorkerOptions.__annotations__))
+        raise TypeError(f"a Worker has no option {unknown}; its options are {known}")
+
+
+def core_options(options: WorkerOptions) -> CoreOptions:
+    """Return the options as the worker below takes them."""
+    limiter, run_limit_s = options.get("limiter"), options.get("run_limit_s")
+    return CoreOptions(
+        concurrency=options.get("concurrency", 1),
+        lock_ms=options.get("lock_duration", 30_000),
+        name=options.get("name"),
+        rate_limit=None if limiter is None else RateLimit(*limiter),
+        run_limit_s=math.inf if run_limit_s is None else run_limit_s,
+        rules=RunRules(may_retry=options.get("may_retry", is_recoverable)),
+        isolates_solo=False,
+        reads_whole=True,
+    )

@@ -1,0 +1,85 @@
+"""Keeps the locks of running jobs, and takes back the places of runs that take too long."""
+
+import threading
+
+from shared.errors import QueueError, RunOverdue
+from shared.queue.held_locks import HeldLocks
+from shared.queue.job import ClaimedJob, Lock
+from shared.queue.job_queue import JobQueue
+from shared.queue.job_runner import JobRunner, Reports
+from shared.queue.worker_options import WorkerOptions
+
+
+class Heartbeat:
+    """Extends the locks of what is ``running``, each for ``run_limit_s`` at most."""
+
+    def __init__(
+        self,
+        queue: JobQueue,
+        running: HeldLocks,
+        runner: JobRunner,
+        options: WorkerOptions,
+        reports: Reports,
+    ) -> None:
+        self._queue, self._running, self._runner = queue, running, runner
+        self._options, self._reports = options, reports
+        self._overdue = HeldLocks(queue.clock)
+        self._not_ended: set[Lock] = set()
+
+    @property
+    def not_ended_count(self) -> int:
+        """How many runs were given up whose threads have not ended."""
+        return len(self._not_ended)
+
+    def beat(self) -> float:
+        """Do one round; return for how many seconds to rest before the next one."""
+        self._give_up_overdue()
+        try:
+            for queue, locks in (*self._running.by_queue(), *self._overdue.by_queue()):
+                queue.extend_many(locks, lock_ms=self._options.lock_ms)
+        except QueueError as exc:
+            self._reports.tell_trouble("heartbeat_failed", exc)
+        return self._options.lock_ms / 3000
+
+    def drop(self, job: ClaimedJob) -> None:
+        """Keep the lock of a run no longer: its thread has ended."""
+        self._running.remove(self._queue, [job.lock])
+        self._not_ended.discard(job.lock)
+
+    def _give_up_overdue(self) -> None:
+        """Take back the places of runs past their limit, and charge their jobs."""
+        for job, held_s in self._running.held_longer_than(self._options.run_limit_s):
+            if not self._abandon(job):
+                continue
+            self._reports.tell(
+                "run_abandoned",
+                job,
+                attempt=job.attempts_made + 1,
+                after_s=round(held_s, 1),
+                limit_s=self._options.run_limit_s,
+                not_ended=self.not_ended_count,
+            )
+            # On a thread of its own: a hook may take its time, and locks have to be kept meanwhile.
+            name = f"{self._queue.name}-overdue"
+            threading.Thread(target=self._charge, args=(job,), name=name, daemon=True).start()
+
+    def _abandon(self, job: ClaimedJob) -> bool:
+        """Free the place of a run but keep its lock; False when it has just ended by itself."""
+        self._overdue.add(self._queue, [job])
+        # Before the place is free: the thread's own end takes it out again.
+        self._not_ended.add(job.lock)
+        if self._running.remove(self._queue, [job.lock]):
+            return True
+        self._not_ended.discard(job.lock)
+        self._overdue.remove(self._queue, [job.lock])
+        return False
+
+    def _charge(self, job: ClaimedJob) -> None:
+        """Settle the job of a run that was given up; its own thread can settle nothing then."""
+        limit_s = self._options.run_limit_s
+        error = RunOverdue(f"the run took longer than {limit_s:g} s and was given up")
+        try:
+            # Should that fail, its lock runs out; it is reclaimed, and charged with that.
+            self._runner.fail(job, error)
+        finally:
+            self._overdue.remove(self._queue, [job.lock])

@@ -1,0 +1,46 @@
+"""How a worker works: limits, rules, and who is told what."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from shared.queue.job import ClaimedJob, RateLimit
+from shared.queue.runs import EndedRun, RunRules
+
+
+def _say_nothing(_: object) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How a ``Worker`` works. Hooks are called on the worker's threads; one that fails is logged.
+
+    ``concurrency``: so many jobs at a time; ``lock_ms``: how long their locks last unless they are
+    extended; ``run_limit_s``: how long they are. ``name`` is written into the jobs and shown to
+    who lists the workers. ``rate_limit`` holds unless the queue has one of its own. ``rules`` say
+    what an error means.
+
+    A solo job has the worker for itself, unless ``isolates_solo`` is False: right where a job that
+    stalls cannot harm its neighbours, and must not hold them up. ``reads_whole``: jobs come with
+    their ``view``.
+
+    ``after_settle(run)`` is called when what a run came to is written, not when its lock was lost.
+    ``on_final_failure(job, error)`` is called before a job is failed for good; should it raise, the
+    job is tried again later, so that its failure is never settled unheard. ``around_job(job)`` is
+    entered, in the job's thread, for all that is done about it. ``on_error(error)`` is called for
+    trouble that is nobody's job's: Redis is away, a lock was lost.
+    """
+
+    concurrency: int
+    lock_ms: int
+    name: str | None = None
+    rate_limit: RateLimit | None = None
+    run_limit_s: float = 300.0
+    rules: RunRules = field(default_factory=RunRules)
+    isolates_solo: bool = True
+    reads_whole: bool = False
+    after_settle: Callable[[EndedRun], None] = _say_nothing
+    on_final_failure: Callable[[ClaimedJob, BaseException], None] | None = None
+    around_job: Callable[[ClaimedJob], AbstractContextManager[object]] = nullcontext
+    on_error: Callable[[BaseException], None] = _say_nothing
