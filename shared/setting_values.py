@@ -27,10 +27,19 @@ _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 _DOMAIN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 _RATE_LIMIT = re.compile(r"[1-9][0-9]*/([1-9][0-9]*)?(second|minute|hour|day)s?")
 _MONGODB_URL = re.compile(r"mongodb(\+srv)?://([^/?\s]*@)?[^@/?\s]+(/[^/?\s]*)?(\?\S*)?")
+# Ports and options are read where the connections are made.
+_REDIS_NODES_URL = re.compile(
+    r"rediss?\+sentinel://([^/?\s]*@)?[^@/?\s]+/[^/?\s]+(/[0-9]+)?(\?\S*)?", re.IGNORECASE
+)
 
 
 def check_redis_url(url: str) -> str:
-    accepted = "redis://HOST:PORT/DB, rediss://HOST:PORT/DB or unix:///PATH"
+    accepted = (
+        "redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///PATH "
+        "or redis+sentinel://HOST:PORT,HOST:PORT/NAME"
+    )
+    if _REDIS_NODES_URL.fullmatch(url) is not None:
+        return url
     parts = _split_url(url, accepted)
     if parts.scheme == "unix":
         _demand(bool(parts.path), accepted)

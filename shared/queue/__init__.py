@@ -27,7 +27,8 @@ A claimed job belongs to whoever holds its lock, by token; the lock runs out unl
 At least once is the promise: a handler may see a job again, its settlement counts once.
 """
 
-from shared.queue.connection import RedisConnection, check_client, connect, disconnect
+from shared.queue.clients import check_client, connect, disconnect
+from shared.queue.connection import RedisConnection
 from shared.queue.health import (
     QueueExaminer,
     QueueLook,

@@ -1,20 +1,17 @@
-"""The connection to Redis, and calls of the scripts: one call, many jobs.
+"""What is sent to Redis: commands, and calls of the scripts: one call, many jobs.
 
 No hidden retries, and no driver error leaves this package.
 """
 
 import hashlib
 import re
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
@@ -25,12 +22,10 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     RedisError,
-    ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
 
 from shared.errors import QueueError, QueueFull, QueueRefused, QueueUnavailable
 
@@ -55,82 +50,6 @@ _TRANSIENT = (
 # What a script meets comes under the code ERR; only these words tell it from a fault of ours.
 _SCRIPT_REFUSALS = ("ACL failure in script", "nknown command", "nknown Redis command")
 _REFUSED_COMMAND = re.compile(r"'([^'\s]{1,40})' command|command '([^'\s]{1,40})'")
-
-_waiters: weakref.WeakKeyDictionary[RedisConnection, dict[str, RedisConnection]] = (
-    weakref.WeakKeyDictionary()
-)
-_waiters_lock = threading.Lock()
-
-
-def connect(
-    url: str, *, client_name: str | None = None, socket_timeout_s: float = 5.0
-) -> RedisConnection:
-    """Return a client for ``redis://``, ``rediss://`` or ``unix://``; it connects at first use.
-
-    The driver's own retries are off, those of connecting too: after a lost reply it would repeat
-    a call whose effect nobody knows. Repeating is for callers, whose calls are safe to repeat.
-    Safe to share between threads. Answers come as bytes.
-
-    Raises:
-        QueueError: not such a URL.
-    """
-    try:
-        return redis.Redis.from_url(
-            url,
-            client_name=client_name,
-            socket_timeout=socket_timeout_s,
-            socket_connect_timeout=socket_timeout_s,
-            socket_keepalive=True,
-            health_check_interval=30,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
-            protocol=2,
-            redis_connect_func=_greet,
-        )
-    except ValueError as exc:
-        raise QueueError(f"not a Redis URL: {exc}") from exc
-
-
-def check_client(client: RedisConnection) -> None:
-    """Refuse a client that answers or repeats otherwise than one of :func:`connect`.
-
-    A repeated call is a second job, and answers that are text already cannot be read.
-
-    Raises:
-        QueueError: what is wrong with it, and what to do.
-    """
-    settings = client.connection_pool.connection_kwargs
-    retry = settings.get("retry")
-    faults = {
-        "decodes answers": settings.get("decode_responses"),
-        "repeats calls by itself": retry is None or retry.get_retries() != 0,
-        "speaks RESP 3": settings.get("protocol") != 2,
-    }
-    found = [fault for fault, is_there in faults.items() if is_there]
-    if found:
-        raise QueueError(f"this client {' and '.join(found)}: give a URL, or a client of connect()")
-
-
-def _greet(connection: Any) -> None:
-    """Log in on a new connection; do without its name where Redis forbids CLIENT."""
-    name, connection.client_name = connection.client_name, None
-    try:
-        connection.on_connect()
-    finally:
-        connection.client_name = name
-    if name is not None:
-        connection.send_command("CLIENT", "SETNAME", name)
-        # Names are for those who list the clients: BullMQ's getWorkers, Bull Board.
-        with suppress(ResponseError):
-            connection.read_response()
-
-
-def disconnect(client: RedisConnection) -> None:
-    """Close a client and the blocking connections that were made for it."""
-    with _waiters_lock:
-        waiters = _waiters.pop(client, {})
-    for one in (*waiters.values(), client):
-        one.close()
 
 
 @contextmanager
@@ -218,24 +137,6 @@ def _unless_of_another_type(answer: Any) -> Any:
             return None
         raise answer
     return answer
-
-
-def connection_named(client: RedisConnection, name: str) -> RedisConnection:
-    """Return a client like ``client`` whose connections carry ``name`` and may block.
-
-    BullMQ finds workers by the names of their connections, so these are not mixed with others.
-    The same one is returned as long as ``client`` lives.
-    """
-    with _waiters_lock:
-        by_name = _waiters.setdefault(client, {})
-        if name not in by_name:
-            settings = dict(client.connection_pool.connection_kwargs)
-            settings |= {"client_name": name, "socket_timeout": MAX_BLOCK_S + 5.0}
-            pool_class = type(client.connection_pool)
-            connection_class = client.connection_pool.connection_class
-            pool = pool_class(connection_class=connection_class, **settings)
-            by_name[name] = redis.Redis.from_pool(pool)
-        return by_name[name]
 
 
 def text(value: bytes | str) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from shared.errors import JobFailed, JobNotFound
-from shared.queue.connection import connection_named, raw, readable, run, run_on_any_type, text
+from shared.queue.clients import connection_named
+from shared.queue.connection import raw, readable, run, run_on_any_type, text
 from shared.queue.inspection import QueueReader
 from shared.queue.keys import worker_connection_name
 from shared.queue.reading import json_or_text, whole_number

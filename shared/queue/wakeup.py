@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from shared.queue.connection import MAX_BLOCK_S, RedisConnection, connection_named, run
+from shared.queue.clients import connection_named
+from shared.queue.connection import MAX_BLOCK_S, RedisConnection, run
 from shared.queue.job_queue import JobQueue
 from shared.queue.keys import worker_connection_name
 

@@ -1,0 +1,159 @@
+"""The clients of Redis: made from URLs, named for those who list them, and closed."""
+
+import threading
+import weakref
+from contextlib import suppress
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
+from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
+
+from shared.errors import QueueError
+from shared.queue.addresses import RedisAddress, read_address
+from shared.queue.connection import MAX_BLOCK_S, RedisConnection
+
+# Each Sentinel of several that do not answer holds up everybody who looks for the primary.
+_SENTINEL_TIMEOUT_S = 2.0
+
+_waiters: weakref.WeakKeyDictionary[RedisConnection, dict[str, RedisConnection]] = (
+    weakref.WeakKeyDictionary()
+)
+_waiters_lock = threading.Lock()
+
+
+def connect(
+    url: str, *, client_name: str | None = None, socket_timeout_s: float = 5.0
+) -> RedisConnection:
+    """Return a client for a URL; it connects at first use.
+
+    ``redis://``, ``rediss://`` and ``unix://`` name one Redis;
+    ``redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB`` the Sentinels that know which one is the
+    primary called NAME. Its login is that of Redis; ``?sentinel_username=…&sentinel_password=…``
+    is that of the Sentinels. ``rediss+sentinel://`` is TLS for both.
+
+    The driver's own retries are off, those of connecting too: after a lost reply it would repeat
+    a call whose effect nobody knows. Repeating is for callers, whose calls are safe to repeat.
+    Safe to share between threads. Answers come as bytes.
+
+    Raises:
+        QueueError: not such a URL.
+    """
+    settings: dict[str, Any] = {
+        "socket_timeout": socket_timeout_s,
+        "socket_connect_timeout": socket_timeout_s,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+        "retry": _no_retry(),
+        "retry_on_error": [],
+        "protocol": 2,
+        "client_name": client_name,
+        "redis_connect_func": _greet,
+    }
+    try:
+        address = read_address(url)
+        if address is None:
+            return redis.Redis.from_url(url, **settings)
+    except ValueError as exc:
+        raise QueueError(f"not a Redis URL: {exc}") from exc
+    return _ask_sentinels(address, settings)
+
+
+def check_client(client: RedisConnection) -> None:
+    """Refuse a client that answers or repeats otherwise than one of :func:`connect`.
+
+    A repeated call is a second job, and answers that are text already cannot be read.
+
+    Raises:
+        QueueError: what is wrong with it, and what to do.
+    """
+    settings = client.connection_pool.connection_kwargs
+    retry = settings.get("retry")
+    faults = {
+        "decodes answers": settings.get("decode_responses"),
+        "repeats calls by itself": retry is None or retry.get_retries() != 0,
+        "speaks RESP 3": settings.get("protocol") != 2,
+    }
+    found = [fault for fault, is_there in faults.items() if is_there]
+    if found:
+        raise QueueError(f"this client {' and '.join(found)}: give a URL, or a client of connect()")
+
+
+def connection_named(client: RedisConnection, name: str) -> RedisConnection:
+    """Return a client like ``client`` whose connections carry ``name`` and may block.
+
+    BullMQ finds workers by the names of their connections, so these are not mixed with others.
+    The same one is returned as long as ``client`` lives.
+    """
+    with _waiters_lock:
+        by_name = _waiters.setdefault(client, {})
+        if name not in by_name:
+            by_name[name] = _copy_of(client, client_name=name, socket_timeout=MAX_BLOCK_S + 5.0)
+        return by_name[name]
+
+
+def disconnect(client: RedisConnection) -> None:
+    """Close a client and the blocking connections that were made for it."""
+    with _waiters_lock:
+        waiters = _waiters.pop(client, {})
+    for one in (*waiters.values(), client):
+        one.close()
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        pool.sentinel_manager.close()
+
+
+class _Sentinels(Sentinel):
+    """Asks for the primary one thread at a time.
+
+    The driver reorders its list of Sentinels as it asks: two threads at once may lose one of it.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+        self._asking = threading.Lock()
+
+    def discover_master(self, service_name: str) -> tuple[str, int]:
+        with self._asking:
+            host, port = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+            return str(host), int(port)
+
+
+def _ask_sentinels(address: RedisAddress, settings: dict[str, Any]) -> RedisConnection:
+    timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _SENTINEL_TIMEOUT_S)
+    options = {**timeouts, "retry": _no_retry(), "protocol": 2, **address.sentinel_options}
+    sentinels = _Sentinels(address.nodes, sentinel_kwargs=options)
+    options = {**settings, **address.options}
+    client: RedisConnection = sentinels.master_for(address.service, **options)  # type: ignore[no-untyped-call]
+    return client
+
+
+def _copy_of(client: RedisConnection, **changed: Any) -> RedisConnection:
+    pool = client.connection_pool
+    settings = {**pool.connection_kwargs, **changed, "connection_class": pool.connection_class}
+    if isinstance(pool, SentinelConnectionPool):
+        # Such a pool hands itself to its connections.
+        del settings["connection_pool"]
+        watched = (pool.service_name, pool.sentinel_manager)
+        return redis.Redis.from_pool(SentinelConnectionPool(*watched, **settings))  # type: ignore[no-untyped-call]
+    return redis.Redis.from_pool(type(pool)(**settings))
+
+
+def _greet(connection: Any) -> None:
+    """Log in on a new connection; do without its name where Redis forbids CLIENT."""
+    name, connection.client_name = connection.client_name, None
+    try:
+        connection.on_connect()
+    finally:
+        connection.client_name = name
+    if name is not None:
+        connection.send_command("CLIENT", "SETNAME", name)
+        # Names are for those who list the clients: BullMQ's getWorkers, Bull Board.
+        with suppress(ResponseError):
+            connection.read_response()
+
+
+def _no_retry() -> Retry:
+    return Retry(NoBackoff(), 0)
