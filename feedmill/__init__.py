@@ -13,6 +13,7 @@ from feedmill.queues import Queue
 from feedmill.workers import Worker
 from shared.errors import (
     AddLimitExceeded,
+    AppError,
     InvalidJobId,
     InvalidJobOptions,
     JobFailed,
@@ -28,6 +29,7 @@ from shared.queue import connect
 
 __all__ = [
     "AddLimitExceeded",
+    "AppError",
     "Declared",
     "InvalidJobId",
     "InvalidJobOptions",

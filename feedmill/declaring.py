@@ -37,7 +37,6 @@ class QueueRules:
     job_options: Mapping[str, object]
     run_limit_s: float | None
     limiter: tuple[int, int] | None
-    prefix: str | None
 
 
 class Declared(Generic[M]):
@@ -151,7 +150,7 @@ class Declared(Generic[M]):
         return Queue(
             self.name,
             place.client,
-            prefix=self.rules.prefix or place.prefix,
+            prefix=place.prefix,
             default_job_options=self.rules.job_options,
             clock=place.clock,
         )
@@ -180,7 +179,6 @@ def queue(
     keep: Keep | None = None,
     timeout: Span | None = None,
     limit: str | None = None,
-    prefix: str | None = None,
 ) -> Callable[[Callable[[Job[M]], object]], Declared[M]]:
     """Declare a queue: the function decorated works its jobs, and adds them.
 
@@ -202,7 +200,7 @@ def queue(
         InvalidJobOptions: a value that cannot be.
         QueueError: a name that BullMQ refuses, or a function that does not take a job.
     """
-    QueueKeys(prefix or "bull", name)
+    QueueKeys("bull", name)
     chosen = read_weight(weight)
     rules = QueueRules(
         weight=chosen,
@@ -210,7 +208,6 @@ def queue(
         job_options=_job_options(attempts, backoff, keep),
         run_limit_s=None if timeout is None else read_span_ms("timeout", timeout) / 1000,
         limiter=None if limit is None else read_rate("limit", limit),
-        prefix=prefix,
     )
     return lambda function: Declared(name, function, rules)
 

@@ -58,6 +58,11 @@ class Worker:
         )
         self._upkeep = _make_upkeep(self._core, options)
 
+    @property
+    def running_count(self) -> int:
+        """How many jobs are being run."""
+        return self._worker.running_count
+
     def start(self) -> None:
         """Begin to work, on threads of its own."""
         self._upkeep.start()

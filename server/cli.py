@@ -96,8 +96,22 @@ def server() -> None:
 
 
 @app.command(epilog="Example: WORKER_TYPE=heavy feedmill worker")
-def worker() -> None:
-    """Run a worker alone; REDIS_URL and MONGODB_URL must be set."""
+def worker(
+    app: Annotated[
+        str | None,
+        typer.Option(
+            help="modules whose queues it works too, as myapp.jobs; instead of FEEDMILL_APP",
+            metavar="MODULE",
+        ),
+    ] = None,
+) -> None:
+    """Run a worker alone; REDIS_URL and MONGODB_URL must be set.
+
+    With --app or FEEDMILL_APP it works queues of your own, and without MONGODB_URL these alone.
+    """
+    if app is not None:
+        # The role reads its settings from there.
+        os.environ["FEEDMILL_APP"] = app
     become_role("worker", load_settings())
 
 

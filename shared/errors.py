@@ -4,6 +4,7 @@
 
     FeedmillError
     ├── SettingsError                 a setting is wrong; the start stops
+    ├── AppError                      queues of one's own that cannot be worked as they are declared
     ├── EmbeddedStoreError            an embedded store cannot be had or started
     ├── QueueError
     │   ├── QueueUnavailable          Redis cannot serve now (retryable)
@@ -86,6 +87,10 @@ class FeedmillError(Exception):
 
 class SettingsError(FeedmillError):
     """A setting is wrong. The text is one line: variable, value, what is accepted."""
+
+
+class AppError(FeedmillError):
+    """What a program declares cannot be worked. The text is one line that names its module."""
 
 
 class EmbeddedStoreError(FeedmillError):

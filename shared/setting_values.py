@@ -22,6 +22,7 @@ _SECRETS = {"REDIS_PASSWORD", "API_KEY"}
 _UNITS = {"ms": "milliseconds", "s": "seconds", "bytes": "bytes", "days": "days"}
 _KEY_PART = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
 _QUEUE_NAME = re.compile(r"[^\s:\x00-\x1f\x7f]{1,100}")
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _HEADER_TOKEN = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 _DOMAIN = re.compile(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
@@ -70,6 +71,11 @@ def check_queue_name(name: str) -> str:
 def check_queue_prefix(prefix: str) -> str:
     _demand(_KEY_PART.fullmatch(prefix) is not None, "at most 100 characters, no spaces")
     return prefix
+
+
+def check_module(name: str) -> str:
+    _demand(_MODULE.fullmatch(name) is not None, "names of Python modules, as myapp.jobs")
+    return name
 
 
 def check_api_key(key: str) -> str:

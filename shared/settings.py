@@ -26,6 +26,7 @@ from shared.setting_values import (
     check_allowed_host,
     check_api_key,
     check_host,
+    check_module,
     check_mongodb_url,
     check_queue_name,
     check_queue_prefix,
@@ -48,6 +49,7 @@ Split = BeforeValidator(
 )
 # NoDecode: it is written with commas, not as JSON.
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(check_allowed_host)], ...], NoDecode, Split]
+Modules = Annotated[tuple[Annotated[str, AfterValidator(check_module)], ...], NoDecode, Split]
 Lowered = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 Uppered = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 
@@ -85,6 +87,7 @@ class Settings(BaseSettings):
     worker_lock_ms: int = Field(30_000, ge=1000, le=DAY_MS)
     worker_stalled_ms: int = Field(1000, ge=100, le=DAY_MS)
     worker_max_stalled: int = Field(2, ge=0, le=1_000_000)
+    feedmill_app: Modules = ()
 
     job_attempts: int = Field(3, ge=1, le=1000)
     job_backoff_ms: int = Field(1000, ge=0, le=DAY_MS)
@@ -141,17 +144,31 @@ class Settings(BaseSettings):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
+    @property
+    def works_app_alone(self) -> bool:
+        """Whether a worker works an app's queues and no items: no MongoDB is named."""
+        return bool(self.feedmill_app) and self.mongodb_url is None
+
+    def named_redis(self) -> str:
+        """Return the URL of Redis, for a role that starts none itself.
+
+        Raises:
+            SettingsError: it is not named; it says which variable to set.
+        """
+        if self.redis_url is None:
+            raise SettingsError("REDIS_URL is not set: name a Redis, or run 'feedmill up'")
+        return self.redis_url
+
     def named_stores(self) -> tuple[str, str]:
         """Return the URLs of Redis and MongoDB, for a role that starts none itself.
 
         Raises:
             SettingsError: one of them is not named; it says which variable to set.
         """
-        if self.redis_url is None:
-            raise SettingsError("REDIS_URL is not set: name a Redis, or run 'feedmill up'")
+        redis_url = self.named_redis()
         if self.mongodb_url is None:
             raise SettingsError("MONGODB_URL is not set: name a MongoDB, or run 'feedmill up'")
-        return self.redis_url, self.mongodb_url
+        return redis_url, self.mongodb_url
 
     @model_validator(mode="before")
     @classmethod

@@ -2,6 +2,7 @@
 
 import gc
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 
 from shared.clock import SystemClock
@@ -106,19 +107,27 @@ def connect_redis(url: str, settings: Settings) -> RedisConnection:
 
 
 def check_redis(redis: RedisConnection, settings: Settings) -> None:
-    """Make sure that Redis lets its login do all that is needed.
+    """Make sure that Redis lets its login do all that Feedmill's own queues need.
 
     Raises:
-        QueueRefused: it does not; the text is one line that says what is refused and what to do.
-        QueueError: it cannot serve now.
+        QueueError: as :func:`check_queues`.
     """
-    prefix = settings.queue_prefix
     names = (
         settings.light_queue,
         settings.heavy_queue,
         settings.dead_letter_queue,
         settings.fetch_queue,
     )
+    check_queues(redis, settings.queue_prefix, names)
+
+
+def check_queues(redis: RedisConnection, prefix: str, names: Sequence[str]) -> None:
+    """Make sure that Redis lets its login do all that these queues need.
+
+    Raises:
+        QueueRefused: it does not; the text is one line that says what is refused and what to do.
+        QueueError: it cannot serve now.
+    """
     try:
         check_permissions(redis, prefix, names)
     except QueueRefused as exc:

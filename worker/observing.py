@@ -76,21 +76,22 @@ class WorkerMetrics:
         self._settle_s.labels(queue_name).observe(settle_s)
         self._batch_jobs.labels(queue_name).observe(jobs)
 
-    def serve(self, port: int) -> None:
-        """Serve the numbers at ``/metrics`` on all addresses, on a thread of its own.
-
-        Raises:
-            MetricsPortInUse: the port cannot be had.
-        """
-        try:
-            start_http_server(port, registry=self.registry)
-        except OSError as exc:
-            raise MetricsPortInUse(
-                f"METRICS_PORT={port} cannot be used ({exc.strerror}): set it to a free port or 0"
-            ) from exc
-
     def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, text, ["queue"], buckets=buckets, registry=self.registry)
 
     def _gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         Gauge(name, text, registry=self.registry).set_function(read)
+
+
+def serve_metrics(registry: CollectorRegistry, port: int) -> None:
+    """Serve numbers at ``/metrics`` on all addresses, on a thread of its own.
+
+    Raises:
+        MetricsPortInUse: the port cannot be had.
+    """
+    try:
+        start_http_server(port, registry=registry)
+    except OSError as exc:
+        raise MetricsPortInUse(
+            f"METRICS_PORT={port} cannot be used ({exc.strerror}): set it to a free port or 0"
+        ) from exc

@@ -16,10 +16,11 @@ from worker.buffer import Buffer
 from worker.claiming import Claimer, ClaimLimits
 from worker.consumer import Consumer, ConsumerLimits, ConsumerParts
 from worker.flush_pool import FlushPool
-from worker.heartbeat import Heartbeat, Signaller
+from worker.heartbeat import Heartbeat
 from worker.observing import WorkerMetrics
 from worker.outages import Breaker
 from worker.settling import Settler
+from worker.signalling import Signaller, item_signs
 from worker.storing import BatchRunner, Storer
 
 log = get_logger("worker")
@@ -195,9 +196,7 @@ def _make_signaller(
 ) -> Signaller:
     return Signaller(
         WorkerSigns(around.redis, prefix=around.settings.queue_prefix),
-        [queue.name for queue in queues],
-        held,
-        breaker,
+        item_signs([queue.name for queue in queues], held, breaker, around.supervisor),
         around.clock,
         around.supervisor,
     )

@@ -20,8 +20,8 @@ from shared.queue import (
 from shared.queue.worker_signs import SIGN_TTL_MS
 from shared.supervision import Supervisor
 from tests.fakes import FakeClock
-from worker.heartbeat import Signaller
 from worker.outages import Breaker
+from worker.signalling import Signaller, item_signs
 
 SIGN = WorkerSign("host-1-abc", ("items", "items_heavy"), held_jobs=3, up_s=60.5)
 
@@ -124,7 +124,9 @@ def test_worker_says_what_it_holds_and_what_stops_it(
     redis_client: RedisConnection, signs: WorkerSigns, queue: JobQueue, clock: FakeClock
 ) -> None:
     breaker, held = Breaker(clock), HeldLocks(clock)
-    signaller = Signaller(signs, ["items"], held, breaker, clock, quiet_supervisor(clock))
+    supervisor = quiet_supervisor(clock)
+    describe = item_signs(["items"], held, breaker, supervisor)
+    signaller = Signaller(signs, describe, clock, supervisor)
     clock.advance(seconds=5)
     signaller.signal()
     expected = WorkerSign(signaller.worker_id, ("items",), 0, 5.0)
@@ -146,7 +148,8 @@ def quiet_supervisor(clock: FakeClock) -> Supervisor:
 
 def run_until_stopped(signs: WorkerSigns, queue: JobQueue, clock: FakeClock) -> None:
     supervisor = quiet_supervisor(clock)
-    signaller = Signaller(signs, ["items"], HeldLocks(clock), Breaker(clock), clock, supervisor)
+    describe = item_signs(["items"], HeldLocks(clock), Breaker(clock), supervisor)
+    signaller = Signaller(signs, describe, clock, supervisor)
     signaller.start()
     assert signaller._thread is not None
     signaller._thread.join(10.0)

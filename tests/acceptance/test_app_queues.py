@@ -1,0 +1,157 @@
+"""A program's own queues, worked by real workers: ``feedmill worker --app``."""
+
+import subprocess
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from feedmill import Queue
+from shared.queue import RedisConnection, WorkerSigns
+from tests.processes import Deploy, inherited_environment, wait_until
+from tests.servers import ending_with_us
+
+FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
+STOPS_WITHIN_S = 10.0
+# Also a folder called "worker" lies beside it: ours is run, not that one.
+APP = """
+import threading
+from pathlib import Path
+
+from feedmill import Job, queue
+
+
+@queue("emails")
+def send(job: Job[str]) -> str:
+    return job.data.upper()
+
+
+@queue("videos", weight="heavy")
+def render(job: Job[float]) -> str:
+    Path("rendering").touch()
+    threading.Event().wait(job.data)
+    return "rendered"
+"""
+START = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path, valkey_url: str, redis_client: RedisConnection) -> Iterator[START]:
+    """Start ``feedmill worker`` with arguments and settings in a folder that holds an app."""
+    (tmp_path / "mailing.py").write_text(APP)
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker" / "__init__.py").write_text("raise RuntimeError('the wrong one')")
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str, **settings: str) -> "subprocess.Popen[str]":
+        environment = {**inherited_environment(), "REDIS_URL": valkey_url, **settings}
+        process = subprocess.Popen(
+            [*ending_with_us(), FEEDMILL, "worker", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Wait until it has ended; return its exit code and what it said."""
+    _, said = process.communicate(timeout=40)
+    return process.returncode, said
+
+
+def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
+    start: START, redis_client: RedisConnection, tmp_path: Path
+) -> None:
+    emails, videos = Queue("emails", redis_client), Queue("videos", redis_client)
+    email, video = emails.add("send", "ann"), videos.add("render", 0.0)
+    worker = start("--app", "mailing")
+    wait_until(email.is_completed, "the email is sent")
+    wait_until(video.is_completed, "the video is rendered")
+    assert (email.refresh().return_value, video.refresh().return_value) == ("ANN", "rendered")
+    signs = WorkerSigns(redis_client)
+    wait_until(lambda: len(signs.read()) == 2, "both queues have a worker that lives")
+    assert {sign.queues for sign in signs.read()} == {("emails",), ("videos",)}
+    worker.terminate()
+    code, said = end(worker)
+    assert (code, "worker_stopped" in said) == (0, True), said
+    assert signs.read() == []
+
+
+def test_a_stop_hands_back_what_runs_too_long_and_another_worker_takes_it(
+    start: START, redis_client: RedisConnection, tmp_path: Path
+) -> None:
+    videos = Queue("videos", redis_client)
+    video = videos.add("render", 3600.0)
+    leaving = start(FEEDMILL_APP="mailing", WORKER_TYPE="heavy")
+    wait_until((tmp_path / "rendering").exists, "it is being rendered")
+    leaving.terminate()
+    code, said = end(leaving)
+    assert code == 0, said
+    assert videos.get_job_counts("waiting", "active") == {"waiting": 1, "active": 0}
+    assert video.refresh().attempts_made == 0
+
+
+def test_the_type_of_a_worker_selects_queues_by_their_weight(
+    start: START, redis_client: RedisConnection
+) -> None:
+    emails, videos = Queue("emails", redis_client), Queue("videos", redis_client)
+    email, video = emails.add("send", "ann"), videos.add("render", 0.0)
+    worker = start("--app", "mailing", WORKER_TYPE="light")
+    wait_until(email.is_completed, "the email is sent")
+    assert video.get_state() == "waiting"
+    worker.terminate()
+    assert end(worker)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        ("nowhere.jobs", "FEEDMILL_APP: nowhere.jobs: there is no module nowhere, neither"),
+        ("my-app", "FEEDMILL_APP=my-app: must be names of Python modules, as myapp.jobs"),
+        ("broken", "FEEDMILL_APP: broken: ZeroDivisionError: division by zero ("),
+        ("unparsable", "FEEDMILL_APP: unparsable: SyntaxError: "),
+        ("empty", "FEEDMILL_APP: empty: declares no queue"),
+        ("mailing,twice", "FEEDMILL_APP: twice: <queue 'emails' worked by other>, but there is"),
+        ("wrong_queue", "FEEDMILL_APP: wrong_queue: InvalidJobOptions: weight='huge': accepted"),
+    ],
+)
+def test_an_app_that_cannot_be_worked_is_named_in_one_line(
+    start: START, tmp_path: Path, app: str, said: str
+) -> None:
+    modules = {
+        "broken": "1 / 0",
+        "unparsable": "def",
+        "empty": "",
+        "twice": "from feedmill import Job, queue\n@queue('emails')\ndef other(job: Job): ...",
+        "wrong_queue": "from feedmill import queue\n@queue('emails', weight='huge')\ndef f(): ...",
+    }
+    for name, text in modules.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    code, lines = end(start("--app", app))
+    assert code == 2
+    line = lines.splitlines()[0].removeprefix("feedmill: ")
+    assert line.startswith(said), lines
+    assert len(lines.splitlines()) == 1
+
+
+def test_an_app_is_worked_beside_the_items(deploy: Deploy, redis_client: RedisConnection) -> None:
+    deployed = deploy(FEEDMILL_APP="mailing")
+    (deployed.folder / "mailing.py").write_text(APP)
+    email = Queue("emails", redis_client).add("send", "ann")
+    worker = deployed.start_worker()
+    wait_until(email.is_completed, "the email is sent")
+    signs = WorkerSigns(redis_client)
+    wait_until(lambda: len(signs.read()) == 3, "items and both queues have a worker")
+    code, took_s = worker.terminate()
+    assert (code, took_s < STOPS_WITHIN_S) == (0, True)
+    assert signs.read() == []

@@ -1,0 +1,125 @@
+"""The queues that an app declares, as one of the processes that a worker runs."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from feedmill import Declared, configure
+from feedmill.apps import AppWorkers, load_app
+from feedmill.configuring import close_place, current_place
+from feedmill.weights import Weight
+from shared.clock import Clock
+from shared.errors import AppError
+from shared.logs import get_logger
+from shared.queue import WorkerSign, WorkerSigns
+from shared.settings import Settings
+from shared.startup import check_queues
+from shared.supervision import Supervisor, ThreadMetrics
+from worker.signalling import Signaller
+
+log = get_logger("worker.app")
+
+# Handlers get so long at a stop; what they hold then is handed back.
+APP_STOP_S = 5.0
+WEIGHTS = {
+    "light": {Weight.LIGHT, Weight.MEDIUM},
+    "heavy": {Weight.HEAVY},
+    "all": set(Weight),
+}
+
+
+class AppProcess:
+    """The queues of an app, of those weights that WORKER_TYPE names: run until it is stopped.
+
+    They are where the process is configured to have them.
+    """
+
+    def __init__(self, declared: Sequence[Declared[Any]], settings: Settings, clock: Clock) -> None:
+        self._stop = threading.Event()
+        self.supervisor = Supervisor(clock, log.error)
+        self.workers = AppWorkers(declared, WEIGHTS[settings.worker_type])
+        place = current_place()
+        self._signaller = Signaller(
+            WorkerSigns(place.client, prefix=place.prefix), self._describe, clock, self.supervisor
+        )
+
+    @property
+    def queue_names(self) -> list[str]:
+        """The names of the queues that are worked."""
+        return [each.name for each in self.workers.declared]
+
+    def run(self) -> None:
+        """Work until :meth:`stop`; then end workers, queues and connections, in this order."""
+        try:
+            self.workers.start()
+            self._signaller.start()
+            self._stop.wait()
+        finally:
+            self.workers.close(APP_STOP_S)
+            self._signaller.stop()
+            close_place()
+
+    def stop(self) -> None:
+        """Begin to hand over. Safe to call again, and in a signal handler."""
+        self._stop.set()
+
+    def _describe(self, worker_id: str, up_s: float) -> list[WorkerSign]:
+        # One for each queue: each has trouble of its own.
+        return [
+            WorkerSign(f"{worker_id}:{name}", (name,), running, up_s)
+            for name, running in self.workers.running_counts().items()
+        ]
+
+
+def open_app(settings: Settings, clock: Clock) -> AppProcess:
+    """Import the app that the settings name, and make sure that its Redis serves its queues.
+
+    Raises:
+        SettingsError: no Redis is named.
+        AppError: it cannot be imported, or declares no queue.
+        QueueError: Redis cannot be reached, or refuses what is needed.
+    """
+    configure(settings.named_redis(), prefix=settings.queue_prefix)
+    # Last, for the folder may hold a "server" of its own.
+    sys.path.append(os.getcwd())
+    try:
+        declared = load_app(settings.feedmill_app)
+    except AppError as exc:
+        raise AppError(f"FEEDMILL_APP: {exc}") from exc
+    process = AppProcess(declared, settings, clock)
+    if not process.queue_names:
+        log.warning("app_has_no_such_queues", worker_type=settings.worker_type)
+        return process
+    place = current_place()
+    check_queues(place.client, place.prefix, process.queue_names)
+    return process
+
+
+class AppMetrics(Collector):
+    """What an app's workers hold."""
+
+    def __init__(self, workers: AppWorkers) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterator[Metric]:
+        running = GaugeMetricFamily(
+            "feedmill_app_running_jobs", "Jobs of an app's queue being run.", labels=["queue"]
+        )
+        for name, count in self._workers.running_counts().items():
+            running.add_metric([name], count)
+        yield running
+
+
+def app_registry(process: AppProcess) -> CollectorRegistry:
+    """Return the numbers of a worker that works an app alone."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(ThreadMetrics(process.supervisor))
+    registry.register(AppMetrics(process.workers))
+    return registry
