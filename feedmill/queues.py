@@ -2,8 +2,9 @@
 
 from feedmill.adding import Adding
 from feedmill.editing import Editing
+from feedmill.limits import Limits
 from feedmill.reading import Reading
 
 
-class Queue(Adding, Reading, Editing):
-    """A BullMQ queue: add jobs, look at them, move them, remove them."""
+class Queue(Adding, Reading, Editing, Limits):
+    """A BullMQ queue: add jobs, look at them, move them, remove them, limit them."""

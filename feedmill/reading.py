@@ -109,6 +109,10 @@ class Reading(QueueBase):
         """Return the state that a job is in; "unknown" if in none."""
         return getters.read_state(self.core, job_id) or "unknown"
 
+    def get_deduplication_job_id(self, deduplication_id: str) -> str | None:
+        """Return the id of the job that stands for others with this deduplication id, or None."""
+        return getters.read_deduplication_owner(self.core, deduplication_id)
+
     def get_job_logs(
         self, job_id: str, start: int = 0, end: int = -1, asc: bool = True
     ) -> tuple[list[str], int]:

@@ -36,7 +36,7 @@ log = get_logger("worker.settle")
 _JOB_LOG = "worker.jobs"
 job_log = get_logger(_JOB_LOG)
 
-# An outage of MongoDB that lasts longer hands jobs back, for a worker that may reach it; what is
+# After an outage of MongoDB this long jobs are released, for a worker that may reach it; what is
 # refused for as long is left to the stalled jobs.
 GIVE_UP_AFTER_S = 300.0
 
@@ -79,7 +79,7 @@ class MoveDeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Handed back to the front of the line, no attempt used."""
+    """Released to the front of the line, no attempt used."""
 
     job: ClaimedJob
 
@@ -124,7 +124,7 @@ class Settlement:
         return [replace(self, ends=part) for part in (self.ends[:middle], self.ends[middle:])]
 
     def released(self) -> "Settlement":
-        """Return the settlement that only hands the jobs back."""
+        """Return the settlement that only releases the jobs."""
         return replace(self, ends=[Release(end.job) for end in self.ends])
 
 
@@ -201,7 +201,7 @@ class Settler:
         self._held.remove(queue, set(held.locks) - set(left.locks))
         if error is not None:
             return self._note(left, error), error
-        # What is only handed back says nothing about MongoDB.
+        # What is only released says nothing about MongoDB.
         if any(not isinstance(end, Release) for end in held.ends):
             self._breaker.close()
         return left, None

@@ -175,7 +175,7 @@ def obliterate(queue: JobQueue, *, is_forced: bool = False, batch: int = BATCH) 
 
 def free_deduplication_id(queue: JobQueue, dedup_id: str) -> bool:
     """Let a job with this deduplication id be added though another owns it; False if none does."""
-    return bool(run(queue.client, "DEL", raw(f"{queue.keys.base}de:{dedup_id}")))
+    return bool(run(queue.client, "DEL", raw(queue.keys.deduplication(dedup_id))))
 
 
 def check_cleanable(state: str) -> JobState:

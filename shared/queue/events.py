@@ -145,21 +145,21 @@ def wait_until_finished(queue: QueueReader, job_id: str, timeout_s: float | None
 def _look_at(queue: QueueReader, job_id: str) -> tuple[bool, Event | None]:
     """Return whether a job is there, and how it ended, as the event that told it would."""
     key, member = raw(queue.keys.job(job_id)), raw(job_id)
-    is_there, completed, failed, fields = run_on_any_type(
+    completed, failed, fields, is_there = run_on_any_type(
         queue.client,
         [
-            ("EXISTS", key),
             ("ZSCORE", queue.keys.completed, member),
             ("ZSCORE", queue.keys.failed, member),
             ("HMGET", key, "returnvalue", "failedReason"),
+            ("EXISTS", key),
         ],
     )
     result, reason = fields or (None, None)
-    # Without its text it was removed between these commands: its end stands in the stream.
-    if completed is not None and result is not None:
-        return True, _decode_event("", {b"event": b"completed", b"returnvalue": result})
-    if failed is not None and reason is not None:
-        return True, _decode_event("", {b"event": b"failed", b"failedReason": reason})
+    # One that was removed between these commands has no text: its end stands in the stream.
+    if completed is not None and (result is not None or is_there):
+        return True, _decode_event("", {b"event": b"completed", b"returnvalue": result or b"null"})
+    if failed is not None and (reason is not None or is_there):
+        return True, _decode_event("", {b"event": b"failed", b"failedReason": reason or b""})
     return bool(is_there), None
 
 
@@ -174,7 +174,8 @@ def _result_of(job_id: str, end: Event) -> object:
     if end.name == "completed":
         return end.fields.get("returnvalue")
     if end.name == "failed":
-        raise JobFailed(job_id, str(end.fields.get("failedReason", "")))
+        reason = str(end.fields.get("failedReason") or f"job {job_id[:80]!r} failed for no reason")
+        raise JobFailed(job_id, reason)
     raise JobNotFound(job_id)
 
 

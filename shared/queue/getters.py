@@ -118,6 +118,12 @@ def is_maxed(queue: QueueReader) -> bool:
     return limit is not None and (claimed or 0) >= limit
 
 
+def read_deduplication_owner(queue: QueueReader, dedup_id: str) -> str | None:
+    """Return the id of the job that stands for others with this deduplication id, if one does."""
+    [owner] = run_on_any_type(queue.client, [("GET", raw(queue.keys.deduplication(dedup_id)))])
+    return None if owner is None else text(owner)
+
+
 def read_logs(
     queue: QueueReader, job_id: str, start: int = 0, end: int = -1, *, is_ascending: bool = True
 ) -> tuple[list[str], int]:

@@ -71,6 +71,10 @@ class QueueKeys:
         """Return the key of what workers count of jobs that end in this state."""
         return f"{self.base}metrics:{state}"
 
+    def deduplication(self, dedup_id: str) -> str:
+        """Return the key that names the job that owns a deduplication id."""
+        return f"{self.base}de:{dedup_id}"
+
     def lock(self, job_id: str) -> str:
         """Return the key that is there while somebody holds a job."""
         return f"{self.base}{job_id}:lock"

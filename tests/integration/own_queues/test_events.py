@@ -187,6 +187,17 @@ def test_a_job_that_is_finished_already_is_not_waited_for(
     assert ("completed", "a") in heard(listener)
 
 
+def test_a_job_that_somebody_has_put_among_the_finished_needs_no_text_to_be_found(
+    emails: Queue,
+) -> None:
+    seed_waiting(emails.core, "a", "b")
+    emails.core.client.zadd(emails.core.keys.completed, {"a": 1})
+    emails.core.client.zadd(emails.core.keys.failed, {"b": 1})
+    assert a_job(emails).wait_until_finished() is None
+    with pytest.raises(JobFailed, match="'b' failed for no reason"):
+        a_job(emails, "b").wait_until_finished()
+
+
 @pytest.mark.parametrize("keep_completed", [0, 5])
 def test_a_result_comes_to_who_waits_for_it_though_the_job_be_removed(
     emails: Queue, waiting: Callable[..., list[object]], keep_completed: int
