@@ -7,6 +7,8 @@
 -- Returns "removed", also for what is not there, "locked" or "scheduled"
 local queue, id, with_children = queue_at(KEYS[1]), ARGV[1], ARGV[2] == "1"
 local LISTS = { "wait", "paused", "active" }
+-- "bull:", which may hold colons; the name behind it holds none, and the id may again.
+local prefix = KEYS[1]:match("^(.*:)[^:]*:$")
 allow_when_full(queue)
 
 local function is_locked(key, seen)
@@ -44,6 +46,17 @@ local function children_of(key)
   return keys
 end
 
+-- The base of a child's queue, and its id. Where the prefix is another one, its tag in braces or its
+-- first part is taken for all of it.
+local function split_key(key)
+  local before = prefix
+  if key:sub(1, #prefix) ~= prefix then
+    before = key:match("^[^:{}]*{[^}]*}[^:]*:") or key:match("^[^:]*:") or ""
+  end
+  local name, id = key:sub(#before + 1):match("^([^:]*:)(.+)$")
+  return name and before .. name, id
+end
+
 local function remove_job(home, job_id)
   local key = home.base .. job_id
   local fields = is_job(key) and redis.call("HMGET", key, "deid") or {}
@@ -66,7 +79,7 @@ local function remove_below(base, job_id, seen)
   local fields = is_job(key) and redis.call("HMGET", key, "parentKey", "parent") or {}
   try(leave_parent, fields[1], fields[2], key)
   for _, child_key in ipairs(with_children and children_of(key) or {}) do
-    local child_base, child_id = child_key:match("^(.*:)([^:]*)$")
+    local child_base, child_id = split_key(child_key)
     if child_base then
       remove_below(child_base, child_id, seen)
     end

@@ -151,6 +151,22 @@ def test_children_that_anybody_made_up_hold_up_nothing(
     assert line(queue) == []
 
 
+@pytest.mark.parametrize("prefix", ["bull", "{bull:0}", "my:jobs"])
+def test_children_whose_ids_hold_colons_go_too(
+    redis_client: RedisConnection, clock: FakeClock, prefix: str
+) -> None:
+    queue = JobQueue(redis_client, "q", prefix=prefix, clock=clock)
+    elsewhere = JobQueue(redis_client, "q", prefix="{else:1}", clock=clock)
+    seed_waiting(queue, "top", "a:b:c", "beside")
+    seed_waiting(elsewhere, "x:y:z")
+    link(queue, "top", "a:b:c")
+    redis_client.sadd(queue.keys.job("a:b:c") + ":dependencies", elsewhere.keys.job("x:y:z"))
+    assert remove_tree(queue, "top")
+    assert line(queue) == ["beside"]
+    assert line(elsewhere) == []
+    assert not redis_client.keys("*:c:*")
+
+
 def test_a_running_job_whose_lock_is_gone_can_be_removed(queue: JobQueue) -> None:
     seed_active(queue, "a#1")
     assert not remove_tree(queue, "a#1")
