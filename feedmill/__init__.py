@@ -8,6 +8,7 @@ nothing is known of the call's effect then. A job is run at least once, and sett
 from feedmill.configuring import configure
 from feedmill.declaring import Declared, queue
 from feedmill.events import QueueEvents
+from feedmill.flows import Flow, FlowNode, FlowProducer
 from feedmill.jobs import Job
 from feedmill.queues import Queue
 from feedmill.workers import Worker
@@ -31,6 +32,9 @@ __all__ = [
     "AddLimitExceeded",
     "AppError",
     "Declared",
+    "Flow",
+    "FlowNode",
+    "FlowProducer",
     "InvalidJobId",
     "InvalidJobOptions",
     "Job",

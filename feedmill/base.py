@@ -1,4 +1,4 @@
-"""What every object on a queue stands on: its name, its connection, and the queue below."""
+"""What every object on queues stands on: a connection, and for most a name and the queue below."""
 
 import os
 from collections.abc import Mapping
@@ -13,11 +13,46 @@ from shared.queue.options import read_options
 Connection = str | RedisConnection | None
 
 
-class QueueBase:
-    """A queue by its name. Safe for threads; nothing is sent before the first call.
+class Connected:
+    """What holds a connection to Redis: its own, or one that it was given. Safe for threads.
 
     ``connection`` is a URL, whose connections are this object's own and end with :meth:`close`; or
-    a client of :func:`connect`, which stays open; or None for the URL in ``REDIS_URL``.
+    a client of :func:`connect`, which stays open; or None for the URL in ``REDIS_URL``. Nothing is
+    sent before the first call.
+
+    Raises:
+        QueueError: no such URL, none at all, or another client.
+    """
+
+    def __init__(self, connection: Connection = None) -> None:
+        self._own_client: RedisConnection | None = None
+        if isinstance(connection, RedisConnection):
+            check_client(connection)
+        else:
+            connection = self._own_client = _open(connection)
+        self.client = connection
+
+    def close(self) -> None:
+        """Close the connections that are this object's own. Safe to call twice."""
+        client, self._own_client = self._own_client, None
+        if client is not None:
+            disconnect(client)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class QueueBase(Connected):
+    """A queue by its name; its connection as :class:`Connected` says.
+
     ``default_job_options`` are those of jobs that are added without them. ``add_limit``: so many
     jobs each caller may add in so many ms, through this object and others that have a limit.
 
@@ -41,12 +76,8 @@ class QueueBase:
         if add_limit is not None and min(add_limit) < 1:
             raise InvalidJobOptions("add_limit", add_limit, "jobs and milliseconds, each from 1")
         self.add_limit = add_limit
-        self._own_client: RedisConnection | None = None
-        if isinstance(connection, RedisConnection):
-            check_client(connection)
-        else:
-            connection = self._own_client = _open(connection)
-        self.core = JobQueue(connection, name, prefix=prefix, clock=clock or SystemClock())
+        super().__init__(connection)
+        self.core = JobQueue(self.client, name, prefix=prefix, clock=clock or SystemClock())
 
     @property
     def name(self) -> str:
@@ -62,23 +93,6 @@ class QueueBase:
     def qualified_name(self) -> str:
         """Prefix and name, as children name their parent's queue."""
         return f"{self.prefix}:{self.name}"
-
-    def close(self) -> None:
-        """Close the connections that are this object's own. Safe to call twice."""
-        client, self._own_client = self._own_client, None
-        if client is not None:
-            disconnect(client)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _open(url: str | None) -> RedisConnection:

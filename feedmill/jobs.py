@@ -1,12 +1,13 @@
 """A job, as handlers and those who look at a queue see it."""
 
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from feedmill.base import QueueBase
 from shared.errors import JobNotFound, JobStateError
 from shared.queue import JobQueue, JobView, editing, getters
 from shared.queue.events import wait_until_finished
+from shared.queue.flows import wait_for_children
 from shared.queue.getters import Dependencies
 from shared.queue.reading import json_or_text
 
@@ -79,6 +80,11 @@ class Job(Generic[T]):
         """The name of its queue."""
         return self.queue.name
 
+    @property
+    def queue_qualified_name(self) -> str:
+        """Prefix and name of its queue: ``parent={"id": …, "queue": …}`` is written so."""
+        return f"{self.queue.prefix}:{self.queue.name}"
+
     def get_state(self) -> str:
         """Return the state that the job is in now; "unknown" if in none."""
         return getters.read_state(self.queue, self.id) or "unknown"
@@ -140,6 +146,27 @@ class Job(Generic[T]):
     def get_ignored_children_failures(self) -> dict[str, str]:
         """Return why children failed whose failure the job ignores, by their whole keys."""
         return dict(self.get_dependencies().ignored)
+
+    def get_failed_children_values(self) -> dict[str, str]:
+        """BullMQ's older name of :meth:`get_ignored_children_failures`."""
+        return self.get_ignored_children_failures()
+
+    def move_to_waiting_children(self, child: "Job[Any] | None" = None) -> bool:
+        """In a handler: let the job wait for children that were added to it, if any is open.
+
+        True: it waits, and is no longer the handler's, which now raises ``WaitingChildrenError``;
+        it runs again when the last child is done. False: none is open, or not ``child``, which the
+        caller may name; go on.
+
+        Raises:
+            UnrecoverableError: a child has failed the job.
+            JobStateError: this is no handler, or it has lost the job to another worker.
+            JobNotFound: it was removed.
+        """
+        if self.token is None:
+            raise JobStateError(self.id, "only the handler that runs it can let it wait")
+        child_key = None if child is None else child.queue.keys.job(child.id)
+        return wait_for_children(self.queue, self.id, self.token, child_key)
 
     def refresh(self) -> "Job[T]":
         """Return the job as it lies in Redis now.

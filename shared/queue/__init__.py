@@ -20,6 +20,8 @@ name (``_many`` where it takes many jobs)::
 
 What people and programs do to the jobs of a queue of their own is in ``editing.py``: promote, retry
 what has ended, change a delay or a priority, clean, drain, obliterate, remove with all children.
+Parents wait for their children: trees of jobs are added by ``flows.py``, which also lets an active
+job wait for children that it was given later.
 
 The arrows in full are in ``transitions.py``.
 

@@ -34,6 +34,7 @@ _RESERVED_SUFFIXES = (
     ":failed",
     ":unsuccessful",
 )
+_ANY_PREFIX = r"[^:{}]*\{[^}]*\}[^:]*|[^:]*"
 _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 
@@ -97,6 +98,16 @@ def may_be_job(name: str) -> bool:
         or name.startswith(_RESERVED_PREFIXES)
         or name.endswith(_RESERVED_SUFFIXES)
     )
+
+
+def split_job_key(key: str, prefix: str) -> tuple[str, str, str] | None:
+    """Return the prefix, the queue's name and the id of a job's key; None for another key.
+
+    ``prefix`` is the likely one, and may hold colons. Of another one its tag in braces, or else its
+    first part, is taken for all of it. Names of queues hold no colon; ids may.
+    """
+    found = re.match(rf"({re.escape(prefix)}|{_ANY_PREFIX}):([^:]+):(.+)", key, re.DOTALL)
+    return (found[1], found[2], found[3]) if found else None
 
 
 def glob_of(base: str) -> str:

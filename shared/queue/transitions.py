@@ -32,6 +32,10 @@ Of queues of one's own: moving and removing (``editing.py``)::
 Of queues of one's own: adding as BullMQ adds (``enqueueing.py``)::
 
     enqueue: absent -> waiting|prioritized|delayed|waiting-children
+
+Of queues of one's own: what a handler does with its job (``flows.py``)::
+
+    wait_for_children: active -> waiting-children
 """
 
 from collections.abc import Mapping
@@ -79,4 +83,6 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "obliterate": (frozenset(JobState), _ABSENT),
     # Adding.
     "enqueue": (_ABSENT, _READY | _DELAYED | {JobState.WAITING_CHILDREN}),
+    # In a handler.
+    "wait_for_children": (_ACTIVE, frozenset({JobState.WAITING_CHILDREN})),
 }

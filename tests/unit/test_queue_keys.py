@@ -11,6 +11,7 @@ from shared.queue.keys import (
     QueueKeys,
     check_job_id,
     may_be_job,
+    split_job_key,
     worker_connection_name,
 )
 
@@ -81,3 +82,29 @@ def test_a_hash_tag_in_the_prefix_is_in_every_key() -> None:
 
 def test_a_blocking_connection_is_named_as_node_names_its_workers() -> None:
     assert worker_connection_name("bull", "q") == "bull:cQ=="
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [
+        ("bull:q:17", ("bull", "q", "17")),
+        ("bull:q:a:b:c", ("bull", "q", "a:b:c")),
+        ("{bull:0}:q:a", ("{bull:0}", "q", "a")),
+        ("{bull:1}x:q:a:b:c", ("{bull:1}x", "q", "a:b:c")),
+        ("other:q:x:y", ("other", "q", "x:y")),
+        ("bull:q", None),
+        ("bull:q:", None),
+        ("bull::x", None),
+        ("x", None),
+        ("", None),
+    ],
+)
+def test_a_jobs_key_is_split_at_the_end_of_its_prefix(
+    key: str, parts: tuple[str, str, str] | None
+) -> None:
+    for prefix in ("bull", "{bull:0}"):
+        assert split_job_key(key, prefix) == parts
+
+
+def test_a_prefix_that_is_known_may_hold_colons() -> None:
+    assert split_job_key("my:jobs:q:a", "my:jobs") == ("my:jobs", "q", "a")

@@ -224,12 +224,13 @@ local function add(job, coming)
   return "added", job.id
 end
 
--- Parents whose children were all done before they came go into the line.
-local function release_parents(coming)
-  for key, job in pairs(coming) do
-    local parent = { id = job.id, queueKey = queues[job.number].base:sub(1, -2) }
-    if redis.call("SCARD", key .. ":dependencies") == 0 then
-      release_parent(parent, key, now_ms)
+-- Parents whose children were all done before they came go into the line, in their order.
+local function release_parents(jobs)
+  for _, job in ipairs(jobs) do
+    local queue = queues[job.number]
+    local key = queue.base .. job.id
+    if job.kind == "parent" and redis.call("SCARD", key .. ":dependencies") == 0 then
+      release_parent({ id = job.id, queueKey = queue.base:sub(1, -2) }, key, now_ms)
     end
   end
 end
@@ -238,12 +239,12 @@ local function add_all(jobs)
   local answers, coming = { "done" }, {}
   for _, job in ipairs(jobs) do
     if job.kind == "parent" then
-      coming[queues[job.number].base .. job.id] = job
+      coming[queues[job.number].base .. job.id] = true
     end
     local outcome, id = add(job, coming)
     answers[#answers + 1], answers[#answers + 2] = outcome, id
   end
-  release_parents(coming)
+  release_parents(jobs)
   return answers
 end
 

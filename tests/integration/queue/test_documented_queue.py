@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from feedmill import Queue
+from feedmill import Flow, Queue, Worker
 from shared.queue import Failure, JobState, RedisConnection
 from tests.processes import wait_until
 from tests.queue_states import line, seed_active
@@ -81,3 +81,17 @@ def test_the_documented_additions_add_each_email_once(
         assert line(emails.core) == ["greet-7", "greet-8"]
         [delayed] = emails.core.list_jobs(JobState.DELAYED, 0, 9)
         assert (delayed.name, delayed.opts["attempts"]) == ("remind", 3)
+
+
+def test_the_documented_course_is_published_when_its_videos_are_converted(
+    example: dict[str, Any], redis_client: RedisConnection
+) -> None:
+    videos = Worker(Queue("videos", redis_client), lambda job: f"{job.data}.webm")
+    courses = Queue("courses", redis_client)
+    example["add_course"](Flow(redis_client), "knots", ["bowline", "anchor hitch"])
+    assert not Worker(courses, example["publish"]).step()
+    while videos.step():
+        pass
+    assert Worker(courses, example["publish"]).step()
+    [course] = courses.get_completed()
+    assert course.return_value == ["anchor hitch.webm", "bowline.webm"]

@@ -1,0 +1,393 @@
+"""Flows: what a tree becomes, what is refused as a whole, and how handlers wait for children.
+
+That Node leaves and answers the same is in ``tests/interop``.
+"""
+
+from typing import Any
+
+import pytest
+
+from feedmill import (
+    Flow,
+    FlowNode,
+    FlowProducer,
+    InvalidJobId,
+    InvalidJobOptions,
+    Job,
+    JobNotFound,
+    JobStateError,
+    Queue,
+    QueueError,
+    QueueFull,
+    UnencodableJob,
+    UnrecoverableError,
+    Worker,
+)
+from shared.queue import Failure, JobState, RedisConnection
+from tests.failpoints import full_redis
+from tests.fakes import FakeClock
+from tests.queue_states import claim, events, line, lose_locks, whole_state
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def flows(redis_client: RedisConnection, clock: FakeClock) -> Flow:
+    return Flow(redis_client, clock=clock)
+
+
+@pytest.fixture
+def reports(redis_client: RedisConnection, clock: FakeClock) -> Queue:
+    return Queue("reports", redis_client, clock=clock)
+
+
+@pytest.fixture
+def pages(redis_client: RedisConnection, clock: FakeClock) -> Queue:
+    return Queue("pages", redis_client, clock=clock)
+
+
+def page(job_id: str, **more: Any) -> dict[str, Any]:
+    return {"name": "page", "queue_name": "pages", "opts": {"job_id": job_id}, **more}
+
+
+def report(*children: dict[str, Any], **more: Any) -> dict[str, Any]:
+    opts = {"job_id": "r"}
+    return {
+        "name": "report",
+        "queue_name": "reports",
+        "opts": opts,
+        "children": list(children),
+        **more,
+    }
+
+
+def shape(node: FlowNode | None) -> Any:
+    assert node is not None
+    return [node.job.id, *map(shape, node.children)]
+
+
+def test_a_parent_runs_when_its_children_are_done_and_reads_their_results(
+    flows: Flow, reports: Queue, pages: Queue
+) -> None:
+    flows.add(report(page("a", data=2), page("b", data=3)))
+    sums: list[int] = []
+    adder = Worker(reports, lambda job: sums.append(sum(job.get_children_values().values())))
+    writer = Worker(pages, lambda job: job.data * 10)
+    assert not adder.step()
+    assert writer.step()
+    assert writer.step()
+    assert adder.step()
+    assert sums == [50]
+
+
+def test_the_jobs_of_a_flow_come_back_as_they_lie_in_redis(flows: Flow) -> None:
+    node = flows.add(report(page("a", children=[page("c", data={"n": [1]})]), page("b"), data=7))
+    assert shape(node) == ["r", ["a", ["c"]], ["b"]]
+    assert (node.job.name, node.job.data, node.job.queue_name) == ("report", 7, "reports")
+    assert node.children[0].job.parent_key == "bull:reports:r"
+    assert node.children[0].children[0].job.data == {"n": [1]}
+    for each in (node, *node.children, *node.children[0].children):
+        assert each.job.refresh() == each.job
+
+
+def test_jobs_without_an_id_get_random_ones(flows: Flow, pages: Queue) -> None:
+    nodes = flows.add_bulk([{"name": "n", "queue_name": "pages", "children": []}] * 3)
+    ids = [node.job.id for node in nodes]
+    assert line(pages.core) == ids
+    assert len(set(ids)) == 3
+    assert {len(job_id) for job_id in ids} == {36}
+    assert nodes[0].job.opts == {"attempts": 0}
+
+
+def test_several_flows_come_back_in_their_order(flows: Flow) -> None:
+    nodes = flows.add_bulk(
+        [
+            report(page("a"), page("b", children=[page("d")])),
+            page("x"),
+            report(page("c"), opts={"job_id": "s"}),
+        ]
+    )
+    assert [shape(node) for node in nodes] == [["r", ["a"], ["b", ["d"]]], ["x"], ["s", ["c"]]]
+    assert flows.add_bulk([]) == []
+
+
+def test_options_of_a_queue_hold_for_its_jobs_in_a_flow(flows: Flow) -> None:
+    options = {"pages": {"default_job_options": {"attempts": 4, "priority": 2}}}
+    node = flows.add(report(page("a")), queues_options=options)
+    assert node.job.opts["attempts"] == 0
+    assert (node.children[0].job.opts["attempts"], node.children[0].job.priority) == (4, 2)
+    with pytest.raises(InvalidJobOptions, match="default_job_options"):
+        flows.add(report(page("b")), queues_options={"pages": {"attempts": 4}})
+
+
+def test_the_producer_has_its_name_of_bullmq_too() -> None:
+    assert FlowProducer is Flow
+
+
+LEAF = {"name": "n", "queue_name": "pages"}
+
+
+@pytest.mark.parametrize(
+    ("error", "child"),
+    [
+        (InvalidJobOptions, "page"),
+        (InvalidJobOptions, {"name": "n"}),
+        (InvalidJobOptions, {**LEAF, "queueName": "pages"}),
+        (InvalidJobOptions, {**LEAF, "children": "abc"}),
+        (InvalidJobOptions, {**LEAF, "children": {"name": "n"}}),
+        (InvalidJobOptions, {**LEAF, "opts": {"delay": -1}}),
+        (InvalidJobOptions, {**LEAF, "opts": {"deduplication": {"id": "d"}}}),
+        (InvalidJobOptions, {**LEAF, "opts": {"parent": {"id": "p", "queue": "bull:q"}}}),
+        (
+            InvalidJobOptions,
+            {
+                **LEAF,
+                "opts": {"fail_parent_on_failure": True, "ignore_dependency_on_failure": True},
+            },
+        ),
+        (InvalidJobId, {**LEAF, "opts": {"job_id": "17"}}),
+        (QueueError, {"name": "n", "queue_name": "a:b"}),
+        (UnencodableJob, {**LEAF, "data": object()}),
+    ],
+)
+def test_what_cannot_be_added_adds_nothing_of_its_flow(
+    flows: Flow, redis_client: RedisConnection, error: type[Exception], child: Any
+) -> None:
+    with pytest.raises(error):
+        flows.add_bulk([page("other"), report(page("a"), child)])
+    assert redis_client.dbsize() == 0
+
+
+def test_a_parent_cannot_be_deduplicated(flows: Flow) -> None:
+    opts = {"deduplication": {"id": "d"}}
+    with pytest.raises(InvalidJobOptions, match="none on a job with children"):
+        flows.add(report(page("a"), opts=opts))
+    assert flows.add(page("a", opts=opts)).job.deduplication_id == "d"
+
+
+def test_a_flow_below_a_parent_that_is_gone_is_refused(
+    flows: Flow, redis_client: RedisConnection
+) -> None:
+    parent = {"id": "gone", "queue": "bull:reports"}
+    with pytest.raises(JobNotFound, match="gone"):
+        flows.add(report(page("a"), opts={"parent": parent}))
+    assert redis_client.dbsize() == 0
+
+
+def test_a_flow_that_is_too_large_is_refused(flows: Flow, redis_client: RedisConnection) -> None:
+    endless = report()
+    endless["children"].append(endless)
+    for children in ([page(f"p{n}") for n in range(5_000)], [endless]):
+        with pytest.raises(QueueError, match="more than 5000 jobs"):
+            flows.add(report(*children))
+    with pytest.raises(QueueError, match="at most 5000 jobs and 8388608 bytes"):
+        flows.add(report(*[page(f"p{n}", data="x" * 1_000_000) for n in range(9)]))
+    assert redis_client.dbsize() == 0
+
+
+def test_a_flow_of_the_largest_size_is_added_and_read_back(flows: Flow, pages: Queue) -> None:
+    node = flows.add(report(*[page(f"p{n}") for n in range(4_999)]))
+    assert len(line(pages.core)) == len(node.children) == 4_999
+    found = flows.get_flow("reports", "r")
+    assert found is not None
+    assert {child.job.id for child in found.children} == {f"p{n}" for n in range(4_999)}
+
+
+def test_a_chain_of_a_thousand_levels_is_added_read_and_removed(
+    flows: Flow, reports: Queue
+) -> None:
+    tree = page("p999")
+    for number in reversed(range(999)):
+        tree = page(f"p{number}", children=[tree])
+    flows.add(report(tree))
+    found, depth = flows.get_flow("reports", "r", 2_000), 0
+    while found is not None:
+        depth, found = depth + 1, (*found.children, None)[0]
+    assert depth == 1_001
+    assert reports.remove("r")
+    assert flows.get_flow("pages", "p999") is None
+
+
+def test_a_full_redis_takes_no_job_of_a_flow(flows: Flow, redis_client: RedisConnection) -> None:
+    with full_redis(redis_client), pytest.raises(QueueFull):
+        flows.add(report(page("a")))
+    assert redis_client.dbsize() == 0
+
+
+def test_a_flow_can_be_added_again(flows: Flow, pages: Queue, reports: Queue) -> None:
+    flows.add(report(page("a"), page("b")))
+    assert Worker(pages, lambda job: job.id).step()
+    node = flows.add(report(page("a", data="other"), page("b")))
+    assert [child.job.return_value for child in node.children] == ["a", None]
+    assert node.children[0].job.data == {}
+    assert Worker(pages, lambda job: job.id).step()
+    assert line(reports.core) == ["r"]
+
+
+def test_a_flow_never_takes_the_child_of_another_parent(
+    flows: Flow, pages: Queue, redis_client: RedisConnection
+) -> None:
+    flows.add(report(page("a")))
+    keys = set(redis_client.keys())
+    with pytest.raises(JobStateError, match="'a': is the child of another parent"):
+        flows.add(report(page("c"), page("a"), opts={"job_id": "s"}))
+    assert set(redis_client.keys()) == keys
+
+
+def test_parents_that_need_not_wait_keep_their_order(
+    flows: Flow, pages: Queue, reports: Queue
+) -> None:
+    ids = [f"c{n}" for n in range(20)]
+    pages.add_bulk([{"name": "n", "opts": {"job_id": job_id}} for job_id in ids])
+    while Worker(pages, lambda job: 1).step():
+        pass
+    flows.add_bulk([report(page(job_id), opts={"job_id": f"r-{job_id}"}) for job_id in ids])
+    # Each goes to the front, as a parent does whose last child is done.
+    assert line(reports.core) == [f"r-{job_id}" for job_id in reversed(ids)]
+
+
+def test_what_is_not_there_is_no_flow(flows: Flow) -> None:
+    assert flows.get_flow("reports", "nobody") is None
+    with pytest.raises(InvalidJobOptions, match="whole number from 1"):
+        flows.get_flow("reports", "nobody", 0)
+
+
+def test_a_flow_is_read_back_in_whatever_state_its_jobs_are(
+    flows: Flow, pages: Queue, redis_client: RedisConnection
+) -> None:
+    ignored = {"job_id": "d", "ignore_dependency_on_failure": True}
+    failing = {"job_id": "c", "fail_parent_on_failure": True}
+    flows.add(
+        report(page("a"), page("gone"), page("d", opts=ignored), page("c", opts=failing), page("e"))
+    )
+    jobs = {job.id: job for job in claim(pages.core, limit=4).jobs}
+    pages.core.fail_many([Failure(job_id, "t1", "bad", "") for job_id in ("c", "d")])
+    redis_client.delete("bull:pages:gone")
+    assert set(jobs) == {"a", "gone", "c", "d"}
+    assert shape(flows.get_flow("reports", "r")) == ["r", ["a"], ["e"], ["c"], ["d"]]
+    assert shape(flows.get_flow("reports", "r", 1)) == ["r"]
+
+
+def test_children_of_other_prefixes_and_with_colons_are_found(
+    redis_client: RedisConnection,
+) -> None:
+    flows, other = Flow(redis_client, prefix="{x:1}"), Queue("pages", redis_client, prefix="{y:1}")
+    flows.add(report(page("a:b:c", children=[page("d")])))
+    other.add("page", job_id="far")
+    redis_client.sadd("{x:1}:reports:r:dependencies", "{y:1}:pages:far", "no key")
+    found = flows.get_flow("reports", "r")
+    assert sorted(shape(found)[1:]) == [["a:b:c", ["d"]], ["far"]]
+
+
+def test_a_job_that_is_its_own_child_is_read_once(
+    flows: Flow, redis_client: RedisConnection
+) -> None:
+    flows.add(report(page("a"), page("b")))
+    redis_client.sadd("bull:pages:a:dependencies", "bull:reports:r", "bull:pages:a", "bull:pages:b")
+    redis_client.set("bull:pages:b:processed", "no hash")
+    assert sorted(shape(flows.get_flow("reports", "r", 99))[1:]) == [["a"], ["b"]]
+
+
+def running(reports: Queue, token: str = "t1") -> Job[Any]:
+    """Claim the report and return it as its handler sees it."""
+    [claimed] = claim(reports.core, token, 1).jobs
+    view = reports.core.get_job(claimed.id)
+    assert view is not None
+    return Job.of(reports.core, view, token)
+
+
+def add_page(pages: Queue, parent: Job[Any], job_id: str, **options: Any) -> Job[Any]:
+    address = {"id": parent.id, "queue": parent.queue_qualified_name}
+    return pages.add("page", job_id=job_id, parent=address, **options)
+
+
+def test_a_job_waits_for_children_that_its_handler_adds(reports: Queue, pages: Queue) -> None:
+    reports.add("report", job_id="r")
+    job = running(reports)
+    assert not job.move_to_waiting_children()
+    assert job.is_active()
+    add_page(pages, job, "a")
+    assert job.move_to_waiting_children()
+    assert job.is_waiting_children()
+    assert not claim(reports.core).jobs
+    assert Worker(pages, lambda job: 5).step()
+    again = running(reports, "t2")
+    assert again.get_children_values() == {"bull:pages:a": 5}
+    assert (again.attempts_made, again.attempts_started) == (0, 2)
+    assert not again.move_to_waiting_children()
+
+
+def test_a_job_may_wait_for_one_child_of_its_own(reports: Queue, pages: Queue) -> None:
+    reports.add("report", job_id="r")
+    job = running(reports)
+    first, second = add_page(pages, job, "a"), add_page(pages, job, "b")
+    assert Worker(pages, lambda job: 5).step()
+    assert not job.move_to_waiting_children(first)
+    assert job.move_to_waiting_children(second)
+
+
+def test_a_job_that_a_child_has_failed_cannot_wait(reports: Queue, pages: Queue) -> None:
+    reports.add("report", job_id="r")
+    job = running(reports)
+    add_page(pages, job, "a", fail_parent_on_failure=True)
+    add_page(pages, job, "b")
+    claim(pages.core, limit=1)
+    pages.core.fail_many([Failure("a", "t1", "bad", "")])
+    with pytest.raises(UnrecoverableError, match="a child has failed it"):
+        job.move_to_waiting_children()
+    assert job.is_active()
+
+
+def test_only_who_holds_a_job_can_let_it_wait(reports: Queue, pages: Queue) -> None:
+    added = reports.add("report", job_id="r")
+    with pytest.raises(JobStateError, match="only the handler"):
+        added.move_to_waiting_children()
+    job = running(reports)
+    add_page(pages, job, "a")
+    lose_locks(reports.core, "r")
+    before = whole_state(reports.core)
+    with pytest.raises(JobStateError, match="its lock is lost"):
+        job.move_to_waiting_children()
+    assert whole_state(reports.core) == before
+    reports.core.client.delete("bull:reports:r")
+    with pytest.raises(JobNotFound):
+        job.move_to_waiting_children()
+
+
+def test_a_job_that_waits_makes_room_for_another(reports: Queue, pages: Queue) -> None:
+    reports.add("report", job_id="r")
+    reports.core.client.hset(reports.core.keys.meta, "concurrency", 1)
+    job = running(reports)
+    add_page(pages, job, "a")
+    reports.add("report", job_id="s")
+    reports.core.client.delete(reports.core.keys.marker)
+    assert job.move_to_waiting_children()
+    assert reports.core.client.zscore(reports.core.keys.marker, "0") == 0
+    assert [each.id for each in claim(reports.core, "t2").jobs] == ["s"]
+
+
+def test_keys_of_another_type_hold_no_children(reports: Queue) -> None:
+    reports.add("report", job_id="r")
+    job = running(reports)
+    client = reports.core.client
+    client.set("bull:reports:r:dependencies", "no set")
+    client.set("bull:reports:r:unsuccessful", "no sorted set")
+    other = Job.of(reports.core, reports.core.get_job("r"), None)  # type: ignore[arg-type]
+    assert not job.move_to_waiting_children()
+    assert not job.move_to_waiting_children(other)
+    assert job.is_active()
+
+
+def test_a_job_can_wait_for_children_when_redis_is_full(
+    reports: Queue, pages: Queue, redis_client: RedisConnection
+) -> None:
+    reports.add("report", job_id="r")
+    job = running(reports)
+    add_page(pages, job, "a")
+    with full_redis(redis_client):
+        assert job.move_to_waiting_children()
+    assert reports.core.counts()[JobState.WAITING_CHILDREN] == 1
+    assert events(reports.core)[-1] == "waiting-children r"
