@@ -15,6 +15,7 @@ from feedmill.workers import Worker
 from shared.errors import (
     AddLimitExceeded,
     AppError,
+    DelayedError,
     InvalidJobId,
     InvalidJobOptions,
     JobFailed,
@@ -23,8 +24,11 @@ from shared.errors import (
     QueueError,
     QueueFull,
     QueueUnavailable,
+    RateLimitError,
     UnencodableJob,
     UnrecoverableError,
+    WaitingChildrenError,
+    WaitingError,
 )
 from shared.queue import connect
 
@@ -32,6 +36,7 @@ __all__ = [
     "AddLimitExceeded",
     "AppError",
     "Declared",
+    "DelayedError",
     "Flow",
     "FlowNode",
     "FlowProducer",
@@ -46,8 +51,11 @@ __all__ = [
     "QueueEvents",
     "QueueFull",
     "QueueUnavailable",
+    "RateLimitError",
     "UnencodableJob",
     "UnrecoverableError",
+    "WaitingChildrenError",
+    "WaitingError",
     "Worker",
     "configure",
     "connect",

@@ -1,9 +1,10 @@
 """A job, as handlers and those who look at a queue see it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
 from feedmill.base import QueueBase
+from feedmill.running import Running, TellProgress
 from shared.errors import JobNotFound, JobStateError
 from shared.queue import JobQueue, JobView, editing, getters
 from shared.queue.events import wait_until_finished
@@ -15,13 +16,13 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Job(Generic[T]):
+class Job(Running, Generic[T]):
     """A job as it lay in Redis when it was read; :meth:`refresh` reads it again.
 
     ``data``, ``return_value`` and ``last_progress`` are what their JSON holds; a text that is none
     is given as it is. Times are ms since 1970. ``processed_by`` is the name of the worker that
     claimed it last, if it has one; ``parent_key`` its parent's whole key. ``token`` is that of the
-    run's lock, None outside a handler.
+    run's lock, None outside a handler; ``tell_progress`` is called by :meth:`progress`.
     """
 
     queue: JobQueue
@@ -46,9 +47,16 @@ class Job(Generic[T]):
     repeat_job_key: str | None = None
     deduplication_id: str | None = None
     token: str | None = None
+    tell_progress: TellProgress | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, queue: JobQueue, view: JobView, token: str | None = None) -> Self:
+    def of(
+        cls,
+        queue: JobQueue,
+        view: JobView,
+        token: str | None = None,
+        tell_progress: TellProgress | None = None,
+    ) -> Self:
         """Return the job that a look into Redis has shown."""
         return cls(
             queue=queue,
@@ -73,6 +81,7 @@ class Job(Generic[T]):
             repeat_job_key=view.scheduler_id,
             deduplication_id=view.deduplication_id,
             token=token,
+            tell_progress=tell_progress,
         )
 
     @property
@@ -177,7 +186,7 @@ class Job(Generic[T]):
         view = self.queue.get_job(self.id)
         if view is None:
             raise JobNotFound(self.id)
-        return Job.of(self.queue, view, self.token)
+        return Job.of(self.queue, view, self.token, self.tell_progress)
 
     def promote(self) -> None:
         """Move the job, which is delayed, to the back of the line.

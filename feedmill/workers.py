@@ -17,7 +17,16 @@ Handler = Callable[[Job[Any]], object]
 
 log = logging.getLogger("feedmill")
 
-_COURSE = frozenset({"job_started", "job_succeeded", "job_failed", "job_postponed"})
+_COURSE = frozenset(
+    {
+        "job_started",
+        "job_succeeded",
+        "job_failed",
+        "job_postponed",
+        "job_put_back",
+        "job_moved",
+    }
+)
 
 
 class Worker:

@@ -20,7 +20,12 @@
     │   ├── JobNotFound               a job that is not there
     │   ├── JobStateError             a job whose state does not allow what is asked
     │   ├── JobFailed                 a job that was waited for has failed
-    │   └── UnrecoverableError        for handlers: no more attempts
+    │   ├── UnrecoverableError        for handlers: no more attempts
+    │   ├── RateLimitError            for handlers: back to the front of the line, not tried
+    │   └── JobMoved                  for handlers: they have moved their job themselves
+    │       ├── DelayedError          with move_to_delayed
+    │       ├── WaitingError          with move_to_wait
+    │       └── WaitingChildrenError  with move_to_waiting_children
     ├── StoreError
     │   ├── StoreUnavailable          MongoDB cannot serve, or has not confirmed (retryable)
     │   │   └── StoreRefused          MongoDB answers, but not us: a right is missing
@@ -204,6 +209,32 @@ class JobFailed(QueueError):
 
 class UnrecoverableError(QueueError):
     """A handler raises it when no further attempt can help: the job fails at once."""
+
+
+class RateLimitError(QueueError):
+    """A handler raises it when it may not go on now: its job goes back to the front of the line.
+
+    No attempt is counted. Limit the queue before, or the job comes again at once.
+    """
+
+    def __init__(self, reason: str = "bullmq:rateLimitExceeded") -> None:
+        super().__init__(reason)
+
+
+class JobMoved(QueueError):
+    """A handler raises one of these when it has moved its job itself: nothing is to be settled."""
+
+
+class DelayedError(JobMoved):
+    """A handler raises it after ``move_to_delayed``."""
+
+
+class WaitingError(JobMoved):
+    """A handler raises it after ``move_to_wait``."""
+
+
+class WaitingChildrenError(JobMoved):
+    """A handler raises it after ``move_to_waiting_children``."""
 
 
 class StoreError(FeedmillError):

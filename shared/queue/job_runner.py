@@ -16,7 +16,16 @@ from shared.queue.job import (
     SettleOutcome,
 )
 from shared.queue.job_queue import JobQueue
-from shared.queue.runs import EndedRun, Outcome, RunRules, outcome_of, retry_after
+from shared.queue.runs import (
+    EndedRun,
+    Moved,
+    Outcome,
+    PutBack,
+    RunRules,
+    Settled,
+    outcome_of,
+    retry_after,
+)
 from shared.queue.wire import to_json
 from shared.queue.worker_options import WorkerOptions
 
@@ -117,8 +126,11 @@ class JobRunner:
         return failure
 
     def _end(self, run: EndedRun) -> None:
+        if isinstance(run.outcome, Moved):
+            self._reports.tell("job_moved", run.job, attempt=run.job.attempts_made + 1)
+            return
         try:
-            is_settled = self._settle(run)
+            is_settled = self._settle(run, run.outcome)
         except QueueError as exc:
             self._reports.tell_trouble("settle_failed", exc, job=run.job.id)
             return
@@ -126,21 +138,21 @@ class JobRunner:
             hook = self._options.after_settle
             self._reports.call("after_settle_failed", hook, run, job=run.job.id)
 
-    def _settle(self, run: EndedRun) -> bool:
+    def _settle(self, run: EndedRun, outcome: Settled) -> bool:
         """Settle, through outages; False when the lock was lost or handed back."""
         while not self._abandoned.is_set():
             try:
-                outcome = self._settle_once(run.outcome)
+                answer = self._settle_once(outcome)
             except QueueUnavailable as exc:
                 self._reports.tell_trouble("settle_delayed", exc)
                 self._clock.wait(self._abandoned, jittered(_OUTAGE_WAIT_S))
                 continue
-            is_settled = outcome is SettleOutcome.SETTLED
+            is_settled = answer is SettleOutcome.SETTLED
             self._tell_end(run) if is_settled else self._tell_loss(run.job)
             return is_settled
         return False
 
-    def _settle_once(self, outcome: Outcome) -> SettleOutcome:
+    def _settle_once(self, outcome: Settled) -> SettleOutcome:
         match outcome:
             case Completion():
                 return self._queue.complete_many([outcome])[0]
@@ -148,6 +160,8 @@ class JobRunner:
                 return self._queue.retry_many([outcome])[0]
             case Postponement():
                 return self._queue.postpone_many([outcome])[0]
+            case PutBack(lock=lock):
+                return self._queue.release_many([lock])[0]
             case Failure():
                 return self._queue.fail_many([outcome])[0]
 
@@ -158,6 +172,8 @@ class JobRunner:
                 self._reports.tell("job_succeeded", job, attempt=attempt)
             case Postponement(delay_ms=delay_ms):
                 self._reports.tell("job_postponed", job, attempt=attempt, delay_ms=delay_ms)
+            case PutBack():
+                self._reports.tell("job_put_back", job, attempt=attempt)
             case Retry(reason=reason) | Failure(reason=reason):
                 is_last = run.is_final
                 self._reports.tell(

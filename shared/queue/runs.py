@@ -4,17 +4,43 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.errors import DoomedJob, Postponed, UnrecoverableError
+from shared.errors import (
+    DelayedError,
+    DoomedJob,
+    JobMoved,
+    Postponed,
+    RateLimitError,
+    UnrecoverableError,
+    WaitingChildrenError,
+    WaitingError,
+)
 from shared.queue.job import (
     ClaimedJob,
     Completion,
     Failure,
+    Lock,
     Postponement,
     Retry,
     backoff_delay_ms,
 )
 
-Outcome = Completion | Retry | Postponement | Failure
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """A job that goes back to the front of the line; nothing was tried."""
+
+    lock: Lock
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A job that its handler has moved itself: nothing is to settle."""
+
+
+Settled = Completion | Retry | Postponement | PutBack | Failure
+Outcome = Settled | Moved
+
+_MOVED = (JobMoved, DelayedError, WaitingError, WaitingChildrenError)
 
 
 def is_recoverable(error: BaseException) -> bool:
@@ -22,9 +48,7 @@ def is_recoverable(error: BaseException) -> bool:
 
     ``UnrecoverableError`` is known by its name too, so that code need not import ours.
     """
-    return not isinstance(error, UnrecoverableError) and (
-        type(error).__name__ != UnrecoverableError.__name__
-    )
+    return not _is(error, UnrecoverableError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +78,17 @@ class EndedRun:
 def outcome_of(job: ClaimedJob, error: BaseException, rules: RunRules) -> Outcome:
     """Return what becomes of a job after its handler raised ``error``.
 
-    ``Postponed`` puts it back for its ``delay_ms``. Else it is tried again, after its backoff,
-    while attempts remain and ``rules`` allow it; then it fails. A doomed job always fails.
+    ``Postponed`` puts it back for its ``delay_ms``, ``RateLimitError`` at once; with ``JobMoved``
+    it is elsewhere already. Else it is tried again, after its backoff, while attempts remain and
+    ``rules`` allow it; then it fails. A doomed job always fails.
     """
     if isinstance(error, Postponed):
         return Postponement(job.id, job.token, error.delay_ms)
+    # Not by its name: clients of web services have errors of that name, which mean another limit.
+    if isinstance(error, RateLimitError):
+        return PutBack(job.lock)
+    if any(_is(error, kind) for kind in _MOVED):
+        return Moved()
     attempts_made = job.attempts_made + 1
     is_doomed = isinstance(error, DoomedJob)
     if not is_doomed and attempts_made < job.max_attempts and rules.may_retry(error):
@@ -74,6 +104,11 @@ def retry_after(job: ClaimedJob, error: BaseException, delay_ms: int) -> Retry:
 def reason_of(error: BaseException) -> str:
     """Return an error's text, for people; never an empty one."""
     return str(error) or repr(error)
+
+
+def _is(error: BaseException, kind: type[BaseException]) -> bool:
+    """Return whether it is such an error, or one of another library's by the same name."""
+    return isinstance(error, kind) or type(error).__name__ == kind.__name__
 
 
 def _stack_of(error: BaseException) -> str:

@@ -35,8 +35,9 @@ class Worker:
     attempt), and what the handler still does is refused. Its thread cannot be ended and may go on.
 
     ``log_event`` is called with a constant event and fields. Of each job: ``job_started``, then
-    ``job_succeeded``, ``job_failed``, ``job_postponed`` or ``lock_lost``. All others are trouble;
-    ``run_abandoned`` says after how many seconds, and how many such runs have not ended.
+    ``job_succeeded``, ``job_failed``, ``job_postponed``, ``job_put_back``, ``job_moved`` (by its
+    handler) or ``lock_lost``. All others are trouble; ``run_abandoned`` says after how many
+    seconds, and how many such runs have not ended.
     """
 
     def __init__(

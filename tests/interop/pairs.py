@@ -42,11 +42,22 @@ class Ours:
         return self.queue(name).core
 
     def claim(
-        self, token: str = "t", name: str = "q", rate_limit: RateLimit | None = None
+        self,
+        token: str = "t",
+        name: str = "q",
+        rate_limit: RateLimit | None = None,
+        worker_name: str | None = None,
     ) -> ClaimedJob | None:
         """Claim one job; kept as ``job``."""
         queue = self.core(name)
-        claim = queue.claim(limit=1, lock_ms=LOCK_MS, token=token, rate_limit=rate_limit)
+        claim = queue.claim(
+            limit=1,
+            lock_ms=LOCK_MS,
+            token=token,
+            rate_limit=rate_limit,
+            reads_whole=True,
+            worker_name=worker_name,
+        )
         # Tokens are used again here, as Node allows; our record of the claim would answer again.
         self.client.delete(f"{queue.keys.base}own:claim:{token}")
         self.job = claim.jobs[0] if claim.jobs else None

@@ -14,8 +14,8 @@ from shared.queue.connection import parts_of, read_lua, script_names, script_tex
 
 ARROW = re.compile(r"^(?:-- |    )(\w+): ([\w|-]+) -> ([\w|-]+)$")
 LUA = Path(*shared.queue.__path__) / "lua"
-# Scripts that let no job change its state; the last one belongs to no queue alone.
-NO_ARROW = {"pause", "resume", "probe"}
+# Scripts that let no job change its state; `probe` belongs to no queue alone.
+NO_ARROW = {"pause", "resume", "probe", "update_progress", "update_data", "append_log"}
 
 Arrow = tuple[str, frozenset[str], frozenset[str]]
 

@@ -5,8 +5,18 @@ from typing import Any
 
 import pytest
 
-from feedmill import Job, Queue, Worker
+from feedmill import (
+    DelayedError,
+    Job,
+    JobStateError,
+    Queue,
+    QueueEvents,
+    RateLimitError,
+    WaitingError,
+    Worker,
+)
 from shared.queue import RedisConnection
+from tests.fakes import FakeClock
 from tests.processes import wait_until
 
 
@@ -61,3 +71,105 @@ def test_a_worker_with_a_name_is_listed_by_it(
 def test_an_option_that_no_worker_has_is_refused_with_those_that_it_has(emails: Queue) -> None:
     with pytest.raises(TypeError, match=r"no option concurency.* concurrency"):
         Worker(emails, lambda job: None, concurency=5)  # type: ignore[call-arg]
+
+
+def test_progress_and_log_are_kept_and_heard(emails: Queue, started: Callable[..., Worker]) -> None:
+    def send(job: Job[Any]) -> str:
+        job.progress({"page": 2})
+        return f"{job.log('first')} {job.log('second')} {job.log('third')}"
+
+    with QueueEvents(emails.name, emails.core.client) as events:
+        started(send)
+        job = emails.add("welcome", keep_logs=2)
+        assert job.wait_until_finished(timeout_s=10) == "1 2 2"
+        heard = next(event for event in events if event.name == "progress")
+    assert (heard.job_id, heard.fields["data"]) == (job.id, {"page": 2})
+    assert job.refresh().last_progress == {"page": 2}
+    assert emails.get_job_logs(job.id) == (["second", "third"], 2)
+    job.clear_logs()
+    assert emails.get_job_logs(job.id) == ([], 0)
+
+
+def test_data_that_a_handler_updates_is_there_in_the_next_attempt(emails: Queue) -> None:
+    pages: list[int] = []
+
+    def read(job: Job[Any]) -> None:
+        pages.append(job.data["page"])
+        job.update_data({"page": job.data["page"] + 1})
+        raise OSError("the line broke")
+
+    emails.add("read", {"page": 1}, attempts=2)
+    worker = Worker(emails, read)
+    assert [worker.step(), worker.step(), worker.step()] == [True, True, False]
+    assert pages == [1, 2]
+
+
+def test_a_job_that_its_handler_delays_runs_later_and_no_attempt_is_counted(
+    redis_client: RedisConnection,
+) -> None:
+    clock = FakeClock()
+    runs: list[int] = []
+
+    def send(job: Job[Any]) -> None:
+        runs.append(job.attempts_made)
+        if len(runs) == 1:
+            job.move_to_delayed(clock.now_ms() + 60_000)
+            raise DelayedError
+
+    queue = Queue("emails", redis_client, clock=clock)
+    job = queue.add("welcome")
+    worker = Worker(queue, send)
+    assert worker.step()
+    assert job.is_delayed()
+    assert not worker.step()
+    clock.advance(seconds=60)
+    assert worker.step()
+    assert runs == [0, 0]
+    assert job.refresh().attempts_made == 1
+
+
+@pytest.mark.parametrize("error", [WaitingError, RateLimitError])
+def test_a_job_that_may_not_run_yet_goes_to_the_front_and_no_attempt_is_counted(
+    emails: Queue, error: type[Exception]
+) -> None:
+    runs: list[str] = []
+
+    def send(job: Job[Any]) -> None:
+        runs.append(job.id)
+        if len(runs) == 1:
+            if error is WaitingError:
+                job.move_to_wait()
+            raise error
+
+    emails.add_bulk([{"name": "x", "opts": {"job_id": job_id}} for job_id in ("a", "b")])
+    worker = Worker(emails, send)
+    while worker.step():
+        pass
+    assert runs == ["a", "a", "b"]
+    job = emails.get_job("a")
+    assert job is not None
+    assert (job.attempts_made, job.attempts_started, job.stacktrace) == (1, 2, ())
+
+
+def test_only_a_handler_moves_its_job_or_holds_it(emails: Queue) -> None:
+    job = emails.add("welcome")
+    for act in (job.move_to_wait, lambda: job.move_to_delayed(1), lambda: job.extend_lock(1)):
+        with pytest.raises(JobStateError, match="only its handler"):
+            act()
+
+
+def test_a_handler_extends_its_lock_as_long_as_it_has_it(emails: Queue) -> None:
+    answers: list[bool] = []
+
+    def send(job: Job[Any]) -> None:
+        lock = emails.core.keys.lock(job.id)
+        answers.append(job.extend_lock(90_000))
+        assert emails.core.client.pttl(lock) > 80_000
+        emails.core.client.delete(lock)
+        answers.append(job.extend_lock(90_000))
+        job.move_to_wait()
+
+    emails.add("welcome")
+    Worker(emails, send).step()
+    assert answers == [True, False]
+    assert emails.get_job_counts("active", "waiting") == {"active": 1, "waiting": 0}

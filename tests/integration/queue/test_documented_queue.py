@@ -95,3 +95,14 @@ def test_the_documented_course_is_published_when_its_videos_are_converted(
     assert Worker(courses, example["publish"]).step()
     [course] = courses.get_completed()
     assert course.return_value == ["anchor hitch.webm", "bowline.webm"]
+
+
+def test_the_documented_handler_goes_on_where_its_last_attempt_ended(
+    example: dict[str, Any], redis_client: RedisConnection
+) -> None:
+    accounts = Queue("accounts", redis_client)
+    job = accounts.add("sync", {"done": 1})
+    assert Worker(accounts, example["sync_account"]).step()
+    assert example["booked"] == ["rent", "tea"]
+    assert job.refresh().last_progress == {"page": 2, "of": 2}
+    assert accounts.get_job_logs(job.id) == (["2 bookings"], 1)

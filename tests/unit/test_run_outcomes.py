@@ -1,0 +1,87 @@
+"""What a run of a handler comes to is decided by the error and the job alone."""
+
+from typing import Any
+
+import pytest
+
+from shared.errors import (
+    DelayedError,
+    DoomedJob,
+    Postponed,
+    RateLimitError,
+    UnrecoverableError,
+    WaitingChildrenError,
+    WaitingError,
+)
+from shared.queue import ClaimedJob, Failure, Postponement, Retry, RunRules
+from shared.queue.runs import Moved, PutBack, outcome_of
+
+RULES = RunRules()
+
+
+def make_claimed(opts: bytes = b'{"attempts":3}', **more: Any) -> ClaimedJob:
+    fields: dict[str, Any] = {
+        "id": "a",
+        "name": "x",
+        "raw_data": "{}",
+        "raw_opts": opts,
+        "revision": None,
+        "tally": None,
+        "attempts_made": 0,
+        "attempts_started": 1,
+        "stalled_count": 0,
+        "is_solo": False,
+        "deferred_failure": None,
+        "token": "t",
+        "timestamp_ms": 1,
+    }
+    return ClaimedJob(**fields | more)
+
+
+def named(name: str) -> Exception:
+    """Return an error of another library."""
+    kind: type[Exception] = type(name, (Exception,), {})
+    return kind("theirs")
+
+
+@pytest.mark.parametrize(("made", "kind"), [(0, Retry), (1, Retry), (2, Failure), (7, Failure)])
+def test_a_job_is_tried_again_while_attempts_remain(made: int, kind: type[object]) -> None:
+    job = make_claimed(attempts_made=made)
+    assert type(outcome_of(job, OSError("no"), RULES)) is kind
+
+
+@pytest.mark.parametrize("opts", [b"{}", b'{"attempts":0}', b'{"attempts":1}', b"nonsense"])
+def test_a_job_without_attempts_fails_in_its_first_run(opts: bytes) -> None:
+    outcome = outcome_of(make_claimed(opts), OSError("no"), RULES)
+    assert isinstance(outcome, Failure)
+    assert (outcome.reason, outcome.stacktrace.strip()) == ("no", "OSError: no")
+
+
+@pytest.mark.parametrize(
+    "error", [UnrecoverableError("no"), named("UnrecoverableError"), DoomedJob("stalled")]
+)
+def test_some_errors_fail_a_job_with_attempts_left(error: Exception) -> None:
+    assert isinstance(outcome_of(make_claimed(), error, RULES), Failure)
+
+
+@pytest.mark.parametrize("kind", [DelayedError, WaitingError, WaitingChildrenError])
+def test_a_job_that_its_handler_has_moved_is_left_alone(kind: type[Exception]) -> None:
+    job = make_claimed(attempts_made=9)
+    assert outcome_of(job, kind(), RULES) == Moved()
+    assert outcome_of(job, named(kind.__name__), RULES) == Moved()
+
+
+def test_a_job_that_met_a_limit_goes_back_and_one_postponed_waits() -> None:
+    job = make_claimed(attempts_made=9)
+    assert outcome_of(job, RateLimitError(), RULES) == PutBack(job.lock)
+    assert outcome_of(job, Postponed(50, "early"), RULES) == Postponement("a", "t", 50)
+
+
+def test_the_limit_of_a_web_service_is_an_error_like_any_other() -> None:
+    assert isinstance(outcome_of(make_claimed(), named("RateLimitError"), RULES), Retry)
+
+
+def test_an_error_without_a_text_is_told_by_its_kind() -> None:
+    outcome = outcome_of(make_claimed(), KeyError(), RULES)
+    assert isinstance(outcome, Retry)
+    assert outcome.reason == "KeyError()"
