@@ -2,11 +2,15 @@
 
 import math
 from collections.abc import Callable
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from shared.queue import RateLimit, RunRules
+from feedmill.jobs import Job
+from shared.queue import ClaimedJob, RateLimit, RunRules
 from shared.queue import WorkerOptions as CoreOptions
 from shared.queue.runs import is_recoverable
+
+ReadJob = Callable[[ClaimedJob], Job[Any]]
+Backoff = Callable[[int, str, BaseException, Job[Any]], float]
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -28,6 +32,11 @@ class WorkerOptions(TypedDict, total=False):
     """At most so many jobs started in so many ms, over all workers."""
     may_retry: Callable[[BaseException], bool]
     """After which errors a job is tried again: all but ``UnrecoverableError`` unless told."""
+    backoff: Backoff | None
+    """The delay (ms) of jobs whose ``backoff`` has a type of one's own, given the attempts made,
+    the type, the error and the job; -1 fails the job for good."""
+    max_started_attempts: int
+    """A job that was started more often fails without a run, as one that its worker dies of."""
 
 
 def check_known(options: WorkerOptions) -> None:
@@ -42,7 +51,7 @@ def check_known(options: WorkerOptions) -> None:
         raise TypeError(f"a Worker has no option {unknown}; its options are {known}")
 
 
-def core_options(options: WorkerOptions) -> CoreOptions:
+def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
     """Return the options as the worker below takes them."""
     limiter, run_limit_s = options.get("limiter"), options.get("run_limit_s")
     return CoreOptions(
@@ -51,7 +60,21 @@ def core_options(options: WorkerOptions) -> CoreOptions:
         name=options.get("name"),
         rate_limit=None if limiter is None else RateLimit(*limiter),
         run_limit_s=math.inf if run_limit_s is None else run_limit_s,
-        rules=RunRules(may_retry=options.get("may_retry", is_recoverable)),
+        rules=_rules(options, read_job),
         isolates_solo=False,
         reads_whole=True,
+    )
+
+
+def _rules(options: WorkerOptions, read_job: ReadJob) -> RunRules:
+    backoff = options.get("backoff")
+
+    def delay_ms(made: int, kind: str, error: BaseException, claimed: ClaimedJob) -> float:
+        assert backoff is not None
+        return backoff(made, kind, error, read_job(claimed))
+
+    return RunRules(
+        may_retry=options.get("may_retry", is_recoverable),
+        backoff=None if backoff is None else delay_ms,
+        max_started_attempts=options.get("max_started_attempts", 0),
     )

@@ -61,7 +61,7 @@ class Worker:
         self._worker = JobWorker(
             self._core,
             self._run,
-            core_options(options),
+            core_options(options, self._job_of),
             clock=self._core.clock,
             log_event=_log_event,
         )
@@ -106,8 +106,11 @@ class Worker:
                 self._worker.stop(timeout_s)
 
     def _run(self, claimed: ClaimedJob) -> object:
+        return self._handler(self._job_of(claimed))
+
+    def _job_of(self, claimed: ClaimedJob) -> Job[Any]:
         assert claimed.view is not None
-        return self._handler(Job.of(self._core, claimed.view, claimed.token))
+        return Job.of(self._core, claimed.view, claimed.token)
 
 
 def _make_upkeep(core: JobQueue, options: WorkerOptions) -> Upkeep:

@@ -1,5 +1,6 @@
 """What goes into a queue, what comes out of it, and the arrows between a job's states."""
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from shared.queue.reading import read_object, whole_number
 
 MAX_DELAY_MS = 7 * 24 * 60 * 60 * 1000
+BACKOFF_TYPES = frozenset({"fixed", "exponential"})
 
 
 class JobState(StrEnum):
@@ -301,7 +303,9 @@ def backoff_delay_ms(
         return _whole_ms(_number(backoff))
     delay_ms = _number(backoff.get("delay"))
     if backoff.get("type") == "exponential":
-        delay_ms *= 2.0 ** min(max(attempts_made - 1, 0), 64)
+        doubled = delay_ms * 2.0 ** min(max(attempts_made - 1, 0), 64)
+        # Rounded as Node does, before the jitter.
+        delay_ms = math.floor(min(doubled, 2.0**53) + 0.5)
     jitter = min(_number(backoff.get("jitter")), 1.0)
     return _whole_ms(draw() * delay_ms * jitter + delay_ms * (1 - jitter))
 

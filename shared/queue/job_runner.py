@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import DoomedJob, JobStateError, QueueError, QueueUnavailable
+from shared.errors import JobStateError, QueueError, QueueUnavailable
 from shared.queue.job import (
     ClaimedJob,
     Completion,
@@ -23,6 +23,7 @@ from shared.queue.runs import (
     PutBack,
     RunRules,
     Settled,
+    check_may_run,
     outcome_of,
     retry_after,
 )
@@ -95,8 +96,7 @@ class JobRunner:
 
     def _run_handler(self, job: ClaimedJob) -> EndedRun:
         try:
-            if job.deferred_failure is not None:
-                raise DoomedJob(job.deferred_failure)
+            check_may_run(job, self._options.rules)
             result = self._handler(job)
             # A result that cannot be written is the handler's failure, not the queue's.
             to_json(job.id, result)

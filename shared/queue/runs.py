@@ -1,7 +1,7 @@
 """What a run of a handler comes to: done, tried again, put back, failed. Pure."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from shared.errors import (
@@ -15,6 +15,8 @@ from shared.errors import (
     WaitingError,
 )
 from shared.queue.job import (
+    BACKOFF_TYPES,
+    MAX_DELAY_MS,
     ClaimedJob,
     Completion,
     Failure,
@@ -40,6 +42,9 @@ class Moved:
 Settled = Completion | Retry | Postponement | PutBack | Failure
 Outcome = Settled | Moved
 
+# Given the attempts made (this one, too), the type, the error and the job.
+Backoff = Callable[[int, str, BaseException, ClaimedJob], float]
+
 _MOVED = (JobMoved, DelayedError, WaitingError, WaitingChildrenError)
 
 
@@ -55,10 +60,15 @@ def is_recoverable(error: BaseException) -> bool:
 class RunRules:
     """What a worker makes of errors. ``may_retry``: after which of them another attempt may help.
 
-    A job is tried again only while it has attempts left.
+    A job is tried again only while it has attempts left. ``backoff`` is asked for the delay (ms) of
+    a job whose ``backoff`` is of a type that BullMQ does not know; a negative one is no further
+    attempt. A job that was started more than ``max_started_attempts`` times fails without a run, as
+    one that its worker crashes on; 0 is no limit.
     """
 
     may_retry: Callable[[BaseException], bool] = is_recoverable
+    backoff: Backoff | None = None
+    max_started_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +99,39 @@ def outcome_of(job: ClaimedJob, error: BaseException, rules: RunRules) -> Outcom
         return PutBack(job.lock)
     if any(_is(error, kind) for kind in _MOVED):
         return Moved()
-    attempts_made = job.attempts_made + 1
-    is_doomed = isinstance(error, DoomedJob)
-    if not is_doomed and attempts_made < job.max_attempts and rules.may_retry(error):
-        return retry_after(job, error, backoff_delay_ms(job.backoff, attempts_made))
+    if _may_retry(job, error, rules):
+        delay_ms = _delay_after(job, error, rules)
+        if delay_ms >= 0:
+            return retry_after(job, error, delay_ms)
     return Failure(job.id, job.token, reason_of(error), _stack_of(error))
+
+
+def check_may_run(job: ClaimedJob, rules: RunRules) -> None:
+    """Refuse to run a job that can only fail.
+
+    Raises:
+        DoomedJob: why it has to fail.
+    """
+    if job.deferred_failure is not None:
+        raise DoomedJob(job.deferred_failure)
+    if 0 < rules.max_started_attempts < job.attempts_started:
+        raise DoomedJob("job started more than allowable limit")
+
+
+def _may_retry(job: ClaimedJob, error: BaseException, rules: RunRules) -> bool:
+    if isinstance(error, DoomedJob) or job.attempts_made + 1 >= job.max_attempts:
+        return False
+    is_worn_out = 0 < rules.max_started_attempts <= job.attempts_started
+    return not is_worn_out and rules.may_retry(error)
+
+
+def _delay_after(job: ClaimedJob, error: BaseException, rules: RunRules) -> int:
+    """Return the delay in ms before the next attempt; less than 0 for none."""
+    attempts_made, backoff = job.attempts_made + 1, job.backoff
+    kind = backoff.get("type") if isinstance(backoff, Mapping) else "fixed"
+    if rules.backoff is None or not isinstance(kind, str) or kind in BACKOFF_TYPES:
+        return backoff_delay_ms(backoff, attempts_made)
+    return int(min(rules.backoff(attempts_made, kind, error, job), MAX_DELAY_MS))
 
 
 def retry_after(job: ClaimedJob, error: BaseException, delay_ms: int) -> Retry:

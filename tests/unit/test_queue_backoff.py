@@ -51,3 +51,9 @@ def test_whatever_a_producer_wrote_gives_a_delay(
     backoff: dict[str, object], attempts_made: int
 ) -> None:
     assert 0 <= backoff_delay_ms(backoff, attempts_made) <= MAX_DELAY_MS
+
+
+def test_an_exponential_backoff_is_rounded_before_its_jitter_as_node_does() -> None:
+    backoff = {"type": "exponential", "delay": 0.7}
+    assert [backoff_delay_ms(backoff, made) for made in (1, 2, 3)] == [1, 1, 3]
+    assert backoff_delay_ms({"type": "exponential", "delay": 1e300}, 99) == MAX_DELAY_MS

@@ -14,7 +14,8 @@ from shared.errors import (
     WaitingError,
 )
 from shared.queue import ClaimedJob, Failure, Postponement, Retry, RunRules
-from shared.queue.runs import Moved, PutBack, outcome_of
+from shared.queue.job import MAX_DELAY_MS
+from shared.queue.runs import Moved, PutBack, check_may_run, outcome_of
 
 RULES = RunRules()
 
@@ -85,3 +86,54 @@ def test_an_error_without_a_text_is_told_by_its_kind() -> None:
     outcome = outcome_of(make_claimed(), KeyError(), RULES)
     assert isinstance(outcome, Retry)
     assert outcome.reason == "KeyError()"
+
+
+OWN = b'{"attempts":3,"backoff":{"type":"own","delay":700}}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "delay_ms"), [(0, 0), (250, 250), (2.9, 2), (10 * MAX_DELAY_MS, MAX_DELAY_MS)]
+)
+def test_a_backoff_of_one_s_own_says_how_long_a_job_waits(answer: float, delay_ms: int) -> None:
+    asked: list[object] = []
+
+    def backoff(*question: object) -> float:
+        asked.append(question)
+        return answer
+
+    job, error = make_claimed(OWN, attempts_made=1), OSError("no")
+    outcome = outcome_of(job, error, RunRules(backoff=backoff))
+    assert isinstance(outcome, Retry)
+    assert outcome.delay_ms == delay_ms
+    assert asked == [(2, "own", error, job)]
+
+
+def test_a_backoff_of_one_s_own_may_end_the_attempts() -> None:
+    rules = RunRules(backoff=lambda *_: -1)
+    assert isinstance(outcome_of(make_claimed(OWN), OSError("no"), rules), Failure)
+
+
+@pytest.mark.parametrize(
+    ("backoff", "delay_ms"),
+    [(b"700", 700), (b'{"type":"fixed","delay":700}', 700), (b"null", 0), (b'{"type":7}', 0)],
+)
+def test_a_backoff_that_bullmq_knows_is_not_one_s_own(backoff: bytes, delay_ms: int) -> None:
+    job = make_claimed(b'{"attempts":3,"backoff":' + backoff + b"}")
+    outcome = outcome_of(job, OSError("no"), RunRules(backoff=lambda *_: -1))
+    assert isinstance(outcome, Retry)
+    assert outcome.delay_ms == delay_ms
+
+
+def test_a_job_that_was_started_too_often_is_not_run_nor_tried_again() -> None:
+    rules = RunRules(max_started_attempts=2)
+    last, beyond = make_claimed(attempts_started=2), make_claimed(attempts_started=3)
+    check_may_run(last, rules)
+    assert isinstance(outcome_of(last, OSError("no"), rules), Failure)
+    with pytest.raises(DoomedJob, match="started more than allowable limit"):
+        check_may_run(beyond, rules)
+    check_may_run(beyond, RULES)
+
+
+def test_a_doomed_job_is_not_run() -> None:
+    with pytest.raises(DoomedJob, match="stalled"):
+        check_may_run(make_claimed(deferred_failure="stalled"), RULES)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.errors import UnrecoverableError
-from shared.queue import ClaimedJob, JobQueue, JobState, Worker, WorkerOptions
+from shared.queue import ClaimedJob, JobQueue, JobState, RunRules, Worker, WorkerOptions
 from tests.fakes import FakeClock
 from tests.queue_states import line, seed_waiting
 
@@ -109,3 +109,15 @@ def test_stopping_waits_for_a_run_until_the_clock_says_that_its_time_is_over(
     thread.join(10)
     assert steps.log[-1]["event"] == "job_succeeded"
     assert queue.read_totals()["completed"] == 1
+
+
+def test_a_rule_that_fails_leaves_the_job_to_its_own_options(queue: JobQueue) -> None:
+    def refuse(error: BaseException) -> bool:
+        raise ValueError("no rule")
+
+    steps = Steps(queue, rules=RunRules(may_retry=refuse))
+    steps.errors = [OSError("no")]
+    seed_waiting(queue, "a#1", attempts=3)
+    assert steps.worker.step()
+    assert steps.logged("error") == [("retry_rule_failed", "no rule"), ("job_failed", "no")]
+    assert queue.counts()[JobState.DELAYED] == 1

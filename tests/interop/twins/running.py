@@ -95,6 +95,12 @@ def limit(job: Job[Any]) -> None:
     raise RateLimitError
 
 
+def break_off(job: Job[Any]) -> None:
+    raise OSError("the line broke")
+
+
+BREAK_JS = "async () => { throw new Error('the line broke'); }"
+OWN_BACKOFF = "await q.add('x', {}, { jobId: 'a', attempts: 3, backoff: { type: 'own' } });"
 WAITING = "await q.add('x', { n: 1 }, { jobId: 'a' });"
 PRIORITIZED = """
     await q.add('x', {}, { jobId: 'p', priority: 2 });
@@ -251,4 +257,55 @@ MOVED = [
         seed=WAITING,
     ),
 ]
-TWINS = [*CLAIMS, *TOLD, *MOVED]
+ENDED = [
+    Twin(
+        "a backoff of one's own",
+        [
+            worked(
+                BREAK_JS,
+                "{ settings: { backoffStrategy: (made, type) => type === 'own' ? 5000 : 1 } }",
+                break_off,
+                backoff=lambda made, kind, error, job: 5000 if kind == "own" else 1,
+            )
+        ],
+        seed=OWN_BACKOFF,
+        volatile=("stacktrace",),
+    ),
+    Twin(
+        "a backoff of one's own that ends the attempts",
+        [
+            worked(
+                BREAK_JS,
+                "{ settings: { backoffStrategy: () => -1 } }",
+                break_off,
+                backoff=lambda made, kind, error, job: -1,
+            )
+        ],
+        seed=OWN_BACKOFF,
+        volatile=("stacktrace",),
+    ),
+    Twin(
+        "a job that was started too often",
+        [
+            CLAIM,
+            TO_WAIT,
+            worked(
+                "async () => 1", "{ maxStartedAttempts: 1 }", lambda job: 1, max_started_attempts=1
+            ),
+        ],
+        seed="await q.add('x', {}, { jobId: 'a', attempts: 9 });",
+        volatile=("stacktrace",),
+    ),
+    Twin(
+        "a doomed job",
+        [worked("async () => 1", "{}", lambda job: 1)],
+        seed=f"{WAITING} await (await q.backend.client).hset(`${{P}}:q:a`, 'defa', 'it stalled');",
+        volatile=("stacktrace",),
+    ),
+    Twin(
+        "a result that is nothing",
+        [worked("async () => {}", "{}", lambda job: None)],
+        seed=WAITING,
+    ),
+]
+TWINS = [*CLAIMS, *TOLD, *MOVED, *ENDED]
