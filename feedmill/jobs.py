@@ -6,9 +6,8 @@ from typing import Any, Generic, Self, TypeVar
 from feedmill.base import QueueBase
 from feedmill.running import Running, TellProgress
 from shared.errors import JobNotFound, JobStateError
-from shared.queue import JobQueue, JobView, editing, getters
+from shared.queue import JobQueue, JobView, editing, flows, getters
 from shared.queue.events import wait_until_finished
-from shared.queue.flows import wait_for_children
 from shared.queue.getters import Dependencies
 from shared.queue.reading import json_or_text
 
@@ -175,7 +174,23 @@ class Job(Running, Generic[T]):
         if self.token is None:
             raise JobStateError(self.id, "only the handler that runs it can let it wait")
         child_key = None if child is None else child.queue.keys.job(child.id)
-        return wait_for_children(self.queue, self.id, self.token, child_key)
+        return flows.wait_for_children(self.queue, self.id, self.token, child_key)
+
+    def remove_child_dependency(self) -> bool:
+        """Let the job's parent no longer wait for it; False if it does not, for the job has ended.
+
+        Raises:
+            JobNotFound: the job or its parent was removed.
+            JobStateError: it is the child of no job, or no longer.
+        """
+        return flows.remove_child_dependency(self.queue, self.id)
+
+    def remove_unprocessed_children(self) -> None:
+        """Remove its children, in whatever queue, and theirs, that nobody runs or has run.
+
+        The job runs if it waited for nothing else. What is run stays, with all below it.
+        """
+        flows.remove_unprocessed_children(self.queue, self.id)
 
     def refresh(self) -> "Job[T]":
         """Return the job as it lies in Redis now.

@@ -1,4 +1,4 @@
-"""Adding flows, trees of jobs over several queues, and waiting for children that a handler adds.
+"""Adding flows, trees of jobs over several queues; waiting for children, or no longer.
 
 A parent runs when its children are done. A flow is added by one script, all or none of it; its
 queues have one prefix, so that they lie in one slot of a cluster.
@@ -16,7 +16,7 @@ from shared.errors import (
     QueueError,
     UnrecoverableError,
 )
-from shared.queue.connection import raw
+from shared.queue.connection import raw, text
 from shared.queue.enqueueing import (
     MAX_TREE_JOBS,
     Enqueued,
@@ -116,6 +116,36 @@ def wait_for_children(
         case "lock_lost":
             raise JobStateError(job_id, "its lock is lost: somebody else may run it")
     return bool(answer == b"moved")
+
+
+def remove_child_dependency(queue: JobQueue, job_id: str) -> bool:
+    """Let a job's parent no longer wait for it; False, and nothing changed, if it does not.
+
+    The job is no child any more then, and stays where it is. A parent that waited for it alone goes
+    to the front of the line.
+
+    Raises:
+        JobNotFound: the job or its parent is not there.
+        JobStateError: it is nobody's child.
+    """
+    word, *named = queue.run_script("remove_child_dependency", [raw(job_id)])
+    match word.decode():
+        case "missing":
+            raise JobNotFound(job_id)
+        case "missing_parent":
+            raise JobNotFound(text(named[0]))
+        case "no_parent":
+            raise JobStateError(job_id, "it is the child of no job")
+    return bool(word == b"removed")
+
+
+def remove_unprocessed_children(queue: JobQueue, job_id: str) -> None:
+    """Remove a job's children, in whatever queue, and theirs, that have not ended and nobody runs.
+
+    One that is held stays with all below it; one whose worker has vanished goes. A job that waited
+    for nothing else goes to the front of the line. One script for all.
+    """
+    queue.run_script("remove_unprocessed_children", [raw(job_id)])
 
 
 def read_views(places: Sequence[tuple[JobQueue, str]]) -> list[JobView | None]:

@@ -29,6 +29,11 @@ Of queues of one's own: moving and removing (``editing.py``)::
     remove_tree: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
     obliterate: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
 
+Of queues of one's own: children that are not waited for any more (``flows.py``)::
+
+    remove_child_dependency: waiting-children -> waiting
+    remove_unprocessed_children: waiting|prioritized|delayed|waiting-children|active -> absent
+
 Of queues of one's own: adding as BullMQ adds (``enqueueing.py``)::
 
     enqueue: absent -> waiting|prioritized|delayed|waiting-children
@@ -81,6 +86,15 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "clean": (frozenset(JobState), _ABSENT),
     "remove_tree": (frozenset(JobState), _ABSENT),
     "obliterate": (frozenset(JobState), _ABSENT),
+    # Children that are not waited for any more.
+    "remove_child_dependency": (
+        frozenset({JobState.WAITING_CHILDREN}),
+        frozenset({JobState.WAITING}),
+    ),
+    "remove_unprocessed_children": (
+        _READY | _DELAYED | _ACTIVE | {JobState.WAITING_CHILDREN},
+        _ABSENT,
+    ),
     # Adding.
     "enqueue": (_ABSENT, _READY | _DELAYED | {JobState.WAITING_CHILDREN}),
     # In a handler.

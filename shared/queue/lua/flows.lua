@@ -32,18 +32,20 @@ local function leave_dependencies(parent_key, child_key)
   return has_left, has_left and redis.call("SCARD", dependencies) == 0
 end
 
+-- For what is removed: answers whether the child held its parent back.
 local function leave_parent(parent_key, parent_json, child_key)
   local parent = parent_of(parent_key, parent_json)
   if not parent then
-    return
+    return false
   end
-  local _, was_last = leave_dependencies(parent_key, child_key)
+  local has_left, was_last = leave_dependencies(parent_key, child_key)
   local queue = queue_at(parent.queueKey .. ":")
   if was_last and redis.call("ZREM", queue.waiting_children, parent.id) == 1 then
     redis.call("RPUSH", queue.wait, parent.id)
     wake(queue, read_meta(queue))
     emit(queue, "waiting", "jobId", parent.id, "prev", "waiting-children")
   end
+  return has_left
 end
 
 local function tell_parent_of_success(parent_key, parent_json, child_key, result, now_ms)

@@ -1,14 +1,11 @@
 -- remove_tree: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
 -- Refused: "locked" while somebody holds the job, or one below it that has not ended; "scheduled"
 --   if it is the pending job of a scheduler.
--- Uses: layout, flows, removing
+-- Uses: layout, flows, removing, trees
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] id, [2] "1" with its children, and theirs, in whatever queue
 -- Returns "removed", also for what is not there, "locked" or "scheduled"
 local queue, id, with_children = queue_at(KEYS[1]), ARGV[1], ARGV[2] == "1"
-local LISTS = { "wait", "paused", "active" }
--- "bull:", which may hold colons; the name behind it holds none, and the id may again.
-local prefix = KEYS[1]:match("^(.*:)[^:]*:$")
 allow_when_full(queue)
 
 local function is_locked(key, seen)
@@ -31,6 +28,9 @@ end
 -- The keys of the children that have ended, then of those that have not.
 local function children_of(key)
   local keys = {}
+  if not with_children then
+    return keys
+  end
   for _, ended in ipairs({ redis.pcall("HGETALL", key .. ":processed"),
     redis.pcall("HGETALL", key .. ":failed") }) do
     for at = 1, #ended, 2 do
@@ -46,52 +46,11 @@ local function children_of(key)
   return keys
 end
 
--- The base of a child's queue, and its id. Where the prefix is another one, its tag in braces or its
--- first part is taken for all of it.
-local function split_key(key)
-  local before = prefix
-  if key:sub(1, #prefix) ~= prefix then
-    before = key:match("^[^:{}]*{[^}]*}[^:]*:") or key:match("^[^:]*:") or ""
-  end
-  local name, id = key:sub(#before + 1):match("^([^:]*:)(.+)$")
-  return name and before .. name, id
-end
-
-local function remove_job(home, job_id)
-  local key = home.base .. job_id
-  local fields = is_job(key) and redis.call("HMGET", key, "deid") or {}
-  local is_left, state = pcall(leave_state, home, job_id, "", LISTS)
-  free_deduplication(home, job_id, fields[1])
-  if redis.call("EXISTS", key) == 1 then
-    delete_job(home, job_id)
-    local meta = read_meta(home)
-    ensure_max_events(home, meta)
-    emit_capped(home, meta, "removed", "jobId", job_id, "prev", is_left and state or "unknown")
-  end
-end
-
-local function remove_below(base, job_id, seen)
-  local key = base .. job_id
-  if seen[key] then
-    return
-  end
-  seen[key] = true
-  local fields = is_job(key) and redis.call("HMGET", key, "parentKey", "parent") or {}
-  try(leave_parent, fields[1], fields[2], key)
-  for _, child_key in ipairs(with_children and children_of(key) or {}) do
-    local child_base, child_id = split_key(child_key)
-    if child_base then
-      remove_below(child_base, child_id, seen)
-    end
-  end
-  remove_job(queue_at(base), job_id)
-end
-
 if pending_of_schedulers(queue)[id] then
   return "scheduled"
 end
 if is_locked(queue.base .. id, {}) then
   return "locked"
 end
-remove_below(queue.base, id, {})
+remove_branch(queue.base, id, children_of, {})
 return "removed"

@@ -31,7 +31,7 @@ elseif not has_open() then
   return "none_open"
 end
 allow_when_full(queue)
-if not take_from_active(queue, ID_AT, STRIDE)[ID_AT] then
+if not take_from_active(queue, ID_AT, STRIDE, {})[ID_AT] then
   return "lock_lost"
 end
 redis.call("ZADD", queue.waiting_children, now, id)

@@ -391,3 +391,68 @@ def test_a_job_can_wait_for_children_when_redis_is_full(
         assert job.move_to_waiting_children()
     assert reports.core.counts()[JobState.WAITING_CHILDREN] == 1
     assert events(reports.core)[-1] == "waiting-children r"
+
+
+def test_a_child_can_be_let_go_by_its_parent(flows: Flow, reports: Queue, pages: Queue) -> None:
+    flows.add(report(page("a"), page("b")))
+    first, second = pages.get_waiting()
+    assert first.remove_child_dependency()
+    assert not first.refresh().parent_key
+    with pytest.raises(JobStateError, match="the child of no job"):
+        first.remove_child_dependency()
+    assert reports.core.counts()[JobState.WAITING_CHILDREN] == 1
+    assert second.remove_child_dependency()
+    assert line(reports.core) == ["r"]
+    assert line(pages.core) == ["a", "b"]
+
+
+def test_a_child_or_parent_that_is_gone_cannot_be_parted(
+    flows: Flow, reports: Queue, pages: Queue
+) -> None:
+    flows.add(report(page("a"), page("b")))
+    first, second = pages.get_waiting()
+    pages.remove("a")
+    with pytest.raises(JobNotFound, match="'a'"):
+        first.remove_child_dependency()
+    reports.remove("r", remove_children=False)
+    with pytest.raises(JobNotFound, match="bull:reports:r"):
+        second.remove_child_dependency()
+
+
+def test_a_child_that_has_ended_keeps_its_parent(flows: Flow, reports: Queue, pages: Queue) -> None:
+    flows.add(report(page("a"), page("b")))
+    assert Worker(pages, lambda job: 5).step()
+    [ended] = pages.get_completed()
+    assert not ended.remove_child_dependency()
+    assert ended.refresh().parent_key == "bull:reports:r"
+
+
+def test_children_that_nobody_runs_can_be_removed(
+    flows: Flow, reports: Queue, pages: Queue
+) -> None:
+    below = page("low", children=[page("a:b:c")])
+    flows.add(report(page("done"), page("held"), page("open"), below))
+    assert Worker(pages, lambda job: 5).step()
+    claim(pages.core, limit=1)
+    job = reports.get_job("r")
+    assert job is not None
+    job.remove_unprocessed_children()
+    assert shape(flows.get_flow("reports", "r")) == ["r", ["done"], ["held"]]
+    assert pages.count() == 0
+    assert job.is_waiting_children()
+
+
+def test_made_up_children_stop_no_removal(
+    flows: Flow, reports: Queue, pages: Queue, redis_client: RedisConnection
+) -> None:
+    flows.add(report(page("a")))
+    redis_client.set("bull:other:completed", "no set")
+    redis_client.sadd(
+        "bull:reports:r:dependencies", "no key", "bull:other:x", "::", "bull:reports:r"
+    )
+    redis_client.sadd("bull:pages:a:dependencies", "bull:pages:a", "bull:reports:r")
+    job = reports.get_job("r")
+    assert job is not None
+    job.remove_unprocessed_children()
+    assert pages.get_job("a") is None
+    assert reports.get_job("r") is not None

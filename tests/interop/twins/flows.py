@@ -7,7 +7,7 @@ from feedmill.flows import FlowNode
 from shared.errors import JobStateError, UnrecoverableError
 from shared.queue import Completion, Failure
 from shared.queue.flows import wait_for_children
-from tests.interop.pairs import CLAIM, OURS, Ours, Step, Twin
+from tests.interop.pairs import CLAIM, NODE, OURS, Ours, Step, Twin
 
 QUEUES = ("q", "r")
 
@@ -452,4 +452,94 @@ WAITING = [
         seed="await q.add('x', {}, { jobId: 'p', priority: 5 });",
     ),
 ]
-TWINS = [*ADDING, *ENDS, *WAITING]
+
+
+def ours_of(ours: Ours, job_id: str) -> Job[Any]:
+    job = ours.queue().get_job(job_id)
+    assert job is not None
+    return job
+
+
+def part(job_id: str) -> Step:
+    return (
+        f"return await (await q.getJob('{job_id}')).removeChildDependency();",
+        lambda ours: ours_of(ours, job_id).remove_child_dependency(),
+    )
+
+
+REMOVE_UNPROCESSED: Step = (
+    "await (await q.getJob('p')).removeUnprocessedChildren();",
+    lambda ours: parent_of(ours).remove_unprocessed_children(),
+)
+PARTING = [
+    Twin(
+        "let a prioritized parent wait for its children no longer",
+        [
+            add(
+                "tree('p', { priority: 3 }, leaf('a'), leaf('b'))",
+                tree("p", leaf("a"), leaf("b"), priority=3),
+            ),
+            part("a"),
+            part("b"),
+            complete(),
+        ],
+    ),
+    Twin(
+        "let a parent wait no longer for a child that is done",
+        [
+            add("tree('p', {}, leaf('a'), leaf('b'))", tree("p", leaf("a"), leaf("b"))),
+            complete(),
+            part("a"),
+        ],
+    ),
+    Twin(
+        "remove the children of all states that are not processed",
+        [
+            add(
+                """tree('p', {}, leaf('a'), leaf('f'), leaf('z'), leaf('b', 'q', { delay: 9e5 }),
+                    treeIn('r', 'm', {}, leaf('l', 'r')))""",
+                tree(
+                    "p",
+                    leaf("a"),
+                    leaf("f"),
+                    leaf("z"),
+                    leaf("b", delay=900_000),
+                    tree("m", leaf("l", "r"), queue="r"),
+                ),
+            ),
+            complete(),
+            fail(),
+            CLAIM,
+            REMOVE_UNPROCESSED,
+        ],
+        queues=QUEUES,
+    ),
+    Twin(
+        "remove the only child, with a grandchild that is done and one that is not",
+        [
+            add(
+                "tree('p', {}, tree('pm', {}, leaf('l'), leaf('k', 'r', { priority: 2 })))",
+                tree("p", tree("pm", leaf("l"), leaf("k", "r", priority=2))),
+            ),
+            complete(),
+            REMOVE_UNPROCESSED,
+            REMOVE_UNPROCESSED,
+        ],
+        queues=QUEUES,
+    ),
+    Twin(
+        "remove a child that nobody runs any more, and one whose child is run",
+        [
+            add(
+                "tree('p', {}, leaf('a'), treeIn('r', 'm', {}, leaf('k', 'r'), leaf('l', 'r')))",
+                tree("p", leaf("a"), tree("m", leaf("k", "r"), leaf("l", "r"), queue="r")),
+            ),
+            CLAIM,
+            ("", lambda ours: ours.client.delete(f"{NODE}:q:a:lock", f"{OURS}:q:a:lock")),
+            work("r", "", lambda core, job: None),
+            REMOVE_UNPROCESSED,
+        ],
+        queues=QUEUES,
+    ),
+]
+TWINS = [*ADDING, *ENDS, *WAITING, *PARTING]
