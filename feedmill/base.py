@@ -77,7 +77,11 @@ class QueueBase(Connected):
             raise InvalidJobOptions("add_limit", add_limit, "jobs and milliseconds, each from 1")
         self.add_limit = add_limit
         super().__init__(connection)
-        self.core = JobQueue(self.client, name, prefix=prefix, clock=clock or SystemClock())
+        try:
+            self.core = JobQueue(self.client, name, prefix=prefix, clock=clock or SystemClock())
+        except QueueError:
+            self.close()
+            raise
 
     @property
     def name(self) -> str:

@@ -58,7 +58,7 @@ def connect_stores(settings: Settings, app_name: str) -> tuple[RedisConnection, 
     check_redis(redis, settings)
     stores = connect_mongodb(mongodb_url, app_name)
     check_mongodb(stores)
-    if not allows_client_names(redis):
+    if not allows_client_names(redis, prefix=settings.queue_prefix):
         log.warning(
             "redis_command_refused",
             command="CLIENT SETNAME",
@@ -199,7 +199,7 @@ def _remedy_of(error: QueueRefused, prefix: str) -> str:
     if not error.is_cluster:
         return f"grant its login these commands, and all keys that begin with {prefix}:"
     if _HASH_TAG.search(prefix):
-        return f"name the node that holds the keys of QUEUE_PREFIX={prefix}"
+        return "name its nodes, as REDIS_URL=redis+cluster://HOST:PORT,HOST:PORT"
     return f"give QUEUE_PREFIX={prefix} a hash tag, as QUEUE_PREFIX={{{prefix}}}"
 
 

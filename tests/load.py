@@ -61,6 +61,11 @@ class Load:
 
         wait_until(is_there, f"{handled} jobs are worked", within_s=within_s)
 
+    def wait_for_outage(self) -> None:
+        """Wait until adding is refused once more."""
+        known = self.outages
+        wait_until(lambda: self.outages > known, "adding is refused")
+
     def add_missing(self) -> None:
         """Add what was not worked yet once more, as somebody does who keeps a record of it."""
         self._adder.join()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import redis
 from pymongo import MongoClient
@@ -171,9 +172,7 @@ def _redis_answers(url: str) -> bool:
 
 
 def _sentinel_answers(url: str) -> bool:
-    return _redis_answers(
-        url.replace("redis+sentinel", "redis").rpartition("/")[0][: -len("/main")]
-    )
+    return _redis_answers(f"redis://127.0.0.1:{urlsplit(url).port}")
 
 
 def mongodb_answers(url: str) -> bool:

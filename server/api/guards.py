@@ -5,6 +5,7 @@ import ipaddress
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from limits import parse
@@ -209,11 +210,30 @@ def _is_foreign(headers: Headers) -> bool:
         return True
 
 
+class _ClusterStorage(RedisStorage):
+    """Counts through the client of a Cluster, which has a pool for each of its nodes."""
+
+    def __init__(self, client: Any, key_prefix: str) -> None:
+        self._client = client
+        super().__init__("redis://", key_prefix=key_prefix, wrap_exceptions=True)
+
+    def get_connection(self, readonly: bool = False) -> Any:
+        return self._client
+
+    @property
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
+        # What the driver finds wrong with a Cluster is none of its other errors.
+        return (self.dependency.RedisError, self.dependency.exceptions.RedisClusterException)
+
+
 def _open_storage(client: RedisConnection, key_prefix: str) -> Storage:
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        return _ClusterStorage(client, key_prefix)
     # On the client's own pool, so with its timeouts and without the driver's retries.
     return RedisStorage(
         "redis://",
-        connection_pool=client.connection_pool,
+        connection_pool=pool,
         key_prefix=key_prefix,
         wrap_exceptions=True,
     )

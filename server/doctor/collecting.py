@@ -82,7 +82,9 @@ def _look_at(
     stores: Stores | Unreachable,
     clock: Clock,
 ) -> StoreFacts:
-    redis_report = redis if isinstance(redis, Unreachable) else _examine_redis(redis, clock)
+    redis_report = (
+        redis if isinstance(redis, Unreachable) else _examine_redis(settings, redis, clock)
+    )
     mongodb_report = stores if isinstance(stores, Unreachable) else _examine_mongodb(stores, clock)
     write_error = None if isinstance(stores, Unreachable) else _probe_write(stores, clock)
     refusal = None if isinstance(redis, Unreachable) else _find_refusal(redis, settings)
@@ -97,9 +99,11 @@ def _look_at(
     return replace(facts, queues=queues, record=record, workers=workers)
 
 
-def _examine_redis(redis: RedisConnection, clock: Clock) -> RedisReport | Unreachable:
+def _examine_redis(
+    settings: Settings, redis: RedisConnection, clock: Clock
+) -> RedisReport | Unreachable:
     try:
-        return examine_redis(redis, clock)
+        return examine_redis(redis, clock, prefix=settings.queue_prefix)
     except QueueError as exc:
         return Unreachable(f"it cannot be asked about itself: {exc}")
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from redis.connection import parse_url
 
 _MANY_NODES = re.compile(
-    r"(?P<scheme>rediss?)\+(?P<kind>sentinel)://(?P<login>[^/?]*@)?(?P<nodes>[^@/?]+)"
+    r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://(?P<login>[^/?]*@)?(?P<nodes>[^@/?]+)"
     r"(?P<path>/[^?]*)?(?P<query>\?.*)?",
     re.IGNORECASE | re.DOTALL,
 )

@@ -2,18 +2,22 @@
 
 import threading
 import weakref
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
 from redis.exceptions import ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from shared.errors import QueueError
-from shared.queue.addresses import RedisAddress, read_address
-from shared.queue.connection import MAX_BLOCK_S, RedisConnection
+from shared.queue.addresses import Deployment, RedisAddress, read_address
+from shared.queue.clusters import join_cluster, nodes_of, settings_of
+from shared.queue.connection import MAX_BLOCK_S, RedisConnection, redis_errors
 
 # Each Sentinel of several that do not answer holds up everybody who looks for the primary.
 _SENTINEL_TIMEOUT_S = 2.0
@@ -27,12 +31,13 @@ _waiters_lock = threading.Lock()
 def connect(
     url: str, *, client_name: str | None = None, socket_timeout_s: float = 5.0
 ) -> RedisConnection:
-    """Return a client for a URL; it connects at first use.
+    """Return a client for a URL; it connects at first use, but to a Cluster at once.
 
     ``redis://``, ``rediss://`` and ``unix://`` name one Redis;
     ``redis+sentinel://HOST:PORT,HOST:PORT/NAME/DB`` the Sentinels that know which one is the
     primary called NAME. Its login is that of Redis; ``?sentinel_username=…&sentinel_password=…``
     is that of the Sentinels. ``rediss+sentinel://`` is TLS for both.
+    ``redis+cluster://HOST:PORT,HOST:PORT`` are nodes of a Cluster, that know the others.
 
     The driver's own retries are off, those of connecting too: after a lost reply it would repeat
     a call whose effect nobody knows. Repeating is for callers, whose calls are safe to repeat.
@@ -40,6 +45,7 @@ def connect(
 
     Raises:
         QueueError: not such a URL.
+        QueueUnavailable: no node of a Cluster answers.
     """
     settings: dict[str, Any] = {
         "socket_timeout": socket_timeout_s,
@@ -58,6 +64,8 @@ def connect(
             return redis.Redis.from_url(url, **settings)
     except ValueError as exc:
         raise QueueError(f"not a Redis URL: {exc}") from exc
+    if address.deployment is Deployment.CLUSTER:
+        return _join(address.nodes, {**settings, **address.options})
     return _ask_sentinels(address, settings)
 
 
@@ -69,7 +77,10 @@ def check_client(client: RedisConnection) -> None:
     Raises:
         QueueError: what is wrong with it, and what to do.
     """
-    settings = client.connection_pool.connection_kwargs
+    if isinstance(client, RedisCluster):
+        settings = {**settings_of(client), "retry": client.retry}
+    else:
+        settings = client.connection_pool.connection_kwargs
     retry = settings.get("retry")
     faults = {
         "decodes answers": settings.get("decode_responses"),
@@ -88,10 +99,16 @@ def connection_named(client: RedisConnection, name: str) -> RedisConnection:
     The same one is returned as long as ``client`` lives.
     """
     with _waiters_lock:
-        by_name = _waiters.setdefault(client, {})
-        if name not in by_name:
-            by_name[name] = _copy_of(client, client_name=name, socket_timeout=MAX_BLOCK_S + 5.0)
-        return by_name[name]
+        found = _waiters.setdefault(client, {}).get(name)
+    if found is not None:
+        return found
+    # Not under the lock: a Cluster is asked for its nodes, and may be long in answering.
+    made = _copy_of(client, client_name=name, socket_timeout=MAX_BLOCK_S + 5.0)
+    with _waiters_lock:
+        kept = _waiters.setdefault(client, {}).setdefault(name, made)
+    if kept is not made:
+        made.close()
+    return kept
 
 
 def disconnect(client: RedisConnection) -> None:
@@ -100,9 +117,10 @@ def disconnect(client: RedisConnection) -> None:
         waiters = _waiters.pop(client, {})
     for one in (*waiters.values(), client):
         one.close()
-    pool = client.connection_pool
-    if isinstance(pool, SentinelConnectionPool):
-        pool.sentinel_manager.close()
+    if isinstance(client, redis.Redis) and isinstance(
+        client.connection_pool, SentinelConnectionPool
+    ):
+        client.connection_pool.sentinel_manager.close()
 
 
 class _Sentinels(Sentinel):
@@ -130,7 +148,16 @@ def _ask_sentinels(address: RedisAddress, settings: dict[str, Any]) -> RedisConn
     return client
 
 
+def _join(nodes: Iterable[tuple[str, int]], settings: Mapping[str, Any]) -> RedisConnection:
+    # The driver logs in by itself, and calls this then.
+    own = {"client_name": None, "redis_connect_func": partial(_name, settings["client_name"])}
+    with redis_errors():
+        return join_cluster(nodes, {**settings, **own, "retry": _no_retry()})
+
+
 def _copy_of(client: RedisConnection, **changed: Any) -> RedisConnection:
+    if isinstance(client, RedisCluster):
+        return _join(nodes_of(client), {**settings_of(client), **changed})
     pool = client.connection_pool
     settings = {**pool.connection_kwargs, **changed, "connection_class": pool.connection_class}
     if isinstance(pool, SentinelConnectionPool):
@@ -148,6 +175,10 @@ def _greet(connection: Any) -> None:
         connection.on_connect()
     finally:
         connection.client_name = name
+    _name(name, connection)
+
+
+def _name(name: str | None, connection: Any) -> None:
     if name is not None:
         connection.send_command("CLIENT", "SETNAME", name)
         # Names are for those who list the clients: BullMQ's getWorkers, Bull Board.

@@ -12,15 +12,16 @@ from importlib import resources
 from typing import Any
 
 import redis
+from redis.cluster import RedisCluster
 from redis.exceptions import (
     AskError,
     ClusterCrossSlotError,
-    ClusterDownError,
-    MasterDownError,
+    ClusterError,
     MovedError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
+    RedisClusterException,
     RedisError,
     TryAgainError,
 )
@@ -28,8 +29,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.errors import QueueError, QueueFull, QueueRefused, QueueUnavailable
+from shared.queue.clusters import ask_node, is_one_slot
 
-RedisConnection = redis.Redis
+RedisConnection = redis.Redis | RedisCluster
 
 # Longest single blocking call: a frozen Redis is noticed soon after it, and stop is not held up.
 MAX_BLOCK_S = 5.0
@@ -49,6 +51,7 @@ _TRANSIENT = (
 
 # What a script meets comes under the code ERR; only these words tell it from a fault of ours.
 _SCRIPT_REFUSALS = ("ACL failure in script", "nknown command", "nknown Redis command")
+_OF_A_NODE = ("name", "redis_connection")
 _REFUSED_COMMAND = re.compile(r"'([^'\s]{1,40})' command|command '([^'\s]{1,40})'")
 
 
@@ -63,6 +66,13 @@ def redis_errors() -> Iterator[None]:
         raise QueueFull(f"Redis is full: {exc}") from exc
     except RedisError as exc:
         raise map_error(exc) from exc
+    except RedisClusterException as exc:
+        raise _error_of_cluster(exc) from exc
+    except AttributeError as exc:
+        # The driver looks for a node that it does not know: one without slots, which is given some.
+        if exc.obj is not None or exc.name not in _OF_A_NODE:
+            raise
+        raise QueueUnavailable("Redis moves the keys to a node that is new to the Cluster") from exc
 
 
 def map_error(error: RedisError) -> QueueError:
@@ -72,14 +82,29 @@ def map_error(error: RedisError) -> QueueError:
         reason = f"the keys are on another node of its Cluster: {error.host}:{error.port}"
         return QueueRefused(reason, what="keys of another node of its Cluster", is_cluster=True)
     if isinstance(error, ClusterCrossSlotError):
-        reason = "it is a Redis Cluster, and the keys of a script are in several of its slots"
-        return QueueRefused(reason, what="keys in several slots of its Cluster", is_cluster=True)
+        return _several_slots()
     if isinstance(error, NoPermissionError) or any(word in text for word in _SCRIPT_REFUSALS):
         return QueueRefused(f"Redis refused: {text}", what=_refused_command(text))
     # The driver cuts these codes off the text.
-    if isinstance(error, ClusterDownError | MasterDownError | TryAgainError):
+    if type(error) is ClusterError:
+        return QueueUnavailable(f"Redis cannot serve now: its Cluster moves the keys ({text})")
+    if isinstance(error, ClusterError | TryAgainError):
         return QueueUnavailable(f"Redis cannot serve now: {text}")
     return _error_of_text(text)
+
+
+def _several_slots() -> QueueRefused:
+    reason = "it is a Redis Cluster, and the keys of a script are in several of its slots"
+    return QueueRefused(reason, what="keys in several slots of its Cluster", is_cluster=True)
+
+
+def _error_of_cluster(error: RedisClusterException) -> QueueError:
+    """Return the error for what the driver itself finds wrong with a Cluster."""
+    if "same key slot" in str(error):
+        return _several_slots()
+    if "not enabled" in str(error):
+        return QueueError("Redis is no Cluster: name it by redis:// or rediss://")
+    return QueueUnavailable(f"Redis does not answer: {error}")
 
 
 def _refused_command(text: str) -> str:
@@ -103,6 +128,29 @@ def run(client: RedisConnection, *command: Any) -> Any:
     execute: Callable[..., Any] = client.execute_command
     with redis_errors():
         return execute(*command)
+
+
+def run_at(client: RedisConnection, key: str, *command: Any) -> Any:
+    """Send one command that names no key, to the node where ``key`` is; return its answer."""
+    if not isinstance(client, RedisCluster):
+        return run(client, *command)
+    with redis_errors():
+        return ask_node(client, key, command)
+
+
+def check_hash_tag(client: RedisConnection, base: str) -> None:
+    """Refuse a queue of a Cluster whose keys, that all begin with ``base``, have no slot in common.
+
+    Raises:
+        QueueRefused: the text says what to do.
+    """
+    if isinstance(client, RedisCluster) and not is_one_slot(client, base):
+        raise QueueRefused(
+            f"{base} has no hash tag, and Redis is a Cluster: put the prefix in braces, "
+            "as prefix='{bull}'",
+            what="keys in several slots of its Cluster",
+            is_cluster=True,
+        )
 
 
 def run_all(client: RedisConnection, commands: Sequence[Sequence[Any]]) -> list[Any]:
@@ -202,11 +250,12 @@ def call(
         QueueFull: Redis is at ``maxmemory`` and the script needs memory; nothing changed.
     """
     execute: Callable[..., Any] = client.execute_command
+    keys = _keys_of(client, bases)
     with redis_errors():
         try:
-            return execute("EVALSHA", script_digest(name), len(bases), *_encode(bases, arguments))
+            return execute("EVALSHA", script_digest(name), len(keys), *_encode(keys, arguments))
         except NoScriptError:
-            return execute("EVAL", script_text(name), len(bases), *_encode(bases, arguments))
+            return execute("EVAL", script_text(name), len(keys), *_encode(keys, arguments))
 
 
 def call_unloaded(
@@ -217,8 +266,20 @@ def call_unloaded(
 ) -> Any:
     """Run a script as if Redis did not know it; it knows it afterwards. Raises as :func:`call`."""
     execute: Callable[..., Any] = client.execute_command
+    keys = _keys_of(client, bases)
     with redis_errors():
-        return execute("EVAL", script_text(name), len(bases), *_encode(bases, arguments))
+        return execute("EVAL", script_text(name), len(keys), *_encode(keys, arguments))
+
+
+def _keys_of(client: RedisConnection, bases: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys that a script is called with; none of them is ever there.
+
+    A Cluster that moves a slot sends a call whose only key is not there on to the new node, where
+    the script would find half of the queue. Of two keys it refuses the call until all is moved.
+    """
+    if len(bases) > 1 or not isinstance(client, RedisCluster):
+        return bases
+    return (*bases, f"{bases[0]}own:slot")
 
 
 def _encode(bases: tuple[str, ...], arguments: Sequence[str | int | bytes]) -> list[int | bytes]:

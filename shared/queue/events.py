@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from shared.errors import JobFailed, JobNotFound
 from shared.queue.clients import connection_named
-from shared.queue.connection import raw, readable, run, run_on_any_type, text
+from shared.queue.connection import raw, readable, run, run_at, run_on_any_type, text
 from shared.queue.inspection import QueueReader
 from shared.queue.keys import worker_connection_name
 from shared.queue.reading import json_or_text, whole_number
@@ -99,8 +99,10 @@ class EventStream:
         block_ms = int(min(wait_s, _BLOCK_S) * 1000)
         # BLOCK 0 would be for ever.
         waiting = ("BLOCK", block_ms) if block_ms > 0 else ()
-        where = ("STREAMS", self._queue.keys.events, self.last_id)
-        for _, entries in run(self._client, "XREAD", "COUNT", _PAGE, *waiting, *where) or ():
+        events = self._queue.keys.events
+        command = ("XREAD", "COUNT", _PAGE, *waiting, "STREAMS", events, self.last_id)
+        # The driver would ask a Cluster each time where in this command the key is.
+        for _, entries in run_at(self._client, events, *command) or ():
             for event_id, fields in entries:
                 yield _decode_event(text(event_id), fields)
 

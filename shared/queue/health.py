@@ -19,6 +19,7 @@ from shared.queue.connection import (
     raw,
     run,
     run_all,
+    run_at,
     run_on_any_type,
     text,
 )
@@ -92,16 +93,17 @@ class QueueLook:
         )
 
 
-def examine_redis(client: RedisConnection, clock: Clock) -> RedisReport:
-    """Ask Redis about itself, as far as it lets us.
+def examine_redis(client: RedisConnection, clock: Clock, *, prefix: str = "bull") -> RedisReport:
+    """Ask Redis about itself, as far as it lets us; of a Cluster the node of this prefix's keys.
 
     Raises:
         QueueError: it does not answer.
     """
-    info: dict[str, Any] | None = _ask_optional(client, "INFO")
+    base = f"{prefix}:"
+    info: dict[str, Any] | None = _ask_optional(client, base, "INFO")
     is_told, info = info is not None, info or {}
     asked_ms = clock.now_ms()
-    time = _ask_optional(client, "TIME")
+    time = _ask_optional(client, base, "TIME")
     answered_ms = clock.now_ms()
     appends = (info.get("aof_last_write_status"), info.get("aof_last_bgrewrite_status"))
     return RedisReport(
@@ -111,7 +113,7 @@ def examine_redis(client: RedisConnection, clock: Clock) -> RedisReport:
         eviction_policy=info.get("maxmemory_policy"),
         is_append_only=bool(info.get("aof_enabled")),
         is_append_ok="err" not in appends,
-        has_snapshots=_has_snapshots(client),
+        has_snapshots=_has_snapshots(client, base),
         is_snapshot_ok=info.get("rdb_last_bgsave_status") != "err",
         used_bytes=int(info.get("used_memory", 0)),
         max_bytes=int(info.get("maxmemory", 0)),
@@ -140,7 +142,9 @@ def list_workers(queue: QueueReader) -> list[WorkerInfo] | None:
     These are connections: of a process that works several queues each queue has its own.
     """
     unnamed = worker_connection_name(queue.prefix, queue.name)
-    clients: list[dict[str, str]] | None = _ask_optional(queue.client, "CLIENT LIST")
+    clients: list[dict[str, str]] | None = _ask_optional(
+        queue.client, queue.keys.base, "CLIENT LIST"
+    )
     if clients is None:
         return None
     own = f"{unnamed}:w:"
@@ -215,7 +219,7 @@ class QueueExaminer(QueueReader):
         cursor, pattern = 0, glob_of(self.keys.base)
         for _ in range(_MAX_SCANNED // _PAGE):
             command = ("SCAN", cursor, "MATCH", pattern, "COUNT", _PAGE, "TYPE", "hash")
-            answer = _ask_optional(self.client, *command)
+            answer = _ask_optional(self.client, self.keys.base, *command)
             if answer is None:
                 return set(), False
             cursor, keys = answer
@@ -241,15 +245,15 @@ class QueueExaminer(QueueReader):
         return RateLimit(max_jobs, duration_ms or 0) if max_jobs else None
 
 
-def _has_snapshots(client: RedisConnection) -> bool | None:
-    answer = _ask_optional(client, "CONFIG GET", "save")
+def _has_snapshots(client: RedisConnection, base: str) -> bool | None:
+    answer = _ask_optional(client, base, "CONFIG GET", "save")
     return None if answer is None else bool(answer.get("save"))
 
 
-def _ask_optional(client: RedisConnection, *command: str | int) -> Any:
+def _ask_optional(client: RedisConnection, base: str, *command: str | int) -> Any:
     """Return an answer; None where Redis refuses it, as hosted ones do."""
     try:
-        return run(client, *command)
+        return run_at(client, base, *command)
     except QueueRefused:
         return None
     except QueueError as exc:
@@ -276,7 +280,7 @@ def check_permissions(client: RedisConnection, prefix: str, queue_names: Sequenc
     # The last one is for what is kept beside the queues, as the workers' signs of life.
     bases = (*(QueueKeys(prefix, name).base for name in queue_names), f"{prefix}:")
     refused = dict(_find_refused_in_scripts(client, bases))
-    refused |= _refusal_of(client, "PING")
+    refused |= _refusal_of(client, bases[0], "PING")
     refused |= _refusal_of_waiting(client, bases[0])
     _raise_if_any(refused)
 
@@ -293,10 +297,10 @@ def probe_queue(client: RedisConnection, base: str) -> None:
     _raise_if_any(refused)
 
 
-def allows_client_names(client: RedisConnection) -> bool:
+def allows_client_names(client: RedisConnection, *, prefix: str = "bull") -> bool:
     """Return whether connections may have names, by which BullMQ finds a queue's workers."""
     try:
-        run(client, "CLIENT", "SETNAME", "")
+        run_at(client, f"{prefix}:", "CLIENT SETNAME", "")
     except QueueRefused:
         return False
     return True
@@ -329,12 +333,12 @@ def _read_refused(answer: Sequence[bytes]) -> Iterator[tuple[str, str]]:
 def _refusal_of_waiting(client: RedisConnection, base: str) -> Mapping[str, str]:
     # Not from a script: Redis 6 lets none wait. Rights are looked at before arguments are: where
     # it is allowed, the answer comes at once, an error about a time to wait that is none.
-    return _refusal_of(client, "BZPOPMIN", f"{base}own:probe", "not at all")
+    return _refusal_of(client, base, "BZPOPMIN", f"{base}own:probe", "not at all")
 
 
-def _refusal_of(client: RedisConnection, *command: Any) -> Mapping[str, str]:
+def _refusal_of(client: RedisConnection, base: str, *command: Any) -> Mapping[str, str]:
     try:
-        run(client, *command)
+        run_at(client, base, *command)
     except QueueRefused as exc:
         return {exc.what: _words_of(exc)}
     except QueueError as exc:

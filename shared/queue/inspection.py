@@ -8,6 +8,7 @@ from shared.clock import Clock
 from shared.errors import QueueError
 from shared.queue.connection import (
     RedisConnection,
+    check_hash_tag,
     raw,
     run,
     run_all,
@@ -61,6 +62,7 @@ class QueueReader:
         self.client = client
         self.clock = clock
         self.keys = QueueKeys(prefix, name)
+        check_hash_tag(client, self.keys.base)
         self.states = {
             JobState.WAITING: self.keys.wait,
             JobState.PRIORITIZED: self.keys.prioritized,

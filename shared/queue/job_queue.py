@@ -6,7 +6,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from shared.errors import QueueError
-from shared.queue.connection import call, raw, run, text
+from shared.queue.connection import call, raw, run, run_at, text
 from shared.queue.inspection import QueueReader
 from shared.queue.job import (
     AddOutcome,
@@ -275,8 +275,8 @@ class JobQueue(QueueReader):
         """Delete every key of the queue: jobs, settings, counters. Searches all of Redis."""
         cursor: int = 0
         while True:
-            pattern = glob_of(self.keys.base)
-            cursor, keys = run(self.client, "SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
+            command = ("SCAN", cursor, "MATCH", glob_of(self.keys.base), "COUNT", 1000)
+            cursor, keys = run_at(self.client, self.keys.base, *command)
             if keys:
                 run(self.client, "UNLINK", *keys)
             if int(cursor) == 0:

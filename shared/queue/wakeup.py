@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from shared.queue.clients import connection_named
-from shared.queue.connection import MAX_BLOCK_S, RedisConnection, run
+from shared.queue.connection import MAX_BLOCK_S, RedisConnection, run, run_at
 from shared.queue.job_queue import JobQueue
 from shared.queue.keys import worker_connection_name
 
@@ -52,6 +52,6 @@ def _present_connections(
     """Return one named connection per queue: a client has one name, so the others just live."""
     names = [worker_connection_name(each.prefix, each.name, worker_name) for each in queues]
     connections = [connection_named(client, name) for name in names]
-    for idle in connections[1:]:
-        run(idle, "PING")
+    for queue, idle in zip(queues[1:], connections[1:], strict=True):
+        run_at(idle, queue.keys.base, "PING")
     return connections

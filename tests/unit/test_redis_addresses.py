@@ -35,9 +35,19 @@ def test_tls_and_its_options_are_for_redis_and_its_sentinels() -> None:
     assert "socket_timeout" not in address.sentinel_options
 
 
+def test_nodes_of_a_cluster_have_no_database() -> None:
+    address = read_address("rediss+cluster://:pw@one:7000,two/0?ssl_check_hostname=no")
+    assert address is not None
+    assert address.nodes == (("one", 7000), ("two", 6_379))
+    assert address.options == {"ssl": True, "password": "pw", "ssl_check_hostname": False}
+
+
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
+        ("redis+cluster://one:1/2", "one database only"),
+        ("redis+cluster://one:1/main", "one database only"),
+        ("redis+cluster://one:1?db=2", "one database only"),
         ("redis+sentinel://one:1", "names no primary"),
         ("redis+sentinel://one:1/", "names no primary"),
         ("redis+sentinel://one:1/main/x", "names no primary"),
