@@ -24,6 +24,7 @@ from server.importing.healer import Healer
 from server.importing.importer import Importer, ImportLimits
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
+from server.own_queues import OwnQueues
 from server.parsing.isolation import ParserPool
 from server.services import Services
 from shared.clock import Clock
@@ -52,6 +53,11 @@ class Queues:
     heavy: JobQueue
     dead_letters: JobQueue
     fetches: JobQueue
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all of them."""
+        return [each.name for each in (self.light, self.heavy, self.dead_letters, self.fetches)]
 
     @property
     def of_items(self) -> list[JobQueue]:
@@ -258,6 +264,12 @@ def make_services(base: Base, supervisor: Supervisor) -> Services:
         heavy_queue=queues.heavy,
         dead_letter_queue=queues.dead_letters,
         fetch_queue=queues.fetches,
+        own_queues=OwnQueues(
+            queues.fetches.client,
+            prefix=base.settings.queue_prefix,
+            ours=queues.names,
+            clock=clock,
+        ),
         starter=ImportStarter(stores, base.reservations, feeds, clock),
         feeds=feeds,
         retry_after=base.retry_after,

@@ -9,6 +9,7 @@ from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
+from server.own_queues import OwnQueues
 from shared.clock import Clock
 from shared.queue import JobQueue
 from shared.settings import Settings
@@ -27,6 +28,7 @@ class Services:
     heavy_queue: JobQueue
     dead_letter_queue: JobQueue
     fetch_queue: JobQueue
+    own_queues: OwnQueues
     starter: ImportStarter
     feeds: FeedService
     retry_after: RetryAfter
@@ -38,6 +40,7 @@ class Services:
 
     @property
     def queues(self) -> dict[str, JobQueue]:
-        """Return all queues by name, in the order they are shown."""
+        """Return all queues by name, in the order they are shown: programs' own come last."""
         shown = (self.light_queue, self.heavy_queue, self.fetch_queue, self.dead_letter_queue)
-        return {queue.name: queue for queue in shown}
+        own = {name: own.queue for name, own in self.own_queues.read().items()}
+        return {**{queue.name: queue for queue in shown}, **own}

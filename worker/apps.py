@@ -15,9 +15,10 @@ from feedmill.apps import AppWorkers, load_app
 from feedmill.configuring import close_place, current_place
 from feedmill.weights import Weight
 from shared.clock import Clock
-from shared.errors import AppError
+from shared.errors import AppError, QueueError
 from shared.logs import get_logger
-from shared.queue import WorkerSign, WorkerSigns
+from shared.queue import RateLimit, WorkerSign, WorkerSigns
+from shared.queue.registry import REGISTER_EVERY_S, QueueRecord, QueueRegistry
 from shared.settings import Settings
 from shared.startup import check_queues
 from shared.supervision import Supervisor, ThreadMetrics
@@ -27,6 +28,7 @@ log = get_logger("worker.app")
 
 # Handlers get so long at a stop; what they hold then is handed back.
 APP_STOP_S = 5.0
+REGISTER_RETRY_S = 5.0
 WEIGHTS = {
     "light": {Weight.LIGHT, Weight.MEDIUM},
     "heavy": {Weight.HEAVY},
@@ -45,6 +47,7 @@ class AppProcess:
         self.supervisor = Supervisor(clock, log.error)
         self.workers = AppWorkers(declared, WEIGHTS[settings.worker_type])
         place = current_place()
+        self._registry = QueueRegistry(place.client, prefix=place.prefix, clock=clock)
         self._signaller = Signaller(
             WorkerSigns(place.client, prefix=place.prefix), self._describe, clock, self.supervisor
         )
@@ -59,6 +62,7 @@ class AppProcess:
         try:
             self.workers.start()
             self._signaller.start()
+            self.supervisor.start("registrar", self._register, self._stop, is_essential=False)
             self._stop.wait()
         finally:
             self.workers.close(APP_STOP_S)
@@ -69,12 +73,26 @@ class AppProcess:
         """Begin to hand over. Safe to call again, and in a signal handler."""
         self._stop.set()
 
+    def _register(self) -> float:
+        try:
+            self._registry.register([_record_of(each) for each in self.workers.declared])
+        except QueueError as exc:
+            log.warning("register_failed", error=str(exc))
+            return REGISTER_RETRY_S
+        return REGISTER_EVERY_S
+
     def _describe(self, worker_id: str, up_s: float) -> list[WorkerSign]:
         # One for each queue: each has trouble of its own.
         return [
             WorkerSign(f"{worker_id}:{name}", (name,), running, up_s)
             for name, running in self.workers.running_counts().items()
         ]
+
+
+def _record_of(declared: Declared[Any]) -> QueueRecord:
+    rules = declared.rules
+    limit = None if rules.limiter is None else RateLimit(*rules.limiter)
+    return QueueRecord(declared.name, rules.weight, limit)
 
 
 def open_app(settings: Settings, clock: Clock) -> AppProcess:
@@ -92,6 +110,7 @@ def open_app(settings: Settings, clock: Clock) -> AppProcess:
         declared = load_app(settings.feedmill_app)
     except AppError as exc:
         raise AppError(f"FEEDMILL_APP: {exc}") from exc
+    _refuse_our_names(declared, settings)
     process = AppProcess(declared, settings, clock)
     if not process.queue_names:
         log.warning("app_has_no_such_queues", worker_type=settings.worker_type)
@@ -99,6 +118,18 @@ def open_app(settings: Settings, clock: Clock) -> AppProcess:
     place = current_place()
     check_queues(place.client, place.prefix, process.queue_names)
     return process
+
+
+def _refuse_our_names(declared: Sequence[Declared[Any]], settings: Settings) -> None:
+    ours = {
+        settings.light_queue,
+        settings.heavy_queue,
+        settings.dead_letter_queue,
+        settings.fetch_queue,
+    }
+    for each in declared:
+        if each.name in ours:
+            raise AppError(f"FEEDMILL_APP: {each!r}: this queue is Feedmill's own; choose another")
 
 
 class AppMetrics(Collector):

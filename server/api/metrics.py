@@ -58,8 +58,8 @@ class QueueMetrics(Collector):
     process settled it. All servers show the same: take the maximum over them, not the sum.
     """
 
-    def __init__(self, queues: Mapping[str, JobQueue]) -> None:
-        self._queues = queues
+    def __init__(self, read_queues: Callable[[], Mapping[str, JobQueue]]) -> None:
+        self._read_queues = read_queues
 
     def collect(self) -> Iterator[Metric]:
         processed = CounterMetricFamily(
@@ -76,11 +76,12 @@ class QueueMetrics(Collector):
         )
         up = GaugeMetricFamily("feedmill_redis_up", "Whether Redis answers.", value=1)
         try:
-            samples = sample_queues(list(self._queues.values()))
+            queues = self._read_queues()
+            samples = sample_queues(list(queues.values()))
         except QueueError:
             yield GaugeMetricFamily("feedmill_redis_up", "Whether Redis answers.", value=0)
             return
-        for name, sample in zip(self._queues, samples, strict=True):
+        for name, sample in zip(queues, samples, strict=True):
             for status, count in sample.totals.items():
                 processed.add_metric([name, status], count)
             for state, jobs in sample.counts.items():
@@ -186,7 +187,7 @@ class Metrics:
     def of(cls, services: Services) -> "Metrics":
         """Return what a server shows."""
         return cls(
-            QueueMetrics(services.queues),
+            QueueMetrics(lambda: services.queues),
             RecordMetrics(services.stores, services.clock),
             services.import_metrics,
             ThreadMetrics(services.supervisor),

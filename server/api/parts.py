@@ -45,7 +45,11 @@ class ApiParts:
             events=ImportEvents(imports.read_many),
             worker_signs=signs,
             queue_status=QueueStatus(
-                _queue_roles(services), _rate_limits(services), signs, services.clock
+                _queue_roles(services),
+                _rate_limits(services),
+                services.own_queues,
+                signs,
+                services.clock,
             ),
             start_limit=StartLimit(
                 settings.api_rate_limit,

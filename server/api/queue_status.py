@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from server.api.values import show_text
+from server.own_queues import OwnQueues
 from shared.clock import Clock
 from shared.queue import (
     JobQueue,
@@ -21,6 +22,7 @@ from shared.queue import (
     find_workers,
     sample_queues,
 )
+from shared.queue.registry import QueueRecord
 
 # A free worker claims what waits within a moment; what waits longer has none.
 _NO_WORKER_AFTER_MS = 5_000
@@ -52,6 +54,10 @@ class QueueAnswer(BaseModel):
     """A queue."""
 
     name: str
+    weight: str | None = Field(
+        None,
+        description="how heavy the jobs of a program's own queue are; null for Feedmill's queues",
+    )
     is_paused: bool
     counts: dict[JobState, int] = Field(description="jobs by BullMQ's states")
     totals: dict[str, int] = Field(description="completed, failed and retried since Redis began")
@@ -70,11 +76,15 @@ class QueueAnswer(BaseModel):
 
 
 class QueueRole(Enum):
-    """Who takes a queue's jobs: workers, the servers, or nobody by himself."""
+    """Who takes a queue's jobs: workers, the servers, or nobody by himself.
+
+    Those of a program's own queue are taken by workers that have its app.
+    """
 
     ITEMS = "items"
     FETCHES = "fetches"
     DEAD_LETTERS = "dead letters"
+    OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +151,17 @@ class QueueStatus:
         self,
         roles: Mapping[QueueRole, Sequence[JobQueue]],
         rate_limits: Mapping[str, RateLimit],
+        own_queues: OwnQueues,
         signs: WorkerSigns,
         clock: Clock,
     ) -> None:
-        self._roles = {queue: role for role, queues in roles.items() for queue in queues}
+        self._queues = [queue for queues in roles.values() for queue in queues]
+        self._roles = {queue.name: role for role, queues in roles.items() for queue in queues}
         self._rate_limits = rate_limits
+        self._own_queues = own_queues
         self._signs = signs
-        self._meters = {queue.name: RateMeter(clock) for queue in self._roles}
+        self._clock = clock
+        self._meters: dict[str, RateMeter] = {}
 
     def show_all(self) -> list[QueueAnswer]:
         """Return all queues. Called from time to time, so that the rates are known.
@@ -155,7 +169,8 @@ class QueueStatus:
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        return self._show(list(self._roles))
+        own = [own.queue for own in self._own_queues.read().values()]
+        return self._show([*self._queues, *own])
 
     def show(self, queue: JobQueue) -> QueueAnswer:
         """Return one queue."""
@@ -169,12 +184,15 @@ class QueueStatus:
     def _answer(
         self, queue: JobQueue, sample: QueueSample, signs: Sequence[WorkerSign]
     ) -> QueueAnswer:
-        rate_per_s = self._meters[queue.name].add(sample.totals["completed"])
-        view = self._view(queue, sample, signs, rate_per_s)
+        meter = self._meters.setdefault(queue.name, RateMeter(self._clock))
+        rate_per_s = meter.add(sample.totals["completed"])
+        record = self._record_of(queue.name)
+        view = self._view(queue, sample, signs, rate_per_s, record)
         limit = find_speed_limit(view)
         rate_limit = view.rate_limit
         return QueueAnswer(
             name=queue.name,
+            weight=None if record is None else record.weight,
             is_paused=view.is_paused,
             counts=dict(view.counts),
             totals=dict(sample.totals),
@@ -195,17 +213,24 @@ class QueueStatus:
         sample: QueueSample,
         signs: Sequence[WorkerSign],
         rate_per_s: float | None,
+        record: QueueRecord | None,
     ) -> QueueView:
+        limit = self._rate_limits.get(queue.name) if record is None else record.limit
         return QueueView(
-            role=self._roles[queue],
+            role=self._roles.get(queue.name, QueueRole.OWN),
             counts=sample.counts,
             is_paused=sample.is_paused,
             oldest_waiting_ms=sample.oldest_waiting_ms,
             rate_per_s=rate_per_s,
-            rate_limit=self._rate_limits.get(queue.name),
+            rate_limit=limit,
             is_rate_used_up=sample.rate_limit_ttl_ms > 0,
             workers=find_workers(signs, queue.name),
         )
+
+    def _record_of(self, name: str) -> QueueRecord | None:
+        """Return what a program says of its own queue; None for one of Feedmill's."""
+        own = self._own_queues.read().get(name)
+        return None if own is None else own.record
 
 
 def find_speed_limit(queue: QueueView) -> SpeedLimit:

@@ -118,7 +118,8 @@ def describe_limit(queue: dict[str, Any]) -> str:
         case "paused":
             return f"{text}: 'feedmill queue resume {queue['name']}' goes on"
         case "no_worker":
-            return f"{text}: start one with 'feedmill worker'"
+            app = "" if queue.get("weight") is None else " --app MODULE"
+            return f"{text}: start one with 'feedmill worker{app}'"
         case _:
             return str(text)
 

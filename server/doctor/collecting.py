@@ -2,11 +2,19 @@
 
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from server.doctor.facts import WORKER, DiskFacts, QueueFacts, RecordLook, StoreFacts, Unreachable
+from server.doctor.facts import (
+    APP_WORKER,
+    WORKER,
+    DiskFacts,
+    QueueFacts,
+    RecordLook,
+    StoreFacts,
+    Unreachable,
+)
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME
 from shared.errors import QueueError, QueueRefused, StoreError
@@ -19,6 +27,7 @@ from shared.queue import (
     disconnect,
     examine_redis,
 )
+from shared.queue.registry import QueueRegistry
 from shared.running import Running
 from shared.settings import Settings
 from shared.startup import check_redis, connect_mongodb, connect_redis, rate_limit
@@ -93,7 +102,10 @@ def _look_at(
         return facts
     try:
         workers = WorkerSigns(redis, prefix=settings.queue_prefix).read()
-        queues, record = _Contents(settings, redis, stores, clock).look_twice()
+        own = QueueRegistry(redis, prefix=settings.queue_prefix, clock=clock).read()
+        own_names = [record.name for record in own]
+        contents = _Contents(settings, redis, stores, clock, own_names)
+        queues, record = contents.look_twice()
     except (QueueError, StoreError) as exc:
         return replace(facts, unreadable=str(exc))
     return replace(facts, queues=queues, record=record, workers=workers)
@@ -140,11 +152,17 @@ class _Contents:
     """Looks at queues and record, and once more a moment later when something looks wrong."""
 
     def __init__(
-        self, settings: Settings, redis: RedisConnection, stores: Stores | Unreachable, clock: Clock
+        self,
+        settings: Settings,
+        redis: RedisConnection,
+        stores: Stores | Unreachable,
+        clock: Clock,
+        own_queues: Sequence[str],
     ) -> None:
         self._settings = settings
         self._stores = stores
         self._clock = clock
+        self._own_queues = own_queues
         self._queues = {
             name: QueueExaminer(redis, name, prefix=settings.queue_prefix, clock=clock)
             for name in (
@@ -152,6 +170,7 @@ class _Contents:
                 settings.heavy_queue,
                 settings.dead_letter_queue,
                 settings.fetch_queue,
+                *own_queues,
             )
         }
 
@@ -181,7 +200,11 @@ class _Contents:
         settings = self._settings
         limit = rate_limit(settings)
         item_queues = (settings.light_queue, settings.heavy_queue)
-        worked_by = {**dict.fromkeys(item_queues, WORKER), settings.fetch_queue: "server"}
+        worked_by = {
+            **dict.fromkeys(self._own_queues, APP_WORKER),
+            **dict.fromkeys(item_queues, WORKER),
+            settings.fetch_queue: "server",
+        }
         return {
             name: QueueFacts(look, worked_by.get(name), limit if name in item_queues else None)
             for name, look in looks.items()

@@ -10,6 +10,8 @@ from shared.store import Import, MongoReport
 
 # Who takes the jobs of the item queues, which have the limit of the settings.
 WORKER = "worker"
+# Who takes those of a program's own queues.
+APP_WORKER = "worker --app MODULE"
 # So many names say which ones are meant; all of them would hide the advice.
 _SHOWN = 3
 _MAX_NAME_LENGTH = 80

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from feedmill import Queue
+from shared.clock import SystemClock
 from shared.queue import RedisConnection, WorkerSigns
+from shared.queue.registry import QueueRecord, QueueRegistry
 from tests.processes import Deploy, inherited_environment, wait_until
 from tests.servers import ending_with_us
 
@@ -81,6 +83,9 @@ def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
     signs = WorkerSigns(redis_client)
     wait_until(lambda: len(signs.read()) == 2, "both queues have a worker that lives")
     assert {sign.queues for sign in signs.read()} == {("emails",), ("videos",)}
+    registry = QueueRegistry(redis_client, prefix="bull", clock=SystemClock())
+    registered = [QueueRecord("emails", "light"), QueueRecord("videos", "heavy")]
+    wait_until(lambda: registry.read() == registered, "both queues are registered")
     worker.terminate()
     code, said = end(worker)
     assert (code, "worker_stopped" in said) == (0, True), said
@@ -122,6 +127,7 @@ def test_the_type_of_a_worker_selects_queues_by_their_weight(
         ("unparsable", "FEEDMILL_APP: unparsable: SyntaxError: "),
         ("empty", "FEEDMILL_APP: empty: declares no queue"),
         ("mailing,twice", "FEEDMILL_APP: twice: <queue 'emails' worked by other>, but there is"),
+        ("ours", "FEEDMILL_APP: <queue 'job_import_queue' worked by f>: this queue is Feedmill's"),
         ("wrong_queue", "FEEDMILL_APP: wrong_queue: InvalidJobOptions: weight='huge': accepted"),
     ],
 )
@@ -132,6 +138,7 @@ def test_an_app_that_cannot_be_worked_is_named_in_one_line(
         "broken": "1 / 0",
         "unparsable": "def",
         "empty": "",
+        "ours": "from feedmill import Job, queue\n@queue('job_import_queue')\ndef f(job: Job): ...",
         "twice": "from feedmill import Job, queue\n@queue('emails')\ndef other(job: Job): ...",
         "wrong_queue": "from feedmill import queue\n@queue('emails', weight='huge')\ndef f(): ...",
     }

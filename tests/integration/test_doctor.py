@@ -15,6 +15,7 @@ from shared.clock import SystemClock
 from shared.dead_jobs import dead_job
 from shared.queue import JobQueue, RateLimit, RedisConnection, connect, disconnect
 from shared.queue.keys import worker_connection_name
+from shared.queue.registry import QueueRecord, QueueRegistry
 from shared.settings import Settings
 from shared.store import Feed, Import, ImportState, JournalEntry, Stores
 from tests.factories import NOON, make_letter, make_letter_of
@@ -402,3 +403,14 @@ def test_disk_is_measured_where_there_is_a_folder(tmp_path: Path) -> None:
     assert measured is not None
     assert 0 < measured.free_bytes <= measured.total_bytes
     assert measure_disk(tmp_path / "none") is None
+
+
+def test_jobs_of_an_own_queue_that_no_worker_takes_are_found(patient: Patient) -> None:
+    registry = QueueRegistry(patient.redis, prefix="bull", clock=patient.clock)
+    registry.register([QueueRecord("emails", "light")])
+    assert patient.findings() == []
+    seed_waiting(JobQueue(patient.redis, "emails", clock=patient.clock), "a")
+    [found] = patient.findings()
+    assert (found.check, found.level) == ("workers", Level.PROBLEM)
+    assert found.text.startswith("emails: 1 jobs wait")
+    assert "feedmill worker --app MODULE" in found.advice

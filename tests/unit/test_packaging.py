@@ -73,7 +73,7 @@ def test_compose_works_without_an_env_file(role: str) -> None:
 def test_compose_services_that_are_built_share_no_image_tag() -> None:
     # Built side by side: of two that tag the same image the second fails.
     tags = [each.get("image", name) for name, each in SERVICES.items() if "build" in each]
-    assert len(tags) == len(ROLES) + 1
+    assert len(tags) == len(ROLES) + 2
     assert len(set(tags)) == len(tags)
 
 
@@ -103,11 +103,23 @@ def test_compose_has_item_classes_under_a_profile() -> None:
     assert types == {"worker-light": "light", "worker-heavy": "heavy"}
 
 
+def test_compose_works_an_app_without_a_mongodb_under_a_profile_of_its_own() -> None:
+    [name] = services_of("app")
+    service = SERVICES[name]
+    assert service["environment"]["FEEDMILL_APP"] == "${FEEDMILL_APP:-}"
+    assert service["environment"]["MONGODB_URL"] == ""
+    assert set(service["depends_on"]) == {"redis"}
+    assert service["volumes"] == [f"./app:{service['working_dir']}:ro"]
+    # .env is read by all roles; the others have no such modules.
+    others = [each for each in ROLES if each.startswith("worker")]
+    assert {SERVICES[each]["environment"]["FEEDMILL_APP"] for each in others} == {""}
+
+
 def test_compose_has_monitoring_and_bull_board_under_profiles_of_their_own() -> None:
     assert services_of("monitoring") == ["prometheus", "grafana"]
     assert services_of("bullboard") == ["bullboard"]
     profiles = [profile for each in SERVICES.values() for profile in each.get("profiles", ())]
-    assert set(profiles) == {"classes", "monitoring", "bullboard"}
+    assert set(profiles) == {"classes", "app", "monitoring", "bullboard"}
 
 
 def test_compose_uses_images_of_pinned_versions() -> None:

@@ -78,6 +78,10 @@ def test_status_of_one_queue_shows_rare_states_when_jobs_are_there(
             {"limited_by": "no_worker", "limited_by_text": "no worker takes its jobs"},
             "no worker takes its jobs: start one with 'feedmill worker'",
         ),
+        (
+            {"limited_by": "no_worker", "limited_by_text": "none", "weight": "heavy"},
+            "none: start one with 'feedmill worker --app MODULE'",
+        ),
         ({"limited_by": None}, "nothing waits"),
         ({"limited_by": "breaker", "limited_by_text": "MongoDB is away"}, "MongoDB is away"),
         (

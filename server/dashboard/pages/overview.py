@@ -226,13 +226,19 @@ def _find_queues_without_worker(queues: Sequence[QueueAnswer]) -> list[Trouble]:
     return [
         Trouble(
             f"No worker takes the jobs of {queue.name}.",
-            "Start one whose WORKER_TYPE includes it.",
+            _advice_to_work(queue),
             link="/admin/queues",
             link_text="See the queue",
         )
         for queue in queues
         if queue.limited_by == "no_worker"
     ]
+
+
+def _advice_to_work(queue: QueueAnswer) -> str:
+    if queue.weight is None:
+        return "Start one whose WORKER_TYPE includes it."
+    return f"Start one that has its app, 'feedmill worker --app MODULE': {queue.weight} jobs wait."
 
 
 def _find_pauses(queues: Sequence[QueueAnswer]) -> list[Trouble]:

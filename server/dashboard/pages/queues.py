@@ -163,8 +163,10 @@ def _show_one(parts: ApiParts, name: str) -> dict[str, Any]:
 
 def _purposes(parts: ApiParts) -> dict[str, str]:
     services = parts.services
+    own = services.own_queues.read().values()
     heavy_items = services.settings.heavy_items
     return {
+        **{each.record.name: f"A program's own: {each.record.weight} jobs" for each in own},
         services.light_queue.name: "Items on their way into MongoDB",
         services.heavy_queue.name: f"Items of imports with more than {heavy_items:,} to store",
         services.fetch_queue.name: "Feeds to fetch",

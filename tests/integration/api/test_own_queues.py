@@ -1,0 +1,73 @@
+"""Programs' own queues stand beside Feedmill's: API, dashboard, numbers."""
+
+import pytest
+
+from feedmill import Queue
+from shared.queue import RateLimit, RedisConnection, WorkerSign, WorkerSigns
+from shared.queue.registry import QueueRecord, QueueRegistry
+from tests.api import Api
+
+
+@pytest.fixture
+def emails(api: Api, redis_client: RedisConnection) -> Queue:
+    registry = QueueRegistry(redis_client, prefix="bull", clock=api.clock)
+    registry.register([QueueRecord("emails", "light", RateLimit(5, 1000))])
+    # What was read before is good for 2 s.
+    api.clock.advance(seconds=2)
+    return Queue("emails", redis_client, clock=api.clock)
+
+
+def test_an_own_queue_is_listed_with_its_weight_and_its_limit(api: Api, emails: Queue) -> None:
+    emails.add("send", {"to": 17})
+    listed = {shown["name"]: shown for shown in api.client.get("/queues").json()["items"]}
+    assert list(listed)[-1] == "emails"
+    shown = listed["emails"]
+    assert (shown["weight"], shown["counts"]["waiting"]) == ("light", 1)
+    assert shown["rate_limit"] == {"max_jobs": 5, "duration_ms": 1000}
+    assert listed["items"]["weight"] is None
+
+
+def test_an_own_queue_without_a_worker_says_so_and_one_with_a_worker_does_not(
+    api: Api, emails: Queue, redis_client: RedisConnection
+) -> None:
+    signs = WorkerSigns(redis_client)
+    signs.leave(WorkerSign("host-1-abc", ("items", "items_heavy"), 0, 1.0))
+    emails.add("send", {"to": 17})
+    api.clock.advance(seconds=60)
+    assert api.client.get("/queues/emails").json()["limited_by"] == "no_worker"
+    assert "feedmill worker --app MODULE" in api.show_page("/admin")
+    signs.leave(WorkerSign("host-1-abc:emails", ("emails",), 0, 1.0))
+    assert api.client.get("/queues/emails").json()["limited_by"] == "workers"
+
+
+def test_an_own_queue_is_paused_looked_at_and_cleaned_as_any(api: Api, emails: Queue) -> None:
+    job = emails.add("send", {"to": 17})
+    assert api.client.post("/queues/emails/pause").json()["is_paused"]
+    assert emails.is_paused()
+    [listed] = api.client.get("/queues/emails/jobs").json()["items"]
+    assert (listed["id"], listed["data"]) == (job.id, {"to": 17})
+    assert api.client.delete(f"/queues/emails/jobs/{job.id}").status_code == 204
+    emails.add("send", {"to": 18})
+    cleaned = api.client.post("/queues/emails/clean", json={"state": "waiting"})
+    assert cleaned.json() == {"removed": 1}
+    assert emails.count() == 0
+
+
+def test_an_own_queue_is_on_the_dashboard_and_among_the_numbers(api: Api, emails: Queue) -> None:
+    emails.add("send", {"to": 17})
+    page = api.show_page("/admin/queues")
+    assert 'href="/admin/queues/emails"' in page
+    assert "A program&#39;s own: light jobs" in page
+    assert "emails" in api.show_page("/admin/queues/emails")
+    numbers = api.client.get("/metrics").text
+    assert 'bullmq_queue_size{queue="emails",state="waiting"} 1.0' in numbers
+
+
+def test_a_name_of_feedmill_s_own_queues_is_no_own_queue(
+    api: Api, emails: Queue, redis_client: RedisConnection
+) -> None:
+    registry = QueueRegistry(redis_client, prefix="bull", clock=api.clock)
+    registry.register([QueueRecord("items", "heavy")])
+    names = [shown["name"] for shown in api.client.get("/queues").json()["items"]]
+    assert names.count("items") == 1
+    assert api.client.get("/queues/items").json()["weight"] is None
