@@ -2,15 +2,20 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from feedmill.jobs import Job
+from shared.errors import InvalidJobOptions
 from shared.queue import ClaimedJob, RateLimit, RunRules
 from shared.queue import WorkerOptions as CoreOptions
+from shared.queue.end_rules import EndRules
+from shared.queue.options import read_options
 from shared.queue.runs import is_recoverable
 
 ReadJob = Callable[[ClaimedJob], Job[Any]]
 Backoff = Callable[[int, str, BaseException, Job[Any]], float]
+# Two months; each point is a number in a list of Redis.
+_MOST_MINUTES = 60 * 24 * 62
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -30,6 +35,12 @@ class WorkerOptions(TypedDict, total=False):
     """How often a job's worker may vanish before the job fails: once unless told."""
     limiter: tuple[int, int] | None
     """At most so many jobs started in so many ms, over all workers."""
+    remove_on_complete: Any
+    """What stays of completed jobs that say nothing themselves, in the forms of a job's option."""
+    remove_on_fail: Any
+    """The same of failed ones. All stay unless somebody says otherwise."""
+    metrics: int | None
+    """Of so many minutes it is counted how many jobs ended in each, for ``get_metrics``."""
     may_retry: Callable[[BaseException], bool]
     """After which errors a job is tried again: all but ``UnrecoverableError`` unless told."""
     backoff: Backoff | None
@@ -52,7 +63,11 @@ def check_known(options: WorkerOptions) -> None:
 
 
 def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
-    """Return the options as the worker below takes them."""
+    """Return the options as the worker below takes them.
+
+    Raises:
+        InvalidJobOptions: something that cannot be; the text names it.
+    """
     limiter, run_limit_s = options.get("limiter"), options.get("run_limit_s")
     return CoreOptions(
         concurrency=options.get("concurrency", 1),
@@ -61,6 +76,8 @@ def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
         rate_limit=None if limiter is None else RateLimit(*limiter),
         run_limit_s=math.inf if run_limit_s is None else run_limit_s,
         rules=_rules(options, read_job),
+        completed=_end_rules(options, "remove_on_complete"),
+        failed=_end_rules(options, "remove_on_fail"),
         isolates_solo=False,
         reads_whole=True,
     )
@@ -78,3 +95,17 @@ def _rules(options: WorkerOptions, read_job: ReadJob) -> RunRules:
         backoff=None if backoff is None else delay_ms,
         max_started_attempts=options.get("max_started_attempts", 0),
     )
+
+
+def _end_rules(
+    options: WorkerOptions, keep: Literal["remove_on_complete", "remove_on_fail"]
+) -> EndRules:
+    minutes = options.get("metrics") or 0
+    if (
+        isinstance(minutes, bool)
+        or not isinstance(minutes, int)
+        or not 0 <= minutes <= _MOST_MINUTES
+    ):
+        raise InvalidJobOptions("metrics", minutes, f"minutes, at most {_MOST_MINUTES}")
+    read = read_options({}, {keep: options.get(keep)})
+    return EndRules(keep=getattr(read, keep), counted_minutes=minutes, checks_children=True)

@@ -210,6 +210,10 @@ class SettleOutcome(StrEnum):
     SETTLED = "settled"
     LOCK_LOST = "lock_lost"
     """The token no longer holds the job: it was reclaimed, or an earlier call settled it."""
+    HAS_CHILDREN = "has_children"
+    """It may not complete: a child of it is not done yet. It stays claimed."""
+    CHILD_FAILED = "child_failed"
+    """It may not complete: a child has failed it. It stays claimed."""
 
 
 class RemoveOutcome(StrEnum):

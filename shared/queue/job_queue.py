@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from shared.errors import QueueError
 from shared.queue.connection import call, raw, run, run_at, text
+from shared.queue.end_rules import NO_RULES, EndRules
 from shared.queue.inspection import QueueReader
 from shared.queue.job import (
     AddOutcome,
@@ -135,9 +136,16 @@ class JobQueue(QueueReader):
         )
         return [None if text(value) == "lock_lost" else whole_number(value) for value in stored]
 
-    def complete_many(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
-        """Mark jobs done: call only after their effect is durable. Raises live counters."""
-        return self._settle("complete", completions, _encode_completion)
+    def complete_many(
+        self, completions: Sequence[Completion], rules: EndRules = NO_RULES
+    ) -> list[SettleOutcome]:
+        """Mark jobs done: call only after their effect is durable. Raises live counters.
+
+        Where ``rules`` check children, ``HAS_CHILDREN`` and ``CHILD_FAILED`` leave a job claimed.
+        """
+        checks = "1" if rules.checks_children else ""
+        head = (rules.keep_json, rules.minutes_text, checks)
+        return self._settle("complete", completions, _encode_completion, head)
 
     def retry_many(self, retries: Sequence[Retry]) -> list[SettleOutcome]:
         """Put failed jobs back, after a delay or at the back of the line; counts an attempt."""
@@ -150,9 +158,12 @@ class JobQueue(QueueReader):
         """
         return self._settle("postpone", postponements, _encode_postponement)
 
-    def fail_many(self, failures: Sequence[Failure]) -> list[SettleOutcome]:
-        """Mark jobs failed for good, kept as their ``removeOnFail`` says."""
-        return self._settle("fail", failures, _encode_failure)
+    def fail_many(
+        self, failures: Sequence[Failure], rules: EndRules = NO_RULES
+    ) -> list[SettleOutcome]:
+        """Mark jobs failed for good, kept as their ``removeOnFail`` says, or else ``rules``."""
+        head = (rules.keep_json, rules.minutes_text)
+        return self._settle("fail", failures, _encode_failure, head)
 
     def dead_letter_many(
         self, moves: Sequence[DeadLettering], dlq: "JobQueue"
@@ -287,9 +298,13 @@ class JobQueue(QueueReader):
         return [_REMOVE_OUTCOMES[outcome] for outcome in outcomes]
 
     def _settle(
-        self, script: str, jobs: Sequence[Item], encode: Callable[[Item], Arguments]
+        self,
+        script: str,
+        jobs: Sequence[Item],
+        encode: Callable[[Item], Arguments],
+        head: tuple[str, ...] = (),
     ) -> list[SettleOutcome]:
-        outcomes = self.run_in_chunks(script, jobs, encode, (self.clock.now_ms(),))
+        outcomes = self.run_in_chunks(script, jobs, encode, (self.clock.now_ms(), *head))
         return [_SETTLE_OUTCOMES[outcome] for outcome in outcomes]
 
     def run_in_chunks(

@@ -2,11 +2,11 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import JobStateError, QueueError, QueueUnavailable
+from shared.errors import JobStateError, QueueError, QueueUnavailable, UnrecoverableError
 from shared.queue.job import (
     ClaimedJob,
     Completion,
@@ -35,6 +35,17 @@ LogEvent = Callable[..., None]
 
 _OUTAGE_WAIT_S = 1.0
 _HOOK_RETRY_MS = 5_000
+
+
+# What becomes of a job that its handler has done, but that may not complete.
+_REFUSALS: Mapping[SettleOutcome, Callable[[ClaimedJob], QueueError]] = {
+    SettleOutcome.HAS_CHILDREN: lambda job: JobStateError(
+        job.id, "it cannot complete: children of it are not done; let it wait for them"
+    ),
+    SettleOutcome.CHILD_FAILED: lambda job: UnrecoverableError(
+        f"job {job.id[:80]!r} cannot complete: a child has failed it"
+    ),
+}
 
 
 class Reports:
@@ -139,7 +150,7 @@ class JobRunner:
             self._reports.call("after_settle_failed", hook, run, job=run.job.id)
 
     def _settle(self, run: EndedRun, outcome: Settled) -> bool:
-        """Settle, through outages; False when the lock was lost or handed back."""
+        """Settle, through outages; False when it was not this that was settled."""
         while not self._abandoned.is_set():
             try:
                 answer = self._settle_once(outcome)
@@ -147,6 +158,10 @@ class JobRunner:
                 self._reports.tell_trouble("settle_delayed", exc)
                 self._clock.wait(self._abandoned, jittered(_OUTAGE_WAIT_S))
                 continue
+            if answer in _REFUSALS:
+                error = _REFUSALS[answer](run.job)
+                self._end(EndedRun(run.job, self._outcome_after(run.job, error), error))
+                return False
             is_settled = answer is SettleOutcome.SETTLED
             self._tell_end(run) if is_settled else self._tell_loss(run.job)
             return is_settled
@@ -155,7 +170,7 @@ class JobRunner:
     def _settle_once(self, outcome: Settled) -> SettleOutcome:
         match outcome:
             case Completion():
-                return self._queue.complete_many([outcome])[0]
+                return self._queue.complete_many([outcome], self._options.completed)[0]
             case Retry():
                 return self._queue.retry_many([outcome])[0]
             case Postponement():
@@ -163,7 +178,7 @@ class JobRunner:
             case PutBack(lock=lock):
                 return self._queue.release_many([lock])[0]
             case Failure():
-                return self._queue.fail_many([outcome])[0]
+                return self._queue.fail_many([outcome], self._options.failed)[0]
 
     def _tell_end(self, run: EndedRun) -> None:
         job, attempt = run.job, run.job.attempts_made + 1

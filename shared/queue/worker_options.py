@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from shared.queue.end_rules import NO_RULES, EndRules
 from shared.queue.job import ClaimedJob, RateLimit
 from shared.queue.runs import EndedRun, RunRules
 
@@ -19,7 +20,7 @@ class WorkerOptions:
     ``concurrency``: so many jobs at a time; ``lock_ms``: how long their locks last unless they are
     extended; ``run_limit_s``: how long they are. ``name`` is written into the jobs and shown to
     who lists the workers. ``rate_limit`` holds unless the queue has one of its own. ``rules`` say
-    what an error means.
+    what an error means. ``completed`` and ``failed`` are what it wants of the jobs that it ends.
 
     A solo job has the worker for itself, unless ``isolates_solo`` is False: right where a job that
     stalls cannot harm its neighbours, and must not hold them up. ``reads_whole``: jobs come with
@@ -38,6 +39,8 @@ class WorkerOptions:
     rate_limit: RateLimit | None = None
     run_limit_s: float = 300.0
     rules: RunRules = field(default_factory=RunRules)
+    completed: EndRules = NO_RULES
+    failed: EndRules = NO_RULES
     isolates_solo: bool = True
     reads_whole: bool = False
     after_settle: Callable[[EndedRun], None] = _say_nothing

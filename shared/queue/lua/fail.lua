@@ -1,18 +1,22 @@
 -- fail: active -> failed
--- Refused: the lock is gone or another token holds it. Kept or deleted as removeOnFail says.
--- Uses: layout, flows, deduplication
+-- Refused: the lock is gone or another token holds it. Kept or deleted as removeOnFail says, the job's
+--   own or its worker's.
+-- Uses: layout, flows, deduplication, metrics
 -- KEYS[1] base of the queue's keys
--- ARGV[1] now in ms; then per job: id, token, reason, stack trace or ""
+-- ARGV[1] now in ms, [2] the worker's removeOnFail (JSON object) or "", [3] minutes to be counted or "";
+--   then per job: id, token, reason, stack trace or ""
 -- Returns per job "settled" or "lock_lost"
 local queue, now = queue_at(KEYS[1]), ARGV[1]
 local now_ms = tonumber(now)
-local FIRST, STRIDE = 2, 4
+local workers_rule = ARGV[2] ~= "" and keep_rule(decode(ARGV[2])) or {}
+local max_minutes = tonumber(ARGV[3])
+local FIRST, STRIDE = 4, 4
 allow_when_full(queue)
 local meta = read_meta(queue)
 trim_events(queue, meta)
 
 local function keep_or_delete(id, opts, parent_key, parent)
-  local key, rule = queue.base .. id, keep_rule(opts.removeOnFail)
+  local key, rule = queue.base .. id, rule_of(opts.removeOnFail, workers_rule)
   if rule.count == 0 then
     delete_job(queue, id)
     try(leave_parent, parent_key, parent, key)
@@ -46,6 +50,9 @@ end
 local outcomes, settled, failure = move_each(queue, FIRST, STRIDE, fail)
 if settled > 0 then
   raise_total(queue, "failed", settled)
+  if max_minutes then
+    try(count_ended, queue, "failed", settled, max_minutes, now_ms)
+  end
   emit_if_drained(queue)
   wake_for_free_slot(queue, meta)
 end

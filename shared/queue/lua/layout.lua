@@ -328,9 +328,9 @@ local function remove_from_active(queue, ids, wanted)
 end
 
 -- Only who holds the lock by its token may move a claimed job; the lock goes with the job. ARGV
--- names the jobs: id and token stand at `first` and every `stride` after it. Returns whether a job
--- was taken, by its place in ARGV.
-local function take_from_active(queue, first, stride)
+-- names the jobs: id and token stand at `first` and every `stride` after it; those at the places of
+-- `refusals` stay. Returns whether a job was taken, by its place in ARGV.
+local function take_from_active(queue, first, stride, refusals)
   local ids = {}
   for at = first, #ARGV, stride do
     ids[#ids + 1] = ARGV[at]
@@ -339,7 +339,7 @@ local function take_from_active(queue, first, stride)
   local holders, taken, wanted, taken_ids, taken_locks = read_holders(locks), {}, {}, {}, {}
   for number, id in ipairs(ids) do
     local at = first + (number - 1) * stride
-    if holders[number] == ARGV[at + 1] and not wanted[id] then
+    if holders[number] == ARGV[at + 1] and not wanted[id] and not (refusals and refusals[at]) then
       taken[at], wanted[id] = id, true
       taken_ids[#taken_ids + 1], taken_locks[#taken_locks + 1] = id, locks[number]
     end
@@ -357,13 +357,14 @@ end
 -- that cannot be moved goes back among the active ones without a lock, so that the upkeep puts it
 -- into the line; the others are moved all the same. Returns the outcomes in the order of ARGV, how
 -- many were settled, and the first error or nil: to be raised by `answer` when all else is done.
-local function move_each(queue, first, stride, move, from_last)
-  local taken = take_from_active(queue, first, stride)
+-- `refusals`: why a job is not to be moved, by its place in ARGV.
+local function move_each(queue, first, stride, move, from_last, refusals)
+  local taken = take_from_active(queue, first, stride, refusals)
   local jobs, outcomes, settled, failure = (#ARGV - first + 1) / stride, {}, 0, nil
   for number = 1, jobs do
     local place = from_last and jobs - number + 1 or number
     local at = first + (place - 1) * stride
-    outcomes[place] = "lock_lost"
+    outcomes[place] = refusals and refusals[at] or "lock_lost"
     if taken[at] then
       local is_moved, outcome = pcall(move, at)
       if not is_moved then
@@ -428,6 +429,14 @@ local function keep_rule(wish)
     }
   end
   return {}
+end
+
+-- The job's own wish, or else its worker's rule.
+local function rule_of(wish, workers_rule)
+  if wish == nil then
+    return workers_rule
+  end
+  return keep_rule(wish)
 end
 
 local function trim_finished(queue, set, rule, now_ms)

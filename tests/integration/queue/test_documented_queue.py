@@ -106,3 +106,20 @@ def test_the_documented_handler_goes_on_where_its_last_attempt_ended(
     assert example["booked"] == ["rent", "tea"]
     assert job.refresh().last_progress == {"page": 2, "of": 2}
     assert accounts.get_job_logs(job.id) == (["2 bookings"], 1)
+
+
+def test_the_documented_worker_counts_what_it_ends(
+    example: dict[str, Any], redis_client: RedisConnection
+) -> None:
+    accounts = Queue("accounts", redis_client)
+    accounts.add("sync", {})
+    assert example["make_sparing_worker"](accounts).step()
+    assert accounts.get_metrics("completed").count == 1
+
+
+def test_the_documented_limits_hold(example: dict[str, Any], redis_client: RedisConnection) -> None:
+    emails = Queue("emails", redis_client)
+    example["spare_the_provider"](emails)
+    assert emails.get_global_concurrency() == 10
+    example["rest"](emails, 60)
+    assert emails.get_rate_limit_ttl() > 50_000
