@@ -1,7 +1,7 @@
 """A job, as handlers and those who look at a queue see it."""
 
 from dataclasses import dataclass, field
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from feedmill.base import QueueBase
 from feedmill.running import Running, TellProgress
@@ -158,23 +158,6 @@ class Job(Running, Generic[T]):
     def get_failed_children_values(self) -> dict[str, str]:
         """BullMQ's older name of :meth:`get_ignored_children_failures`."""
         return self.get_ignored_children_failures()
-
-    def move_to_waiting_children(self, child: "Job[Any] | None" = None) -> bool:
-        """In a handler: let the job wait for children that were added to it, if any is open.
-
-        True: it waits, and is no longer the handler's, which now raises ``WaitingChildrenError``;
-        it runs again when the last child is done. False: none is open, or not ``child``, which the
-        caller may name; go on.
-
-        Raises:
-            UnrecoverableError: a child has failed the job.
-            JobStateError: this is no handler, or it has lost the job to another worker.
-            JobNotFound: it was removed.
-        """
-        if self.token is None:
-            raise JobStateError(self.id, "only the handler that runs it can let it wait")
-        child_key = None if child is None else child.queue.keys.job(child.id)
-        return flows.wait_for_children(self.queue, self.id, self.token, child_key)
 
     def remove_child_dependency(self) -> bool:
         """Let the job's parent no longer wait for it; False if it does not, for the job has ended.

@@ -5,6 +5,7 @@ from typing import Any
 
 from shared.errors import JobStateError
 from shared.queue import JobQueue, Lock, handling
+from shared.queue.flows import wait_for_children
 from shared.queue.reading import whole_number
 
 TellProgress = Callable[[Any, object], None]
@@ -85,6 +86,21 @@ class Running:
             JobStateError: not called in its handler, or its lock was lost.
         """
         handling.move_to_wait(self.queue, self._lock())
+
+    def move_to_waiting_children(self, child: "Running | None" = None) -> bool:
+        """Let the job wait for its children, those that the handler has added, if any is open.
+
+        True: it waits; now raise ``WaitingChildrenError``. The job runs again, from the beginning
+        of its handler, when the last child is done; no attempt is counted. False: no child is open,
+        or not the one that the caller asks for, and the handler goes on.
+
+        Raises:
+            UnrecoverableError: a child has failed the job.
+            JobNotFound: it was removed.
+            JobStateError: not called in its handler, or its lock was lost.
+        """
+        key = None if child is None else child.queue.keys.job(child.id)
+        return wait_for_children(self.queue, self.id, self._lock().token, key)
 
     def _lock(self) -> Lock:
         if self.token is None:

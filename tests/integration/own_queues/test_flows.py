@@ -21,6 +21,7 @@ from feedmill import (
     QueueFull,
     UnencodableJob,
     UnrecoverableError,
+    WaitingChildrenError,
     Worker,
 )
 from shared.queue import Failure, JobState, RedisConnection
@@ -320,6 +321,60 @@ def test_a_job_waits_for_children_that_its_handler_adds(reports: Queue, pages: Q
     assert not again.move_to_waiting_children()
 
 
+def test_a_handler_adds_children_and_runs_again_when_they_are_done(
+    reports: Queue, pages: Queue
+) -> None:
+    runs: list[int] = []
+
+    def assemble(job: Job[Any]) -> object:
+        runs.append(len(job.get_children_values()))
+        if len(runs) == 1:
+            for number in job.data:
+                add_page(pages, job, f"p{number}")
+        if job.move_to_waiting_children():
+            raise WaitingChildrenError
+        return sum(job.get_children_values().values())
+
+    reports.add("report", [1, 2, 3], job_id="r", attempts=1)
+    adder, writer = Worker(reports, assemble), Worker(pages, lambda job: int(job.id[1:]))
+    assert adder.step()
+    assert not adder.step()
+    while writer.step():
+        pass
+    assert adder.step()
+    [job] = reports.get_completed()
+    assert (job.return_value, job.attempts_made, runs) == (6, 1, [0, 3])
+
+
+def test_a_handler_whose_children_are_done_already_goes_on(reports: Queue, pages: Queue) -> None:
+    def assemble(job: Job[Any]) -> object:
+        add_page(pages, job, "p")
+        assert Worker(pages, lambda job: 5).step()
+        if job.move_to_waiting_children():
+            raise WaitingChildrenError
+        return list(job.get_children_values().values())
+
+    reports.add("report", job_id="r")
+    assert Worker(reports, assemble).step()
+    assert reports.get_completed()[0].return_value == [5]
+
+
+def test_a_job_fails_when_a_child_has_failed_it_while_it_ran(reports: Queue, pages: Queue) -> None:
+    def assemble(job: Job[Any]) -> object:
+        add_page(pages, job, "a", fail_parent_on_failure=True)
+        add_page(pages, job, "b")
+        claim(pages.core, limit=1)
+        pages.core.fail_many([Failure("a", "t1", "bad", "")])
+        if job.move_to_waiting_children():
+            raise WaitingChildrenError
+        return "done"
+
+    reports.add("report", job_id="r", attempts=3)
+    assert Worker(reports, assemble).step()
+    [job] = reports.get_failed()
+    assert "a child has failed it" in (job.failed_reason or "")
+
+
 def test_a_job_may_wait_for_one_child_of_its_own(reports: Queue, pages: Queue) -> None:
     reports.add("report", job_id="r")
     job = running(reports)
@@ -343,7 +398,7 @@ def test_a_job_that_a_child_has_failed_cannot_wait(reports: Queue, pages: Queue)
 
 def test_only_who_holds_a_job_can_let_it_wait(reports: Queue, pages: Queue) -> None:
     added = reports.add("report", job_id="r")
-    with pytest.raises(JobStateError, match="only the handler"):
+    with pytest.raises(JobStateError, match="only its handler"):
         added.move_to_waiting_children()
     job = running(reports)
     add_page(pages, job, "a")

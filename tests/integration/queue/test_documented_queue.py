@@ -123,3 +123,17 @@ def test_the_documented_limits_hold(example: dict[str, Any], redis_client: Redis
     assert emails.get_global_concurrency() == 10
     example["rest"](emails, 60)
     assert emails.get_rate_limit_ttl() > 50_000
+
+
+def test_the_documented_document_waits_for_its_pages(
+    example: dict[str, Any], redis_client: RedisConnection
+) -> None:
+    documents, pages = Queue("documents", redis_client), Queue("pages", redis_client)
+    documents.add("scan", {"pages": 3})
+    scanner = Worker(documents, lambda job: example["scan"](job, pages))
+    assert scanner.step()
+    assert pages.count() == 3
+    while Worker(pages, lambda job: None).step():
+        pass
+    assert scanner.step()
+    assert documents.get_completed()[0].return_value == 3
