@@ -30,14 +30,16 @@ _RATE_LIMIT = re.compile(r"[1-9][0-9]*/([1-9][0-9]*)?(second|minute|hour|day)s?"
 _MONGODB_URL = re.compile(r"mongodb(\+srv)?://([^/?\s]*@)?[^@/?\s]+(/[^/?\s]*)?(\?\S*)?")
 # Ports and options are read where the connections are made.
 _REDIS_NODES_URL = re.compile(
-    r"rediss?\+sentinel://([^/?\s]*@)?[^@/?\s]+/[^/?\s]+(/[0-9]+)?(\?\S*)?", re.IGNORECASE
+    r"rediss?\+(sentinel://([^/?\s]*@)?[^@/?\s]+/[^/?\s]+(/[0-9]+)?|"
+    r"cluster://([^/?\s]*@)?[^@/?\s]+(/0?)?)(\?\S*)?",
+    re.IGNORECASE,
 )
 
 
 def check_redis_url(url: str) -> str:
     accepted = (
-        "redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///PATH "
-        "or redis+sentinel://HOST:PORT,HOST:PORT/NAME"
+        "redis://HOST:PORT/DB, rediss://HOST:PORT/DB, unix:///PATH, "
+        "redis+sentinel://HOST:PORT,HOST:PORT/NAME or redis+cluster://HOST:PORT,HOST:PORT"
     )
     if _REDIS_NODES_URL.fullmatch(url) is not None:
         return url

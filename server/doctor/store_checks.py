@@ -42,7 +42,7 @@ def check_redis(
         yield _warn_of_silence()
     yield check_clock(REDIS, report.clock_ahead_ms, report.round_trip_ms)
     if report.is_cluster:
-        yield _check_cluster(queue_prefix)
+        yield _check_cluster(queue_prefix, report.is_followed)
 
 
 def describe_unreachable(group: str, variable: str, report: Unreachable) -> Finding:
@@ -191,13 +191,16 @@ def _check_role(report: RedisReport) -> Finding:
     )
 
 
-def _check_cluster(queue_prefix: str) -> Finding:
+def _check_cluster(queue_prefix: str, is_followed: bool) -> Finding:
     if _HASH_TAG.search(queue_prefix):
+        text = f"it is a Redis Cluster; all keys of QUEUE_PREFIX={queue_prefix} are on one node"
+        if is_followed:
+            return fine(REDIS, "cluster", text)
         return warn(
             REDIS,
             "cluster",
-            f"it is a Redis Cluster; all keys of QUEUE_PREFIX={queue_prefix} are on one node",
-            "let REDIS_URL name the node that holds that slot: others are not followed",
+            f"{text}, and are not followed when they move to another",
+            "name the Cluster's nodes, as REDIS_URL=redis+cluster://HOST:PORT,HOST:PORT",
         )
     return problem(
         REDIS,

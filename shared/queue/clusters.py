@@ -19,6 +19,11 @@ def join_cluster(nodes: Iterable[tuple[str, int]], settings: Mapping[str, Any]) 
     return RedisCluster(startup_nodes=known, require_full_coverage=False, **settings)
 
 
+def is_cluster_client(client: object) -> bool:
+    """Return whether a client follows the keys of a Cluster."""
+    return isinstance(client, RedisCluster)
+
+
 def nodes_of(client: RedisCluster) -> list[tuple[str, int]]:
     """Return the nodes that a client knows."""
     nodes = client.get_nodes()  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from shared.clock import Clock
 from shared.errors import QueueError, QueueFull, QueueRefused
+from shared.queue.clusters import is_cluster_client
 from shared.queue.connection import (
     RedisConnection,
     call,
@@ -40,6 +41,7 @@ class RedisReport:
     """What a Redis says of itself; None where it does not tell.
 
     ``clock_ahead_ms`` is against this machine's clock, known to half of ``round_trip_ms``.
+    ``is_followed``: where the keys of a Cluster go, the client goes too.
     ``max_bytes`` 0 is no limit. ``is_told``: INFO was answered; where it is forbidden, all that
     comes from it is unknown, and stands here as nothing or None.
     """
@@ -57,6 +59,7 @@ class RedisReport:
     clock_ahead_ms: int | None
     round_trip_ms: int
     is_told: bool = True
+    is_followed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ def examine_redis(client: RedisConnection, clock: Clock, *, prefix: str = "bull"
         clock_ahead_ms=_to_ms(time) - (asked_ms + answered_ms) // 2 if time is not None else None,
         round_trip_ms=answered_ms - asked_ms,
         is_told=is_told,
+        is_followed=is_cluster_client(client),
     )
 
 

@@ -166,9 +166,10 @@ def test_unfit_redis_gets_a_finding_that_names_what_is_wrong(
     assert bad(check_redis(replace(REDIS, **fields), "bull")) == [(check, level)]
 
 
-def test_cluster_with_a_hash_tag_is_a_warning() -> None:
+def test_cluster_with_a_hash_tag_is_a_warning_unless_it_is_followed() -> None:
     cluster = replace(REDIS, is_cluster=True)
     assert bad(check_redis(cluster, "{bull}")) == [("cluster", Level.WARNING)]
+    assert not bad(check_redis(replace(cluster, is_followed=True), "{bull}"))
 
 
 def test_redis_that_reports_nothing_of_itself_is_a_warning_about_that() -> None:
