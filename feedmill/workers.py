@@ -1,17 +1,22 @@
 """Works a queue: handlers on threads, locks, retries, and what dead workers left."""
 
 import logging
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 from feedmill.base import Connection, QueueBase
+from feedmill.hooks import Hook, Hooks
 from feedmill.jobs import Job
 from feedmill.worker_options import WorkerOptions, check_known, core_options
 from shared.clock import Clock
-from shared.queue import ClaimedJob, JobQueue, Upkeep
+from shared.queue import ClaimedJob, Completion, EndedRun, Failure, JobQueue, Retry, Upkeep
 from shared.queue import Worker as JobWorker
+from shared.queue import WorkerOptions as CoreOptions
 
 Handler = Callable[[Job[Any]], object]
 
@@ -36,8 +41,8 @@ class Worker:
     attempts remain, after its backoff; ``UnrecoverableError`` fails it at once. A job is run at
     least once: after a crash it is seen again.
 
-    ``queue`` is a name, or a queue, whose connection is then used and left open. All else is told
-    by :class:`WorkerOptions`.
+    Others are told by hooks, see :meth:`on`. ``queue`` is a name, or a queue, whose connection is
+    then used and left open. All else is told by :class:`WorkerOptions`.
     """
 
     def __init__(
@@ -54,23 +59,36 @@ class Worker:
         self._own_queue: QueueBase | None = None
         if isinstance(queue, str):
             queue = self._own_queue = QueueBase(queue, connection, prefix=prefix, clock=clock)
-        self._core = queue.core
-        self._handler = handler
-        self._closing = threading.Lock()
-        self._closed = threading.Event()
+        self._core, self._handler, self._hooks = queue.core, handler, Hooks()
+        self._closing, self._closed = threading.Lock(), threading.Event()
         self._worker = JobWorker(
             self._core,
             self._run,
-            core_options(options, self._job_of),
+            self._with_hooks(core_options(options, self._job_of)),
             clock=self._core.clock,
             log_event=_log_event,
         )
-        self._upkeep = _make_upkeep(self._core, options)
+        self._upkeep = self._make_upkeep(options)
 
     @property
     def running_count(self) -> int:
         """How many jobs are being run."""
         return self._worker.running_count
+
+    def on(self, event: str, hook: Hook) -> None:
+        """Have ``hook`` called at each ``event``; one that fails is logged, and ends nothing.
+
+        The events and what hooks are given, on the worker's threads: ``active`` (job), before its
+        handler; ``completed`` (job, result); ``failed`` (job, error) after each failed run, where
+        ``job.finished_on`` is None while the job is to be tried again; ``progress`` (job, value);
+        ``stalled`` (job id): its worker vanished, and it is back in line; ``drained`` (): nothing
+        is ready to run any more; ``error`` (error): trouble that is not of a job's making, Redis is
+        away or a lock was lost; ``closed`` ().
+
+        Raises:
+            InvalidJobOptions: there is no such event.
+        """
+        self._hooks.add(event, hook)
 
     def start(self) -> None:
         """Begin to work, on threads of its own."""
@@ -89,6 +107,27 @@ class Worker:
         """Work one job on this thread; False when none can be claimed. For tests."""
         return self._worker.step()
 
+    def is_running(self) -> bool:
+        """Return whether it was started, and not closed."""
+        return self._worker.is_running
+
+    def is_paused(self) -> bool:
+        """Return whether it takes no jobs until :meth:`resume`."""
+        return self._worker.is_paused
+
+    def pause(self, timeout_s: float | None = None) -> bool:
+        """Take no more jobs until :meth:`resume`, here alone; wait for those that run.
+
+        Not longer than ``timeout_s``, without end if not told: False when some still run then. Not
+        for handlers, which would wait for themselves.
+        """
+        self._worker.pause()
+        return self._worker.wait_until_idle(math.inf if timeout_s is None else timeout_s)
+
+    def resume(self) -> None:
+        """Take jobs again."""
+        self._worker.resume()
+
     def close(self, timeout_s: float = 30.0) -> None:
         """Claim no more, wait for running handlers, hand back what they hold after ``timeout_s``.
 
@@ -102,27 +141,63 @@ class Worker:
                 if self._own_queue is not None:
                     rest.callback(self._own_queue.close)
                 rest.callback(self._closed.set)
+                rest.callback(self._hooks.call, "closed")
                 rest.callback(self._upkeep.stop)
                 self._worker.stop(timeout_s)
 
     def _run(self, claimed: ClaimedJob) -> object:
-        return self._handler(self._job_of(claimed))
+        job = self._job_of(claimed)
+        self._hooks.call("active", job)
+        return self._handler(job)
 
     def _job_of(self, claimed: ClaimedJob) -> Job[Any]:
         assert claimed.view is not None
-        return Job.of(self._core, claimed.view, claimed.token)
+        return Job.of(self._core, claimed.view, claimed.token, self._tell_progress)
 
+    def _tell_progress(self, job: Job[Any], value: object) -> None:
+        self._hooks.call("progress", replace(job, last_progress=value), value)
 
-def _make_upkeep(core: JobQueue, options: WorkerOptions) -> Upkeep:
-    return Upkeep(
-        [core],
-        every_ms=options.get("stalled_interval", 30_000),
-        max_stalled=options.get("max_stalled_count", 1),
-        lock_ms=options.get("lock_duration", 30_000),
-        solo_first=False,
-        clock=core.clock,
-        log_event=_log_event,
-    )
+    def _tell_end(self, run: EndedRun) -> None:
+        match run.outcome:
+            case Completion(result=result) if self._hooks.has("completed"):
+                self._hooks.call(
+                    "completed", replace(self._ended(run), return_value=result), result
+                )
+            case Retry(reason=reason) | Failure(reason=reason) if self._hooks.has("failed"):
+                job = replace(self._ended(run), failed_reason=reason)
+                self._hooks.call("failed", job, run.error)
+
+    def _ended(self, run: EndedRun) -> Job[Any]:
+        """Return the job after its run, which is over: it has no token any more."""
+        job = self._job_of(run.job)
+        finished_on = self._core.clock.now_ms() if run.is_final else None
+        return replace(
+            job, attempts_made=job.attempts_made + 1, finished_on=finished_on, token=None
+        )
+
+    def _tell_stalled(self, _: JobQueue, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            self._hooks.call("stalled", job_id)
+
+    def _with_hooks(self, options: CoreOptions) -> CoreOptions:
+        return replace(
+            options,
+            after_settle=self._tell_end,
+            on_error=partial(self._hooks.call, "error"),
+            on_drained=partial(self._hooks.call, "drained"),
+        )
+
+    def _make_upkeep(self, options: WorkerOptions) -> Upkeep:
+        return Upkeep(
+            [self._core],
+            every_ms=options.get("stalled_interval", 30_000),
+            max_stalled=options.get("max_stalled_count", 1),
+            lock_ms=options.get("lock_duration", 30_000),
+            solo_first=False,
+            on_stalled=self._tell_stalled,
+            clock=self._core.clock,
+            log_event=_log_event,
+        )
 
 
 def _log_event(event: str, **fields: object) -> None:

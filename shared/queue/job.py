@@ -272,11 +272,15 @@ class Locking:
 
 @dataclass(frozen=True, slots=True)
 class ReclaimReport:
-    """What one pass over the claimed jobs did; solo and doomed ones are among the requeued."""
+    """What one pass over the claimed jobs did; solo and doomed ones are among the requeued.
+
+    ``job_ids`` are those of the requeued, the newest claim first.
+    """
 
     requeued: int
     made_solo: int
     doomed: int
+    job_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,8 @@ class JobQueue(QueueReader):
         Without ``is_counted`` the stall is nobody's fault: the jobs come back as they were.
         """
         arguments: Head = [max_stalled, "1" if is_counted else "0", "1" if solo_first else "0"]
-        return ReclaimReport(*self.run_script("reclaim_stalled", arguments))
+        requeued, solo, doomed, ids = self.run_script("reclaim_stalled", arguments)
+        return ReclaimReport(requeued, solo, doomed, tuple(map(text, ids)))
 
     def promote_due(self, limit: int = 1000) -> int:
         """Move due delayed jobs into the line, 1000 at most; return how many."""

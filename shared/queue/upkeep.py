@@ -10,6 +10,7 @@ from shared.queue.job_queue import JobQueue
 from shared.supervision import Supervisor
 
 LogEvent = Callable[..., None]
+OnStalled = Callable[[JobQueue, Sequence[str]], None]
 # A refused script is no passing outage: asking each second would only fill the log.
 _PAUSE_AFTER_ERROR = 5
 # A Redis that answers later than this part of a lock time was away: heartbeats came too late too.
@@ -26,7 +27,7 @@ class Upkeep:
     or within ``lock_ms`` of its return, count as nobody's stall: no heartbeat could extend them.
     ``log_event`` is called with a constant event and fields: ``jobs_reclaimed`` when some were,
     ``upkeep_failed`` when Redis refuses. ``supervisor`` runs the thread; without one it is repeated
-    for ever, whatever it raises.
+    for ever, whatever it raises. ``on_stalled(queue, job_ids)`` is called when jobs were reclaimed.
 
     A job that stalled more than ``max_stalled`` times is run alone, and failed if it stalls again;
     without ``solo_first`` it is failed at once, as ``Worker`` with ``isolates_solo=False`` wants.
@@ -42,12 +43,14 @@ class Upkeep:
         log_event: LogEvent,
         lock_ms: int = 30_000,
         solo_first: bool = True,
+        on_stalled: OnStalled | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
         self._queues = tuple(queues)
         self._every_s = every_ms / 1000
         self._max_stalled = max_stalled
         self._solo_first = solo_first
+        self._on_stalled = on_stalled
         self._clock = clock
         self._log_event = log_event
         self._lock_s = lock_ms / 1000
@@ -97,6 +100,8 @@ class Upkeep:
                 made_solo=report.made_solo,
                 doomed=report.doomed,
             )
+            if self._on_stalled is not None:
+                self._on_stalled(queue, report.job_ids)
         return True
 
     def _look_at(self, queue: JobQueue) -> tuple[bool, bool]:

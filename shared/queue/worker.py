@@ -55,6 +55,9 @@ class Worker:
         self._supervisor = supervisor or Supervisor(clock, log_event)
         self._claim_token = uuid.uuid4().hex
         self._stopping, self._abandoned = threading.Event(), threading.Event()
+        self._going = threading.Event()
+        self._going.set()
+        self._has_had_jobs = False
         self._reports = Reports(queue.name, log_event, options.on_error)
         self._runner = JobRunner(
             queue,
@@ -77,6 +80,16 @@ class Worker:
     def not_ended_count(self) -> int:
         """How many runs were given up whose threads have not ended."""
         return self._heartbeat.not_ended_count
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not stopped."""
+        return bool(self._threads) and not self._stopping.is_set()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it claims nothing until :meth:`resume`."""
+        return not self._going.is_set()
 
     def start(self) -> None:
         """Begin to claim, on threads of its own."""
@@ -102,6 +115,18 @@ class Worker:
             self._work(job)
         return bool(jobs)
 
+    def pause(self) -> None:
+        """Claim no more until :meth:`resume`; what runs goes on, and keeps its locks."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        """Claim again."""
+        self._going.set()
+
+    def wait_until_idle(self, timeout_s: float) -> bool:
+        """Wait until no handler runs; False when one still does after ``timeout_s``."""
+        return self._running.wait_until_none(self._clock.monotonic_s() + timeout_s)
+
     def stop(self, timeout_s: float) -> None:
         """Claim no more, wait for running handlers, hand back what they hold after ``timeout_s``.
 
@@ -109,6 +134,7 @@ class Worker:
         """
         deadline_s = self._clock.monotonic_s() + timeout_s
         self._stopping.set()
+        self._going.set()
         if self._threads:
             self._threads[0].join(max(timeout_s, _IDLE_WAIT_S))
         self._running.wait_until_none(deadline_s)
@@ -127,6 +153,8 @@ class Worker:
             self._reports.tell_trouble("release_failed", exc)
 
     def _dispatch(self) -> float:
+        if not self._going.wait(_IDLE_WAIT_S):
+            return 0.0
         try:
             claim = self._claim(self._claim_token, limit=self._options.concurrency)
             self._claim_token = uuid.uuid4().hex
@@ -141,9 +169,9 @@ class Worker:
     def _claim(self, token: str, *, limit: int) -> Claim:
         self._running.wait_until_fewer(self._options.concurrency, self._stopping)
         room = min(limit, self._options.concurrency - len(self._running))
-        if self._stopping.is_set() or room <= 0:
+        if self._is_held_up() or room <= 0:
             return Claim(jobs=[], blocked_by=None, retry_in_ms=None)
-        return self._queue.claim(
+        claim = self._queue.claim(
             limit=room,
             lock_ms=self._options.lock_ms,
             token=token,
@@ -152,10 +180,22 @@ class Worker:
             reads_whole=self._options.reads_whole,
             worker_name=self._options.name,
         )
+        self._note_drained(claim)
+        return claim
+
+    def _is_held_up(self) -> bool:
+        return self._stopping.is_set() or self.is_paused
+
+    def _note_drained(self, claim: Claim) -> None:
+        if claim.jobs:
+            self._has_had_jobs = True
+        elif claim.blocked_by is BlockedBy.EMPTY and self._has_had_jobs:
+            self._has_had_jobs = False
+            self._reports.call("drained_hook_failed", self._options.on_drained)
 
     def _begin_all(self, jobs: list[ClaimedJob]) -> None:
-        # Stopped while the claim was under way: what came is handed back untouched.
-        if self._stopping.is_set() and jobs:
+        # Stopped or paused while the claim was under way: what came is handed back untouched.
+        if self._is_held_up() and jobs:
             self._release([job.lock for job in jobs])
             return
         begun = 0

@@ -9,7 +9,7 @@ from shared.queue.job import ClaimedJob, RateLimit
 from shared.queue.runs import EndedRun, RunRules
 
 
-def _say_nothing(_: object) -> None:
+def _say_nothing(*_: object) -> None:
     """Tell nobody."""
 
 
@@ -30,7 +30,8 @@ class WorkerOptions:
     ``on_final_failure(job, error)`` is called before a job is failed for good; should it raise, the
     job is tried again later, so that its failure is never settled unheard. ``around_job(job)`` is
     entered, in the job's thread, for all that is done about it. ``on_error(error)`` is called for
-    trouble that is nobody's job's: Redis is away, a lock was lost.
+    trouble that is nobody's job's: Redis is away, a lock was lost. ``on_drained()`` is called when
+    nothing is ready to run any more, once until there was a job again.
     """
 
     concurrency: int
@@ -47,3 +48,4 @@ class WorkerOptions:
     on_final_failure: Callable[[ClaimedJob, BaseException], None] | None = None
     around_job: Callable[[ClaimedJob], AbstractContextManager[object]] = nullcontext
     on_error: Callable[[BaseException], None] = _say_nothing
+    on_drained: Callable[[], None] = _say_nothing

@@ -5,7 +5,7 @@
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] how often a job may stall before it runs alone, [2] "1" when this stall counts,
 --   [3] "1" when it may run alone at all
--- Returns {requeued, of these made solo, of these doomed}
+-- Returns {requeued, of these made solo, of these doomed, the ids of the requeued}
 local queue, max_stalled = queue_at(KEYS[1]), tonumber(ARGV[1])
 local is_counted, may_run_alone = ARGV[2] == "1", ARGV[3] == "1"
 local DOOM = "job stalled more than allowable limit"
@@ -29,12 +29,12 @@ end
 
 local stalled = find_stalled()
 if #stalled == 0 then
-  return { 0, 0, 0 }
+  return { 0, 0, 0, {} }
 end
 allow_when_full(queue)
 local meta = read_meta(queue)
 trim_events(queue, meta)
-local requeued, made_solo, doomed = 0, 0, 0
+local requeued, made_solo, doomed = {}, 0, 0
 
 -- Jobs of a scheduler are never failed for stalling, as in BullMQ.
 local function mark(key)
@@ -69,10 +69,10 @@ for _, id in ipairs(stalled) do
     redis.call("RPUSH", queue.wait, id)
     emit(queue, "waiting", "jobId", id, "prev", "active")
     emit(queue, "stalled", "jobId", id)
-    requeued = requeued + 1
+    requeued[#requeued + 1] = id
   end
 end
-if requeued > 0 then
+if #requeued > 0 then
   wake(queue, meta)
 end
-return { requeued, made_solo, doomed }
+return { #requeued, made_solo, doomed, requeued }

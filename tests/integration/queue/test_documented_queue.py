@@ -102,10 +102,14 @@ def test_the_documented_handler_goes_on_where_its_last_attempt_ended(
 ) -> None:
     accounts = Queue("accounts", redis_client)
     job = accounts.add("sync", {"done": 1})
-    assert Worker(accounts, example["sync_account"]).step()
+    worker = example["make_account_worker"](accounts)
+    assert worker.step()
     assert example["booked"] == ["rent", "tea"]
     assert job.refresh().last_progress == {"page": 2, "of": 2}
     assert accounts.get_job_logs(job.id) == (["2 bookings"], 1)
+    bad = accounts.add("sync", [], attempts=1)
+    assert worker.step()
+    assert example["alerts"] == [f"sync {bad.id}: 'list' object has no attribute 'get'"]
 
 
 def test_the_documented_worker_counts_what_it_ends(

@@ -22,7 +22,7 @@ from tests.tcp_proxy import Mode, TcpProxy
 def test_stalled_jobs_stand_first_in_line_in_their_order(queue: JobQueue) -> None:
     seed_stalled(queue, "a#1", "a#2")
     seed_waiting(queue, "a#3")
-    assert queue.reclaim_stalled(max_stalled=2) == ReclaimReport(2, 0, 0)
+    assert queue.reclaim_stalled(max_stalled=2) == ReclaimReport(2, 0, 0, ("a#2", "a#1"))
     assert line(queue) == ["a#1", "a#2", "a#3"]
     assert active(queue) == []
     assert job_fields(queue, "a#1")["stc"] == "1"
@@ -65,7 +65,7 @@ def test_a_stall_that_is_nobodys_fault_is_not_counted(queue: JobQueue) -> None:
     seed_stalled(queue, "a#1", "a#2")
     for token in ("t2", "t3", "t4"):
         report = queue.reclaim_stalled(max_stalled=0, is_counted=False)
-        assert report == ReclaimReport(2, 0, 0)
+        assert report == ReclaimReport(2, 0, 0, ("a#2", "a#1"))
         assert line(queue) == ["a#1", "a#2"]
         jobs = claim(queue, token).jobs
         assert [(job.stalled_count, job.is_solo) for job in jobs] == [(0, False), (0, False)]
