@@ -1,6 +1,7 @@
 """How a worker works, in BullMQ's words."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
@@ -24,7 +25,7 @@ class WorkerOptions(TypedDict, total=False):
     concurrency: int
     """So many jobs at a time, 1 unless told, each on a thread."""
     name: str | None
-    """Its name, without spaces: in jobs as ``processed_by``, and in ``get_workers``."""
+    """Its name, of ASCII without spaces: in jobs as ``processed_by``, and in ``get_workers``."""
     lock_duration: int
     """How long a job's lock lasts, 30 s unless told; it is extended while the handler runs."""
     run_limit_s: float | None
@@ -50,12 +51,36 @@ class WorkerOptions(TypedDict, total=False):
     """A job that was started more often fails without a run, as one that its worker dies of."""
 
 
-def check_known(options: WorkerOptions) -> None:
-    """Refuse what is no option of a worker, as any function does.
+# The least of what is counted.
+_LEAST = {
+    "concurrency": 1,
+    "lock_duration": 1,
+    "stalled_interval": 1,
+    "max_stalled_count": 0,
+    "max_started_attempts": 0,
+}
+# What Redis takes as the name of a connection.
+_NAME = re.compile(r"[!-~]+")
+
+
+def check_options(options: WorkerOptions) -> None:
+    """Refuse what no worker can be told.
 
     Raises:
-        TypeError: names it, and what there is.
+        TypeError: it is no option at all, as any function refuses it.
+        InvalidJobOptions: a value that cannot be.
     """
+    _check_known(options)
+    for option, value in options.items():
+        least, is_whole = _LEAST.get(option), isinstance(value, int) and value is not True
+        if least is not None and (not is_whole or value < least):  # type: ignore[operator]
+            raise InvalidJobOptions(option, value, f"a whole number from {least}")
+    name = options.get("name")
+    if name is not None and not _NAME.fullmatch(name):
+        raise InvalidJobOptions("name", name, "ASCII without spaces, as names of connections are")
+
+
+def _check_known(options: WorkerOptions) -> None:
     unknown = ", ".join(sorted(options.keys() - WorkerOptions.__annotations__.keys()))
     if unknown:
         known = ", ".join(sorted(WorkerOptions.__annotations__))

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 from feedmill.base import Connection, QueueBase
 from feedmill.hooks import Hook, Hooks
 from feedmill.jobs import Job
-from feedmill.worker_options import WorkerOptions, check_known, core_options
+from feedmill.worker_options import WorkerOptions, check_options, core_options
 from shared.clock import Clock
 from shared.queue import ClaimedJob, Completion, EndedRun, Failure, JobQueue, Retry, Upkeep
 from shared.queue import Worker as JobWorker
@@ -43,6 +43,10 @@ class Worker:
 
     Others are told by hooks, see :meth:`on`. ``queue`` is a name, or a queue, whose connection is
     then used and left open. All else is told by :class:`WorkerOptions`.
+
+    Raises:
+        InvalidJobOptions: an option that cannot be.
+        QueueError: a name that BullMQ refuses, or no Redis is named.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class Worker:
         clock: Clock | None = None,
         **options: Unpack[WorkerOptions],
     ) -> None:
-        check_known(options)
+        check_options(options)
         self._own_queue: QueueBase | None = None
         if isinstance(queue, str):
             queue = self._own_queue = QueueBase(queue, connection, prefix=prefix, clock=clock)
@@ -152,7 +156,8 @@ class Worker:
 
     def _job_of(self, claimed: ClaimedJob) -> Job[Any]:
         assert claimed.view is not None
-        return Job.of(self._core, claimed.view, claimed.token, self._tell_progress)
+        job: Job[Any] = Job.of(self._core, claimed.view, claimed.token)
+        return replace(job, tell_progress=self._tell_progress)
 
     def _tell_progress(self, job: Job[Any], value: object) -> None:
         self._hooks.call("progress", replace(job, last_progress=value), value)

@@ -106,17 +106,10 @@ class JobQueue(QueueReader):
         comes alone, and only if accepted. ``reads_whole``: each job carries all that lies in Redis
         of it. ``worker_name`` is written into the jobs, as Node's ``processedBy``.
         """
-        arguments: Head = [
-            self.clock.now_ms(),
-            token,
-            lock_ms,
-            max(min(limit, MAX_CLAIM), 0),
-            max_bytes,
-            *_encode_rate_limit(rate_limit),
-            "1" if accept_solo else "0",
-            "1" if reads_whole else "0",
-            worker_name or "",
-        ]
+        most = max(min(limit, MAX_CLAIM), 0)
+        head: Head = [self.clock.now_ms(), token, lock_ms, most, max_bytes]
+        flags = ["1" if flag else "0" for flag in (accept_solo, reads_whole)]
+        arguments = [*head, *_encode_rate_limit(rate_limit), *flags, worker_name or ""]
         reply = self.run_script("claim", arguments)
         return decode_claim(reply, token, is_whole=reads_whole)
 

@@ -112,7 +112,9 @@ class JobRunner:
             # A result that cannot be written is the handler's failure, not the queue's.
             to_json(job.id, result)
             return EndedRun(job, Completion(job.id, job.token, result))
-        except Exception as exc:  # noqa: BLE001 - the loop outlives whatever a handler raises
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # noqa: BLE001 - the loop outlives even who calls sys.exit
             return EndedRun(job, self._outcome_after(job, exc), exc)
 
     def _outcome_after(self, job: ClaimedJob, error: BaseException) -> Outcome:

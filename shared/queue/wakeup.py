@@ -25,9 +25,13 @@ def wait_for_work(
         QueueUnavailable: Redis cannot serve.
     """
     blocking = _present_connections(client, queues, worker_name)[0]
-    markers = [queue.keys.marker for queue in queues]
-    clock = queues[0].clock
-    deadline_s = clock.monotonic_s() + timeout_s
+    return _wait_for_marker(blocking, queues, queues[0].clock.monotonic_s() + timeout_s)
+
+
+def _wait_for_marker(
+    blocking: RedisConnection, queues: Sequence[JobQueue], deadline_s: float
+) -> bool:
+    clock, markers = queues[0].clock, [queue.keys.marker for queue in queues]
     due_s: float | None = None
     while True:
         now_s = clock.monotonic_s()

@@ -1,5 +1,6 @@
 """Working a queue of one's own: what a worker is told, and what a handler sees and does."""
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from feedmill import (
     DelayedError,
+    InvalidJobOptions,
     Job,
     JobStateError,
     Queue,
@@ -173,3 +175,30 @@ def test_a_handler_extends_its_lock_as_long_as_it_has_it(emails: Queue) -> None:
     Worker(emails, send).step()
     assert answers == [True, False]
     assert emails.get_job_counts("active", "waiting") == {"active": 1, "waiting": 0}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "accepted"),
+    [
+        ("concurrency", 0, "a whole number from 1"),
+        ("concurrency", 2.5, "a whole number from 1"),
+        ("lock_duration", True, "a whole number from 1"),
+        ("max_started_attempts", -1, "a whole number from 0"),
+        ("name", "my worker", "ASCII without spaces"),
+        ("name", "müller", "ASCII without spaces"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_with_what_is_accepted(
+    emails: Queue, option: str, value: object, accepted: str
+) -> None:
+    with pytest.raises(InvalidJobOptions, match=f"^{option}={value!r}: accepted is {accepted}"):
+        Worker(emails, lambda job: None, **{option: value})  # type: ignore[arg-type]
+
+
+def test_a_handler_that_wants_to_end_the_program_fails_its_job(emails: Queue) -> None:
+    def send(job: Job[Any]) -> None:
+        sys.exit("no server")
+
+    job = emails.add("welcome")
+    assert Worker(emails, send).step()
+    assert job.refresh().failed_reason == "no server"
