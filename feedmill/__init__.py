@@ -10,6 +10,7 @@ from feedmill.declaring import Declared, queue
 from feedmill.events import QueueEvents
 from feedmill.flows import Flow, FlowNode, FlowProducer
 from feedmill.jobs import Job
+from feedmill.planning import Planned, flow
 from feedmill.queues import Queue
 from feedmill.workers import Worker
 from shared.errors import (
@@ -46,6 +47,7 @@ __all__ = [
     "JobFailed",
     "JobNotFound",
     "JobStateError",
+    "Planned",
     "Queue",
     "QueueError",
     "QueueEvents",
@@ -59,5 +61,6 @@ __all__ = [
     "Worker",
     "configure",
     "connect",
+    "flow",
     "queue",
 ]

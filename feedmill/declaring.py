@@ -1,16 +1,18 @@
 """Queues that are declared by decorating the function that works them."""
 
-import functools
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from functools import partial, update_wrapper
+from typing import Any, Generic, TypeVar, cast, overload
 
 from pydantic_core import to_jsonable_python
 
 from feedmill.configuring import Place, current_place
+from feedmill.examples import ExampleJob
 from feedmill.jobs import Job
 from feedmill.payloads import read_payload_type
+from feedmill.planning import Planned
 from feedmill.queues import Queue
 from feedmill.spans import Keep, Span, read_backoff, read_keep, read_rate, read_span_ms
 from feedmill.weights import CLASSES, Weight, read_weight
@@ -42,7 +44,8 @@ class QueueRules:
 class Declared(Generic[M]):
     """A queue and the function that works it; made by :func:`queue`. Safe for threads.
 
-    Called with a job it is the function itself: so its tests need no Redis.
+    Called with a job it is the function itself: so its tests need no Redis. Called with data it
+    plans a job, for :func:`flow`.
     """
 
     def __init__(self, name: str, function: Callable[[Job[M]], object], rules: QueueRules) -> None:
@@ -50,13 +53,36 @@ class Declared(Generic[M]):
         self.rules = rules
         self._function = function
         self._payload = read_payload_type(name, function)
+        self._hooks: list[tuple[str, Callable[..., object]]] = []
         self._opening = threading.Lock()
         self._opened: tuple[Place, Queue] | None = None
-        functools.update_wrapper(self, function)
+        update_wrapper(self, function)
 
-    def __call__(self, job: Job[M]) -> object:
-        """Run the function on a job, and nothing more; Redis is not asked."""
-        return self._function(job)
+    @overload
+    def __call__(self, job: Job[M], /) -> object: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(
+        self,
+        data: M,
+        /,
+        *,
+        id: str | None = None,
+        delay: Span | None = None,
+        priority: int | None = None,
+    ) -> Planned: ...
+
+    def __call__(self, data: Job[M] | M, /, **options: Any) -> object:
+        """Run the function on a job, and nothing more; or plan a job that carries the data.
+
+        Redis is not asked.
+
+        Raises:
+            InvalidJobOptions: data that is none of the function's, or an option that cannot be.
+        """
+        if isinstance(data, Job):
+            return self._function(data, **options)
+        return self.plan(data, **options)
 
     def __repr__(self) -> str:
         return f"<queue {self.name!r} worked by {self._function.__qualname__}>"
@@ -97,12 +123,7 @@ class Declared(Generic[M]):
             QueueUnavailable, QueueFull: as :meth:`Queue.add`.
         """
         written = self._payload.write(data)
-        options = {
-            "job_id": id,
-            "delay": None if delay is None else read_span_ms("delay", delay),
-            "priority": priority,
-            "deduplication": _read_dedup(dedup),
-        }
+        options = _add_options(id, delay, priority) | {"deduplication": _read_dedup(dedup)}
         return self._show(
             self.queue.add(self._function.__name__, written, caller=caller, **options)
         )
@@ -116,10 +137,47 @@ class Declared(Generic[M]):
         entries = [{"name": name, "data": self._payload.write(each)} for each in data]
         return [self._show(job) for job in self.queue.add_bulk(entries, caller=caller)]
 
-    def example(self, data: M, *, id: str = "1") -> Job[M]:
+    def plan(
+        self,
+        data: M | None = None,
+        *,
+        id: str | None = None,
+        delay: Span | None = None,
+        priority: int | None = None,
+    ) -> Planned:
+        """Return a job that is to be added with those that it waits for, see :func:`flow`.
+
+        ``delay`` and ``priority`` count from when its children are done. Without data it is empty.
+
+        Raises:
+            InvalidJobOptions: data that is none of the function's, or an option that cannot be.
+        """
+        written = self._payload.write(cast(M, {}) if data is None else data)
+        options = _add_options(id, delay, priority)
+        read_options(self.rules.job_options, options)
+        name = self._function.__name__
+        return Planned(self.name, name, written, options, self.rules.job_options)
+
+    def on_completed(self, hook: Callable[[Job[M], Any], object]) -> None:
+        """Have ``hook`` called with each job that is completed, and with its result.
+
+        In the workers of this queue that are made from now on, on their threads; it may be missed
+        when one is killed. One that fails is logged, and the others are called all the same.
+        """
+        self._hooks.append(("completed", hook))
+
+    def on_failed(self, hook: Callable[[Job[M], BaseException], object]) -> None:
+        """Have ``hook`` called with each job that has failed for good, and with the error.
+
+        Not while attempts remain. As :meth:`on_completed`.
+        """
+        self._hooks.append(("failed", hook))
+
+    def example(self, data: M, *, id: str = "1") -> ExampleJob[M]:
         """Return a job as the function would get it, for its tests: it is in no queue.
 
-        Its data has gone through JSON, as that of every job.
+        Its data has gone through JSON, as that of every job; what the function tells of it is kept
+        in lists.
 
         Raises:
             InvalidJobOptions: data that is none of the function's.
@@ -127,7 +185,8 @@ class Declared(Generic[M]):
         core = JobQueue(connect("redis://"), self.name, clock=SystemClock())
         options = read_options(self.rules.job_options, {})
         added = payload(core, self._function.__name__, self._payload.write(data), options)
-        return self._read(Job.of(core, view_of(added, Enqueued(id, EnqueueOutcome.ADDED))))
+        job = ExampleJob[Any].of(core, view_of(added, Enqueued(id, EnqueueOutcome.ADDED)))
+        return replace(job, data=self._payload.read(job.data))
 
     def worker(self) -> Worker:
         """Return what works the queue by the rules that it was declared with; nothing runs yet.
@@ -136,7 +195,7 @@ class Declared(Generic[M]):
             QueueError: no Redis is named.
         """
         rules, of_weight = self.rules, CLASSES[self.rules.weight]
-        return Worker(
+        worker = Worker(
             self.queue,
             self._run,
             concurrency=rules.concurrency,
@@ -145,6 +204,9 @@ class Declared(Generic[M]):
             run_limit_s=rules.run_limit_s,
             limiter=rules.limiter,
         )
+        for event, hook in self._hooks:
+            worker.on(event, partial(self._tell_end, hook))
+        return worker
 
     def _open(self, place: Place) -> Queue:
         return Queue(
@@ -157,6 +219,11 @@ class Declared(Generic[M]):
 
     def _run(self, job: Job[Any]) -> object:
         return to_jsonable_python(self._function(self._read(job)), by_alias=True)
+
+    def _tell_end(self, hook: Callable[..., object], job: Job[Any], outcome: object) -> None:
+        # One that is to be tried again has not ended.
+        if job.finished_on is not None:
+            hook(self._show(job), outcome)
 
     def _read(self, job: Job[Any]) -> Job[M]:
         return replace(job, data=self._payload.read(job.data))
@@ -230,6 +297,11 @@ def _read_concurrency(concurrency: int | None, weight: Weight) -> int:
             "concurrency", concurrency, f"a whole number from 1 to {MAX_CONCURRENCY}"
         )
     return concurrency
+
+
+def _add_options(id: str | None, delay: Span | None, priority: int | None) -> dict[str, object]:
+    delay_ms = None if delay is None else read_span_ms("delay", delay)
+    return {"job_id": id, "delay": delay_ms, "priority": priority}
 
 
 def _read_dedup(dedup: str | Mapping[str, object] | None) -> Mapping[str, object] | None:

@@ -139,3 +139,18 @@ def test_a_weight_says_how_many_run_at_a_time_unless_another_number_is_given(
 
     assert queue("emails", weight=weight)(work).rules.concurrency == concurrency
     assert queue("emails", weight=weight, concurrency=3)(work).rules.concurrency == 3
+
+
+def test_what_a_function_tells_of_its_job_is_kept_by_an_example() -> None:
+    @queue("syncs")
+    def sync(job: Job[list[str]]) -> int:
+        for number, account in enumerate(job.data, start=1):
+            job.log(account)
+            job.progress(number)
+        job.extend_lock(60_000)
+        job.update_data([])
+        return len(job.data)
+
+    job = sync.example(["a", "b"])
+    assert sync(job) == 2
+    assert (job.progresses, job.logged, job.updates) == ([1, 2], ["a", "b"], [[]])

@@ -135,3 +135,33 @@ def test_a_limit_holds_over_all_workers(redis_client: RedisConnection) -> None:
 
     work.add_many([Email(to=name) for name in "abc"])
     assert [work.worker().step() for _ in range(3)] == [True, True, False]
+
+
+def test_hooks_are_told_of_final_ends_with_the_model() -> None:
+    told: list[object] = []
+
+    @queue("told", attempts=2)
+    def work(job: Job[Email]) -> str:
+        if job.data.copies == 0:
+            raise OSError("no copies")
+        return "sent"
+
+    work.on_completed(lambda job, result: told.append((job.data, result)))
+    work.on_failed(lambda job, error: told.append((job.data, str(error))))
+    work.add_many([Email(to="ann"), Email(to="bob", copies=0)])
+    worker = work.worker()
+    while worker.step():
+        pass
+    assert told == [(Email(to="ann"), "sent"), (Email(to="bob", copies=0), "no copies")]
+
+
+def test_hooks_are_told_of_data_that_is_no_model_as_it_is() -> None:
+    told: list[object] = []
+
+    @queue("foreign")
+    def work(job: Job[Email]) -> None: ...
+
+    work.on_failed(lambda job, error: told.append(job.data))
+    Queue("foreign", work.queue.core.client, prefix="own").add("work", {"copies": 1})
+    assert work.worker().step()
+    assert told == [{"copies": 1}]
