@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     worker_stalled_ms: int = Field(1000, ge=100, le=DAY_MS)
     worker_max_stalled: int = Field(2, ge=0, le=1_000_000)
     feedmill_app: Modules = ()
+    app_stop_s: float = Field(5, ge=0, le=86_400)
 
     job_attempts: int = Field(3, ge=1, le=1000)
     job_backoff_ms: int = Field(1000, ge=0, le=DAY_MS)

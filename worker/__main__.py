@@ -95,7 +95,8 @@ def run_until_signalled(processes: Sequence[Process]) -> bool:
     # Set before the signal that it sends itself; a true one that comes as late changes nothing.
     is_signalled = not ended.is_set() and not any(each.supervisor.given_up for each in processes)
     stopping.set()
-    end_at_worst_after(exit_code=0 if is_signalled else 1)
+    most_s = max(process.stops_within_s for process in processes)
+    end_at_worst_after(most_s, exit_code=0 if is_signalled else 1)
     for process in processes:
         process.stop()
     end_at_second_signal(lambda: not any(thread.is_alive() for thread in running))

@@ -26,8 +26,8 @@ from worker.signalling import Signaller
 
 log = get_logger("worker.app")
 
-# Handlers get so long at a stop; what they hold then is handed back.
-APP_STOP_S = 5.0
+# So long a stop may take beyond the wait for jobs.
+AFTER_JOBS_S = 3.0
 REGISTER_RETRY_S = 5.0
 WEIGHTS = {
     "light": {Weight.LIGHT, Weight.MEDIUM},
@@ -39,11 +39,14 @@ WEIGHTS = {
 class AppProcess:
     """The queues of an app, of those weights that WORKER_TYPE names: run until it is stopped.
 
-    They are where the process is configured to have them.
+    They are where the process is configured to have them. ``stops_within_s`` is how long a stop may
+    take, which waits for jobs.
     """
 
     def __init__(self, declared: Sequence[Declared[Any]], settings: Settings, clock: Clock) -> None:
         self._stop = threading.Event()
+        self._jobs_s = settings.app_stop_s
+        self.stops_within_s = settings.app_stop_s + AFTER_JOBS_S
         self.supervisor = Supervisor(clock, log.error)
         self.workers = AppWorkers(declared, WEIGHTS[settings.worker_type])
         place = current_place()
@@ -65,7 +68,7 @@ class AppProcess:
             self.supervisor.start("registrar", self._register, self._stop, is_essential=False)
             self._stop.wait()
         finally:
-            self.workers.close(APP_STOP_S)
+            self.workers.close(self._jobs_s)
             self._signaller.stop()
             close_place()
 

@@ -9,7 +9,7 @@ from shared.logs import get_logger
 from shared.queue import HeldLocks, JobQueue, RedisConnection, Upkeep, WorkerSigns
 from shared.settings import Settings
 from shared.startup import rate_limit
-from shared.stopping import end_at_worst_after
+from shared.stopping import STOP_AT_WORST_S, end_at_worst_after
 from shared.store import Stores
 from shared.supervision import Supervisor
 from worker.buffer import Buffer
@@ -87,6 +87,8 @@ def make_worker(around: Surroundings) -> WorkerParts:
 
 class WorkerProcess:
     """A worker: made, run until it is stopped, gone."""
+
+    stops_within_s = STOP_AT_WORST_S
 
     def __init__(
         self, settings: Settings, redis: RedisConnection, stores: Stores, clock: Clock

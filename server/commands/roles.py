@@ -142,7 +142,10 @@ def running_service(settings: Settings, *, log: IO[bytes] | None = None) -> Iter
         mongodb_url = settings.mongodb_url or stores.mongodb_url or ""
         environment = role_environment(settings, data_dir, redis_url, mongodb_url)
         server = stack.enter_context(running_role("server", environment, stores, log))
-        worker = stack.enter_context(running_role("worker", environment, stores, log))
+        grace_s = ROLE_GRACE_S + settings.app_stop_s if settings.feedmill_app else ROLE_GRACE_S
+        worker = stack.enter_context(
+            running_role("worker", environment, stores, log, grace_s=grace_s)
+        )
         service = Service(settings.service_url, stores, server, worker)
         with ApiClient(service.url, api_key=settings.api_key) as client:
             service.wait_until_ready(client)
@@ -161,13 +164,21 @@ def _start_missing_stores(
 
 @contextmanager
 def running_role(
-    name: str, environment: dict[str, str], stores: EmbeddedStores, log: IO[bytes] | None
+    name: str,
+    environment: dict[str, str],
+    stores: EmbeddedStores,
+    log: IO[bytes] | None,
+    *,
+    grace_s: float = ROLE_GRACE_S,
 ) -> Iterator[WatchedProcess]:
-    """Run one role as a child until the block ends; its output goes to ``log``."""
+    """Run one role as a child until the block ends; its output goes to ``log``.
+
+    It has ``grace_s`` to stop, then it is killed.
+    """
     process = WatchedProcess(
         name,
         [sys.executable, "-m", name],
-        grace_s=ROLE_GRACE_S,
+        grace_s=grace_s,
         log=log,
         depends_on=stores.processes,
         env=environment,

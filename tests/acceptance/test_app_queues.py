@@ -106,6 +106,18 @@ def test_a_stop_hands_back_what_runs_too_long_and_another_worker_takes_it(
     assert video.refresh().attempts_made == 0
 
 
+def test_a_stop_waits_for_jobs_as_long_as_it_is_told(
+    start: START, redis_client: RedisConnection, tmp_path: Path
+) -> None:
+    # Longer than it waits if nothing is said.
+    video = Queue("videos", redis_client).add("render", 7.0)
+    leaving = start("--app", "mailing", APP_STOP_S="30")
+    wait_until((tmp_path / "rendering").exists, "it is being rendered")
+    leaving.terminate()
+    assert end(leaving)[0] == 0
+    assert video.is_completed()
+
+
 def test_the_type_of_a_worker_selects_queues_by_their_weight(
     start: START, redis_client: RedisConnection
 ) -> None:
