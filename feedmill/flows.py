@@ -7,8 +7,9 @@ from typing import Any
 from feedmill.base import Connected, Connection
 from feedmill.jobs import Job
 from shared.clock import Clock, SystemClock
-from shared.errors import InvalidJobOptions
+from shared.errors import InvalidJobOptions, QueueError
 from shared.queue import JobQueue
+from shared.queue.connection import check_hash_tag
 from shared.queue.flow_reading import read_flow
 from shared.queue.flows import FlowJob, add_flows
 
@@ -31,6 +32,10 @@ class Flow(Connected):
 
     A flow is a tree of jobs: a parent runs when its children are done, and reads their results with
     ``job.get_children_values()``. Its queues may be any of one ``prefix``.
+
+    Raises:
+        QueueError: no such URL, none at all, or another client; on a Cluster a prefix without a
+            hash tag.
     """
 
     def __init__(
@@ -41,6 +46,11 @@ class Flow(Connected):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(connection)
+        try:
+            check_hash_tag(self.client, f"{prefix}:")
+        except QueueError:
+            self.close()
+            raise
         self._prefix = prefix
         self._clock = clock or SystemClock()
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from feedmill import Queue, QueueError, QueueEvents
+from feedmill import Flow, Job, Queue, QueueError, QueueEvents, WaitingChildrenError, Worker
 from server.api.guards import StartLimit
 from shared.clock import SystemClock
 from shared.errors import QueueRefused, QueueUnavailable
@@ -117,6 +118,34 @@ def test_a_prefix_without_a_hash_tag_is_refused_with_what_to_do(
         check_permissions(client, "bull", ["items"])
     assert caught.value.is_cluster
     Queue("{emails}", cluster.url).close()
+
+
+def test_a_flow_runs_and_waits_for_children_over_several_queues(client: RedisConnection) -> None:
+    sums, parts = (Queue(name, client, prefix=PREFIX) for name in ("sums", "parts"))
+
+    def add_up(job: Job[Any]) -> object:
+        parent = {"id": job.id, "queue": job.queue_qualified_name}
+        parts.add("part", 30, job_id="late", parent=parent)
+        if job.move_to_waiting_children():
+            raise WaitingChildrenError
+        return sum(job.get_children_values().values())
+
+    flows = Flow(client, prefix=PREFIX)
+    children = [{"name": "part", "queue_name": "parts", "data": n} for n in (1, 2)]
+    added = flows.add({"name": "sum", "queue_name": "sums", "children": children})
+    adder, worker = Worker(sums, add_up), Worker(parts, lambda job: job.data)
+    while worker.step() or adder.step():
+        pass
+    found = flows.get_flow("sums", added.job.id)
+    assert found is not None
+    assert (found.job.return_value, len(found.children)) == (33, 3)
+    assert sums.remove(added.job.id)
+    assert parts.get_completed() == []
+
+
+def test_flows_under_a_prefix_without_a_hash_tag_are_refused(cluster: ClusterDeployment) -> None:
+    with pytest.raises(QueueError, match=r"no hash tag.*prefix='\{bull\}'"):
+        Flow(cluster.url)
 
 
 def test_nodes_that_do_not_answer_are_an_outage() -> None:
