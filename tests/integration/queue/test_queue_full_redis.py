@@ -18,11 +18,13 @@ from shared.queue import (
     SettleOutcome,
     connect,
     disconnect,
+    handling,
 )
 from tests.fakes import FakeClock
 from tests.queue_states import (
     active,
     claim,
+    job_fields,
     line,
     lose_locks,
     make_job,
@@ -121,6 +123,23 @@ def test_settling_in_a_full_redis_needs_nothing_that_was_there_before(
     queue.client.delete(queue.keys.meta)
     fill_redis(queue)
     assert settle(queue, dlq) == [SettleOutcome.SETTLED]
+
+
+def test_handlers_in_a_full_redis_tell_progress_and_move_their_jobs_but_cannot_log(
+    queue: JobQueue, clock: FakeClock
+) -> None:
+    seed_active(queue, "a#1", "a#2")
+    fill_redis(queue)
+    handling.update_progress(queue, "a#1", {"page": 2})
+    assert job_fields(queue, "a#1")["progress"] == '{"page":2}'
+    with pytest.raises(QueueFull):
+        handling.append_log(queue, "a#1", "line")
+    with pytest.raises(QueueFull):
+        handling.update_data(queue, "a#1", {"page": 2})
+    assert handling.extend_lock(queue, Lock("a#1", "t1"), 60_000)
+    handling.move_to_delayed(queue, Lock("a#1", "t1"), clock.now_ms() + 1000)
+    handling.move_to_wait(queue, Lock("a#2", "t1"))
+    assert (line(queue), active(queue)) == (["a#2"], [])
 
 
 def test_a_full_redis_can_be_drained(queue: JobQueue) -> None:
