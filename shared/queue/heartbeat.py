@@ -6,7 +6,8 @@ from shared.errors import QueueError, RunOverdue
 from shared.queue.held_locks import HeldLocks
 from shared.queue.job import ClaimedJob, Lock
 from shared.queue.job_queue import JobQueue
-from shared.queue.job_runner import JobRunner, Reports
+from shared.queue.job_runner import JobRunner
+from shared.queue.reports import Reports
 from shared.queue.worker_options import WorkerOptions
 
 

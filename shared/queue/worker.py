@@ -9,7 +9,9 @@ from shared.queue.heartbeat import Heartbeat
 from shared.queue.held_locks import HeldLocks
 from shared.queue.job import BlockedBy, Claim, ClaimedJob, Lock
 from shared.queue.job_queue import JobQueue
-from shared.queue.job_runner import Handler, JobRunner, LogEvent, Reports, jittered
+from shared.queue.job_runner import Handler, JobRunner
+from shared.queue.reports import LogEvent, Reports
+from shared.queue.settling import jittered
 from shared.queue.wakeup import wait_for_work
 from shared.queue.worker_options import WorkerOptions
 from shared.supervision import Supervisor
