@@ -86,6 +86,7 @@ def add_flows(
     for node in nodes:
         above = None if node.parent is None else jobs[node.parent]
         jobs.append(_payload(queues[node.queue_name], node, above, defaults or {}))
+    _check_roots(nodes, jobs)
     homes = [queues[node.queue_name] for node in nodes]
     views = _views(homes, jobs, enqueue_tree(homes[0], jobs))
     parents = [node.parent for node in nodes]
@@ -208,6 +209,19 @@ def _options(node: _Node, above: Payload | None, options: JobOptions) -> JobOpti
         raise InvalidJobOptions("parent", options.parent.id, "none on a child: it has its tree's")
     assert above.id is not None
     return replace(options, parent=ParentRef(above.id, above.base.removesuffix(":")))
+
+
+def _check_roots(nodes: Sequence[_Node], jobs: Sequence[Payload]) -> None:
+    """Refuse a root that is below itself too: it would wait for itself.
+
+    Any other job that is below itself has two parents, which the script refuses.
+    """
+    roots: list[Payload] = []
+    for node, job in zip(nodes, jobs, strict=True):
+        root = job if node.parent is None else roots[node.parent]
+        roots.append(root)
+        if root is not job and (root.base, root.id) == (job.base, job.id):
+            raise InvalidJobOptions("job_id", job.id, "another one than that of a job above it")
 
 
 def _views(

@@ -125,6 +125,16 @@ def test_a_parent_cannot_be_deduplicated(flows: Flow) -> None:
     assert flows.add(page("a", opts=opts)).job.deduplication_id == "d"
 
 
+def test_a_job_that_would_wait_for_itself_is_refused(
+    flows: Flow, redis_client: RedisConnection
+) -> None:
+    with pytest.raises(InvalidJobOptions, match="a job above it"):
+        flows.add(report(page("a", children=[page("b", children=[report()])])))
+    with pytest.raises(JobStateError, match="'a': is the child of another parent"):
+        flows.add(report(page("a", children=[page("b", children=[page("a")])])))
+    assert redis_client.dbsize() == 0
+
+
 def test_a_flow_below_a_parent_that_is_gone_is_refused(
     flows: Flow, redis_client: RedisConnection
 ) -> None:
