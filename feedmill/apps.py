@@ -35,11 +35,13 @@ def load_app(module_names: Sequence[str]) -> list[Declared[Any]]:
 
 
 class AppWorkers:
-    """The workers of declared queues, one each."""
+    """The workers of declared queues of some weights, one each, all of one name."""
 
-    def __init__(self, declared: Sequence[Declared[Any]], weights: Collection[Weight]) -> None:
+    def __init__(
+        self, declared: Sequence[Declared[Any]], weights: Collection[Weight], name: str
+    ) -> None:
         self.declared = tuple(each for each in declared if each.rules.weight in weights)
-        self._workers: dict[str, Worker] = {each.name: each.worker() for each in self.declared}
+        self._workers: dict[str, Worker] = {each.name: each.worker(name) for each in self.declared}
 
     def start(self) -> None:
         """Begin to work, on threads of their own."""

@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial, update_wrapper
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from pydantic_core import to_jsonable_python
 
@@ -14,31 +14,18 @@ from feedmill.jobs import Job
 from feedmill.payloads import read_payload_type
 from feedmill.planning import Planned
 from feedmill.queues import Queue
-from feedmill.spans import Keep, Span, read_backoff, read_keep, read_rate, read_span_ms
-from feedmill.weights import CLASSES, Weight, read_weight
+from feedmill.rules import QueueOptions, QueueRules, read_add_options, read_rules
+from feedmill.spans import Span, read_span_ms
+from feedmill.weights import CLASSES
 from feedmill.workers import Worker
 from shared.clock import SystemClock
-from shared.errors import InvalidJobOptions, UnrecoverableError
+from shared.errors import UnrecoverableError
 from shared.queue import JobQueue, connect
 from shared.queue.enqueueing import Enqueued, EnqueueOutcome, payload, view_of
 from shared.queue.keys import QueueKeys
 from shared.queue.options import read_options
 
 M = TypeVar("M")
-
-# One thread each.
-MAX_CONCURRENCY = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class QueueRules:
-    """How a declared queue's jobs are added, and how they are worked."""
-
-    weight: Weight
-    concurrency: int
-    job_options: Mapping[str, object]
-    run_limit_s: float | None
-    limiter: tuple[int, int] | None
 
 
 class Declared(Generic[M]):
@@ -115,15 +102,16 @@ class Declared(Generic[M]):
         ``id`` makes it unique: where it is taken, nothing is added and the job that is there is
         returned, its data as it lies there if the function takes such data no longer. Without an
         id it is not safe to repeat. ``dedup``: one job of this name waits or runs at a time; or
-        BullMQ's ``deduplication`` with its ``ttl`` as a span.
+        BullMQ's ``deduplication`` with its ``ttl`` as a span. ``caller`` is who adds, for a queue
+        with an ``add_limit``.
 
         Raises:
             InvalidJobOptions, InvalidJobId: data that is none of the function's, or an option that
                 cannot be; nothing was added.
-            QueueUnavailable, QueueFull: as :meth:`Queue.add`.
+            AddLimitExceeded, QueueUnavailable, QueueFull: as :meth:`Queue.add`.
         """
         written = self._payload.write(data)
-        options = _add_options(id, delay, priority) | {"deduplication": _read_dedup(dedup)}
+        options = read_add_options(id, delay, priority, dedup)
         return self._show(
             self.queue.add(self._function.__name__, written, caller=caller, **options)
         )
@@ -153,7 +141,7 @@ class Declared(Generic[M]):
             InvalidJobOptions: data that is none of the function's, or an option that cannot be.
         """
         written = self._payload.write(cast(M, {}) if data is None else data)
-        options = _add_options(id, delay, priority)
+        options = read_add_options(id, delay, priority)
         read_options(self.rules.job_options, options)
         name = self._function.__name__
         return Planned(self.name, name, written, options, self.rules.job_options)
@@ -188,8 +176,10 @@ class Declared(Generic[M]):
         job = ExampleJob[Any].of(core, view_of(added, Enqueued(id, EnqueueOutcome.ADDED)))
         return replace(job, data=self._payload.read(job.data))
 
-    def worker(self) -> Worker:
+    def worker(self, name: str | None = None) -> Worker:
         """Return what works the queue by the rules that it was declared with; nothing runs yet.
+
+        ``name`` is written into the jobs that it runs, and shown to who lists workers.
 
         Raises:
             QueueError: no Redis is named.
@@ -198,11 +188,13 @@ class Declared(Generic[M]):
         worker = Worker(
             self.queue,
             self._run,
+            name=name,
             concurrency=rules.concurrency,
             lock_duration=of_weight.lock_ms,
             stalled_interval=of_weight.stalled_ms,
             run_limit_s=rules.run_limit_s,
             limiter=rules.limiter,
+            backoff=None if rules.backoff is None else self._compute_backoff_ms,
         )
         for event, hook in self._hooks:
             worker.on(event, partial(self._tell_end, hook))
@@ -214,8 +206,13 @@ class Declared(Generic[M]):
             place.client,
             prefix=place.prefix,
             default_job_options=self.rules.job_options,
+            add_limit=self.rules.add_limit,
             clock=place.clock,
         )
+
+    def _compute_backoff_ms(self, made: int, _: str, error: BaseException, __: Job[Any]) -> int:
+        assert self.rules.backoff is not None
+        return read_span_ms("backoff", self.rules.backoff(made, error))
 
     def _run(self, job: Job[Any]) -> object:
         return to_jsonable_python(self._function(self._read(job)), by_alias=True)
@@ -237,15 +234,7 @@ class Declared(Generic[M]):
 
 
 def queue(
-    name: str,
-    *,
-    weight: str = "light",
-    concurrency: int | None = None,
-    attempts: int = 1,
-    backoff: Span | None = None,
-    keep: Keep | None = None,
-    timeout: Span | None = None,
-    limit: str | None = None,
+    name: str, **options: Unpack[QueueOptions]
 ) -> Callable[[Callable[[Job[M]], object]], Declared[M]]:
     """Declare a queue: the function decorated works its jobs, and adds them.
 
@@ -256,56 +245,15 @@ def queue(
 
         send.add(Email(to="ann@example.org"), id="welcome-7", delay="7d")
 
-    ``Email`` is a pydantic model, or any other type that pydantic can check. ``feedmill worker
-    --app MODULE`` works what a module declares: ``weight`` light is 50 at a time, medium 10,
-    heavy 1, unless ``concurrency`` is another number. ``attempts``, ``backoff`` ("2s", "2s exp")
-    and ``keep`` are those of its jobs; without ``keep`` finished jobs are kept for ever, as in
-    BullMQ. A run that takes longer than ``timeout`` is given up and uses an attempt.
-    ``limit`` ("100/s"): so many jobs are started in that time, over all workers.
+    ``Email`` is a pydantic model, or any other type that pydantic can check. What else a queue can
+    be told is in :class:`QueueOptions`. ``feedmill worker --app MODULE`` works what a module
+    declares.
 
     Raises:
         InvalidJobOptions: a value that cannot be.
         QueueError: a name that BullMQ refuses, or a function that does not take a job.
+        TypeError: no such option.
     """
     QueueKeys("bull", name)
-    chosen = read_weight(weight)
-    rules = QueueRules(
-        weight=chosen,
-        concurrency=_read_concurrency(concurrency, chosen),
-        job_options=_job_options(attempts, backoff, keep),
-        run_limit_s=None if timeout is None else read_span_ms("timeout", timeout) / 1000,
-        limiter=None if limit is None else read_rate("limit", limit),
-    )
+    rules = read_rules(options)
     return lambda function: Declared(name, function, rules)
-
-
-def _job_options(attempts: int, backoff: Span | None, keep: Keep | None) -> dict[str, object]:
-    options: dict[str, object] = {"attempts": attempts}
-    if backoff is not None:
-        options["backoff"] = read_backoff(backoff)
-    if keep is not None:
-        options["remove_on_complete"] = options["remove_on_fail"] = read_keep(keep)
-    read_options(options, {})
-    return options
-
-
-def _read_concurrency(concurrency: int | None, weight: Weight) -> int:
-    if concurrency is None:
-        return CLASSES[weight].concurrency
-    if isinstance(concurrency, bool) or not 1 <= concurrency <= MAX_CONCURRENCY:
-        raise InvalidJobOptions(
-            "concurrency", concurrency, f"a whole number from 1 to {MAX_CONCURRENCY}"
-        )
-    return concurrency
-
-
-def _add_options(id: str | None, delay: Span | None, priority: int | None) -> dict[str, object]:
-    delay_ms = None if delay is None else read_span_ms("delay", delay)
-    return {"job_id": id, "delay": delay_ms, "priority": priority}
-
-
-def _read_dedup(dedup: str | Mapping[str, object] | None) -> Mapping[str, object] | None:
-    if dedup is None or isinstance(dedup, str):
-        return None if dedup is None else {"id": dedup}
-    ttl = dedup.get("ttl")
-    return dedup if ttl is None else {**dedup, "ttl": read_span_ms("dedup ttl", ttl)}

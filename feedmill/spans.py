@@ -4,12 +4,17 @@ A span is ``"500ms"``, ``"2s"``, ``"5m"``, ``"24h"`` or ``"7d"``, or whole milli
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from shared.errors import InvalidJobOptions
 
 Span = str | int
 Keep = int | Mapping[str, Span]
+
+# Given the attempts made and the last one's error.
+Backoff = Span | Callable[[int, BaseException], Span]
+# The type that jobs have whose backoff a function computes.
+OWN_BACKOFF = "own"
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SPAN = re.compile(r"(\d{1,12})(ms|s|m|h|d)")
@@ -18,7 +23,7 @@ _RATE = re.compile(r"(\d{1,9})/(\d{0,9})(ms|s|m|h|d)")
 _TYPES = {None: "fixed", "fixed": "fixed", "exp": "exponential"}
 
 _SPANS = '"500ms", "2s", "5m", "24h", "7d", or whole milliseconds'
-_BACKOFFS = '"2s", "2s exp", "2s exp jitter 0.5", or whole milliseconds'
+_BACKOFFS = '"2s", "2s exp", "2s exp jitter 0.5", whole milliseconds, or a function'
 _RATES = '"100/s", "10/5m"'
 _KEEPS = 'a count, or a mapping of count and age, as {"count": 100, "age": "24h"}'
 
@@ -38,11 +43,13 @@ def read_span_ms(option: str, span: object) -> int:
 
 
 def read_backoff(backoff: object) -> dict[str, object]:
-    """Return BullMQ's backoff of one that is written as ``"2s exp jitter 0.5"``.
+    """Return BullMQ's backoff of one that is written as ``"2s exp jitter 0.5"``, or computed.
 
     Raises:
         InvalidJobOptions: it is none.
     """
+    if callable(backoff):
+        return {"type": OWN_BACKOFF}
     if not isinstance(backoff, str):
         return {"type": "fixed", "delay": _read_delay(backoff, backoff)}
     written = _BACKOFF.fullmatch(backoff)

@@ -22,7 +22,7 @@ from shared.queue.registry import REGISTER_EVERY_S, QueueRecord, QueueRegistry
 from shared.settings import Settings
 from shared.startup import check_queues
 from shared.supervision import Supervisor, ThreadMetrics
-from worker.signalling import Signaller
+from worker.signalling import Signaller, make_worker_id
 
 log = get_logger("worker.app")
 
@@ -48,11 +48,16 @@ class AppProcess:
         self._jobs_s = settings.app_stop_s
         self.stops_within_s = settings.app_stop_s + AFTER_JOBS_S
         self.supervisor = Supervisor(clock, log.error)
-        self.workers = AppWorkers(declared, WEIGHTS[settings.worker_type])
+        worker_id = make_worker_id()
+        self.workers = AppWorkers(declared, WEIGHTS[settings.worker_type], worker_id)
         place = current_place()
         self._registry = QueueRegistry(place.client, prefix=place.prefix, clock=clock)
         self._signaller = Signaller(
-            WorkerSigns(place.client, prefix=place.prefix), self._describe, clock, self.supervisor
+            WorkerSigns(place.client, prefix=place.prefix),
+            self._describe,
+            clock,
+            self.supervisor,
+            worker_id,
         )
 
     @property

@@ -20,19 +20,29 @@ log = get_logger("worker.signs")
 Describe = Callable[[str, float], Sequence[WorkerSign]]
 
 
+def make_worker_id() -> str:
+    """Return a name that no other worker has."""
+    # Containers share a process id, and one machine's workers its name.
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
 class Signaller:
     """A supervised thread that leaves signs every 2 s; the worker works without it, too."""
 
     def __init__(
-        self, signs: WorkerSigns, describe: Describe, clock: Clock, supervisor: Supervisor
+        self,
+        signs: WorkerSigns,
+        describe: Describe,
+        clock: Clock,
+        supervisor: Supervisor,
+        worker_id: str | None = None,
     ) -> None:
         self._signs = signs
         self._describe = describe
         self._clock = clock
         self._supervisor = supervisor
         self._started_s = clock.monotonic_s()
-        # Containers share a process id, and one machine's workers its name.
-        self.worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self.worker_id = worker_id or make_worker_id()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 

@@ -82,7 +82,9 @@ def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
     assert (email.refresh().return_value, video.refresh().return_value) == ("ANN", "rendered")
     signs = WorkerSigns(redis_client)
     wait_until(lambda: len(signs.read()) == 2, "both queues have a worker that lives")
-    assert {sign.queues for sign in signs.read()} == {("emails",), ("videos",)}
+    by_id = {sign.worker_id: sign.queues for sign in signs.read()}
+    name = email.refresh().processed_by
+    assert by_id == {f"{name}:emails": ("emails",), f"{name}:videos": ("videos",)}
     registry = QueueRegistry(redis_client, prefix="bull", clock=SystemClock())
     registered = [QueueRecord("emails", "light"), QueueRecord("videos", "heavy")]
     wait_until(lambda: registry.read() == registered, "both queues are registered")

@@ -117,6 +117,7 @@ def test_a_function_that_takes_no_job_is_refused_in_one_line(function: Any) -> N
         ({"keep": "all"}, "keep"),
         ({"timeout": "ever"}, "timeout"),
         ({"limit": 100}, "limit"),
+        ({"add_limit": "many"}, "add_limit"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_where_the_queue_is_declared(
@@ -124,6 +125,12 @@ def test_a_value_that_cannot_be_is_refused_where_the_queue_is_declared(
 ) -> None:
     with pytest.raises(InvalidJobOptions, match=f"^{name}="):
         queue("emails", **options)
+
+
+def test_an_option_that_no_queue_has_is_refused_with_what_there_is() -> None:
+    wrong: Any = {"attempt": 3}
+    with pytest.raises(TypeError, match="no option attempt; its options are add_limit, attempts"):
+        queue("emails", **wrong)
 
 
 def test_a_name_that_bullmq_refuses_is_refused_where_the_queue_is_declared() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from feedmill import Job, Queue, QueueError, configure, queue
+from feedmill import AddLimitExceeded, Job, Queue, QueueError, configure, queue
 from shared.queue import RedisConnection
 from tests.fakes import FakeClock
 
@@ -165,3 +165,34 @@ def test_hooks_are_told_of_data_that_is_no_model_as_it_is() -> None:
     Queue("foreign", work.queue.core.client, prefix="own").add("work", {"copies": 1})
     assert work.worker().step()
     assert told == [{"copies": 1}]
+
+
+def test_a_function_says_how_long_a_job_waits_for_its_next_attempt(
+    redis_client: RedisConnection,
+) -> None:
+    clock = FakeClock()
+    configure(redis_client, prefix="own", clock=clock)
+
+    @queue("waits", attempts=3, backoff=lambda made, error: f"{made}m" if str(error) else 0)
+    def work(job: Job[Email]) -> None:
+        raise OSError("away")
+
+    job = work.add(Email(to="ann"))
+    for minutes in (1, 2):
+        assert work.worker().step()
+        clock.advance(minutes=minutes, seconds=-1)
+        assert not work.worker().step()
+        clock.advance(seconds=1)
+    assert work.worker().step()
+    assert job.is_failed()
+
+
+def test_a_caller_adds_no_more_than_its_limit() -> None:
+    @queue("added", add_limit="2/m")
+    def work(job: Job[Email]) -> None: ...
+
+    work.add_many([Email(to="ann"), Email(to="bob")], caller="sign-up")
+    with pytest.raises(AddLimitExceeded, match="sign-up"):
+        work.add(Email(to="eve"), caller="sign-up")
+    work.add(Email(to="eve"), caller="import")
+    assert work.queue.count() == 3

@@ -1,0 +1,125 @@
+"""How a queue is declared: its options as people write them, and the rules they come to."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypedDict
+
+from feedmill.spans import Backoff, Keep, Span, read_backoff, read_keep, read_rate, read_span_ms
+from feedmill.weights import CLASSES, Weight, read_weight
+from shared.errors import InvalidJobOptions
+from shared.queue.options import read_options
+
+# One thread each.
+MAX_CONCURRENCY = 1000
+
+
+class QueueOptions(TypedDict, total=False):
+    """What a declared queue can be told. A span of time is "2s", "5m", "24h", "7d" or whole ms."""
+
+    weight: str
+    """How heavy its jobs are: "light" (50 at a time, locks of 30 s) unless told, "medium" (10,
+    5 min) or "heavy" (1, 1 h)."""
+    concurrency: int
+    """So many jobs at a time in one worker, instead of its weight's."""
+    attempts: int
+    """How often a job is run before it has failed: once unless told."""
+    backoff: Backoff
+    """How long a job waits for its next attempt: "2s", "2s exp", "2s exp jitter 0.5", or a function
+    of the attempts made and the error that returns a span."""
+    keep: Keep
+    """How many finished jobs are kept, and for how long: 100, or {"count": 100, "age": "24h"}. All
+    for ever unless told, as in BullMQ."""
+    timeout: Span
+    """A run that takes longer is given up, and uses an attempt. No limit unless told."""
+    limit: str
+    """So many jobs are started in a time, over all workers: "100/s", "10/5m"."""
+    add_limit: str
+    """So many jobs are added in a time by each ``caller`` of ``add``."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRules:
+    """How a declared queue's jobs are added, and how they are worked."""
+
+    weight: Weight
+    concurrency: int
+    job_options: Mapping[str, object]
+    run_limit_s: float | None
+    limiter: tuple[int, int] | None
+    add_limit: tuple[int, int] | None
+    backoff: Callable[[int, BaseException], Span] | None
+
+
+def read_rules(options: QueueOptions) -> QueueRules:
+    """Return the rules that options come to.
+
+    Raises:
+        InvalidJobOptions: a value that cannot be.
+        TypeError: no such option.
+    """
+    _check_known(options)
+    weight = read_weight(options.get("weight", Weight.LIGHT))
+    backoff = options.get("backoff")
+    return QueueRules(
+        weight=weight,
+        concurrency=_read_concurrency(options.get("concurrency"), weight),
+        job_options=_job_options(options),
+        run_limit_s=read_span_ms("timeout", options["timeout"]) / 1000
+        if "timeout" in options
+        else None,
+        limiter=read_rate("limit", options["limit"]) if "limit" in options else None,
+        add_limit=read_rate("add_limit", options["add_limit"]) if "add_limit" in options else None,
+        backoff=backoff if callable(backoff) else None,
+    )
+
+
+def read_add_options(
+    id: str | None,
+    delay: Span | None,
+    priority: int | None,
+    dedup: str | Mapping[str, object] | None = None,
+) -> dict[str, object]:
+    """Return what one job is added with, as ``Queue.add`` takes it.
+
+    Raises:
+        InvalidJobOptions: a span that is none.
+    """
+    return {
+        "job_id": id,
+        "delay": None if delay is None else read_span_ms("delay", delay),
+        "priority": priority,
+        "deduplication": _read_dedup(dedup),
+    }
+
+
+def _check_known(options: QueueOptions) -> None:
+    unknown = ", ".join(sorted(options.keys() - QueueOptions.__annotations__.keys()))
+    if unknown:
+        known = ", ".join(sorted(QueueOptions.__annotations__))
+        raise TypeError(f"a queue has no option {unknown}; its options are {known}")
+
+
+def _job_options(options: QueueOptions) -> dict[str, object]:
+    read: dict[str, object] = {"attempts": options.get("attempts", 1)}
+    if "backoff" in options:
+        read["backoff"] = read_backoff(options["backoff"])
+    if "keep" in options:
+        read["remove_on_complete"] = read["remove_on_fail"] = read_keep(options["keep"])
+    read_options(read, {})
+    return read
+
+
+def _read_concurrency(concurrency: int | None, weight: Weight) -> int:
+    if concurrency is None:
+        return CLASSES[weight].concurrency
+    if isinstance(concurrency, bool) or not 1 <= concurrency <= MAX_CONCURRENCY:
+        accepted = f"a whole number from 1 to {MAX_CONCURRENCY}"
+        raise InvalidJobOptions("concurrency", concurrency, accepted)
+    return concurrency
+
+
+def _read_dedup(dedup: str | Mapping[str, object] | None) -> Mapping[str, object] | None:
+    if dedup is None or isinstance(dedup, str):
+        return None if dedup is None else {"id": dedup}
+    ttl = dedup.get("ttl")
+    return dedup if ttl is None else {**dedup, "ttl": read_span_ms("dedup ttl", ttl)}
