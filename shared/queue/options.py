@@ -3,13 +3,19 @@
 Names are BullMQ's in Python's case; times are in ms, ages in seconds, as BullMQ has them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from shared.errors import InvalidJobId, InvalidJobOptions
 from shared.queue.keys import check_job_id
+from shared.queue.option_readers import (
+    Readers,
+    read_bool,
+    read_option,
+    read_text,
+    whole_between,
+)
 
 MAX_PRIORITY = 2_097_151
 # Scores of delayed jobs are exact until 2039.
@@ -124,7 +130,9 @@ def read_options(defaults: Mapping[str, object], given: Mapping[str, object]) ->
     if len(rules) > 1:
         names = ", ".join(name for name, rule in _RULES.items() if rule in rules)
         raise InvalidJobOptions(names, True, "one of them at most")
-    values = {name: _read(name, value) for name, value in merged.items()}
+    values = {
+        name: read_option(_READERS, name, value, others=_RULES) for name, value in merged.items()
+    }
     options = JobOptions(**values, on_failure=rules[0] if rules else None)
     if options.deduplication is not None and options.parent is not None:
         raise InvalidJobOptions("deduplication", options.deduplication.id, "none with a parent")
@@ -168,47 +176,14 @@ def check_payload_id(job_id: str) -> str:
     return check_job_id(job_id)
 
 
-def _read(name: str, value: object) -> Any:
-    if name not in _READERS:
-        accepted = ", ".join(sorted((*_READERS, *_RULES)))
-        raise InvalidJobOptions(name, value, f"no such option; there are {accepted}")
-    read, accepted = _READERS[name]
-    try:
-        return read(value)
-    except (TypeError, ValueError) as exc:
-        raise InvalidJobOptions(name, value, accepted) from exc
-
-
 def _read_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise InvalidJobOptions(name, value, "True or False")
     return value
 
 
-def _whole(lowest: int, highest: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        # A bool is an int to Python; nobody means it here.
-        if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            raise ValueError(value)
-        return value
-
-    return read
-
-
-_read_count = _whole(0, MAX_WHOLE)
-_read_delay = _whole(0, MAX_DELAY_MS)
-
-
-def _read_text(value: object) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(value)
-    return value
-
-
-def _read_bool(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(value)
-    return value
+_read_count = whole_between(0, MAX_WHOLE)
+_read_delay = whole_between(0, MAX_DELAY_MS)
 
 
 def _read_mapping(value: object, known: set[str]) -> Mapping[str, object]:
@@ -221,7 +196,7 @@ def _read_backoff(value: object) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         return {"type": "fixed", "delay": _read_delay(value)}
     backoff = dict(_read_mapping(value, {"type", "delay", "jitter"}))
-    _read_text(backoff.get("type"))
+    read_text(backoff.get("type"))
     _read_delay(backoff.get("delay", 0))
     jitter = backoff.get("jitter", 0)
     if isinstance(jitter, bool) or not isinstance(jitter, int | float) or not 0 <= jitter <= 1:
@@ -240,30 +215,29 @@ def _read_keep(value: object) -> Keep:
 
 def _read_deduplication(value: object) -> Deduplication:
     given = _read_mapping(value, {"id", *_STORED_DEDUPLICATION})
-    flags = {name: _read_bool(flag) for name, flag in given.items() if name not in ("id", "ttl")}
+    flags = {name: read_bool(flag) for name, flag in given.items() if name not in ("id", "ttl")}
     ttl = _read_delay(given["ttl"]) if given.get("ttl") is not None else None
-    return Deduplication(_read_text(given.get("id")), ttl, **flags)
+    return Deduplication(read_text(given.get("id")), ttl, **flags)
 
 
 def _read_parent(value: object) -> ParentRef:
     given = _read_mapping(value, {"id", "queue"})
-    return ParentRef(_read_text(given.get("id")), _read_text(given.get("queue")))
+    return ParentRef(read_text(given.get("id")), read_text(given.get("queue")))
 
 
 _KEEP_ACCEPTED = "True, False, a count, or a mapping of count, age (s) and limit"
 _COUNT_ACCEPTED = "a whole number from 0"
 _DELAY_ACCEPTED = f"whole milliseconds from 0 to {MAX_DELAY_MS}"
-# How each option is read, and what is accepted, in words.
-_READERS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+_READERS: Readers = {
     "job_id": (check_payload_id, "a text"),
     "delay": (_read_delay, _DELAY_ACCEPTED),
-    "priority": (_whole(0, MAX_PRIORITY), f"a whole number from 0 to {MAX_PRIORITY}"),
+    "priority": (whole_between(0, MAX_PRIORITY), f"a whole number from 0 to {MAX_PRIORITY}"),
     "attempts": (_read_count, _COUNT_ACCEPTED),
     "backoff": (
         _read_backoff,
         "milliseconds, or a mapping of type, delay (ms) and jitter (0 to 1)",
     ),
-    "lifo": (_read_bool, "True or False"),
+    "lifo": (read_bool, "True or False"),
     "remove_on_complete": (_read_keep, _KEEP_ACCEPTED),
     "remove_on_fail": (_read_keep, _KEEP_ACCEPTED),
     "deduplication": (
