@@ -17,7 +17,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _TTL_STEPS_MS = (1000, 5000, 30_000, 60_000, 3_600_000)
 _JSON_FIELDS = frozenset({"opts", "data", "parent", "progress", "returnvalue", "stacktrace"})
 
-Dump = dict[str, Any]
+Dump = dict[str, list[Any]]
 
 
 def dump(client: RedisConnection, prefix: str, volatile: Collection[str] = ()) -> Dump:
@@ -31,7 +31,11 @@ def dump(client: RedisConnection, prefix: str, volatile: Collection[str] = ()) -
     shown = [key for key in keys if ":own:" not in key]
     # Events first: their order numbers the random ids alike in both dumps.
     shown.sort(key=lambda key: not key.endswith(":events"))
-    return dict(sorted((reader.head(key), reader.content(key)) for key in shown))
+    found: Dump = {}
+    for key in shown:
+        # Jobs of one scheduler are told apart by their times only.
+        found.setdefault(reader.head(key), []).append(reader.content(key))
+    return dict(sorted(found.items()))
 
 
 class _Reader:
