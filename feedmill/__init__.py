@@ -12,6 +12,7 @@ from feedmill.flows import Flow, FlowNode, FlowProducer
 from feedmill.jobs import Job
 from feedmill.planning import Planned, flow
 from feedmill.queues import Queue
+from feedmill.scheduling import JobScheduler
 from feedmill.workers import Worker
 from shared.errors import (
     AddLimitExceeded,
@@ -46,6 +47,7 @@ __all__ = [
     "Job",
     "JobFailed",
     "JobNotFound",
+    "JobScheduler",
     "JobStateError",
     "Planned",
     "Queue",

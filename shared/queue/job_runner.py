@@ -15,6 +15,7 @@ from shared.queue.runs import (
     outcome_of,
     retry_after,
 )
+from shared.queue.schedule_keeper import ScheduleKeeper
 from shared.queue.settling import Settler
 from shared.queue.wire import to_json
 from shared.queue.worker_options import WorkerOptions
@@ -42,10 +43,13 @@ class JobRunner:
     ) -> None:
         self._handler, self._options, self._reports = handler, options, reports
         self._settler = Settler(queue, options, clock=clock, reports=reports, abandoned=abandoned)
+        self._schedules = ScheduleKeeper(queue, clock=clock, reports=reports, abandoned=abandoned)
 
     def run(self, job: ClaimedJob) -> None:
         """Call the handler for a job, and settle what it comes to. Raises nothing."""
         with self._options.around_job(job):
+            if not self._schedules.keep(job):
+                return
             self._reports.tell("job_started", job, attempt=job.attempts_made + 1)
             self.end_all([self._run_handler(job)])
 

@@ -57,6 +57,7 @@ class QueueKeys:
         self.meta = self.base + "meta"
         self.events = self.base + "events"
         self.marker = self.base + "marker"
+        self.repeat = self.base + "repeat"
         self.totals = self.base + "own:totals"
         self.incarnation = self.base + "own:incarnation"
 

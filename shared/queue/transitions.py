@@ -41,6 +41,12 @@ Of queues of one's own: adding as BullMQ adds (``enqueueing.py``)::
 Of queues of one's own: what a handler does with its job (``flows.py``)::
 
     wait_for_children: active -> waiting-children
+
+Of queues of one's own: jobs that schedulers make (``schedulers.py``)::
+
+    schedule: absent -> waiting|prioritized|delayed
+    schedule_next: absent -> waiting|prioritized|delayed
+    unschedule: delayed -> absent
 """
 
 from collections.abc import Mapping
@@ -99,4 +105,8 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "enqueue": (_ABSENT, _READY | _DELAYED | {JobState.WAITING_CHILDREN}),
     # In a handler.
     "wait_for_children": (_ACTIVE, frozenset({JobState.WAITING_CHILDREN})),
+    # Scheduling.
+    "schedule": (_ABSENT, _READY | _DELAYED),
+    "schedule_next": (_ABSENT, _READY | _DELAYED),
+    "unschedule": (_DELAYED, _ABSENT),
 }

@@ -70,3 +70,14 @@ leave_parent_for_good = function(queue, parent_key, parent_json, child_key)
     wake(home, read_meta(home))
   end
 end
+
+local function is_in_line(queue, id)
+  return redis.call("ZSCORE", queue.delayed, id) or redis.call("ZSCORE", queue.prioritized, id)
+    or redis.call("LPOS", queue.wait, id)
+end
+
+-- Takes a scheduler's pending job out of the line, to be replaced: without an event, as in Node.
+local function remove_pending(queue, id)
+  leave_state(queue, id, "", { "wait" })
+  erase(queue, { id })
+end
