@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from functools import partial, update_wrapper
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
@@ -15,7 +16,7 @@ from feedmill.payloads import read_payload_type
 from feedmill.planning import Planned
 from feedmill.queues import Queue
 from feedmill.rules import QueueOptions, QueueRules, read_add_options, read_rules
-from feedmill.spans import Span, read_span_ms
+from feedmill.spans import Span, read_schedule, read_span_ms
 from feedmill.weights import CLASSES
 from feedmill.workers import Worker
 from shared.clock import SystemClock
@@ -124,6 +125,31 @@ class Declared(Generic[M]):
         name = self._function.__name__
         entries = [{"name": name, "data": self._payload.write(each)} for each in data]
         return [self._show(job) for job in self.queue.add_bulk(entries, caller=caller)]
+
+    def every(
+        self,
+        schedule: Span,
+        data: M | None = None,
+        *,
+        id: str | None = None,
+        tz: str | None = None,
+        limit: int | None = None,
+        end: datetime | None = None,
+    ) -> Job[M]:
+        """Have a job added every ``"15m"``, or at the times of a crontab pattern; return the next.
+
+        ``id`` names the schedule, the function's name without one: who calls this again, as at each
+        start, changes that schedule, and makes no second one. ``tz`` is the zone of a pattern, UTC
+        without one; ``limit`` how many jobs, ``end`` the time after which none comes.
+
+        Raises:
+            InvalidJobOptions, JobStateError, QueueFull: as :meth:`Queue.upsert_job_scheduler`.
+        """
+        name = self._function.__name__
+        written = self._payload.write(cast(M, {}) if data is None else data)
+        repeat = {**read_schedule(schedule), "tz": tz, "limit": limit, "end_date": end}
+        template = {"name": name, "data": written}
+        return self._show(self.queue.upsert_job_scheduler(id or name, repeat, template))
 
     def plan(
         self,

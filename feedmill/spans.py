@@ -42,6 +42,17 @@ def read_span_ms(option: str, span: object) -> int:
     return int(written[1]) * _UNITS_MS[written[2]]
 
 
+def read_schedule(schedule: object) -> dict[str, object]:
+    """Return what a scheduler repeats by: a span, or a text that is none as a crontab pattern.
+
+    Raises:
+        InvalidJobOptions: it is neither; a text is for who reads the pattern.
+    """
+    if isinstance(schedule, str) and _SPAN.fullmatch(schedule) is None:
+        return {"pattern": schedule}
+    return {"every": read_span_ms("schedule", schedule)}
+
+
 def read_backoff(backoff: object) -> dict[str, object]:
     """Return BullMQ's backoff of one that is written as ``"2s exp jitter 0.5"``, or computed.
 

@@ -1,12 +1,13 @@
 """Declared queues on a real Valkey: added, worked, checked on both ways."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from feedmill import AddLimitExceeded, Job, Queue, QueueError, configure, queue
+from feedmill import AddLimitExceeded, InvalidJobOptions, Job, Queue, QueueError, configure, queue
 from shared.queue import RedisConnection
 from tests.fakes import FakeClock
 
@@ -196,3 +197,21 @@ def test_a_caller_adds_no_more_than_its_limit() -> None:
         work.add(Email(to="eve"), caller="sign-up")
     work.add(Email(to="eve"), caller="import")
     assert work.queue.count() == 3
+
+
+def test_a_job_comes_again_and_again_and_a_second_call_changes_its_schedule() -> None:
+    send.every("15m", Email(to="ann"))
+    at_eight = send.every("0 8 * * 1", Email(to="bob"), tz="Europe/Rome", limit=3)
+    assert (at_eight.name, at_eight.data) == ("send", Email(to="bob"))
+    send.every("1h", Email(to="eve"), id="hourly", end=datetime(2027, 1, 1, tzinfo=UTC))
+    schedules = send.queue.get_job_schedulers(asc=True)
+    assert [(one.id, one.repeat.every, one.repeat.limit) for one in schedules] == [
+        ("hourly", 3_600_000, None),
+        ("send", None, 3),
+    ]
+    assert send.worker().step()
+    assert sent == [Email(to="eve")]
+    with pytest.raises(InvalidJobOptions, match="crontab"):
+        send.every("15 minutes", Email(to="ann"))
+    with pytest.raises(InvalidJobOptions, match="data="):
+        send.every("15m")
