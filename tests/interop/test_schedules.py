@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from feedmill import InvalidJobOptions, Queue
+from feedmill import InvalidJobOptions, Queue, Worker
 from shared.clock import datetime_from_ms
 from shared.queue import Completion, RedisConnection
 from shared.queue.cron import next_time, read_pattern, read_zone
@@ -18,6 +18,7 @@ from shared.queue.schedulers import continue_schedule
 from tests.fakes import FakeClock
 from tests.interop.dumps import dump
 from tests.interop.node_driver import NodeDriver
+from tests.processes import wait_until
 
 PREFIXES = ("node", "ours")
 NOW_MS = 1_796_000_012_345
@@ -133,6 +134,33 @@ def test_each_goes_on_with_the_other_s_schedule_as_the_other_would(
         claimed += job_id is not None
     assert claimed >= 1
     assert dump(both.client, "ours") == dump(both.client, "node")
+
+
+def test_workers_of_node_and_ours_share_a_schedule_and_run_each_of_its_jobs_once(
+    node: NodeDriver, redis_client: RedisConnection
+) -> None:
+    queue = Queue("q", redis_client)
+    jobs = 40
+    node.run(
+        """
+        globalThis.ran = [];
+        await worker('bull', 'q', async (job) => { ran.push(job.id); }, { concurrency: 2 });
+        """
+    )
+    ran: list[str] = []
+    ours = Worker(queue, lambda job: ran.append(job.id), concurrency=2)
+    ours.start()
+    try:
+        queue.upsert_job_scheduler("s", {"every": 20, "limit": jobs}, {"name": "x"})
+        wait_until(lambda: queue.get_job_counts("completed")["completed"] == jobs, "all are run")
+    finally:
+        ours.close(1.0)
+    ran += node.run("return ran;")
+    assert len(set(ran)) == len(ran) == jobs
+    scheduler = queue.get_job_scheduler("s")
+    assert scheduler is not None
+    assert scheduler.iteration_count == jobs
+    assert queue.count() == 0
 
 
 def pattern_field(draw: random.Random, lowest: int, highest: int) -> str:
