@@ -84,14 +84,19 @@ def session_mongo_client(mongodb_url: str) -> Iterator[MongoClient[dict[str, Any
     client.close()
 
 
+@pytest.fixture(scope="session")
+def database_name() -> str:
+    """One for all tests of a process: SecantusDB gets slower with each name that it has seen."""
+    return f"test_{uuid.uuid4().hex[:16]}"
+
+
 @pytest.fixture
 def mongo_database(
-    session_mongo_client: MongoClient[dict[str, Any]],
+    session_mongo_client: MongoClient[dict[str, Any]], database_name: str
 ) -> Iterator[Database[dict[str, Any]]]:
-    """A database of its own for each test, dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex[:16]}"
-    yield session_mongo_client[name]
-    session_mongo_client.drop_database(name)
+    """An empty database, dropped afterwards."""
+    yield session_mongo_client[database_name]
+    session_mongo_client.drop_database(database_name)
 
 
 @pytest.fixture
