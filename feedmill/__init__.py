@@ -33,10 +33,12 @@ from shared.errors import (
     WaitingError,
 )
 from shared.queue import connect
+from shared.queue.batches import BatchResult
 
 __all__ = [
     "AddLimitExceeded",
     "AppError",
+    "BatchResult",
     "Declared",
     "DelayedError",
     "Flow",

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 from feedmill.jobs import Job
 from shared.errors import InvalidJobOptions
-from shared.queue import ClaimedJob, RateLimit, RunRules
+from shared.queue import Batching, ClaimedJob, RateLimit, RunRules
 from shared.queue import WorkerOptions as CoreOptions
 from shared.queue.end_rules import EndRules
 from shared.queue.options import read_options
@@ -17,6 +17,7 @@ ReadJob = Callable[[ClaimedJob], Job[Any]]
 Backoff = Callable[[int, str, BaseException, Job[Any]], float]
 # Two months; each point is a number in a list of Redis.
 _MOST_MINUTES = 60 * 24 * 62
+_MOST_IN_BATCH = 10_000
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -24,6 +25,12 @@ class WorkerOptions(TypedDict, total=False):
 
     concurrency: int
     """So many jobs at a time, 1 unless told, each on a thread."""
+    batch: int | None
+    """At most so many jobs in one call of the handler, which is given a list of them. It returns
+    None when all are done, or a list of one outcome for each: an error, or else its result. To
+    ``concurrency`` a batch is one job."""
+    within_s: float
+    """For how many seconds a batch waits for more jobs after its first; not at all unless told."""
     name: str | None
     """Its name, of ASCII without spaces: in jobs as ``processed_by``, and in ``get_workers``."""
     lock_duration: int
@@ -54,6 +61,7 @@ class WorkerOptions(TypedDict, total=False):
 # The least of what is counted.
 _LEAST = {
     "concurrency": 1,
+    "batch": 1,
     "lock_duration": 1,
     "stalled_interval": 1,
     "max_stalled_count": 0,
@@ -73,6 +81,8 @@ def check_options(options: WorkerOptions) -> None:
     _check_known(options)
     for option, value in options.items():
         least, is_whole = _LEAST.get(option), isinstance(value, int) and value is not True
+        if option == "batch" and value is None:
+            continue
         if least is not None and (not is_whole or value < least):  # type: ignore[operator]
             raise InvalidJobOptions(option, value, f"a whole number from {least}")
     name = options.get("name")
@@ -85,6 +95,23 @@ def _check_known(options: WorkerOptions) -> None:
     if unknown:
         known = ", ".join(sorted(WorkerOptions.__annotations__))
         raise TypeError(f"a Worker has no option {unknown}; its options are {known}")
+
+
+def read_batching(options: WorkerOptions) -> Batching | None:
+    """Return how jobs are worked in batches; None if one by one.
+
+    Raises:
+        InvalidJobOptions: a batch that cannot be; the text names what is wrong.
+    """
+    batch, within_s = options.get("batch"), options.get("within_s", 0.0)
+    run_limit_s = options.get("run_limit_s") or math.inf
+    if batch is not None and batch > _MOST_IN_BATCH:
+        raise InvalidJobOptions("batch", batch, f"at most {_MOST_IN_BATCH}")
+    if not (isinstance(within_s, int | float) and 0 <= within_s < run_limit_s):
+        raise InvalidJobOptions("within_s", within_s, "seconds, fewer than run_limit_s")
+    if batch is None and within_s > 0:
+        raise InvalidJobOptions("within_s", within_s, "nothing without batch")
+    return None if batch is None else Batching(batch, within_s)
 
 
 def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
@@ -103,7 +130,8 @@ def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
         rules=_rules(options, read_job),
         completed=_end_rules(options, "remove_on_complete"),
         failed=_end_rules(options, "remove_on_fail"),
-        isolates_solo=False,
+        # A job that its worker dies of takes its whole batch with it, again and again.
+        isolates_solo=options.get("batch") is not None,
         reads_whole=True,
     )
 

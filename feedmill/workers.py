@@ -12,13 +12,24 @@ from typing import Any, Unpack
 from feedmill.base import Connection, QueueBase
 from feedmill.hooks import Hook, Hooks
 from feedmill.jobs import Job
-from feedmill.worker_options import WorkerOptions, check_options, core_options
+from feedmill.worker_options import WorkerOptions, check_options, core_options, read_batching
 from shared.clock import Clock
-from shared.queue import ClaimedJob, Completion, EndedRun, Failure, JobQueue, Retry, Upkeep
+from shared.queue import (
+    BatchWorker,
+    ClaimedJob,
+    Completion,
+    EndedRun,
+    Failure,
+    JobQueue,
+    Retry,
+    Upkeep,
+)
 from shared.queue import Worker as JobWorker
 from shared.queue import WorkerOptions as CoreOptions
+from shared.queue.batches import BatchResult
 
-Handler = Callable[[Job[Any]], object]
+BatchHandler = Callable[[list[Job[Any]]], BatchResult]
+Handler = Callable[[Job[Any]], object] | BatchHandler
 
 log = logging.getLogger("feedmill")
 
@@ -40,6 +51,9 @@ class Worker:
     What the handler returns is the job's result. Whatever it raises, the job is tried again while
     attempts remain, after its backoff; ``UnrecoverableError`` fails it at once. A job is run at
     least once: after a crash it is seen again.
+
+    With ``batch`` it is given a list of jobs, and returns an outcome for each. What it raises
+    counts for each of them, by its own attempts.
 
     Others are told by hooks, see :meth:`on`. ``queue`` is a name, or a queue, whose connection is
     then used and left open. All else is told by :class:`WorkerOptions`.
@@ -63,15 +77,10 @@ class Worker:
         self._own_queue: QueueBase | None = None
         if isinstance(queue, str):
             queue = self._own_queue = QueueBase(queue, connection, prefix=prefix, clock=clock)
-        self._core, self._handler, self._hooks = queue.core, handler, Hooks()
+        self._core, self._hooks = queue.core, Hooks()
+        self._handler: Callable[[Any], Any] = handler
         self._closing, self._closed = threading.Lock(), threading.Event()
-        self._worker = JobWorker(
-            self._core,
-            self._run,
-            self._with_hooks(core_options(options, self._job_of)),
-            clock=self._core.clock,
-            log_event=_log_event,
-        )
+        self._worker = self._make_worker(options)
         self._upkeep = self._make_upkeep(options)
 
     @property
@@ -108,7 +117,7 @@ class Worker:
             self.close()
 
     def step(self) -> bool:
-        """Work one job on this thread; False when none can be claimed. For tests."""
+        """Work one job, or one batch, on this thread; False when none can be claimed. For tests."""
         return self._worker.step()
 
     def is_running(self) -> bool:
@@ -150,9 +159,16 @@ class Worker:
                 self._worker.stop(timeout_s)
 
     def _run(self, claimed: ClaimedJob) -> object:
+        return self._handler(self._begun(claimed))
+
+    def _run_batch(self, claimed: Sequence[ClaimedJob]) -> BatchResult:
+        result: BatchResult = self._handler([self._begun(each) for each in claimed])
+        return result
+
+    def _begun(self, claimed: ClaimedJob) -> Job[Any]:
         job = self._job_of(claimed)
         self._hooks.call("active", job)
-        return self._handler(job)
+        return job
 
     def _job_of(self, claimed: ClaimedJob) -> Job[Any]:
         assert claimed.view is not None
@@ -192,13 +208,22 @@ class Worker:
             on_drained=partial(self._hooks.call, "drained"),
         )
 
+    def _make_worker(self, options: WorkerOptions) -> JobWorker:
+        core = self._with_hooks(core_options(options, self._job_of))
+        batching, queue, clock = read_batching(options), self._core, self._core.clock
+        if batching is None:
+            return JobWorker(queue, self._run, core, clock=clock, log_event=_log_event)
+        return BatchWorker(
+            queue, self._run_batch, core, batching, clock=clock, log_event=_log_event
+        )
+
     def _make_upkeep(self, options: WorkerOptions) -> Upkeep:
         return Upkeep(
             [self._core],
             every_ms=options.get("stalled_interval", 30_000),
             max_stalled=options.get("max_stalled_count", 1),
             lock_ms=options.get("lock_duration", 30_000),
-            solo_first=False,
+            solo_first=options.get("batch") is not None,
             on_stalled=self._tell_stalled,
             clock=self._core.clock,
             log_event=_log_event,

@@ -29,6 +29,7 @@ A claimed job belongs to whoever holds its lock, by token; the lock runs out unl
 At least once is the promise: a handler may see a job again, its settlement counts once.
 """
 
+from shared.queue.batches import Batching, BatchWorker
 from shared.queue.clients import check_client, connect, disconnect
 from shared.queue.connection import RedisConnection
 from shared.queue.health import (
@@ -75,6 +76,8 @@ from shared.queue.worker_signs import WorkerSign, WorkerSigns, find_workers
 __all__ = [
     "TRANSITIONS",
     "AddOutcome",
+    "BatchWorker",
+    "Batching",
     "BlockedBy",
     "Claim",
     "ClaimedJob",

@@ -1,6 +1,8 @@
 """Keeps the locks of running jobs, and takes back the places of runs that take too long."""
 
 import threading
+from itertools import groupby
+from operator import itemgetter
 
 from shared.errors import QueueError, RunOverdue
 from shared.queue.held_locks import HeldLocks
@@ -29,7 +31,7 @@ class Heartbeat:
 
     @property
     def not_ended_count(self) -> int:
-        """How many runs were given up whose threads have not ended."""
+        """How many runs were given up whose threads have not ended; each job of a batch counts."""
         return len(self._not_ended)
 
     def beat(self) -> float:
@@ -42,27 +44,35 @@ class Heartbeat:
             self._reports.tell_trouble("heartbeat_failed", exc)
         return self._options.lock_ms / 3000
 
-    def drop(self, job: ClaimedJob) -> None:
-        """Keep the lock of a run no longer: its thread has ended."""
-        self._running.remove(self._queue, [job.lock])
-        self._not_ended.discard(job.lock)
+    def drop(self, *jobs: ClaimedJob) -> None:
+        """Keep the locks of a run no longer: its thread has ended."""
+        locks = [job.lock for job in jobs]
+        self._running.remove(self._queue, locks)
+        self._not_ended.difference_update(locks)
 
     def _give_up_overdue(self) -> None:
         """Take back the places of runs past their limit, and charge their jobs."""
-        for job, held_s in self._running.held_longer_than(self._options.run_limit_s):
-            if not self._abandon(job):
+        overdue = self._running.held_longer_than(self._options.run_limit_s)
+        # The jobs of one batch are held since the same moment.
+        for held_s, run in groupby(overdue, key=itemgetter(1)):
+            jobs = [job for job, _ in run if self._abandon(job)]
+            for job in jobs:
+                self._tell(job, held_s)
+            if not jobs:
                 continue
-            self._reports.tell(
-                "run_abandoned",
-                job,
-                attempt=job.attempts_made + 1,
-                after_s=round(held_s, 1),
-                limit_s=self._options.run_limit_s,
-                not_ended=self.not_ended_count,
-            )
             # On a thread of its own: a hook may take its time, and locks have to be kept meanwhile.
             name = f"{self._queue.name}-overdue"
-            threading.Thread(target=self._charge, args=(job,), name=name, daemon=True).start()
+            threading.Thread(target=self._charge, args=(jobs,), name=name, daemon=True).start()
+
+    def _tell(self, job: ClaimedJob, held_s: float) -> None:
+        self._reports.tell(
+            "run_abandoned",
+            job,
+            attempt=job.attempts_made + 1,
+            after_s=round(held_s, 1),
+            limit_s=self._options.run_limit_s,
+            not_ended=self.not_ended_count,
+        )
 
     def _abandon(self, job: ClaimedJob) -> bool:
         """Free the place of a run but keep its lock; False when it has just ended by itself."""
@@ -75,12 +85,12 @@ class Heartbeat:
         self._overdue.remove(self._queue, [job.lock])
         return False
 
-    def _charge(self, job: ClaimedJob) -> None:
-        """Settle the job of a run that was given up; its own thread can settle nothing then."""
+    def _charge(self, jobs: list[ClaimedJob]) -> None:
+        """Settle the jobs of a run that was given up; its own thread can settle nothing then."""
         limit_s = self._options.run_limit_s
         error = RunOverdue(f"the run took longer than {limit_s:g} s and was given up")
         try:
-            # Should that fail, its lock runs out; it is reclaimed, and charged with that.
-            self._runner.fail(job, error)
+            # Should that fail, their locks run out; they are reclaimed, and charged with that.
+            self._runner.fail_all(jobs, error)
         finally:
-            self._overdue.remove(self._queue, [job.lock])
+            self._overdue.remove(self._queue, [job.lock for job in jobs])

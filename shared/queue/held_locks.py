@@ -99,6 +99,20 @@ class HeldLocks:
             while len(self._held) >= count and not stopping.is_set():
                 self._changed.wait(_LOOK_EVERY_S)
 
+    def wait_until_fewer_of(
+        self, queue: JobQueue, locks: Iterable[Lock], count: int, stopping: threading.Event
+    ) -> set[Lock]:
+        """Wait until fewer than ``count`` of these are held, or ``stopping`` is set.
+
+        Return those that are.
+        """
+        with self._changed:
+            while True:
+                held = {lock for lock in locks if (queue.name, lock) in self._held}
+                if len(held) < count or stopping.is_set():
+                    return held
+                self._changed.wait(_LOOK_EVERY_S)
+
     def wait_until_none(self, deadline_s: float) -> bool:
         """Wait until no job is held or the clock's ``deadline_s`` has come; return which."""
         with self._changed:

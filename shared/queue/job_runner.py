@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
 from shared.clock import Clock
+from shared.errors import UnencodableJob
 from shared.queue.job import ClaimedJob, Completion, Failure
 from shared.queue.job_queue import JobQueue
 from shared.queue.reports import Reports
@@ -48,21 +50,42 @@ class JobRunner:
     def run(self, job: ClaimedJob) -> None:
         """Call the handler for a job, and settle what it comes to. Raises nothing."""
         with self._options.around_job(job):
-            if not self._schedules.keep(job):
-                return
-            self._reports.tell("job_started", job, attempt=job.attempts_made + 1)
-            self.end_all([self._run_handler(job)])
+            if self.begin(job):
+                self.end_all([self._run_handler(job)])
 
-    def fail(self, job: ClaimedJob, error: BaseException) -> None:
-        """Settle a job as if its handler had raised ``error``."""
-        with self._options.around_job(job):
-            self.end_all([self.ended_by(job, error)])
+    def begin(self, job: ClaimedJob) -> bool:
+        """Tell that a job's run begins, and make the next job of its scheduler.
+
+        False when that could not be done before all was abandoned: it is not to run.
+        """
+        may_run = self._schedules.keep(job)
+        if may_run:
+            self._reports.tell("job_started", job, attempt=job.attempts_made + 1)
+        return may_run
+
+    def fail_all(self, jobs: Sequence[ClaimedJob], error: BaseException) -> None:
+        """Settle jobs as if their handlers had raised ``error``, each by its own attempts."""
+        with ExitStack() as around:
+            for job in jobs:
+                around.enter_context(self._options.around_job(job))
+            self.end_all([self.ended_by(job, error) for job in jobs])
 
     def end_all(self, runs: Sequence[EndedRun]) -> None:
         """Settle runs that have ended, those that ended alike in one call. Raises nothing."""
         refused = self._settler.settle(runs)
         if refused:
             self.end_all([self.ended_by(job, error) for job, error in refused])
+
+    def ended(self, job: ClaimedJob, outcome: object) -> EndedRun:
+        """Return what a job's run comes to: an error, or a result; nothing is settled yet."""
+        if isinstance(outcome, BaseException):
+            return self.ended_by(job, outcome)
+        try:
+            # A result that cannot be written is the handler's failure, not the queue's.
+            to_json(job.id, outcome)
+        except UnencodableJob as exc:
+            return self.ended_by(job, exc)
+        return EndedRun(job, Completion(job.id, job.token, outcome))
 
     def ended_by(self, job: ClaimedJob, error: BaseException) -> EndedRun:
         """Return what a job's run comes to that ended with ``error``; nothing is settled yet."""
@@ -71,10 +94,7 @@ class JobRunner:
     def _run_handler(self, job: ClaimedJob) -> EndedRun:
         try:
             check_may_run(job, self._options.rules)
-            result = self._handler(job)
-            # A result that cannot be written is the handler's failure, not the queue's.
-            to_json(job.id, result)
-            return EndedRun(job, Completion(job.id, job.token, result))
+            return self.ended(job, self._handler(job))
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # noqa: BLE001 - the loop outlives even who calls sys.exit

@@ -8,6 +8,10 @@ from shared.queue.job import ClaimedJob
 LogEvent = Callable[..., None]
 
 
+def no_log(event: str, **fields: object) -> None:
+    """Say nothing."""
+
+
 class Reports:
     """Tells of a worker's jobs and trouble: to a log, and trouble to ``on_error`` too."""
 

@@ -97,13 +97,18 @@ def outcome_of(job: ClaimedJob, error: BaseException, rules: RunRules) -> Outcom
     # Not by its name: clients of web services have errors of that name, which mean another limit.
     if isinstance(error, RateLimitError):
         return PutBack(job.lock)
-    if any(_is(error, kind) for kind in _MOVED):
+    if has_moved(error):
         return Moved()
     if _may_retry(job, error, rules):
         delay_ms = _delay_after(job, error, rules)
         if delay_ms >= 0:
             return retry_after(job, error, delay_ms)
     return Failure(job.id, job.token, reason_of(error), _stack_of(error))
+
+
+def has_moved(error: BaseException) -> bool:
+    """Return whether a handler raises it when it has moved its job itself."""
+    return any(_is(error, kind) for kind in _MOVED)
 
 
 def check_may_run(job: ClaimedJob, rules: RunRules) -> None:

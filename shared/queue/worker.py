@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from collections.abc import Sequence
 
 from shared.clock import Clock
 from shared.errors import QueueError
@@ -10,7 +11,7 @@ from shared.queue.held_locks import HeldLocks
 from shared.queue.job import BlockedBy, Claim, ClaimedJob, Lock
 from shared.queue.job_queue import JobQueue
 from shared.queue.job_runner import Handler, JobRunner
-from shared.queue.reports import LogEvent, Reports
+from shared.queue.reports import LogEvent, Reports, no_log
 from shared.queue.settling import jittered
 from shared.queue.wakeup import wait_for_work
 from shared.queue.worker_options import WorkerOptions
@@ -18,10 +19,6 @@ from shared.supervision import Supervisor
 
 _IDLE_WAIT_S = 1.0
 _OUTAGE_WAIT_S = 1.0
-
-
-def _no_log(event: str, **fields: object) -> None:
-    """Say nothing."""
 
 
 class Worker:
@@ -49,7 +46,7 @@ class Worker:
         options: WorkerOptions,
         *,
         clock: Clock,
-        log_event: LogEvent = _no_log,
+        log_event: LogEvent = no_log,
         supervisor: Supervisor | None = None,
     ) -> None:
         self._queue, self._options, self._clock = queue, options, clock
@@ -111,7 +108,7 @@ class Worker:
         Raises:
             QueueUnavailable: nothing may have been claimed.
         """
-        jobs = self._claim(uuid.uuid4().hex, limit=1).jobs
+        jobs = self._claim(uuid.uuid4().hex, limit=min(1, self._wait_for_room())).jobs
         for job in jobs:
             self._running.add(self._queue, [job])
             self._work(job)
@@ -139,6 +136,7 @@ class Worker:
         self._going.set()
         if self._threads:
             self._threads[0].join(max(timeout_s, _IDLE_WAIT_S))
+        self._release_unbegun()
         self._running.wait_until_none(deadline_s)
         self._abandoned.set()
         for _, locks in self._running.by_queue():
@@ -146,6 +144,9 @@ class Worker:
             self._release(locks)
         for thread in self._threads:
             thread.join(_IDLE_WAIT_S)
+
+    def _release_unbegun(self) -> None:
+        """Hand back what is held but not run yet; here nothing is."""
 
     def _release(self, locks: list[Lock]) -> None:
         try:
@@ -158,7 +159,7 @@ class Worker:
         if not self._going.wait(_IDLE_WAIT_S):
             return 0.0
         try:
-            claim = self._claim(self._claim_token, limit=self._options.concurrency)
+            claim = self._claim(self._claim_token, limit=self._wait_for_room())
             self._claim_token = uuid.uuid4().hex
             self._begin_all(claim.jobs)
             self._rest_after(claim)
@@ -168,13 +169,16 @@ class Worker:
             return jittered(_OUTAGE_WAIT_S)
         return 0.0
 
-    def _claim(self, token: str, *, limit: int) -> Claim:
+    def _wait_for_room(self) -> int:
+        """Wait until there is room for a run; return for how many jobs."""
         self._running.wait_until_fewer(self._options.concurrency, self._stopping)
-        room = min(limit, self._options.concurrency - len(self._running))
-        if self._is_held_up() or room <= 0:
+        return self._options.concurrency - len(self._running)
+
+    def _claim(self, token: str, *, limit: int) -> Claim:
+        if self._is_held_up() or limit <= 0:
             return Claim(jobs=[], blocked_by=None, retry_in_ms=None)
         claim = self._queue.claim(
-            limit=room,
+            limit=limit,
             lock_ms=self._options.lock_ms,
             token=token,
             rate_limit=self._options.rate_limit,
@@ -209,15 +213,16 @@ class Worker:
             if begun < len(jobs):
                 self._release([job.lock for job in jobs[begun:]])
 
-    def _begin(self, job: ClaimedJob) -> None:
-        self._running.add(self._queue, [job])
+    def _begin(self, *jobs: ClaimedJob) -> None:
+        """Run jobs on a thread, all in one run; they are held from now."""
+        self._running.add(self._queue, jobs)
         try:
             threading.Thread(
-                target=self._work, args=(job,), name=f"{self._queue.name}-job", daemon=True
+                target=self._work, args=jobs, name=f"{self._queue.name}-job", daemon=True
             ).start()
         except BaseException:
-            # "can't start new thread": nobody would ever drop it.
-            self._heartbeat.drop(job)
+            # "can't start new thread": nobody would ever drop them.
+            self._heartbeat.drop(*jobs)
             raise
 
     def _rest_after(self, claim: Claim) -> None:
@@ -231,11 +236,15 @@ class Worker:
         elif claim.blocked_by is not None:
             self._clock.wait(self._stopping, _rest_s(claim))
 
-    def _work(self, job: ClaimedJob) -> None:
+    def _work(self, *jobs: ClaimedJob) -> None:
         try:
-            self._runner.run(job)
+            self._run(jobs)
         finally:
-            self._heartbeat.drop(job)
+            self._heartbeat.drop(*jobs)
+
+    def _run(self, jobs: Sequence[ClaimedJob]) -> None:
+        for job in jobs:
+            self._runner.run(job)
 
 
 def _rest_s(claim: Claim) -> float:

@@ -141,3 +141,14 @@ def test_the_documented_document_waits_for_its_pages(
         pass
     assert scanner.step()
     assert documents.get_completed()[0].return_value == 3
+
+
+def test_the_documented_batch_books_all_but_what_is_no_amount(
+    example: dict[str, Any], redis_client: RedisConnection
+) -> None:
+    bookings = Queue("bookings", redis_client)
+    bookings.add_bulk([{"name": "book", "data": {"amount": amount}} for amount in (7, "?", 5)])
+    assert example["make_batch_worker"](bookings).step()
+    assert example["ledger"] == {"1": 7, "3": 5}
+    [failed] = bookings.get_failed()
+    assert (failed.id, failed.failed_reason) == ("2", "no amount")
