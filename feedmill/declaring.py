@@ -1,9 +1,8 @@
 """Queues that are declared by decorating the function that works them."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import partial, update_wrapper
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
@@ -16,11 +15,12 @@ from feedmill.payloads import read_payload_type
 from feedmill.planning import Planned
 from feedmill.queues import Queue
 from feedmill.rules import QueueOptions, QueueRules, read_add_options, read_rules
-from feedmill.spans import Span, read_schedule, read_span_ms
+from feedmill.schedules import Schedule, ScheduleOptions, make_schedules, read_schedule
+from feedmill.spans import Span, read_span_ms
 from feedmill.weights import CLASSES
 from feedmill.workers import Worker
 from shared.clock import SystemClock
-from shared.errors import UnrecoverableError
+from shared.errors import InvalidJobOptions, UnrecoverableError
 from shared.queue import JobQueue, connect
 from shared.queue.enqueueing import Enqueued, EnqueueOutcome, payload, view_of
 from shared.queue.keys import QueueKeys
@@ -42,6 +42,7 @@ class Declared(Generic[M]):
         self._function = function
         self._payload = read_payload_type(name, function)
         self._hooks: list[tuple[str, Callable[..., object]]] = []
+        self._schedules: list[Schedule] = []
         self._opening = threading.Lock()
         self._opened: tuple[Place, Queue] | None = None
         update_wrapper(self, function)
@@ -127,29 +128,52 @@ class Declared(Generic[M]):
         return [self._show(job) for job in self.queue.add_bulk(entries, caller=caller)]
 
     def every(
-        self,
-        schedule: Span,
-        data: M | None = None,
-        *,
-        id: str | None = None,
-        tz: str | None = None,
-        limit: int | None = None,
-        end: datetime | None = None,
+        self, when: Span, data: M | None = None, **options: Unpack[ScheduleOptions]
     ) -> Job[M]:
-        """Have a job added every ``"15m"``, or at the times of a crontab pattern; return the next.
+        """Have a job added each ``"15m"``, or at the times of a crontab pattern; return the next.
 
-        ``id`` names the schedule, the function's name without one: who calls this again, as at each
-        start, changes that schedule, and makes no second one. ``tz`` is the zone of a pattern, UTC
-        without one; ``limit`` how many jobs, ``end`` the time after which none comes.
+        At once, for all of its workers together: each time comes once, and with a span the first
+        job comes now. Who calls this again with the same ``id``, as at each start, changes that
+        schedule, and makes no second one.
 
         Raises:
-            InvalidJobOptions, JobStateError, QueueFull: as :meth:`Queue.upsert_job_scheduler`.
+            InvalidJobOptions: data that is none of the function's, or a value that cannot be;
+                nothing was changed.
+            JobStateError, QueueFull: as :meth:`Queue.upsert_job_scheduler`.
         """
-        name = self._function.__name__
-        written = self._payload.write(cast(M, {}) if data is None else data)
-        repeat = {**read_schedule(schedule), "tz": tz, "limit": limit, "end_date": end}
-        template = {"name": name, "data": written}
-        return self._show(self.queue.upsert_job_scheduler(id or name, repeat, template))
+        asked = self._read_schedule(when, data, options)
+        return self._show(self.queue.upsert_job_scheduler(asked.id, asked.repeat, asked.template))
+
+    def schedule(
+        self, when: Span, data: M | None = None, **options: Unpack[ScheduleOptions]
+    ) -> None:
+        """Declare what :meth:`every` does at once: its workers see to it, and Redis is not asked.
+
+        For the module that declares the queue. What is declared otherwise under the same ``id``
+        replaces it, and what is declared no more ends, when the next worker starts.
+
+        Raises:
+            InvalidJobOptions: as :meth:`every`, or a second schedule of one ``id``.
+        """
+        asked = self._read_schedule(when, data, options)
+        if asked.id in self.schedule_ids:
+            raise InvalidJobOptions("id", asked.id, "one that no other schedule of it has")
+        self._schedules.append(asked)
+
+    @property
+    def schedule_ids(self) -> tuple[str, ...]:
+        """The ids of the schedules that it is declared with."""
+        return tuple(each.id for each in self._schedules)
+
+    def make_schedules(self, former: Collection[str] = (), *, only_missing: bool = False) -> None:
+        """Let the schedules that it is declared with begin, as its workers do at their start.
+
+        ``former`` are ids of schedules that end if they are declared no more. Safe to repeat.
+
+        Raises:
+            QueueUnavailable: some may have begun.
+        """
+        make_schedules(self.queue, self._schedules, former, only_missing=only_missing)
 
     def plan(
         self,
@@ -166,7 +190,7 @@ class Declared(Generic[M]):
         Raises:
             InvalidJobOptions: data that is none of the function's, or an option that cannot be.
         """
-        written = self._payload.write(cast(M, {}) if data is None else data)
+        written = self._write(data)
         options = read_add_options(id, delay, priority)
         read_options(self.rules.job_options, options)
         name = self._function.__name__
@@ -247,6 +271,13 @@ class Declared(Generic[M]):
         # One that is to be tried again has not ended.
         if job.finished_on is not None:
             hook(self._show(job), outcome)
+
+    def _read_schedule(self, when: Span, data: M | None, options: ScheduleOptions) -> Schedule:
+        name = self._function.__name__
+        return read_schedule(name, when, {"name": name, "data": self._write(data)}, options)
+
+    def _write(self, data: M | None) -> object:
+        return self._payload.write(cast(M, {}) if data is None else data)
 
     def _read(self, job: Job[Any]) -> Job[M]:
         return replace(job, data=self._payload.read(job.data))

@@ -42,7 +42,7 @@ def read_span_ms(option: str, span: object) -> int:
     return int(written[1]) * _UNITS_MS[written[2]]
 
 
-def read_schedule(schedule: object) -> dict[str, object]:
+def read_times(schedule: object) -> dict[str, object]:
     """Return what a scheduler repeats by: a span, or a text that is none as a crontab pattern.
 
     Raises:

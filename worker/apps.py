@@ -52,6 +52,7 @@ class AppProcess:
         self.workers = AppWorkers(declared, WEIGHTS[settings.worker_type], worker_id)
         place = current_place()
         self._registry = QueueRegistry(place.client, prefix=place.prefix, clock=clock)
+        self._is_registered = False
         self._signaller = Signaller(
             WorkerSigns(place.client, prefix=place.prefix),
             self._describe,
@@ -82,12 +83,23 @@ class AppProcess:
         self._stop.set()
 
     def _register(self) -> float:
+        """Write down what is worked, and let schedules begin: each time, for Redis may forget.
+
+        At the start alone schedules are changed and end: later another worker may be newer.
+        """
         try:
+            known = {} if self._is_registered else self._read_schedules()
+            for each in self.workers.declared:
+                each.make_schedules(known.get(each.name, ()), only_missing=self._is_registered)
             self._registry.register([_record_of(each) for each in self.workers.declared])
         except QueueError as exc:
             log.warning("register_failed", error=str(exc))
             return REGISTER_RETRY_S
+        self._is_registered = True
         return REGISTER_EVERY_S
+
+    def _read_schedules(self) -> dict[str, tuple[str, ...]]:
+        return {record.name: record.schedules for record in self._registry.read()}
 
     def _describe(self, worker_id: str, up_s: float) -> list[WorkerSign]:
         # One for each queue: each has trouble of its own.
@@ -100,7 +112,7 @@ class AppProcess:
 def _record_of(declared: Declared[Any]) -> QueueRecord:
     rules = declared.rules
     limit = None if rules.limiter is None else RateLimit(*rules.limiter)
-    return QueueRecord(declared.name, rules.weight, limit)
+    return QueueRecord(declared.name, rules.weight, limit, declared.schedule_ids)
 
 
 def open_app(settings: Settings, clock: Clock) -> AppProcess:

@@ -21,11 +21,15 @@ FORGET_AFTER_MS = 7 * 24 * 60 * 60 * 1000
 
 @dataclass(frozen=True, slots=True)
 class QueueRecord:
-    """A queue of a program's own: how heavy its jobs are, and how many may start."""
+    """A queue of a program's own: how heavy its jobs are, and how many may start.
+
+    ``schedules`` are the ids of the schedulers that its program makes.
+    """
 
     name: str
     weight: str
     limit: RateLimit | None = None
+    schedules: tuple[str, ...] = ()
 
 
 class QueueRegistry:
@@ -72,6 +76,7 @@ def _encode(record: QueueRecord, now_ms: int) -> bytes:
     written = {
         "weight": record.weight,
         "limit": None if limit is None else [limit.max_jobs, limit.duration_ms],
+        "schedules": record.schedules,
         "at": now_ms,
     }
     return orjson.dumps(written)
@@ -81,13 +86,18 @@ def _decode(name: str, written: bytes) -> tuple[QueueRecord, int] | None:
     """Return a record and when it was written; None for one that cannot be read."""
     try:
         read = orjson.loads(written)
-        limit, weight, at_ms = read["limit"], read["weight"], read["at"]
+        weight, at_ms = read["weight"], read["at"]
         is_shown = name.isprintable() and weight.isprintable() and len(weight) <= MAX_WEIGHT_LENGTH
         if not name or ":" in name or not is_shown or not isinstance(at_ms, int):
             return None
-        if limit is None:
-            return QueueRecord(name, weight), at_ms
-        max_jobs, duration_ms = (max(int(each), 1) for each in limit)
+        schedules = tuple(str(each) for each in read.get("schedules") or ())
+        return QueueRecord(name, weight, _read_limit(read["limit"]), schedules), at_ms
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return QueueRecord(name, weight, RateLimit(max_jobs, duration_ms)), at_ms
+
+
+def _read_limit(written: object) -> RateLimit | None:
+    if written is None:
+        return None
+    max_jobs, duration_ms = (max(int(each), 1) for each in written)  # type: ignore[attr-defined]
+    return RateLimit(max_jobs, duration_ms)

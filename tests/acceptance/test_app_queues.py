@@ -94,6 +94,23 @@ def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
     assert signs.read() == []
 
 
+def test_schedules_begin_with_the_worker_and_end_when_they_are_declared_no_more(
+    start: START, redis_client: RedisConnection, tmp_path: Path
+) -> None:
+    text = "from feedmill import Job, queue\n@queue('ticks')\ndef tick(job: Job): ...\n"
+    app, ticks = tmp_path / "ticking.py", Queue("ticks", redis_client)
+    app.write_text(f"{text}tick.schedule('1h', id='hourly')")
+    worker = start("--app", "ticking")
+    wait_until(lambda: ticks.get_job_counts("completed")["completed"] == 1, "it has ticked")
+    worker.terminate()
+    assert end(worker)[0] == 0
+    app.write_text(text)
+    worker = start("--app", "ticking")
+    wait_until(lambda: ticks.get_job_schedulers_count() == 0, "the schedule has ended")
+    worker.terminate()
+    assert end(worker)[0] == 0
+
+
 def test_a_stop_hands_back_what_runs_too_long_and_another_worker_takes_it(
     start: START, redis_client: RedisConnection, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from shared.queue.job_queue import JobQueue
 from shared.queue.registry import QueueRecord, QueueRegistry
 from tests.fakes import FakeClock
 
-EMAILS = QueueRecord("emails", "light", RateLimit(100, 1000))
+EMAILS = QueueRecord("emails", "light", RateLimit(100, 1000), ("weekly",))
 VIDEOS = QueueRecord("videos", "heavy")
 KEY = "bull:own:queues"
 
@@ -51,6 +51,7 @@ def test_a_queue_that_nobody_works_any_more_is_forgotten_once_it_is_empty(
         ("emails", b"[]"),
         ("emails", orjson.dumps({"weight": "light", "limit": [1], "at": 2**50})),
         ("emails", orjson.dumps({"weight": "light", "limit": None, "at": "now"})),
+        ("emails", orjson.dumps({"weight": "x", "limit": None, "schedules": 1, "at": 2**50})),
         ("emails", orjson.dumps({"weight": 3, "limit": None, "at": 2**50})),
         ("emails", orjson.dumps({"weight": "x\ny", "limit": None, "at": 2**50})),
         ("a:b", orjson.dumps({"weight": "light", "limit": None, "at": 2**50})),
