@@ -5,12 +5,13 @@ Node's clock is set, as ours is.
 
 import json
 import random
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from feedmill import InvalidJobOptions, Queue, Worker
+from feedmill import InvalidJobOptions, JobStateError, Queue, Worker
 from shared.clock import datetime_from_ms
 from shared.queue import Completion, RedisConnection
 from shared.queue.cron import next_time, read_pattern, read_zone
@@ -23,6 +24,7 @@ from tests.processes import wait_until
 PREFIXES = ("node", "ours")
 NOW_MS = 1_796_000_012_345
 DAY_MS = 86_400_000
+LATER_MS = 4_000_000_000_000
 # A worker of Node's waits by timers, which this leaves alone.
 SET_CLOCK = """
     globalThis.RealDate ??= Date;
@@ -33,7 +35,9 @@ SET_CLOCK = """
 """
 UPSERT = """
     const made = await queue(args.prefix, 'q');
-    await made.upsertJobScheduler('s', args.repeat, { name: 'x' });
+    try {
+      return (await made.upsertJobScheduler('s', args.repeat, { name: 'x' })).id;
+    } catch { return 'refused'; }
 """
 CLAIM = """
     const claimer = await hand(args.prefix, 'q');
@@ -72,15 +76,18 @@ class Both:
         now_ms = self.clock.now_ms()
         return self.node.run(SET_CLOCK + code, prefix=prefix, now=now_ms, **args)
 
-    def upsert(self, prefix: str, repeat: dict[str, Any]) -> None:
-        """Make the scheduler ``s`` as we do."""
+    def upsert(self, prefix: str, repeat: dict[str, Any]) -> str:
+        """Make the scheduler ``s`` as we do; return its next job's id."""
         ours = {NAMES.get(name, name): value for name, value in repeat.items()}
-        self.queues[prefix].upsert_job_scheduler("s", ours, {"name": "x"})
+        try:
+            return self.queues[prefix].upsert_job_scheduler("s", ours, {"name": "x"}).id
+        except (InvalidJobOptions, JobStateError):
+            return "refused"
 
     def claim(self, prefix: str) -> str | None:
         """Claim a job, let it make the next one, and complete it, as our worker does."""
         core = self.queues[prefix].core
-        token = f"t{self.clock.now_ms()}"
+        token = uuid.uuid4().hex
         jobs = core.claim(limit=1, lock_ms=30_000, token=token, reads_whole=True).jobs
         for job in jobs:
             continue_schedule(core, job)
@@ -134,6 +141,31 @@ def test_each_goes_on_with_the_other_s_schedule_as_the_other_would(
         claimed += job_id is not None
     assert claimed >= 1
     assert dump(both.client, "ours") == dump(both.client, "node")
+
+
+REMOVE = "await (await queue(args.prefix, 'q')).removeJobScheduler('s');"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_is_done_to_a_scheduler_leaves_what_node_leaves(both: Both, seed: int) -> None:
+    draw = random.Random(seed)
+    for _ in range(25):
+        match draw.choice(["upsert", "upsert", "claim", "claim", "pass", "pass", "remove"]):
+            case "upsert":
+                repeat = draw.choice(REPEATS)
+                if repeat.get("endDate", LATER_MS) > both.clock.now_ms():
+                    answer = both.run(UPSERT, "node", repeat=repeat)
+                    assert both.upsert("ours", repeat) == answer
+            case "claim":
+                assert both.claim("ours") == both.run(CLAIM, "node")
+            case "pass":
+                seconds = draw.choice([0.001, 0.999, 59, 60, 3600, 86_400])
+                both.clock.advance(seconds=seconds)
+            case "remove":
+                both.run(REMOVE, "node")
+                both.queues["ours"].remove_job_scheduler("s")
+        assert both.times("ours") == both.times("node")
+        assert dump(both.client, "ours") == dump(both.client, "node")
 
 
 def test_workers_of_node_and_ours_share_a_schedule_and_run_each_of_its_jobs_once(
