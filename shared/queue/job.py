@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from shared.queue.reading import read_object, whole_number
 
+_SCHEDULER = b'"repeatJobKey"'
 MAX_DELAY_MS = 7 * 24 * 60 * 60 * 1000
 BACKOFF_TYPES = frozenset({"fixed", "exponential"})
 
@@ -88,8 +89,14 @@ class ClaimedJob(NamedTuple):
 
     @property
     def scheduler_id(self) -> str | None:
-        """The scheduler that made it; None if none did, or not all of the job was read."""
-        return None if self.view is None else self.view.scheduler_id
+        """The scheduler that made it, or None."""
+        if self.view is not None:
+            return self.view.scheduler_id
+        # Its opts say so too; asking for the word is far cheaper than reading them all.
+        if self.raw_opts is None or _SCHEDULER not in self.raw_opts:
+            return None
+        named = self.opts.get("repeatJobKey")
+        return named if isinstance(named, str) else None
 
     @property
     def opts(self) -> Mapping[str, object]:

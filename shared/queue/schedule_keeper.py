@@ -14,7 +14,7 @@ _OUTAGE_WAIT_S = 1.0
 
 
 class ScheduleKeeper:
-    """Makes the next job of each claimed job that has a scheduler and was read whole."""
+    """Makes the next job of each claimed job that has a scheduler."""
 
     def __init__(
         self, queue: JobQueue, *, clock: Clock, reports: Reports, abandoned: threading.Event

@@ -171,7 +171,7 @@ def count_schedulers(queue: JobQueue) -> int:
 def continue_schedule(queue: JobQueue, job: ClaimedJob) -> Continuation:
     """Make the job that comes behind a claimed one, before that is run; at most once for each.
 
-    ``job`` is a scheduler's, whoever made it, read whole. Without this call its schedule ends.
+    ``job`` is a scheduler's, whoever made it. Without this call its schedule ends.
 
     Raises:
         InvalidJobOptions: a pattern or zone that cannot be read: its schedule ends.

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from feedmill import InvalidJobOptions, Job, JobStateError, Queue, QueueFull, Worker
-from shared.queue import RedisConnection
+from shared.queue import RedisConnection, WorkerOptions
+from shared.queue import Worker as JobWorker
 from tests.fakes import FakeClock
 from tests.queue_states import line, whole_state
 
@@ -61,6 +62,21 @@ def test_a_report_comes_every_monday_at_eight(reports: Queue, clock: FakeClock) 
 def test_without_a_zone_a_pattern_is_in_utc(reports: Queue) -> None:
     reports.upsert_job_scheduler("daily", {"pattern": "0 0 * * *"})
     assert next_of(reports, "daily") == datetime(2026, 11, 29, tzinfo=UTC)
+
+
+def test_a_worker_that_reads_no_more_of_its_jobs_than_needed_goes_on_with_a_schedule(
+    reports: Queue, clock: FakeClock
+) -> None:
+    first = reports.upsert_job_scheduler("poll", {"every": 60_000})
+    reports.add("not of a scheduler", {"repeatJobKey": "poll"})
+    options = WorkerOptions(concurrency=1, lock_ms=30_000)
+    ran: list[str] = []
+    worker = JobWorker(reports.core, lambda job: ran.append(job.id), options, clock=clock)
+    while worker.step():
+        pass
+    assert ran == [first.id, "2"]
+    assert next_of(reports, "poll") == SATURDAY + timedelta(minutes=1)
+    assert reports.get_job_counts("delayed") == {"delayed": 1}
 
 
 def test_times_that_no_worker_was_there_for_are_left_out(reports: Queue, clock: FakeClock) -> None:
