@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from pydantic_core import to_jsonable_python
 
+from feedmill.batching import run_batch
 from feedmill.configuring import Place, current_place
 from feedmill.examples import ExampleJob
 from feedmill.jobs import Job
@@ -22,6 +23,7 @@ from feedmill.workers import Worker
 from shared.clock import SystemClock
 from shared.errors import InvalidJobOptions, UnrecoverableError
 from shared.queue import JobQueue, connect
+from shared.queue.batches import BatchResult
 from shared.queue.enqueueing import Enqueued, EnqueueOutcome, payload, view_of
 from shared.queue.keys import QueueKeys
 from shared.queue.options import read_options
@@ -36,11 +38,11 @@ class Declared(Generic[M]):
     plans a job, for :func:`flow`.
     """
 
-    def __init__(self, name: str, function: Callable[[Job[M]], object], rules: QueueRules) -> None:
+    def __init__(self, name: str, function: Callable[..., Any], rules: QueueRules) -> None:
         self.name = name
         self.rules = rules
         self._function = function
-        self._payload = read_payload_type(name, function)
+        self._payload = read_payload_type(name, function, in_batches=rules.batch is not None)
         self._hooks: list[tuple[str, Callable[..., object]]] = []
         self._schedules: list[Schedule] = []
         self._opening = threading.Lock()
@@ -49,6 +51,9 @@ class Declared(Generic[M]):
 
     @overload
     def __call__(self, job: Job[M], /) -> object: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, jobs: list[Job[M]], /) -> object: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(
@@ -61,17 +66,19 @@ class Declared(Generic[M]):
         priority: int | None = None,
     ) -> Planned: ...
 
-    def __call__(self, data: Job[M] | M, /, **options: Any) -> object:
+    def __call__(self, data: Job[M] | list[Job[M]] | M, /, **options: Any) -> object:
         """Run the function on a job, and nothing more; or plan a job that carries the data.
+
+        One that works batches is run on a list of jobs.
 
         Redis is not asked.
 
         Raises:
             InvalidJobOptions: data that is none of the function's, or an option that cannot be.
         """
-        if isinstance(data, Job):
+        if isinstance(data, Job) or (self.rules.batch is not None and _are_jobs(data)):
             return self._function(data, **options)
-        return self.plan(data, **options)
+        return self.plan(cast(M, data), **options)
 
     def __repr__(self) -> str:
         return f"<queue {self.name!r} worked by {self._function.__qualname__}>"
@@ -237,8 +244,10 @@ class Declared(Generic[M]):
         rules, of_weight = self.rules, CLASSES[self.rules.weight]
         worker = Worker(
             self.queue,
-            self._run,
+            self._run if rules.batch is None else self._run_batch,
             name=name,
+            batch=rules.batch,
+            within_s=rules.within_s,
             concurrency=rules.concurrency,
             lock_duration=of_weight.lock_ms,
             stalled_interval=of_weight.stalled_ms,
@@ -267,6 +276,9 @@ class Declared(Generic[M]):
     def _run(self, job: Job[Any]) -> object:
         return to_jsonable_python(self._function(self._read(job)), by_alias=True)
 
+    def _run_batch(self, jobs: list[Job[Any]]) -> BatchResult:
+        return run_batch(self._function, self._read, jobs)
+
     def _tell_end(self, hook: Callable[..., object], job: Job[Any], outcome: object) -> None:
         # One that is to be tried again has not ended.
         if job.finished_on is not None:
@@ -290,9 +302,25 @@ class Declared(Generic[M]):
             return job
 
 
+def _are_jobs(data: object) -> bool:
+    return isinstance(data, list) and all(isinstance(each, Job) for each in data)
+
+
+@overload
+def queue(
+    name: str, *, batch: int, **options: Unpack[QueueOptions]
+) -> Callable[[Callable[[list[Job[M]]], BatchResult]], Declared[M]]: ...
+
+
+@overload
 def queue(
     name: str, **options: Unpack[QueueOptions]
-) -> Callable[[Callable[[Job[M]], object]], Declared[M]]:
+) -> Callable[[Callable[[Job[M]], object]], Declared[M]]: ...
+
+
+def queue(
+    name: str, *, batch: int | None = None, **options: Unpack[QueueOptions]
+) -> Callable[[Callable[..., Any]], Declared[Any]]:
     """Declare a queue: the function decorated works its jobs, and adds them.
 
     ::
@@ -302,9 +330,13 @@ def queue(
 
         send.add(Email(to="ann@example.org"), id="welcome-7", delay="7d")
 
-    ``Email`` is a pydantic model, or any other type that pydantic can check. What else a queue can
-    be told is in :class:`QueueOptions`. ``feedmill worker --app MODULE`` works what a module
-    declares.
+        @queue("events", batch=500, within="3s")
+        def store(jobs: list[Job[Event]]) -> BatchResult: ...
+
+    ``Email`` is a pydantic model, or any other type that pydantic can check. With ``batch`` the
+    function works up to so many jobs in one call, and returns None, or an outcome for each: an
+    error, or else its result. What else a queue can be told is in :class:`QueueOptions`.
+    ``feedmill worker --app MODULE`` works what a module declares.
 
     Raises:
         InvalidJobOptions: a value that cannot be.
@@ -312,5 +344,5 @@ def queue(
         TypeError: no such option.
     """
     QueueKeys("bull", name)
-    rules = read_rules(options)
+    rules = read_rules(options, batch)
     return lambda function: Declared(name, function, rules)

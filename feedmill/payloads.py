@@ -55,16 +55,20 @@ class PayloadType(Generic[M]):
             raise UnrecoverableError(f"data is no {self.name}: {describe(exc)}") from exc
 
 
-def read_payload_type(name: str, function: Callable[..., object]) -> PayloadType[Any]:
+def read_payload_type(
+    name: str, function: Callable[..., object], *, in_batches: bool = False
+) -> PayloadType[Any]:
     """Return what ``function``, which works queue ``name``, takes: ``Job[Email]`` takes an Email.
 
-    A ``Job`` alone takes whatever JSON can hold.
+    ``list[Job[Email]]`` takes many of them, ``in_batches``. A ``Job`` alone takes whatever JSON can
+    hold.
 
     Raises:
         QueueError: its first parameter is annotated otherwise, or with what pydantic cannot check.
     """
     parameters = list(inspect.signature(function).parameters)
-    shape = f"queue {name!r}: the first parameter of {function.__name__} must be a Job[...]"
+    wanted = "a list[Job[...]]" if in_batches else "a Job[...]"
+    shape = f"queue {name!r}: the first parameter of {function.__name__} must be {wanted}"
     if not parameters:
         raise QueueError(f"{shape}; it has none")
     if inspect.iscoroutinefunction(function):
@@ -73,10 +77,13 @@ def read_payload_type(name: str, function: Callable[..., object]) -> PayloadType
         annotation = get_type_hints(function).get(parameters[0])
     except NameError as exc:
         raise QueueError(f"{shape} of a type that is there already: {exc}") from exc
+    given = annotation
+    if in_batches:
+        annotation = next(iter(get_args(given)), None) if get_origin(given) is list else None
     if annotation is Job:
         return PayloadType(Any)
     if get_origin(annotation) is not Job:
-        raise QueueError(f"{shape} of the type of its data, not {annotation!r}")
+        raise QueueError(f"{shape} of the type of its data, not {given!r}")
     try:
         return PayloadType(get_args(annotation)[0])
     except PydanticUserError as exc:

@@ -6,6 +6,7 @@ from typing import TypedDict
 
 from feedmill.spans import Backoff, Keep, Span, read_backoff, read_keep, read_rate, read_span_ms
 from feedmill.weights import CLASSES, Weight, read_weight
+from feedmill.worker_options import check_batch
 from shared.errors import InvalidJobOptions
 from shared.queue.options import read_options
 
@@ -20,7 +21,7 @@ class QueueOptions(TypedDict, total=False):
     """How heavy its jobs are: "light" (50 at a time, locks of 30 s) unless told, "medium" (10,
     5 min) or "heavy" (1, 1 h)."""
     concurrency: int
-    """So many jobs at a time in one worker, instead of its weight's."""
+    """So many jobs at a time in one worker, instead of its weight's; of batches one."""
     attempts: int
     """How often a job is run before it has failed: once unless told."""
     backoff: Backoff
@@ -33,6 +34,8 @@ class QueueOptions(TypedDict, total=False):
     """A run that takes longer is given up, and uses an attempt. No limit unless told."""
     limit: str
     """So many jobs are started in a time, over all workers: "100/s", "10/5m"."""
+    within: Span
+    """How long a batch waits for more jobs after its first; not at all unless told."""
     add_limit: str
     """So many jobs are added in a time by each ``caller`` of ``add``."""
 
@@ -48,10 +51,12 @@ class QueueRules:
     limiter: tuple[int, int] | None
     add_limit: tuple[int, int] | None
     backoff: Callable[[int, BaseException], Span] | None
+    batch: int | None
+    within_s: float
 
 
-def read_rules(options: QueueOptions) -> QueueRules:
-    """Return the rules that options come to.
+def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
+    """Return the rules that options come to; ``batch`` jobs are worked in one call.
 
     Raises:
         InvalidJobOptions: a value that cannot be.
@@ -62,7 +67,7 @@ def read_rules(options: QueueOptions) -> QueueRules:
     backoff = options.get("backoff")
     return QueueRules(
         weight=weight,
-        concurrency=_read_concurrency(options.get("concurrency"), weight),
+        concurrency=_read_concurrency(options, 1 if batch else CLASSES[weight].concurrency),
         job_options=_job_options(options),
         run_limit_s=read_span_ms("timeout", options["timeout"]) / 1000
         if "timeout" in options
@@ -70,6 +75,8 @@ def read_rules(options: QueueOptions) -> QueueRules:
         limiter=read_rate("limit", options["limit"]) if "limit" in options else None,
         add_limit=read_rate("add_limit", options["add_limit"]) if "add_limit" in options else None,
         backoff=backoff if callable(backoff) else None,
+        batch=batch,
+        within_s=_read_within_ms(options, batch) / 1000,
     )
 
 
@@ -95,7 +102,7 @@ def read_add_options(
 def _check_known(options: QueueOptions) -> None:
     unknown = ", ".join(sorted(options.keys() - QueueOptions.__annotations__.keys()))
     if unknown:
-        known = ", ".join(sorted(QueueOptions.__annotations__))
+        known = ", ".join(sorted([*QueueOptions.__annotations__, "batch"]))
         raise TypeError(f"a queue has no option {unknown}; its options are {known}")
 
 
@@ -109,9 +116,19 @@ def _job_options(options: QueueOptions) -> dict[str, object]:
     return read
 
 
-def _read_concurrency(concurrency: int | None, weight: Weight) -> int:
-    if concurrency is None:
-        return CLASSES[weight].concurrency
+def _read_within_ms(options: QueueOptions, batch: int | None) -> int:
+    if batch is not None:
+        check_batch(batch)
+    elif "within" in options:
+        raise InvalidJobOptions("within", options["within"], "only with batch")
+    within_ms = read_span_ms("within", options.get("within", 0))
+    if "timeout" in options and within_ms >= read_span_ms("timeout", options["timeout"]):
+        raise InvalidJobOptions("within", options.get("within"), "a span shorter than timeout")
+    return within_ms
+
+
+def _read_concurrency(options: QueueOptions, usual: int) -> int:
+    concurrency = options.get("concurrency", usual)
     if isinstance(concurrency, bool) or not 1 <= concurrency <= MAX_CONCURRENCY:
         accepted = f"a whole number from 1 to {MAX_CONCURRENCY}"
         raise InvalidJobOptions("concurrency", concurrency, accepted)

@@ -61,7 +61,6 @@ class WorkerOptions(TypedDict, total=False):
 # The least of what is counted.
 _LEAST = {
     "concurrency": 1,
-    "batch": 1,
     "lock_duration": 1,
     "stalled_interval": 1,
     "max_stalled_count": 0,
@@ -81,8 +80,6 @@ def check_options(options: WorkerOptions) -> None:
     _check_known(options)
     for option, value in options.items():
         least, is_whole = _LEAST.get(option), isinstance(value, int) and value is not True
-        if option == "batch" and value is None:
-            continue
         if least is not None and (not is_whole or value < least):  # type: ignore[operator]
             raise InvalidJobOptions(option, value, f"a whole number from {least}")
     name = options.get("name")
@@ -97,6 +94,17 @@ def _check_known(options: WorkerOptions) -> None:
         raise TypeError(f"a Worker has no option {unknown}; its options are {known}")
 
 
+def check_batch(batch: object) -> None:
+    """Refuse what is not how many jobs a batch has at most.
+
+    Raises:
+        InvalidJobOptions: it is not.
+    """
+    is_whole = isinstance(batch, int) and not isinstance(batch, bool)
+    if not is_whole or not 1 <= batch <= _MOST_IN_BATCH:  # type: ignore[operator]
+        raise InvalidJobOptions("batch", batch, f"a whole number from 1 to {_MOST_IN_BATCH}")
+
+
 def read_batching(options: WorkerOptions) -> Batching | None:
     """Return how jobs are worked in batches; None if one by one.
 
@@ -105,8 +113,8 @@ def read_batching(options: WorkerOptions) -> Batching | None:
     """
     batch, within_s = options.get("batch"), options.get("within_s", 0.0)
     run_limit_s = options.get("run_limit_s") or math.inf
-    if batch is not None and batch > _MOST_IN_BATCH:
-        raise InvalidJobOptions("batch", batch, f"at most {_MOST_IN_BATCH}")
+    if batch is not None:
+        check_batch(batch)
     if not (isinstance(within_s, int | float) and 0 <= within_s < run_limit_s):
         raise InvalidJobOptions("within_s", within_s, "seconds, fewer than run_limit_s")
     if batch is None and within_s > 0:

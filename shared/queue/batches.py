@@ -5,6 +5,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from shared.clock import Clock
 from shared.errors import DoomedJob, QueueError
@@ -164,16 +165,8 @@ class BatchWorker(Worker):
                 runs.append(self._runner.ended_by(job, exc))
             else:
                 allowed.append(job)
-        outcomes = self._call_handler(allowed) if allowed else []
+        outcomes = call_for_each(self._batch_handler, allowed) if allowed else []
         return runs + list(map(self._runner.ended, allowed, outcomes))
-
-    def _call_handler(self, jobs: Sequence[ClaimedJob]) -> Sequence[object]:
-        try:
-            return _one_each(jobs, self._batch_handler(jobs))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as exc:  # noqa: BLE001 - the loop outlives even who calls sys.exit
-            return [_about_all(exc)] * len(jobs)
 
 
 class _Collected:
@@ -214,7 +207,19 @@ class _Collected:
         return taken
 
 
-def _one_each(jobs: Sequence[ClaimedJob], result: BatchResult) -> Sequence[object]:
+def call_for_each(
+    handler: Callable[[Sequence[Any]], BatchResult], jobs: Sequence[Any]
+) -> Sequence[object]:
+    """Call a handler of batches and return one outcome for each job; what it raises is of each."""
+    try:
+        return _one_each(jobs, handler(jobs))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # noqa: BLE001 - the loop outlives even who calls sys.exit
+        return [_about_all(exc)] * len(jobs)
+
+
+def _one_each(jobs: Sequence[object], result: BatchResult) -> Sequence[object]:
     if result is None:
         return [None] * len(jobs)
     if not isinstance(result, list | tuple) or len(result) != len(jobs):

@@ -3,8 +3,36 @@
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from feedmill import DelayedError, InvalidJobOptions, Job, Queue, Worker
+from feedmill import (
+    BatchResult,
+    DelayedError,
+    InvalidJobOptions,
+    Job,
+    Queue,
+    QueueError,
+    Worker,
+    configure,
+    queue,
+)
+from shared.queue import RedisConnection
+
+
+class Amount(BaseModel):
+    """What the declared queue of the tests carries."""
+
+    cents: int
+
+
+booked: list[list[int]] = []
+
+
+@queue("amounts", batch=500, within="100ms", attempts=3)
+def book(jobs: list[Job[Amount]]) -> BatchResult:
+    """Book amounts; those below zero fail."""
+    booked.append([job.data.cents for job in jobs])
+    return [ValueError("negative") if job.data.cents < 0 else job.data for job in jobs]
 
 
 def ids_of(jobs: list[Job[Any]]) -> list[str]:
@@ -73,3 +101,47 @@ def test_batches_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(InvalidJobOptions, match=text):
         Worker(reports, lambda jobs: None, **options)
+
+
+def test_a_declared_queue_works_batches_and_only_what_it_cannot_read_fails_for_good(
+    redis_client: RedisConnection,
+) -> None:
+    configure(redis_client)
+    booked.clear()
+    book.add_many([Amount(cents=cents) for cents in (7, -1)])
+    book.queue.add("book", {"cents": "many"}, attempts=3)
+    assert book.worker().step()
+    assert booked == [[7, -1]]
+    assert [job.return_value for job in book.queue.get_completed()] == [{"cents": 7}]
+    assert ids_of(book.queue.get_waiting()) == ["2"]
+    [failed] = book.queue.get_failed()
+    assert str(failed.failed_reason).startswith("data is no Amount: cents")
+
+
+def test_a_function_of_batches_is_called_by_hand_with_a_list_of_jobs() -> None:
+    jobs = [book.example(Amount(cents=3)), book.example(Amount(cents=-3))]
+    done, failed = book(list(jobs))  # type: ignore[misc]
+    assert (done, str(failed)) == (Amount(cents=3), "negative")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch": 0},
+        {"batch": True},
+        {"within": "3s"},
+        {"batch": 5, "within": "1m", "timeout": "30s"},
+    ],
+)
+def test_batches_that_cannot_be_are_refused_where_they_are_declared(
+    options: dict[str, Any],
+) -> None:
+    with pytest.raises(InvalidJobOptions):
+        queue("amounts", **options)
+
+
+def test_a_function_that_takes_one_job_cannot_work_batches() -> None:
+    def work(job: Job[Amount]) -> None: ...
+
+    with pytest.raises(QueueError, match=r"must be a list\[Job\[\.\.\.\]\]"):
+        queue("amounts", batch=5)(work)  # type: ignore[arg-type]
