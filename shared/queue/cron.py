@@ -18,6 +18,8 @@ ACCEPTED = (
     "or @yearly @monthly @weekly @daily @hourly @minutely @secondly @weekdays @weekends"
 )
 MAX_LENGTH = 1024
+# The year 9000: calendars end soon after.
+MAX_TIME_MS = 221_845_392_000_000
 # A 29th of February that is a given weekday comes within 40 years, also across 2100.
 _SEARCHED_YEARS = 40
 _HOURS_OF_DAY = 24
@@ -133,12 +135,14 @@ def read_zone(name: str | None) -> tzinfo:
 
 
 def next_time(pattern: Pattern, zone: tzinfo, after_ms: int) -> int | None:
-    """Return the first time behind ``after_ms``; None where none comes within 40 years.
+    """Return the first time behind ``after_ms``; None where none comes within 40 years, or ever.
 
     A time that a clock put forward leaves out comes as much later, unless midnight is left out too:
     then it does not come. In an hour that a clock put back repeats, a pattern for every hour comes
     both times, any other the first time only.
     """
+    if after_ms > MAX_TIME_MS:
+        return None
     after = after_ms // 1000
     wall = _wall(after, zone)
     there = _next_wall(pattern, wall)
@@ -171,15 +175,12 @@ def _wall(instant: int, zone: tzinfo) -> datetime:
 
 def _next_wall(pattern: Pattern, wall: datetime) -> datetime | None:
     """Return the first time behind ``wall`` that the clocks of a place without changes show."""
-    day = wall.date()
-    later = _later(pattern, wall.hour, wall.minute, wall.second)
-    if later is not None and pattern.match_day(day):
-        return datetime.combine(day, later)
-    next_day = _next_day(pattern, day)
-    if next_day is None:
-        return None
-    first = time(pattern.hours[0], pattern.minutes[0], pattern.seconds[0])
-    return datetime.combine(next_day, first)
+    day: date | None = wall.date()
+    at = _later(pattern, wall.hour, wall.minute, wall.second)
+    if at is None or not pattern.match_day(wall.date()):
+        at = time(pattern.hours[0], pattern.minutes[0], pattern.seconds[0])
+        day = _next_day(pattern, wall.date())
+    return None if day is None else datetime.combine(day, at)
 
 
 def _later(pattern: Pattern, hour: int, minute: int, second: int) -> time | None:

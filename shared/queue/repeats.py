@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.errors import InvalidJobOptions
-from shared.queue.cron import next_time, read_pattern, read_zone
+from shared.queue.cron import MAX_TIME_MS, next_time, read_pattern, read_zone
 from shared.queue.option_readers import (
     Readers,
     read_bool,
@@ -116,7 +116,7 @@ def _read_pattern(value: object) -> str:
     return text
 
 
-_read_ms = whole_between(0, MAX_WHOLE)
+_read_ms = whole_between(0, MAX_TIME_MS)
 
 
 def _read_time(value: object) -> int:
@@ -124,10 +124,10 @@ def _read_time(value: object) -> int:
         return _read_ms(value)
     if value.utcoffset() is None:
         raise ValueError(value)
-    return int(value.timestamp() * 1000)
+    return _read_ms(int(value.timestamp() * 1000))
 
 
-_TIME_ACCEPTED = "an aware datetime, or milliseconds since 1970"
+_TIME_ACCEPTED = "an aware datetime, or milliseconds since 1970, before the year 9000"
 _TEXTS = ("pattern", "tz")
 _NUMBERS = ("every", "limit", "start_date", "end_date", "offset")
 _READERS: Readers = {

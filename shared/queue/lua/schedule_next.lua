@@ -1,6 +1,6 @@
 -- schedule_next: absent -> waiting|prioritized|delayed
 -- Refused: "other" when the claimed job is not the one that its scheduler has pending, or there is no
---   such scheduler: so a job makes its successor once, however often it is claimed. "blocked" when
+--   such scheduler, or none that makes sense: so a job makes its successor once, however often it is claimed. "blocked" when
 --   another job has the id of the successor.
 --   Needs memory: refused as a whole by a full Redis.
 -- Uses: layout, placing, scheduling
@@ -17,8 +17,8 @@ local scheduler = scheduler_at(queue, ARGV[2])
 local pending_ms = read_pending_ms(scheduler)
 local known = redis.call("HMGET", scheduler.key, "name", "data", "every", "offset")
 run.name, run.data = known[1], known[2] or "{}"
-every = whole(known[3], 1, MAX_WHOLE) or every
-if not pending_ms or not run.name or id_of_run(scheduler, pending_ms) ~= claimed_id then
+every = whole(known[3], 1, MAX_WHOLE) or whole(every, 1, MAX_WHOLE)
+if not pending_ms or not run.name or not (every or due_ms) or id_of_run(scheduler, pending_ms) ~= claimed_id then
   return { "other", "" }
 end
 if every then

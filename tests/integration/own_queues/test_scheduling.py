@@ -1,12 +1,13 @@
 """Schedulers of a queue of one's own, made and gone on with by us alone."""
 
+import json
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from feedmill import InvalidJobOptions, Job, JobStateError, Queue, QueueFull, Worker
+from feedmill import InvalidJobOptions, Job, JobStateError, Queue, QueueError, QueueFull, Worker
 from shared.queue import RedisConnection, WorkerOptions
 from shared.queue import Worker as JobWorker
 from tests.fakes import FakeClock
@@ -174,6 +175,7 @@ def test_defaults_of_the_queue_are_those_of_the_template_but_for_delays(
         ("a", {"every": 5, "limit": 0}, {}, "limit=0: accepted is a whole number from 1"),
         ("a", {"every": 5, "end_date": SATURDAY - timedelta(1)}, {}, "a time to come"),
         ("a", {"every": 5, "start_date": datetime(2027, 1, 1)}, {}, "an aware datetime"),
+        ("a", {"every": 5, "start_date": 2**53 - 1}, {}, "before the year 9000"),
         ("a", {**MONDAYS, "immediately": True, "start_date": MONDAY}, {}, "no start_date beside"),
         ("a", {**MONDAYS, "immediately": 1}, {}, "True or False"),
         ("a", {"every": 5}, {"nam": "x"}, "a mapping of name, data and opts"),
@@ -221,6 +223,42 @@ def test_a_schedule_that_cannot_go_on_is_reported_and_its_job_runs(
     )
     assert [each.id for each in work(reports)] == [job.id]
     assert "schedule_broken" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "repeat",
+    [
+        "no object",
+        {"pattern": 5, "count": "x"},
+        {"pattern": "* * * * *", "tz": "\u0000"},
+        {"pattern": "* * * * *", "startDate": 9_000_000_000_000_000},
+        {"every": -5, "count": -1},
+        {"every": 9_000_000_000_000_000, "offset": 9_000_000_000_000_000},
+        {"every": "soon", "limit": [], "endDate": {}},
+    ],
+)
+def test_a_repeat_that_makes_no_sense_costs_its_schedule_only(
+    reports: Queue, redis_client: RedisConnection, repeat: Any
+) -> None:
+    job = reports.upsert_job_scheduler("odd", {"pattern": "* * * * *", "immediately": True})
+    opts = json.dumps({"repeat": repeat, "prevMillis": repeat, "backoff": True, "priority": "x"})
+    redis_client.hset(f"bull:reports:{job.id}", "opts", opts)
+    reports.add("after it")
+    assert [each.name for each in work(reports)] == ["odd", "after it"]
+    assert reports.get_job_counts("completed") == {"completed": 2}
+
+
+def test_a_key_of_another_type_costs_schedules_only(
+    reports: Queue, redis_client: RedisConnection, caplog: pytest.LogCaptureFixture
+) -> None:
+    reports.upsert_job_scheduler("poll", {"every": 60_000})
+    redis_client.delete("bull:reports:repeat")
+    redis_client.set("bull:reports:repeat", "x")
+    assert len(work(reports)) == 1
+    assert "schedule_broken" in caplog.text
+    for act in (reports.get_job_schedulers, lambda: reports.get_job_scheduler("poll")):
+        with pytest.raises(QueueError, match="WRONGTYPE"):
+            act()
 
 
 def test_what_makes_no_sense_in_redis_is_no_scheduler_or_shown_as_absent(
