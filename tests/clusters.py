@@ -62,6 +62,11 @@ class ClusterDeployment:
         """Return whether a node takes writes."""
         return str(self.clients[number].info("replication")["role"]) == "master"
 
+    def serves(self, key: str) -> bool:
+        """Return whether all nodes agree that the Cluster is well, and who holds a key's slot."""
+        holder = self.holder_of(key)
+        return all(map(self._is_whole, self.clients)) and self._agree_on(key, holder)
+
     def forget_all(self) -> None:
         """Delete all keys."""
         for client in self.clients:

@@ -11,8 +11,9 @@ from tests.processes import wait_until
 from tests.servers import RunningServer, start_sentinel, start_valkey
 
 _NAME = "main"
-# What the Sentinel does every second or ten, it does here so often.
-_EVERY_MS = 100
+# What the Sentinel does every second or ten, it does here so often. Not oftener: a replica that was
+# not heard of for five of these is passed over, and this machine is busy.
+_EVERY_MS = 300
 _PERIODS = ("info-period", "ping-period", "ask-period", "publish-period")
 
 
@@ -24,9 +25,10 @@ class SentinelDeployment:
         self._options = options
         self._stack = ExitStack()
         self._starts = 0
-        self.primary = self._start()
-        self.replica = self._start_replica()
-        self.sentinel = start_sentinel(directory / "sentinel", _NAME, self.primary.port)
+        self._servers = [self._start()]
+        self._servers.append(self._start("--replicaof", f"127.0.0.1 {self._servers[0].port}"))
+        self._left: RunningServer | None = None
+        self.sentinel = start_sentinel(directory / "sentinel", _NAME, self._servers[0].port)
         self._stack.callback(self.sentinel.stop)
         self.url = self.sentinel.url
         self._asked = redis.Redis(port=self.sentinel.port, decode_responses=True)
@@ -45,28 +47,50 @@ class SentinelDeployment:
     ) -> None:
         self._stack.close()
 
-    def kill_primary(self) -> None:
-        """End the primary as a power cut would."""
-        self.primary.kill()
+    @property
+    def primary(self) -> RunningServer:
+        """The server that the Sentinel names: on a busy machine it may choose another by itself."""
+        _, port = self._ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _NAME)
+        return next(server for server in self._servers if server.port == int(port))
+
+    @property
+    def replica(self) -> RunningServer:
+        primary = self.primary
+        return next(server for server in self._servers if server is not primary)
+
+    def cut_replication(self) -> None:
+        """Let the replica get nothing any more of what the primary is given from now on."""
+        with redis.Redis(port=self.primary.port) as primary:
+            primary.execute_command("ACL", "SETUSER", "default", "-psync", "-sync")
+            primary.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        wait_until(lambda: not self._is_following(), "the replica has lost its primary")
 
     def begin_failover(self) -> None:
         """Let the Sentinel make a replica of the primary that lives."""
+        self._left = self.primary
         self._ask("SENTINEL", "FAILOVER", _NAME)
 
+    def kill_primary(self) -> None:
+        """End the primary as a power cut would."""
+        self._left = self.primary
+        self._left.kill()
+
     def wait_for_failover(self) -> None:
-        """Wait until the replica is the primary for all who ask."""
-        wait_until(self._is_failed_over, "the Sentinel names the replica as the primary")
-        self.primary, self.replica = self.replica, self.primary
+        """Wait until another one than was left is the primary for all who ask."""
+
+        def is_over() -> bool:
+            primary = self.primary
+            return primary is not self._left and self._role_of(primary) == "master"
+
+        wait_until(is_over, "the Sentinel names another primary")
 
     def bring_back_replica(self) -> None:
         """Have a replica again, a new one in place of a dead one, that may become the primary."""
-        if self.replica.process.poll() is not None:
-            self.replica = self._start_replica()
+        living = [server for server in self._servers if server.process.poll() is None]
+        if len(living) < len(self._servers):
+            self._servers = living
+            self._servers.append(self._start_replica())
         self._wait_for_replica()
-
-    def _is_failed_over(self) -> bool:
-        _, port = self._ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _NAME)
-        return int(port) == self.replica.port and self._role_of(self.replica) == "master"
 
     def _wait_for_replica(self) -> None:
         def is_ready() -> bool:
@@ -91,6 +115,10 @@ class SentinelDeployment:
 
     def _ask(self, *command: Any) -> Any:
         return self._asked.execute_command(*command)
+
+    def _is_following(self) -> bool:
+        with redis.Redis(port=self.replica.port, decode_responses=True) as client:
+            return client.info("replication").get("master_link_status") == "up"
 
     def _role_of(self, server: RunningServer) -> str:
         with redis.Redis(port=server.port, decode_responses=True) as client:

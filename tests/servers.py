@@ -70,7 +70,7 @@ def start_sentinel(directory: Path, name: str, primary_port: int) -> RunningServ
         settings.write_text(
             f"port {chosen}\nbind 127.0.0.1\ndir {directory}\n"
             f"sentinel monitor {name} 127.0.0.1 {primary_port} 1\n"
-            f"sentinel down-after-milliseconds {name} 300\n"
+            f"sentinel down-after-milliseconds {name} 500\n"
             f"sentinel failover-timeout {name} 2000\n"
         )
         return [str(get_binary_path()), str(settings), "--sentinel"]

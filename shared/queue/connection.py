@@ -29,7 +29,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.errors import QueueError, QueueFull, QueueRefused, QueueUnavailable
-from shared.queue.clusters import ask_node, is_one_slot
+from shared.queue.clusters import ask_all, ask_node, is_one_slot
 
 RedisConnection = redis.Redis | RedisCluster
 
@@ -73,6 +73,9 @@ def redis_errors() -> Iterator[None]:
         if exc.obj is not None or exc.name not in _OF_A_NODE:
             raise
         raise QueueUnavailable("Redis moves the keys to a node that is new to the Cluster") from exc
+    except IndexError as exc:
+        # The driver looks for the first of the nodes that hold a slot.
+        raise QueueUnavailable("no node of the Cluster holds a slot") from exc
 
 
 def map_error(error: RedisError) -> QueueError:
@@ -157,6 +160,9 @@ def run_all(client: RedisConnection, commands: Sequence[Sequence[Any]]) -> list[
     """Send reading commands in one round trip, not as a transaction; return their answers."""
     if not commands:
         return []
+    if isinstance(client, RedisCluster):
+        with redis_errors():
+            return list(map(_unless_refused, ask_all(client, commands)))
     with redis_errors(), client.pipeline(transaction=False) as pipeline:
         queue_up: Callable[..., Any] = pipeline.execute_command
         for command in commands:
@@ -172,11 +178,20 @@ def run_on_any_type(client: RedisConnection, commands: Sequence[Sequence[Any]]) 
     """
     if not commands:
         return []
+    if isinstance(client, RedisCluster):
+        with redis_errors():
+            return list(map(_unless_of_another_type, ask_all(client, commands)))
     with redis_errors(), client.pipeline(transaction=False) as pipeline:
         queue_up: Callable[..., Any] = pipeline.execute_command
         for command in commands:
             queue_up(*command)
         return [_unless_of_another_type(answer) for answer in pipeline.execute(False)]
+
+
+def _unless_refused(answer: Any) -> Any:
+    if isinstance(answer, RedisError):
+        raise answer
+    return answer
 
 
 def _unless_of_another_type(answer: Any) -> Any:

@@ -74,6 +74,29 @@ def test_imports_go_on_with_the_primary_that_the_sentinel_made(
     assert set(ask_doctor(deployed).values()) <= {"ok", "warning"}
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_no_item_of_20_000_is_lost_or_twice_there_after_20_failovers(
+    deploy: Deploy, sentinel: SentinelDeployment
+) -> None:
+    deployed = deploy(REDIS_URL=sentinel.url)
+    roles = [deployed.start_server(), deployed.start_worker()]
+    for number in range(20):
+        started = deployed.start_import(source=f"feed{number}", document=document(1_000))
+        wait_until(lambda found=started: deployed.settled(found) > 0, "its items come")
+        if number % 7 == 3:
+            # These lose what was written last, for which no replica can stand in.
+            sentinel.cut_replication()
+        sentinel.kill_primary()
+        sentinel.wait_for_failover()
+        ended = deployed.wait_until_closed(started, within_s=150)
+        assert ended["counts"] == counts_of(fetched=1_000, new=1_000)
+        sentinel.bring_back_replica()
+    documents = deployed.documents()
+    assert len(documents) == len(set(documents)) == 20_000
+    assert all(role.is_running and "Traceback" not in role.said() for role in roles)
+
+
 def test_imports_go_on_while_the_slot_of_a_cluster_moves(
     deploy: Deploy, cluster: ClusterDeployment
 ) -> None:

@@ -1,5 +1,6 @@
 """Queues on a Redis Cluster, whose nodes give their slots away and die while jobs are run."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from tests.clusters import SPARE, ClusterDeployment
 from tests.load import Load
 from tests.processes import wait_until
 from tests.queue_states import make_job
-from tests.servers import find_free_port
+from tests.servers import find_free_port, start_valkey
 
 PREFIX = "{bull}"
 
@@ -223,3 +224,34 @@ def test_no_job_is_lost_when_a_node_dies_and_its_replica_takes_over(tmp_path: Pa
             wait_until(lambda: cluster.is_primary(SPARE), "the replica takes over")
             load.wait_for_all()
             assert load.outages
+
+
+def test_a_frozen_node_is_noticed_by_one_timeout_however_much_is_asked(
+    cluster: ClusterDeployment,
+) -> None:
+    client = connect(cluster.url, socket_timeout_s=0.5)
+    queue = open_queue(client, "items")
+    queue.add_many([make_job(f"a#{number}") for number in range(50)])
+    node = cluster.nodes[cluster.holder_of(PREFIX)]
+    node.freeze()
+    try:
+        asked_s = time.monotonic()
+        with pytest.raises(QueueUnavailable):
+            queue.get_jobs([f"a#{number}" for number in range(50)])
+        # Another one for each node that may be asked where the keys are now.
+        assert time.monotonic() - asked_s < 5.0
+    finally:
+        node.thaw()
+    wait_until(lambda: cluster.serves(PREFIX), "the Cluster serves again")
+    assert len([job for job in queue.get_jobs(["a#1", "a#49"]) if job]) == 2
+    disconnect(client)
+
+
+def test_a_cluster_that_holds_no_slot_yet_is_an_outage(tmp_path: Path) -> None:
+    bus = ("--cluster-enabled", "yes", "--cluster-port", str(find_free_port()))
+    node = start_valkey(tmp_path, *bus)
+    try:
+        with pytest.raises(QueueUnavailable, match="no node of the Cluster holds a slot"):
+            connect(f"redis+cluster://127.0.0.1:{node.port}")
+    finally:
+        node.stop()

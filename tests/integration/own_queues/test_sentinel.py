@@ -36,6 +36,19 @@ def test_no_job_is_lost_when_primaries_are_killed_under_load(
         assert load.outages
 
 
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_no_job_of_20_000_is_lost_by_20_failovers(deployment: SentinelDeployment) -> None:
+    with Load(deployment.url, 20_000, concurrency=10) as load:
+        for number in range(20):
+            load.wait_for((number + 1) * 900, within_s=120)
+            deployment.kill_primary()
+            deployment.wait_for_failover()
+            deployment.bring_back_replica()
+        load.wait_for_all(within_s=120)
+        assert load.outages >= 20
+
+
 def test_a_primary_that_becomes_a_replica_is_left_for_the_new_one(
     deployment: SentinelDeployment,
 ) -> None:
