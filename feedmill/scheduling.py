@@ -58,8 +58,8 @@ class Scheduling(QueueBase):
         """Make a scheduler, or change the one with this id; return its next job. Safe to repeat.
 
         ``repeat`` is a mapping of ``pattern`` (crontab) or ``every`` (ms) and, where wanted, ``tz``
-        (zone of the pattern; UTC without one), ``limit`` (jobs in all), ``start_date`` and
-        ``end_date`` (aware datetime or ms), ``immediately`` (the first job of a pattern at once),
+        (zone of the pattern; UTC without one), ``limit`` (jobs from this call on), ``start_date``
+        and ``end_date`` (aware datetime or ms), ``immediately`` (a pattern's first job at once),
         ``offset`` (ms behind each whole ``every``). With ``every`` the first job comes at once.
         ``template`` is a mapping of ``name`` (else the id), ``data`` and ``opts`` of all its jobs.
 

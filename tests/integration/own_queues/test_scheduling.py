@@ -80,6 +80,19 @@ def test_a_worker_that_reads_no_more_of_its_jobs_than_needed_goes_on_with_a_sche
     assert reports.get_job_counts("delayed") == {"delayed": 1}
 
 
+def test_each_job_of_a_batch_makes_the_next_one_of_its_scheduler(reports: Queue) -> None:
+    for scheduler_id in ("a", "b"):
+        reports.upsert_job_scheduler(scheduler_id, {"every": 60_000})
+    reports.add("of nobody")
+    sizes: list[int] = []
+    worker = Worker(reports, lambda jobs: sizes.append(len(jobs)), batch=10)
+    assert worker.step()
+    assert sizes == [3]
+    due = SATURDAY + timedelta(minutes=1)
+    assert [next_of(reports, scheduler_id) for scheduler_id in ("a", "b")] == [due, due]
+    assert reports.get_job_counts("delayed") == {"delayed": 2}
+
+
 def test_times_that_no_worker_was_there_for_are_left_out(reports: Queue, clock: FakeClock) -> None:
     reports.upsert_job_scheduler("poll", {"every": 60_000, "offset": 5_000})
     clock.advance(hours=3, seconds=30)

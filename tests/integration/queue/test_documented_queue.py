@@ -1,8 +1,10 @@
 """The worked example of docs/queues.md, run as it is written there."""
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -119,6 +121,18 @@ def test_the_documented_worker_counts_what_it_ends(
     accounts.add("sync", {})
     assert example["make_sparing_worker"](accounts).step()
     assert accounts.get_metrics("completed").count == 1
+
+
+def test_the_documented_report_comes_on_mondays_at_eight(
+    example: dict[str, Any], redis_client: RedisConnection
+) -> None:
+    reports = Queue("reports", redis_client)
+    for _ in range(2):
+        example["report_weekly"](reports)
+    [job] = reports.get_delayed()
+    due = datetime.fromtimestamp((job.timestamp + job.delay) / 1000, ZoneInfo("Europe/Rome"))
+    assert (due.isoweekday(), due.hour, due.minute) == (1, 8, 0)
+    assert (job.name, job.data, job.opts["attempts"]) == ("report", {"to": "board"}, 3)
 
 
 def test_the_documented_limits_hold(example: dict[str, Any], redis_client: RedisConnection) -> None:
