@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from feedmill import Flow, Queue, Worker
-from shared.queue import Failure, JobState, RedisConnection
-from tests.processes import wait_until
+from shared.clock import SystemClock
+from shared.queue import Failure, JobQueue, JobState, RedisConnection
 from tests.queue_states import line, seed_active
 
 PAGE = Path(__file__).parents[3] / "docs" / "queues.md"
@@ -28,38 +28,10 @@ def example() -> dict[str, Any]:
     return names
 
 
-def test_the_documented_tests_hold(example: dict[str, Any], redis_client: RedisConnection) -> None:
-    tests = [name for name in example if name.startswith("test_")]
-    assert len(tests) == 2
-    for name in tests:
-        redis_client.flushdb()
-        example["outbox"].clear()
-        example[name](redis_client)
-
-
-def test_the_documented_worker_and_upkeep_retry_until_there_is_room(
-    example: dict[str, Any], redis_client: RedisConnection
-) -> None:
-    queue = example["open_queue"](redis_client)
-    example["outbox"].extend(["old"] * 100)
-    example["add_notice"](queue, "n1", "late")
-    worker = example["make_worker"](redis_client)
-    upkeep = example["make_upkeep"](redis_client)
-    worker.start()
-    upkeep.start()
-    try:
-        wait_until(lambda: queue.counts()[JobState.DELAYED] == 1, "a retry waits")
-        example["outbox"].clear()
-        wait_until(lambda: example["outbox"] == ["late"], "it is sent")
-    finally:
-        worker.stop(1.0)
-        upkeep.stop()
-
-
 def test_the_documented_ways_to_move_and_remove_jobs_hold(
     example: dict[str, Any], redis_client: RedisConnection
 ) -> None:
-    queue = example["open_queue"](redis_client)
+    queue = JobQueue(redis_client, "notices", clock=SystemClock())
     seed_active(queue, "n1", "n2")
     queue.fail_many([Failure(job_id, "t1", "bad", "") for job_id in ("n1", "n2")])
     notices = Queue(queue.name, redis_client)
