@@ -3,11 +3,13 @@
 import os
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
 from feedmill.base import Connection
 from shared.clock import Clock, SystemClock
 from shared.errors import QueueError
 from shared.queue import RedisConnection, check_client, connect, disconnect
+from shared.running import read_running
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +68,8 @@ def configure(
 
     ``connection`` is a URL or a client of ``connect``. What is not given is ``REDIS_URL`` and
     ``QUEUE_PREFIX`` of the environment, else the prefix ``bull``; they are read at the first use.
-    ``feedmill worker`` has configured what its settings name before it imports an app.
+    Without ``REDIS_URL`` it is the embedded Redis of a ``feedmill up`` that runs on ``DATA_DIR``
+    ("data"). ``feedmill worker`` has configured what its settings name before it imports an app.
 
     Raises:
         QueueError: a client that :func:`connect` has not made.
@@ -93,9 +96,14 @@ def close_place() -> None:
 def _open(configuration: _Configuration) -> Place:
     prefix = configuration.prefix or os.environ.get("QUEUE_PREFIX") or "bull"
     clock = configuration.clock or SystemClock()
-    connection = configuration.connection or os.environ.get("REDIS_URL")
+    connection = configuration.connection or os.environ.get("REDIS_URL") or _find_embedded()
     if isinstance(connection, RedisConnection):
         return Place(connection, prefix, clock, is_own=False)
     if not connection:
         raise QueueError("no Redis is named: set REDIS_URL, or call feedmill.configure(url)")
     return Place(connect(connection), prefix, clock, is_own=True)
+
+
+def _find_embedded() -> str | None:
+    running = read_running(Path(os.environ.get("DATA_DIR") or "data"))
+    return None if running is None else running.redis_url

@@ -1,7 +1,9 @@
 """Declared queues on a real Valkey: added, worked, checked on both ways."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from pydantic import BaseModel
 
 from feedmill import AddLimitExceeded, InvalidJobOptions, Job, Queue, QueueError, configure, queue
 from shared.queue import RedisConnection
+from shared.running import Running, write_running
 from tests.fakes import FakeClock
 
 
@@ -128,6 +131,17 @@ def test_without_a_configuration_the_environment_names_the_redis(
     configure(prefix="other")
     assert send.queue.qualified_name == "other:emails"
     assert send.queue.count() == 0
+
+
+def test_without_a_redis_that_is_named_it_is_the_one_of_a_service_that_runs_here(
+    monkeypatch: pytest.MonkeyPatch, valkey_url: str, tmp_path: Path
+) -> None:
+    configure()
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    write_running(tmp_path, Running(os.getpid(), "http://127.0.0.1:8000", valkey_url, ""))
+    send.add(Email(to="ann"))
+    assert send.queue.count() == 1
 
 
 def test_a_limit_holds_over_all_workers(redis_client: RedisConnection) -> None:
