@@ -5,6 +5,7 @@ times are in ms. Whatever is done to a queue raises ``QueueUnavailable`` when Re
 nothing is known of the call's effect then. A job is run at least once, and settled once.
 """
 
+from feedmill.breakers import Breaker
 from feedmill.configuring import configure
 from feedmill.declaring import Declared, queue
 from feedmill.events import QueueEvents
@@ -39,6 +40,7 @@ __all__ = [
     "AddLimitExceeded",
     "AppError",
     "BatchResult",
+    "Breaker",
     "Declared",
     "DelayedError",
     "Flow",

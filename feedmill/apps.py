@@ -11,6 +11,7 @@ from feedmill.declaring import Declared
 from feedmill.weights import Weight
 from feedmill.workers import Worker
 from shared.errors import AppError
+from shared.queue import Breaker
 
 
 def load_app(module_names: Sequence[str]) -> list[Declared[Any]]:
@@ -51,6 +52,10 @@ class AppWorkers:
     def running_counts(self) -> dict[str, int]:
         """Return how many jobs are being run, by the queue's name."""
         return {name: worker.running_count for name, worker in self._workers.items()}
+
+    def breakers(self) -> dict[str, Breaker | None]:
+        """Return what stops each queue's worker while something is away, by the queue's name."""
+        return {name: worker.breaker for name, worker in self._workers.items()}
 
     def close(self, timeout_s: float) -> None:
         """Close all at once: no more claims; what still runs after ``timeout_s`` is handed back."""

@@ -254,6 +254,7 @@ class Declared(Generic[M]):
             run_limit_s=rules.run_limit_s,
             limiter=rules.limiter,
             backoff=None if rules.backoff is None else self._compute_backoff_ms,
+            breaker=rules.breaker,
         )
         for event, hook in self._hooks:
             worker.on(event, partial(self._tell_end, hook))

@@ -8,6 +8,7 @@ from feedmill.spans import Backoff, Keep, Span, read_backoff, read_keep, read_ra
 from feedmill.weights import CLASSES, Weight, read_weight
 from feedmill.worker_options import check_batch
 from shared.errors import InvalidJobOptions
+from shared.queue import Breaker
 from shared.queue.options import read_options
 
 # One thread each.
@@ -36,6 +37,8 @@ class QueueOptions(TypedDict, total=False):
     """So many jobs are started in a time, over all workers: "100/s", "10/5m"."""
     within: Span
     """How long a batch waits for more jobs after its first; not at all unless told."""
+    breaker: Breaker | None
+    """No job is started while what the jobs need is away."""
     add_limit: str
     """So many jobs are added in a time by each ``caller`` of ``add``."""
 
@@ -53,6 +56,7 @@ class QueueRules:
     backoff: Callable[[int, BaseException], Span] | None
     batch: int | None
     within_s: float
+    breaker: Breaker | None
 
 
 def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
@@ -77,6 +81,7 @@ def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
         backoff=backoff if callable(backoff) else None,
         batch=batch,
         within_s=_read_within_ms(options, batch) / 1000,
+        breaker=options.get("breaker"),
     )
 
 

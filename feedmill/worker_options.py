@@ -7,7 +7,7 @@ from typing import Any, Literal, TypedDict
 
 from feedmill.jobs import Job
 from shared.errors import InvalidJobOptions
-from shared.queue import Batching, ClaimedJob, RateLimit, RunRules
+from shared.queue import Batching, Breaker, ClaimedJob, RateLimit, RunRules
 from shared.queue import WorkerOptions as CoreOptions
 from shared.queue.end_rules import EndRules
 from shared.queue.options import read_options
@@ -49,6 +49,8 @@ class WorkerOptions(TypedDict, total=False):
     """The same of failed ones. All stay unless somebody says otherwise."""
     metrics: int | None
     """Of so many minutes it is counted how many jobs ended in each, for ``get_metrics``."""
+    breaker: Breaker | None
+    """No job is started while what the jobs need is away."""
     may_retry: Callable[[BaseException], bool]
     """After which errors a job is tried again: all but ``UnrecoverableError`` unless told."""
     backoff: Backoff | None
@@ -138,6 +140,7 @@ def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
         rules=_rules(options, read_job),
         completed=_end_rules(options, "remove_on_complete"),
         failed=_end_rules(options, "remove_on_fail"),
+        breaker=options.get("breaker"),
         # A job that its worker dies of takes its whole batch with it, again and again.
         isolates_solo=options.get("batch") is not None,
         reads_whole=True,

@@ -1,6 +1,5 @@
 """Works a queue: handlers on threads, locks, retries, and what dead workers left."""
 
-import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -12,10 +11,12 @@ from typing import Any, Unpack
 from feedmill.base import Connection, QueueBase
 from feedmill.hooks import Hook, Hooks
 from feedmill.jobs import Job
+from feedmill.reporting import log_event
 from feedmill.worker_options import WorkerOptions, check_options, core_options, read_batching
 from shared.clock import Clock
 from shared.queue import (
     BatchWorker,
+    Breaker,
     ClaimedJob,
     Completion,
     EndedRun,
@@ -30,19 +31,6 @@ from shared.queue.batches import BatchResult
 
 BatchHandler = Callable[[list[Job[Any]]], BatchResult]
 Handler = Callable[[Job[Any]], object] | BatchHandler
-
-log = logging.getLogger("feedmill")
-
-_COURSE = frozenset(
-    {
-        "job_started",
-        "job_succeeded",
-        "job_failed",
-        "job_postponed",
-        "job_put_back",
-        "job_moved",
-    }
-)
 
 
 class Worker:
@@ -80,6 +68,7 @@ class Worker:
         self._core, self._hooks = queue.core, Hooks()
         self._handler: Callable[[Any], Any] = handler
         self._closing, self._closed = threading.Lock(), threading.Event()
+        self._options = self._with_hooks(core_options(options, self._job_of))
         self._worker = self._make_worker(options)
         self._upkeep = self._make_upkeep(options)
 
@@ -102,6 +91,11 @@ class Worker:
             InvalidJobOptions: there is no such event.
         """
         self._hooks.add(event, hook)
+
+    @property
+    def breaker(self) -> Breaker | None:
+        """What stops it while something is away, if it was given one."""
+        return self._options.breaker
 
     def start(self) -> None:
         """Begin to work, on threads of its own."""
@@ -209,13 +203,11 @@ class Worker:
         )
 
     def _make_worker(self, options: WorkerOptions) -> JobWorker:
-        core = self._with_hooks(core_options(options, self._job_of))
+        core = self._options
         batching, queue, clock = read_batching(options), self._core, self._core.clock
         if batching is None:
-            return JobWorker(queue, self._run, core, clock=clock, log_event=_log_event)
-        return BatchWorker(
-            queue, self._run_batch, core, batching, clock=clock, log_event=_log_event
-        )
+            return JobWorker(queue, self._run, core, clock=clock, log_event=log_event)
+        return BatchWorker(queue, self._run_batch, core, batching, clock=clock, log_event=log_event)
 
     def _make_upkeep(self, options: WorkerOptions) -> Upkeep:
         return Upkeep(
@@ -226,10 +218,5 @@ class Worker:
             solo_first=options.get("batch") is not None,
             on_stalled=self._tell_stalled,
             clock=self._core.clock,
-            log_event=_log_event,
+            log_event=log_event,
         )
-
-
-def _log_event(event: str, **fields: object) -> None:
-    level = logging.DEBUG if event in _COURSE else logging.WARNING
-    log.log(level, "%s %s", event, fields)

@@ -22,7 +22,7 @@ from shared.queue.registry import REGISTER_EVERY_S, QueueRecord, QueueRegistry
 from shared.settings import Settings
 from shared.startup import check_queues
 from shared.supervision import Supervisor, ThreadMetrics
-from worker.signalling import Signaller, make_worker_id
+from worker.signalling import Signaller, make_worker_id, why_stopped
 
 log = get_logger("worker.app")
 
@@ -103,8 +103,9 @@ class AppProcess:
 
     def _describe(self, worker_id: str, up_s: float) -> list[WorkerSign]:
         # One for each queue: each has trouble of its own.
+        breakers = self.workers.breakers()
         return [
-            WorkerSign(f"{worker_id}:{name}", (name,), running, up_s)
+            WorkerSign(f"{worker_id}:{name}", (name,), running, up_s, *why_stopped(breakers[name]))
             for name, running in self.workers.running_counts().items()
         ]
 

@@ -10,6 +10,7 @@ from shared.errors import QueueError, StoreError
 from shared.logs import get_logger
 from shared.queue import (
     BlockedBy,
+    Breaker,
     HeldLocks,
     JobQueue,
     Lock,
@@ -23,7 +24,7 @@ from worker.buffer import Buffer
 from worker.claiming import Claimer, Taken
 from worker.decoding import DecodedItem
 from worker.flush_pool import FlushPool
-from worker.outages import Breaker, pause_s
+from worker.outages import pause_s
 from worker.settling import RecordDeadLetter, Settlement, Settler
 from worker.storing import BatchRunner
 

@@ -14,10 +14,9 @@ from prometheus_client import (
 )
 
 from shared.errors import FeedmillError
-from shared.queue import HeldLocks
+from shared.queue import Breaker, HeldLocks
 from shared.supervision import Supervisor, ThreadMetrics
 from worker.buffer import Buffer
-from worker.outages import Breaker
 
 _BATCH_JOBS = (1, 5, 10, 25, 50, 100, 250, 500, 1000)
 _FLUSH_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

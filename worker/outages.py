@@ -17,7 +17,6 @@ again and again, while MongoDB takes other writes.
 """
 
 import random
-import threading
 from enum import StrEnum
 
 from shared.clock import Clock
@@ -29,6 +28,7 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.logs import get_logger
+from shared.queue import Breaker
 
 log = get_logger("worker.breaker")
 
@@ -67,44 +67,11 @@ def pause_s(failures: int) -> float:
     return longest * random.uniform(0.5, 1.0)
 
 
-class Breaker:
-    """Open while a store is away. Safe for threads."""
+def make_breaker(clock: Clock) -> Breaker:
+    """Return what is open while a store is away; whoever finds it back closes it."""
+    return Breaker(clock, log_event=_log_breaker)
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._mutex = threading.Lock()
-        self._opened_s: float | None = None
-        self._reason = ""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether nothing may be claimed now."""
-        return self._opened_s is not None
-
-    def open_for_s(self) -> float:
-        """Return for how many seconds it has been open; 0 when it is closed."""
-        opened_s = self._opened_s
-        return 0.0 if opened_s is None else self._clock.monotonic_s() - opened_s
-
-    @property
-    def reason(self) -> str | None:
-        """Why it is open; None when it is closed."""
-        return self._reason if self.is_open else None
-
-    def trip(self, reason: str) -> None:
-        """Open it, if it is not."""
-        with self._mutex:
-            if self._opened_s is not None:
-                return
-            self._reason = reason
-            self._opened_s = self._clock.monotonic_s()
-        log.warning("breaker_opened", reason=reason)
-
-    def close(self) -> None:
-        """Close it, if it is open."""
-        with self._mutex:
-            if self._opened_s is None:
-                return
-            open_s = self._clock.monotonic_s() - self._opened_s
-            self._opened_s = None
-        log.info("breaker_closed", open_s=round(open_s, 1))
+def _log_breaker(event: str, **fields: object) -> None:
+    write = log.info if event == "breaker_closed" else log.warning
+    write(event, **fields)

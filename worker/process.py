@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shared.clock import Clock
 from shared.logs import get_logger
-from shared.queue import HeldLocks, JobQueue, RedisConnection, Upkeep, WorkerSigns
+from shared.queue import Breaker, HeldLocks, JobQueue, RedisConnection, Upkeep, WorkerSigns
 from shared.settings import Settings
 from shared.startup import rate_limit
 from shared.stopping import STOP_AT_WORST_S, end_at_worst_after
@@ -18,7 +18,7 @@ from worker.consumer import Consumer, ConsumerLimits, ConsumerParts
 from worker.flush_pool import FlushPool
 from worker.heartbeat import Heartbeat
 from worker.observing import WorkerMetrics
-from worker.outages import Breaker
+from worker.outages import make_breaker
 from worker.settling import Settler
 from worker.signalling import Signaller, item_signs
 from worker.storing import BatchRunner, Storer
@@ -61,7 +61,7 @@ def make_worker(around: Surroundings) -> WorkerParts:
     """Make the parts of a worker; nothing runs yet."""
     settings, clock, supervisor = around.settings, around.clock, around.supervisor
     queues = _item_queues(around)
-    held, breaker, buffer = HeldLocks(clock), Breaker(clock), _make_buffer(settings, clock)
+    held, breaker, buffer = HeldLocks(clock), make_breaker(clock), _make_buffer(settings, clock)
     metrics = WorkerMetrics(held, buffer, breaker, supervisor)
     parts = _consumer_parts(around, held, breaker, buffer, metrics)
     consumer = Consumer(

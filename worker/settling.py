@@ -17,6 +17,7 @@ from shared.errors import ItemError
 from shared.logs import get_logger
 from shared.models import Rank
 from shared.queue import (
+    Breaker,
     ClaimedJob,
     Completion,
     HeldLocks,
@@ -29,7 +30,7 @@ from shared.queue import (
 from shared.store import DeadLetter, DeadLetterStore
 from worker.dead_letters import highest_of_each_item, move_of
 from worker.decisions import Outcome
-from worker.outages import Breaker, Owner, is_outage, owner_of, pause_s
+from worker.outages import Owner, is_outage, owner_of, pause_s
 
 log = get_logger("worker.settle")
 # The course of single jobs.

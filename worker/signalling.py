@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from shared.clock import Clock
 from shared.errors import QueueError
 from shared.logs import get_logger
-from shared.queue import HeldLocks, WorkerSign, WorkerSigns
+from shared.queue import Breaker, HeldLocks, WorkerSign, WorkerSigns
 from shared.queue.worker_signs import SIGN_EVERY_S
 from shared.supervision import Supervisor
-from worker.outages import Breaker
 
 log = get_logger("worker.signs")
 
@@ -85,20 +84,28 @@ class Signaller:
         return 0.0
 
 
+def why_stopped(breaker: Breaker | None) -> tuple[str | None, float]:
+    """Return why a breaker is open, and for how many seconds; None and 0 where it is not."""
+    reason = None if breaker is None else breaker.reason
+    if breaker is None or reason is None:
+        return None, 0.0
+    return reason, round(breaker.open_for_s(), 1)
+
+
 def item_signs(
     queue_names: Sequence[str], held: HeldLocks, breaker: Breaker, supervisor: Supervisor
 ) -> Describe:
     """Return what describes a worker of items: one sign for all of its queues."""
 
     def describe(worker_id: str, up_s: float) -> Sequence[WorkerSign]:
-        reason = breaker.reason
+        reason, open_s = why_stopped(breaker)
         sign = WorkerSign(
             worker_id=worker_id,
             queues=tuple(queue_names),
             held_jobs=len(held),
             up_s=up_s,
             breaker_reason=reason,
-            breaker_open_s=round(breaker.open_for_s(), 1) if reason is not None else 0.0,
+            breaker_open_s=open_s,
             failing_threads=tuple(map(str, supervisor.failing())),
         )
         return [sign]

@@ -8,12 +8,13 @@ from shared.clock import Clock
 from shared.errors import ItemError, StoreError
 from shared.logs import get_logger
 from shared.models import Rank
+from shared.queue import Breaker
 from shared.store import DeadLetter, ItemWrite, StoredVersion, Stores, WriteReport
 from worker.dead_letters import letter_of_item
 from worker.decisions import Decision, Outcome, decide_all, newest_by_id, outcome_beneath
 from worker.decoding import DecodedItem
 from worker.observing import WorkerMetrics
-from worker.outages import Breaker, Owner, is_outage, owner_of, pause_s
+from worker.outages import Owner, is_outage, owner_of, pause_s
 from worker.settling import (
     GIVE_UP_AFTER_S,
     Complete,

@@ -30,6 +30,7 @@ At least once is the promise: a handler may see a job again, its settlement coun
 """
 
 from shared.queue.batches import Batching, BatchWorker
+from shared.queue.breaker import Breaker
 from shared.queue.clients import check_client, connect, disconnect
 from shared.queue.connection import RedisConnection
 from shared.queue.health import (
@@ -79,6 +80,7 @@ __all__ = [
     "BatchWorker",
     "Batching",
     "BlockedBy",
+    "Breaker",
     "Claim",
     "ClaimedJob",
     "Completion",

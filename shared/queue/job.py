@@ -134,6 +134,8 @@ class BlockedBy(StrEnum):
     RATE_LIMIT = "rate_limit"
     CONCURRENCY = "concurrency"
     SOLO = "solo"
+    BREAKER = "breaker"
+    """What the jobs need is away, see :class:`Breaker`; the queue was not asked."""
 
 
 @dataclass(frozen=True, slots=True)

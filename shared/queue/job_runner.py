@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from shared.clock import Clock
-from shared.errors import UnencodableJob
-from shared.queue.job import ClaimedJob, Completion, Failure
+from shared.errors import DoomedJob, JobStateError, UnencodableJob
+from shared.queue.job import ClaimedJob, Completion, Failure, Postponement, Retry
 from shared.queue.job_queue import JobQueue
 from shared.queue.reports import Reports
 from shared.queue.runs import (
     EndedRun,
     Outcome,
+    PutBack,
     RunRules,
     check_may_run,
     outcome_of,
@@ -72,6 +73,8 @@ class JobRunner:
 
     def end_all(self, runs: Sequence[EndedRun]) -> None:
         """Settle runs that have ended, those that ended alike in one call. Raises nothing."""
+        for run in runs:
+            self._tell_breaker(run)
         refused = self._settler.settle(runs)
         if refused:
             self.end_all([self.ended_by(job, error) for job, error in refused])
@@ -100,15 +103,39 @@ class JobRunner:
         except BaseException as exc:  # noqa: BLE001 - the loop outlives even who calls sys.exit
             return self.ended_by(job, exc)
 
+    def _tell_breaker(self, run: EndedRun) -> None:
+        breaker = self._options.breaker
+        if breaker is None:
+            return
+        if isinstance(run.outcome, Completion):
+            breaker.note_success(run.job.lock)
+        breaker.leave(run.job.lock)
+
     def _outcome_after(self, job: ClaimedJob, error: BaseException) -> Outcome:
         try:
             outcome = outcome_of(job, error, self._options.rules)
+            outcome = self._spared(job, error, outcome) or outcome
         except Exception as exc:  # noqa: BLE001 - as for the handler: the rules are the user's
             self._reports.tell_trouble("retry_rule_failed", exc, job=job.id)
             outcome = outcome_of(job, error, RunRules())
         if isinstance(outcome, Failure):
             return self._announced(job, error, outcome)
         return outcome
+
+    def _spared(
+        self, job: ClaimedJob, error: BaseException, outcome: Outcome
+    ) -> PutBack | Postponement | None:
+        """Return where a job goes that failed by what it needs, with the breaker open."""
+        breaker = self._options.breaker
+        is_failed = isinstance(outcome, Retry | Failure)
+        if breaker is None or not is_failed or isinstance(error, DoomedJob | JobStateError):
+            return None
+        again_s = breaker.note_failure(job.lock, error)
+        if again_s is None:
+            return None
+        if again_s == 0:
+            return PutBack(job.lock)
+        return Postponement(job.id, job.token, int(again_s * 1000))
 
     def _announced(self, job: ClaimedJob, error: BaseException, failure: Failure) -> Outcome:
         """Return the failure, or another attempt if nobody could be told of it."""

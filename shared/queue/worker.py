@@ -19,6 +19,8 @@ from shared.supervision import Supervisor
 
 _IDLE_WAIT_S = 1.0
 _OUTAGE_WAIT_S = 1.0
+# How often is looked whether a breaker lets jobs through; Redis is not asked for that.
+_BREAKER_LOOK_MS = 100
 
 
 class Worker:
@@ -149,11 +151,17 @@ class Worker:
         """Hand back what is held but not run yet; here nothing is."""
 
     def _release(self, locks: list[Lock]) -> None:
+        self._leave_breaker(locks)
         try:
             self._queue.release_many(locks)
         except QueueError as exc:
             # Their locks run out by themselves.
             self._reports.tell_trouble("release_failed", exc)
+
+    def _leave_breaker(self, locks: list[Lock]) -> None:
+        if self._options.breaker is not None:
+            for lock in locks:
+                self._options.breaker.leave(lock)
 
     def _dispatch(self) -> float:
         if not self._going.wait(_IDLE_WAIT_S):
@@ -177,6 +185,21 @@ class Worker:
     def _claim(self, token: str, *, limit: int) -> Claim:
         if self._is_held_up() or limit <= 0:
             return Claim(jobs=[], blocked_by=None, retry_in_ms=None)
+        breaker = self._options.breaker
+        if breaker is None:
+            return self._claim_some(token, limit)
+        admitted = breaker.admit(limit)
+        if admitted == 0:
+            return Claim([], BlockedBy.BREAKER, _BREAKER_LOOK_MS)
+        claimed: list[Lock] = []
+        try:
+            claim = self._claim_some(token, admitted)
+            claimed = [job.lock for job in claim.jobs]
+            return claim
+        finally:
+            breaker.begin(claimed)
+
+    def _claim_some(self, token: str, limit: int) -> Claim:
         claim = self._queue.claim(
             limit=limit,
             lock_ms=self._options.lock_ms,
@@ -240,6 +263,7 @@ class Worker:
         try:
             self._run(jobs)
         finally:
+            self._leave_breaker([job.lock for job in jobs])
             self._heartbeat.drop(*jobs)
 
     def _run(self, jobs: Sequence[ClaimedJob]) -> None:

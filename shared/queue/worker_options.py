@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from shared.queue.breaker import Breaker
 from shared.queue.end_rules import NO_RULES, EndRules
 from shared.queue.job import ClaimedJob, RateLimit
 from shared.queue.runs import EndedRun, RunRules
@@ -21,6 +22,8 @@ class WorkerOptions:
     extended; ``run_limit_s``: how long they are. ``name`` is written into the jobs and shown to
     who lists the workers. ``rate_limit`` holds unless the queue has one of its own. ``rules`` say
     what an error means. ``completed`` and ``failed`` are what it wants of the jobs that it ends.
+    While the ``breaker`` is open, no job is claimed but one to try, and what fails by what it needs
+    is put back.
 
     A solo job has the worker for itself, unless ``isolates_solo`` is False: right where a job that
     stalls cannot harm its neighbours, and must not hold them up. ``reads_whole``: jobs come with
@@ -42,6 +45,7 @@ class WorkerOptions:
     rules: RunRules = field(default_factory=RunRules)
     completed: EndRules = NO_RULES
     failed: EndRules = NO_RULES
+    breaker: Breaker | None = None
     isolates_solo: bool = True
     reads_whole: bool = False
     after_settle: Callable[[EndedRun], None] = _say_nothing

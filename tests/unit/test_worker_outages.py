@@ -12,7 +12,7 @@ from shared.errors import (
     UnencodableJob,
 )
 from tests.fakes import FakeClock
-from worker.outages import MAX_PAUSE_S, Breaker, Owner, is_outage, owner_of, pause_s
+from worker.outages import MAX_PAUSE_S, Owner, is_outage, make_breaker, owner_of, pause_s
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_pauses_grow_from_a_moment_to_five_seconds() -> None:
 
 def test_the_breaker_tells_for_how_long_it_has_been_open() -> None:
     clock = FakeClock()
-    breaker = Breaker(clock)
+    breaker = make_breaker(clock)
     assert (breaker.is_open, breaker.open_for_s()) == (False, 0.0)
     breaker.trip("down")
     clock.advance(seconds=7)

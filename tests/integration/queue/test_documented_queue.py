@@ -92,6 +92,8 @@ def test_the_documented_worker_counts_what_it_ends(
     accounts = Queue("accounts", redis_client)
     accounts.add("sync", {})
     assert example["make_sparing_worker"](accounts).step()
+    assert example["is_bank_away"](ConnectionError("refused"))
+    assert not example["make_patient_worker"](accounts).step()
     assert accounts.get_metrics("completed").count == 1
 
 

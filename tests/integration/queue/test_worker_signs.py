@@ -9,6 +9,7 @@ import pytest
 
 from shared.errors import QueueUnavailable
 from shared.queue import (
+    Breaker,
     HeldLocks,
     JobQueue,
     RedisConnection,
@@ -20,7 +21,6 @@ from shared.queue import (
 from shared.queue.worker_signs import SIGN_TTL_MS
 from shared.supervision import Supervisor
 from tests.fakes import FakeClock
-from worker.outages import Breaker
 from worker.signalling import Signaller, item_signs
 
 SIGN = WorkerSign("host-1-abc", ("items", "items_heavy"), held_jobs=3, up_s=60.5)
