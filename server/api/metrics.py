@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from server.own_queues import OwnQueues
 from server.services import Services
 from shared.clock import Clock
 from shared.errors import QueueError, StoreError
@@ -89,6 +90,21 @@ class QueueMetrics(Collector):
             age.add_metric([name], (sample.oldest_waiting_ms or 0) / 1000)
             paused.add_metric([name], sample.is_paused)
         yield from (processed, size, age, paused, up)
+
+
+class OwnQueueMetrics(Collector):
+    """Which queues are programs' own, and how heavy their jobs are. All servers show the same."""
+
+    def __init__(self, own_queues: OwnQueues) -> None:
+        self._own_queues = own_queues
+
+    def collect(self) -> Iterator[Metric]:
+        own = GaugeMetricFamily(
+            "feedmill_own_queue", "1 for each queue of a program's own.", labels=["queue", "weight"]
+        )
+        for name, each in self._own_queues.read().items():
+            own.add_metric([name, each.record.weight], 1)
+        yield own
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +204,7 @@ class Metrics:
         """Return what a server shows."""
         return cls(
             QueueMetrics(lambda: services.queues),
+            OwnQueueMetrics(services.own_queues),
             RecordMetrics(services.stores, services.clock),
             services.import_metrics,
             ThreadMetrics(services.supervisor),

@@ -61,6 +61,7 @@ def test_an_own_queue_is_on_the_dashboard_and_among_the_numbers(api: Api, emails
     assert "emails" in api.show_page("/admin/queues/emails")
     numbers = api.client.get("/metrics").text
     assert 'bullmq_queue_size{queue="emails",state="waiting"} 1.0' in numbers
+    assert 'feedmill_own_queue{queue="emails",weight="light"} 1.0' in numbers
 
 
 def test_a_name_of_feedmill_s_own_queues_is_no_own_queue(
