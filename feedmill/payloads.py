@@ -77,6 +77,8 @@ def read_payload_type(
         annotation = get_type_hints(function).get(parameters[0])
     except NameError as exc:
         raise QueueError(f"{shape} of a type that is there already: {exc}") from exc
+    if get_origin(annotation) is list and not in_batches:
+        raise QueueError(f"{shape}; a list of jobs is for @queue(..., batch=500)")
     given = annotation
     if in_batches:
         annotation = next(iter(get_args(given)), None) if get_origin(given) is list else None

@@ -106,6 +106,14 @@ def test_a_function_that_takes_no_job_is_refused_in_one_line(function: Any) -> N
     assert "\n" not in str(refused.value)
 
 
+def test_a_function_of_a_list_of_jobs_is_told_of_batches() -> None:
+    def store(jobs: list[Job[Email]]) -> None: ...
+
+    function: Any = store
+    with pytest.raises(QueueError, match=r"a list of jobs is for @queue\(\.\.\., batch=500\)"):
+        queue("emails")(function)
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [
