@@ -150,7 +150,7 @@ def check_hash_tag(client: RedisConnection, base: str) -> None:
     if isinstance(client, RedisCluster) and not is_one_slot(client, base):
         raise QueueRefused(
             f"{base} has no hash tag, and Redis is a Cluster: put the prefix in braces, "
-            "as prefix='{bull}'",
+            "as prefix='{bull}' or QUEUE_PREFIX={bull}",
             what="keys in several slots of its Cluster",
             is_cluster=True,
         )

@@ -11,6 +11,7 @@ from feedmill import Queue
 from shared.clock import SystemClock
 from shared.queue import RedisConnection, WorkerSigns
 from shared.queue.registry import QueueRecord, QueueRegistry
+from tests.clusters import ClusterDeployment
 from tests.processes import Deploy, inherited_environment, wait_until
 from tests.servers import ending_with_us
 
@@ -92,6 +93,20 @@ def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
     code, said = end(worker)
     assert (code, "worker_stopped" in said) == (0, True), said
     assert signs.read() == []
+
+
+def test_an_app_is_worked_on_a_cluster(start: START, tmp_path: Path) -> None:
+    with ClusterDeployment(tmp_path / "cluster") as cluster:
+        worker = start("--app", "mailing", REDIS_URL=cluster.url)
+        code, said = end(worker)
+        assert (code, "or QUEUE_PREFIX={bull}" in said) == (1, True), said
+        emails = Queue("emails", cluster.url, prefix="{bull}")
+        email = emails.add("send", "ann")
+        worker = start("--app", "mailing", REDIS_URL=cluster.url, QUEUE_PREFIX="{bull}")
+        wait_until(email.is_completed, "the email is sent")
+        emails.close()
+        worker.terminate()
+        assert end(worker)[0] == 0
 
 
 def test_schedules_begin_with_the_worker_and_end_when_they_are_declared_no_more(

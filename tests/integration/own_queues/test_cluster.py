@@ -255,3 +255,22 @@ def test_a_cluster_that_holds_no_slot_yet_is_an_outage(tmp_path: Path) -> None:
             connect(f"redis+cluster://127.0.0.1:{node.port}")
     finally:
         node.stop()
+
+
+def test_flows_and_schedulers_run_in_one_slot(cluster: ClusterDeployment) -> None:
+    seen: list[str] = []
+    course, videos = (Queue(name, cluster.url, prefix=PREFIX) for name in ("course", "videos"))
+    workers = [Worker(queue, lambda job: seen.append(job.name)) for queue in (course, videos)]
+    flow = Flow(cluster.url, prefix=PREFIX)
+    try:
+        child = {"name": "video", "queue_name": "videos"}
+        flow.add({"name": "publish", "queue_name": "course", "children": [child]})
+        course.upsert_job_scheduler("tick", {"every": 60_000}, {"name": "report"})
+        for worker in workers:
+            worker.start()
+        wait_until(lambda: len(seen) == 3, "parent, child and the scheduler's job ran")
+        assert seen.index("video") < seen.index("publish")
+        assert course.get_job_counts("delayed") == {"delayed": 1}
+    finally:
+        for each in (*workers, flow, course, videos):
+            each.close()
