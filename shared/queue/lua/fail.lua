@@ -15,6 +15,13 @@ allow_when_full(queue)
 local meta = read_meta(queue)
 trim_events(queue, meta)
 
+-- The parent of a failed child that goes waits for it no longer.
+local function leave_its_parent(id)
+  local key = queue.base .. id
+  local fields = redis.pcall("HMGET", key, "parentKey", "parent")
+  try(leave_parent, fields[1], fields[2], key)
+end
+
 local function keep_or_delete(id, opts, parent_key, parent)
   local key, rule = queue.base .. id, rule_of(opts.removeOnFail, workers_rule)
   if rule.count == 0 then
@@ -25,7 +32,7 @@ local function keep_or_delete(id, opts, parent_key, parent)
   redis.call("HSET", key, "finishedOn", now)
   redis.call("HDEL", key, "defa")
   redis.call("ZADD", queue.failed, now, id)
-  trim_finished(queue, queue.failed, rule, now_ms)
+  trim_finished(queue, queue.failed, rule, now_ms, leave_its_parent)
 end
 
 local function fail(at)

@@ -439,7 +439,8 @@ local function rule_of(wish, workers_rule)
   return keep_rule(wish)
 end
 
-local function trim_finished(queue, set, rule, now_ms)
+-- `before_delete` is told of each that goes, where its parent may wait for it.
+local function trim_finished(queue, set, rule, now_ms, before_delete)
   local old = {}
   if rule.age_s then
     old = redis.call("ZREVRANGEBYSCORE", set, now_ms - rule.age_s * 1000, 0, "LIMIT", 0,
@@ -453,6 +454,9 @@ local function trim_finished(queue, set, rule, now_ms)
   end
   for _, id in ipairs(old) do
     redis.call("ZREM", set, id)
+    if before_delete then
+      before_delete(id)
+    end
     delete_job(queue, id)
   end
 end

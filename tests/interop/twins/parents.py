@@ -71,6 +71,22 @@ TWINS = [
     ),
     rule_twin("a child fails and its parent waits on", "", ""),
     Twin(
+        "a failed child that its parent waits for is one too many and goes",
+        [
+            add(
+                """tree('p', {}, leaf('a', 'r', { removeOnFail: 1 })),
+                    tree('pz', { priority: 2 }, leaf('b', 'r'),
+                        leaf('c', 'r', { removeOnFail: 1 }))""",
+                tree("p", leaf("a", "r", remove_on_fail=1)),
+                tree("pz", leaf("b", "r"), leaf("c", "r", remove_on_fail=1), priority=2),
+            ),
+            fail("r"),
+            fail("r"),
+            fail("r"),
+        ],
+        queues=QUEUES,
+    ),
+    Twin(
         "children of a prioritized and a delayed parent are done",
         [
             add(
