@@ -48,17 +48,20 @@ end
 
 -- The child of one living parent, or of one in the same tree, is not that of another.
 local function find_child_of_another(jobs)
-  local parents = {}
+  local parents, before = {}, {}
   for _, job in ipairs(jobs) do
     local key = KEYS[job.number] .. job.id
     if job.parent_key and job.id ~= "" then
       local known = parents[key]
       local old_key = known or is_job(key) and redis.call("HGET", key, "parentKey")
-      if old_key and old_key ~= job.parent_key and (known or is_job(old_key)) then
+      -- One that was removed lives again if the tree holds its id.
+      local is_living = known or before[old_key] or (old_key and is_job(old_key))
+      if old_key and old_key ~= job.parent_key and is_living then
         return job.id
       end
       parents[key] = job.parent_key
     end
+    before[key] = true
   end
 end
 

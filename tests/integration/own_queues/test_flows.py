@@ -204,6 +204,20 @@ def test_a_flow_never_takes_the_child_of_another_parent(
     assert set(redis_client.keys()) == keys
 
 
+def test_a_flow_never_loses_a_child_to_a_parent_that_it_brings_back(
+    flows: Flow, pages: Queue, reports: Queue, redis_client: RedisConnection
+) -> None:
+    flows.add({**page("b", children=[page("a")])})
+    pages.remove("b", remove_children=False)
+    keys = set(redis_client.keys())
+    with pytest.raises(JobStateError, match="'a': is the child of another parent"):
+        flows.add(report(page("b"), page("a")))
+    assert set(redis_client.keys()) == keys
+    # Here it is taken over before its former parent is there again.
+    flows.add(report(page("a"), page("b")))
+    assert reports.get_waiting_children()[0].get_dependencies_count()["unprocessed"] == 2
+
+
 def test_parents_that_need_not_wait_keep_their_order(
     flows: Flow, pages: Queue, reports: Queue
 ) -> None:
