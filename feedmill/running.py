@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import BaseModel
+
 from shared.errors import JobStateError
 from shared.queue import JobQueue, Lock, handling
 from shared.queue.flows import wait_for_children
@@ -49,12 +51,14 @@ class Running:
         handling.clear_logs(self.queue, self.id, keep=keep_logs)
 
     def update_data(self, data: object) -> None:
-        """Let the job carry other data, also in its next attempt.
+        """Let the job carry other data, also in its next attempt; a pydantic model may be given.
 
         Raises:
             JobNotFound: it was removed.
             UnencodableJob: JSON cannot hold it.
         """
+        if isinstance(data, BaseModel):
+            data = data.model_dump(mode="json", by_alias=True)
         handling.update_data(self.queue, self.id, data)
 
     def extend_lock(self, duration: int) -> bool:

@@ -229,3 +229,13 @@ def test_a_job_comes_again_and_again_and_a_second_call_changes_its_schedule() ->
         send.every("15 minutes", Email(to="ann"))
     with pytest.raises(InvalidJobOptions, match="data="):
         send.every("15m")
+
+
+def test_a_function_may_let_its_job_carry_another_model() -> None:
+    @queue("copied")
+    def work(job: Job[Email]) -> None:
+        job.update_data(job.data.model_copy(update={"copies": 0}))
+
+    job = work.add(Email(to="ann", copies=2))
+    assert work.worker().step()
+    assert job.refresh().data == {"to": "ann", "copies": 0}
