@@ -3,7 +3,7 @@
 import math
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Unpack
@@ -14,6 +14,7 @@ from feedmill.jobs import Job
 from feedmill.reporting import log_event
 from feedmill.worker_options import WorkerOptions, check_options, core_options, read_batching
 from shared.clock import Clock
+from shared.errors import QueueError, RateLimitError
 from shared.queue import (
     BatchWorker,
     Breaker,
@@ -24,6 +25,7 @@ from shared.queue import (
     JobQueue,
     Retry,
     Upkeep,
+    limits,
 )
 from shared.queue import Worker as JobWorker
 from shared.queue import WorkerOptions as CoreOptions
@@ -153,16 +155,31 @@ class Worker:
                 self._worker.stop(timeout_s)
 
     def _run(self, claimed: ClaimedJob) -> object:
-        return self._handler(self._begun(claimed))
+        return self._call(self._begun(claimed))
 
     def _run_batch(self, claimed: Sequence[ClaimedJob]) -> BatchResult:
-        result: BatchResult = self._handler([self._begun(each) for each in claimed])
+        result: BatchResult = self._call([self._begun(each) for each in claimed])
+        if any(isinstance(each, RateLimitError) for each in result or ()):
+            self._wait_for_limit()
         return result
+
+    def _call(self, work: Job[Any] | list[Job[Any]]) -> Any:
+        try:
+            return self._handler(work)
+        except RateLimitError:
+            self._wait_for_limit()
+            raise
 
     def _begun(self, claimed: ClaimedJob) -> Job[Any]:
         job = self._job_of(claimed)
         self._hooks.call("active", job)
         return job
+
+    def _wait_for_limit(self) -> None:
+        # As in Node: who met a limit asks how long it lasts, also without one of its own. Before
+        # its job is back in line, or it is claimed again meanwhile. Redis away is no news here.
+        with suppress(QueueError):
+            self._worker.hold_back(max(limits.read_rate_ttl_ms(self._core), 0) / 1000)
 
     def _job_of(self, claimed: ClaimedJob) -> Job[Any]:
         assert claimed.view is not None

@@ -214,7 +214,8 @@ class UnrecoverableError(QueueError):
 class RateLimitError(QueueError):
     """A handler raises it when it may not go on now: its job goes back to the front of the line.
 
-    No attempt is counted. Limit the queue before, or the job comes again at once.
+    No attempt is counted. Limit the queue before (``Queue.rate_limit``), or the job comes again at
+    once; its worker claims nothing while that limit lasts.
     """
 
     def __init__(self, reason: str = "bullmq:rateLimitExceeded") -> None:

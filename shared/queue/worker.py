@@ -58,7 +58,7 @@ class Worker:
         self._stopping, self._abandoned = threading.Event(), threading.Event()
         self._going = threading.Event()
         self._going.set()
-        self._has_had_jobs = False
+        self._has_had_jobs, self._held_until_s = False, 0.0
         self._reports = Reports(queue.name, log_event, options.on_error)
         self._runner = JobRunner(
             queue,
@@ -124,6 +124,10 @@ class Worker:
         """Claim again."""
         self._going.set()
 
+    def hold_back(self, wait_s: float) -> None:
+        """Claim nothing for so long, as :meth:`pause`; a later call counts, not an earlier one."""
+        self._held_until_s = self._clock.monotonic_s() + wait_s
+
     def wait_until_idle(self, timeout_s: float) -> bool:
         """Wait until no handler runs; False when one still does after ``timeout_s``."""
         return self._running.wait_until_none(self._clock.monotonic_s() + timeout_s)
@@ -166,6 +170,8 @@ class Worker:
     def _dispatch(self) -> float:
         if not self._going.wait(_IDLE_WAIT_S):
             return 0.0
+        if (held_s := self._held_s()) > 0:
+            return min(held_s, _IDLE_WAIT_S)
         try:
             claim = self._claim(self._claim_token, limit=self._wait_for_room())
             self._claim_token = uuid.uuid4().hex
@@ -213,7 +219,10 @@ class Worker:
         return claim
 
     def _is_held_up(self) -> bool:
-        return self._stopping.is_set() or self.is_paused
+        return self._stopping.is_set() or self.is_paused or self._held_s() > 0
+
+    def _held_s(self) -> float:
+        return self._held_until_s - self._clock.monotonic_s()
 
     def _note_drained(self, claim: Claim) -> None:
         if claim.jobs:

@@ -153,6 +153,53 @@ def test_a_job_that_may_not_run_yet_goes_to_the_front_and_no_attempt_is_counted(
     assert (job.attempts_made, job.attempts_started, job.stacktrace) == (1, 2, ())
 
 
+def test_a_worker_that_met_a_limit_claims_nothing_until_it_has_passed(
+    redis_client: RedisConnection,
+) -> None:
+    clock = FakeClock()
+    queue = Queue("emails", redis_client, clock=clock)
+    runs: list[str] = []
+
+    def send(job: Job[Any]) -> None:
+        runs.append(job.id)
+        if len(runs) == 1:
+            queue.rate_limit(60_000)
+            raise RateLimitError
+
+    queue.add_bulk([{"name": "x", "opts": {"job_id": job_id}} for job_id in ("a", "b")])
+    worker = Worker(queue, send)
+    assert [worker.step(), worker.step()] == [True, False]
+    assert queue.count() == 2
+    clock.advance(seconds=60)
+    assert [worker.step(), worker.step()] == [True, True]
+    assert runs == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize("is_raised", [True, False])
+def test_a_batch_that_met_a_limit_waits_as_one_job_does(
+    redis_client: RedisConnection, is_raised: bool
+) -> None:
+    clock = FakeClock()
+    queue = Queue("emails", redis_client, clock=clock)
+    batches: list[int] = []
+
+    def send(jobs: list[Job[Any]]) -> list[object]:
+        batches.append(len(jobs))
+        if len(batches) > 1:
+            return [None] * len(jobs)
+        queue.rate_limit(60_000)
+        if is_raised:
+            raise RateLimitError
+        return [None, RateLimitError()]
+
+    queue.add_bulk([{"name": "x"}, {"name": "x"}])
+    worker = Worker(queue, send, batch=2)
+    assert [worker.step(), worker.step()] == [True, False]
+    clock.advance(seconds=60)
+    assert [worker.step(), worker.step()] == [True, False]
+    assert batches == [2, 2 if is_raised else 1]
+
+
 def test_only_a_handler_moves_its_job_or_holds_it(emails: Queue) -> None:
     job = emails.add("welcome")
     for act in (job.move_to_wait, lambda: job.move_to_delayed(1), lambda: job.extend_lock(1)):
