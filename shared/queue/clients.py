@@ -47,7 +47,34 @@ def connect(
         QueueError: not such a URL.
         QueueUnavailable: no node of a Cluster answers.
     """
-    settings: dict[str, Any] = {
+    try:
+        return _open(url, _settings_of_ours(client_name, socket_timeout_s))
+    except (ValueError, TypeError) as exc:
+        # The second one: an option that no connection has.
+        raise QueueError(f"not a Redis URL: {exc}") from exc
+
+
+def _open(url: str, settings: dict[str, Any]) -> RedisConnection:
+    address = read_address(url)
+    if url.startswith("unix://"):
+        # Only of a network there is such a thing.
+        del settings["socket_keepalive"]
+    if address is None:
+        client = redis.Redis.from_url(url, **settings)
+    elif address.deployment is Deployment.CLUSTER:
+        # The driver's own client of a Cluster overlooks what it does not know.
+        redis.Redis(**address.options)
+        return _join(address.nodes, {**settings, **address.options})
+    else:
+        client = _ask_sentinels(address, settings)
+    pool = client.connection_pool
+    # Made, not used: an unknown option is to be met here, not by the first command.
+    pool.connection_class(**pool.connection_kwargs)
+    return client
+
+
+def _settings_of_ours(client_name: str | None, socket_timeout_s: float) -> dict[str, Any]:
+    return {
         "socket_timeout": socket_timeout_s,
         "socket_connect_timeout": socket_timeout_s,
         "socket_keepalive": True,
@@ -58,15 +85,6 @@ def connect(
         "client_name": client_name,
         "redis_connect_func": _greet,
     }
-    try:
-        address = read_address(url)
-        if address is None:
-            return redis.Redis.from_url(url, **settings)
-    except ValueError as exc:
-        raise QueueError(f"not a Redis URL: {exc}") from exc
-    if address.deployment is Deployment.CLUSTER:
-        return _join(address.nodes, {**settings, **address.options})
-    return _ask_sentinels(address, settings)
 
 
 def check_client(client: RedisConnection) -> None:
@@ -139,12 +157,12 @@ class _Sentinels(Sentinel):
             return str(host), int(port)
 
 
-def _ask_sentinels(address: RedisAddress, settings: dict[str, Any]) -> RedisConnection:
+def _ask_sentinels(address: RedisAddress, settings: dict[str, Any]) -> redis.Redis:
     timeouts = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), _SENTINEL_TIMEOUT_S)
     options = {**timeouts, "retry": _no_retry(), "protocol": 2, **address.sentinel_options}
     sentinels = _Sentinels(address.nodes, sentinel_kwargs=options)
     options = {**settings, **address.options}
-    client: RedisConnection = sentinels.master_for(address.service, **options)  # type: ignore[no-untyped-call]
+    client: redis.Redis = sentinels.master_for(address.service, **options)  # type: ignore[no-untyped-call]
     return client
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from shared.errors import QueueError, QueueFull, QueueUnavailable
 from shared.queue import Completion, JobQueue, RedisConnection, connect, disconnect
+from shared.queue.wakeup import wait_for_work
 from tests.fakes import FakeClock
 from tests.queue_states import claim, make_job, seed_active, seed_waiting
 from tests.servers import RunningServer, find_free_port, start_valkey
@@ -98,6 +100,38 @@ def test_nothing_is_sent_twice_by_the_driver(own_queue: JobQueue, server: Runnin
     finally:
         server.thaw()
     assert own_queue.client.get("bull:items:id") in (None, b"1")
+
+
+def test_a_socket_in_the_file_system_serves(tmp_path: Path, clock: FakeClock) -> None:
+    # Its path must be short: Linux takes some hundred bytes.
+    with TemporaryDirectory(prefix="valkey") as folder:
+        socket = f"{folder}/socket"
+        server = start_valkey(tmp_path / "own", "--unixsocket", socket)
+        client = connect(f"unix://{socket}", client_name="tests")
+        queue = JobQueue(client, "items", clock=clock)
+        try:
+            seed_waiting(queue, "a#1")
+            assert len(claim(queue).jobs) == 1
+            assert wait_for_work(client, [queue], 0.01)
+        finally:
+            disconnect(client)
+            server.stop()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:1/0?foo=1",
+        "unix:///tmp/none?foo=1",
+        "redis+sentinel://127.0.0.1:1/main?foo=1",
+        "redis+sentinel://127.0.0.1:1/main?sentinel_foo=1",
+        "redis+cluster://127.0.0.1:1?foo=1",
+    ],
+)
+def test_an_option_that_no_connection_has_is_refused_by_its_name(url: str) -> None:
+    with pytest.raises(QueueError, match=r"not a Redis URL.*foo'") as caught:
+        connect(url)
+    assert not caught.value.retryable
 
 
 def test_a_refused_connection_is_tried_once(clock: FakeClock) -> None:
