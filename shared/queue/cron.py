@@ -8,8 +8,7 @@ where a clock is put back or forward, and where both day fields are given.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, time, timedelta, tzinfo
 
 from shared.errors import InvalidJobOptions
 
@@ -21,7 +20,7 @@ MAX_LENGTH = 1024
 # The year 9000: calendars end soon after.
 MAX_TIME_MS = 221_845_392_000_000
 # A 29th of February that is a given weekday comes within 40 years, also across 2100.
-_SEARCHED_YEARS = 40
+_SEARCHED_DAYS = 40 * 366
 _HOURS_OF_DAY = 24
 _DAYS_OF_WEEK = 7
 
@@ -39,11 +38,10 @@ _ALIASES = {
 }
 # What stands for fields that are missing in front.
 _DEFAULTS = ("0", "*", "*", "*", "*", "*")
-_MONTH_NAMES = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH_NAMES = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAY_NAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
-_WEEKDAYS = {
-    name: number for number, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])
-}
+_WEEKDAYS = {name: number for number, name in enumerate(_DAY_NAMES)}
 _ANY = ("*", "?")
 _PART = re.compile(r"(?P<first>[*?]|[0-9a-z]+)(?:-(?P<last>[0-9a-z]+))?(?:/(?P<step>[0-9]+))?")
 _NTH = re.compile(r"(?P<day>[0-9A-Za-z]+)#(?P<nth>[1-5])")
@@ -96,8 +94,9 @@ class Pattern:
 
     def match_day(self, day: date) -> bool:
         """Return whether the times come on a day."""
-        is_named = not self.day_fields or any(field.match(day) for field in self.day_fields)
-        return is_named and day.month in self.months
+        if day.month not in self.months:
+            return False
+        return not self.day_fields or any(field.match(day) for field in self.day_fields)
 
     def match(self, wall: datetime) -> bool:
         """Return whether what a clock shows is one of the times."""
@@ -118,20 +117,6 @@ def read_pattern(text: str) -> Pattern:
         return _read_fields(*_DEFAULTS[: len(_DEFAULTS) - len(fields)], *fields)
     except ValueError as exc:
         raise InvalidJobOptions("pattern", text[:80], ACCEPTED) from exc
-
-
-def read_zone(name: str | None) -> tzinfo:
-    """Return a time zone by its name in the tz database, or UTC where none is named.
-
-    Raises:
-        InvalidJobOptions: there is no such zone.
-    """
-    if name is None:
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as exc:
-        raise InvalidJobOptions("tz", name, "a time zone such as 'Europe/Rome'") from exc
 
 
 def next_time(pattern: Pattern, zone: tzinfo, after_ms: int) -> int | None:
@@ -197,16 +182,8 @@ def _later(pattern: Pattern, hour: int, minute: int, second: int) -> time | None
 
 
 def _next_day(pattern: Pattern, day: date) -> date | None:
-    last_year = day.year + _SEARCHED_YEARS
-    day += timedelta(days=1)
-    while day.year <= last_year:
-        if pattern.match_day(day):
-            return day
-        if day.month in pattern.months:
-            day += timedelta(days=1)
-        else:
-            day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-    return None
+    days = (day + timedelta(days=number) for number in range(1, _SEARCHED_DAYS))
+    return next((each for each in days if pattern.match_day(each)), None)
 
 
 def _read_fields(

@@ -5,11 +5,12 @@ Names are BullMQ's in Python's case; times are ms since 1970.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from shared.errors import InvalidJobOptions
-from shared.queue.cron import MAX_TIME_MS, next_time, read_pattern, read_zone
+from shared.queue.cron import MAX_TIME_MS, next_time, read_pattern
 from shared.queue.option_readers import (
     Readers,
     read_bool,
@@ -73,6 +74,20 @@ def read_repeat(given: Mapping[str, object], now_ms: int) -> Repeat:
         raise InvalidJobOptions("end_date", repeat.end_date, "a time to come")
     read_zone(repeat.tz)
     return repeat
+
+
+def read_zone(name: str | None) -> tzinfo:
+    """Return a time zone by its name in the tz database, or UTC where none is named.
+
+    Raises:
+        InvalidJobOptions: there is no such zone.
+    """
+    if name is None:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as exc:
+        raise InvalidJobOptions("tz", name, "a time zone such as 'Europe/Rome'") from exc
 
 
 def stored_repeat(repeat: Repeat) -> dict[str, object]:

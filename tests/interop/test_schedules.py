@@ -14,7 +14,8 @@ import pytest
 from feedmill import InvalidJobOptions, JobStateError, Queue, Worker
 from shared.clock import datetime_from_ms
 from shared.queue import Completion, RedisConnection
-from shared.queue.cron import next_time, read_pattern, read_zone
+from shared.queue.cron import next_time, read_pattern
+from shared.queue.repeats import read_zone
 from shared.queue.schedulers import continue_schedule
 from tests.fakes import FakeClock
 from tests.interop.dumps import dump

@@ -5,7 +5,8 @@ from datetime import datetime
 import pytest
 
 from shared.errors import InvalidJobOptions
-from shared.queue.cron import next_time, read_pattern, read_zone
+from shared.queue.cron import next_time, read_pattern
+from shared.queue.repeats import read_zone
 
 
 def due_after(pattern: str, after: str, zone: str = "Europe/Rome") -> str | None:
