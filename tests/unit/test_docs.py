@@ -31,7 +31,7 @@ _VARIABLE = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 _COMMAND = re.compile(r"\bfeedmill((?: (?:[a-z][a-z-]*|--?[a-z-]+|'[^'\n]*'|[A-Za-z./:#_0-9…]+))+)")
 _CALL = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE)(?:/[A-Z]+)* (/[^\s`?'\"|,]*)")
 _LOCAL_URL = re.compile(r"(?:localhost|127\.0\.0\.1):8000(/[^\s`?'\">]*)")
-_FILE = re.compile(r"\b(?:server|worker|shared|tests|monitoring|docs)/[\w./-]*\w")
+_FILE = re.compile(r"\b(?:server|worker|shared|feedmill|examples|tests|monitoring|docs)/[\w./-]*\w")
 _PATH_ALONE = re.compile(r"`(/[a-z][^\s`?]*)`")
 
 

@@ -1,0 +1,193 @@
+"""The programs of examples/, run as their own documentation says, by real workers."""
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from feedmill import Queue
+from shared.queue import RedisConnection
+from tests.example_services import Bank, MailServer, serving
+from tests.processes import inherited_environment, wait_until
+from tests.servers import ending_with_us
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
+MOST_LINES, MOST_LINES_OF_A_CORE = 60, 15
+
+_CORE = re.compile(r"^```python\n# examples/(\w+)\.py\n(.+?)^```", re.DOTALL | re.MULTILINE)
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+Run = Callable[..., None]
+
+
+@pytest.fixture
+def environment(tmp_path: Path, valkey_url: str, redis_client: RedisConnection) -> dict[str, str]:
+    """A folder with the examples and an empty Redis, and what names them."""
+    shutil.copytree(ROOT / "examples", tmp_path, dirs_exist_ok=True)
+    return {**inherited_environment(), "REDIS_URL": valkey_url}
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Start a worker of an example."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str, **settings: str) -> "subprocess.Popen[bytes]":
+        command = [*ending_with_us(), FEEDMILL, "worker", "--app", name]
+        with (tmp_path / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, cwd=tmp_path, env={**environment, **settings}, stderr=log
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    """Run an example as a program."""
+
+    def run(name: str, *arguments: str) -> None:
+        command = [sys.executable, f"{name}.py", *arguments]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
+
+    return run
+
+
+def counts(queue: Queue) -> dict[str, int]:
+    return {state: count for state, count in queue.get_job_counts().items() if count}
+
+
+def lines_of(text: str) -> int:
+    return sum(bool(line.strip()) for line in text.splitlines())
+
+
+def test_emails_are_tried_again_and_refused_addresses_are_not(
+    start: Start, run: Run, redis_client: RedisConnection
+) -> None:
+    emails = Queue("emails", redis_client)
+    with (
+        MailServer(unknown={"nobody@example.org"}, busy={"bob@example.org"}) as server,
+        serving(server) as port,
+    ):
+        for _ in range(2):
+            run("emails", "ann@example.org", "bob@example.org", "nobody@example.org")
+        start("emails", SMTP_PORT=str(port))
+        expected = {"completed": 1, "delayed": 1, "failed": 1}
+        wait_until(lambda: counts(emails) == expected, "each is tried once")
+        # Half a minute has passed.
+        emails.promote_jobs()
+        wait_until(lambda: counts(emails) == {"completed": 2, "failed": 1}, "both are sent")
+        assert sorted(server.accepted) == ["ann@example.org", "bob@example.org"]
+        assert server.asked.count("nobody@example.org") == 1
+    [failed] = emails.get_failed()
+    assert failed.failed_reason == "nobody@example.org is refused: no such mailbox"
+
+
+def test_an_order_has_one_invoice_however_often_it_is_asked_for(
+    start: Start, run: Run, redis_client: RedisConnection, tmp_path: Path
+) -> None:
+    invoices = Queue("invoices", redis_client)
+    for _ in range(2):
+        run("invoices", "4711", "19900")
+    run("invoices", "4712", "500")
+    start("invoices")
+    wait_until(lambda: counts(invoices) == {"completed": 2}, "both are issued")
+    # Asked for once more, and run once more, it is the same one.
+    run("invoices", "4711", "19900")
+    invoices.retry_jobs(state="completed")
+    wait_until(lambda: counts(invoices) == {"completed": 2}, "both are issued again")
+    with closing(sqlite3.connect(tmp_path / "books.db")) as books:
+        rows = books.execute("SELECT order_id, number FROM invoices ORDER BY number").fetchall()
+    assert sorted(order for order, _ in rows) == ["4711", "4712"]
+    assert {job.id: job.return_value for job in invoices.get_completed()} == {
+        f"invoice-{order}": number for order, number in rows
+    }
+
+
+def test_a_bank_sync_that_is_stopped_goes_on_behind_its_last_page(
+    start: Start, run: Run, redis_client: RedisConnection, tmp_path: Path
+) -> None:
+    syncs = Queue("bank-sync", redis_client)
+    with Bank(4, held=3) as bank, serving(bank) as port:
+        settings = {"BANK_URL": f"http://127.0.0.1:{port}", "APP_STOP_S": "0"}
+        run("bank_sync", "IT60")
+        leaving = start("bank_sync", **settings)
+        wait_until(lambda: bank.asked == [1, 2, 3], "the third page is asked for")
+        leaving.terminate()
+        leaving.wait(20)
+        [job] = syncs.get_waiting()
+        assert (job.data["done"], job.last_progress, job.attempts_made) == (
+            2,
+            {"page": 2, "of": 4},
+            0,
+        )
+        bank.let_go.set()
+        start("bank_sync", **settings)
+        wait_until(job.is_completed, "it is done")
+        assert bank.asked == [1, 2, 3, 3, 4, 5]
+    with closing(sqlite3.connect(tmp_path / "books.db")) as books:
+        assert books.execute("SELECT count(*) FROM bookings").fetchone() == (8,)
+
+
+def test_a_report_comes_every_monday_at_8_in_rome(
+    start: Start, redis_client: RedisConnection, tmp_path: Path
+) -> None:
+    reports = Queue("reports", redis_client)
+    start("weekly_report")
+    wait_until(lambda: counts(reports) == {"delayed": 1}, "the next one waits")
+    [first] = reports.get_delayed()
+    reports.promote_jobs()
+    wait_until(lambda: counts(reports) == {"delayed": 1, "completed": 1}, "it is written")
+    assert isinstance(path := first.refresh().return_value, str)
+    assert (tmp_path / path).read_text().startswith("For the board: 0.00 booked by ")
+    due = datetime.fromtimestamp((first.timestamp + first.delay) / 1000, ZoneInfo("Europe/Rome"))
+    assert (due.strftime("%A %H:%M"), due > datetime.now(due.tzinfo)) == ("Monday 08:00", True)
+
+
+def test_a_course_is_published_by_light_workers_when_a_heavy_one_has_converted_its_videos(
+    start: Start, run: Run, redis_client: RedisConnection, tmp_path: Path
+) -> None:
+    for name in ("bowline.mov", "anchor.mov", "knots.ps"):
+        (tmp_path / name).write_text(name)
+    run("course", "knots", "bowline.mov", "anchor.mov", "knots.ps")
+    videos, papers = Queue("videos", redis_client), Queue("papers", redis_client)
+    courses = Queue("courses", redis_client)
+    programs = {"CONVERT_VIDEO": "cp", "CONVERT_PAPER": "cp"}
+    start("course", WORKER_TYPE="light", **programs)
+    wait_until(lambda: counts(papers) == {"completed": 1}, "the paper is converted")
+    assert (counts(videos), counts(courses)) == ({"waiting": 2}, {"waiting-children": 1})
+    start("course", WORKER_TYPE="heavy", **programs)
+    wait_until(lambda: counts(courses) == {"completed": 1}, "the course is published")
+    index = json.loads((tmp_path / "knots.json").read_text())
+    assert index == ["anchor.webm", "bowline.webm", "knots.pdf"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_each_example_is_short_and_the_manual_shows_its_core(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert lines_of(text) <= MOST_LINES
+    cores = dict(_CORE.findall((ROOT / "docs" / "queues.md").read_text("utf-8")))
+    assert cores[path.stem] in text
+    assert lines_of(cores[path.stem]) <= MOST_LINES_OF_A_CORE
+
+
+def test_the_manual_shows_no_example_that_is_not_there() -> None:
+    shown = _CORE.findall((ROOT / "docs" / "queues.md").read_text("utf-8"))
+    assert [name for name, _ in shown if not (ROOT / "examples" / f"{name}.py").exists()] == []
