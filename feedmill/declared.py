@@ -10,7 +10,7 @@ from feedmill.jobs import Job
 from feedmill.payloads import PayloadType, read_payload_type
 from feedmill.queues import Queue
 from feedmill.rules import QueueRules
-from shared.errors import UnrecoverableError
+from shared.errors import QueueError, UnrecoverableError
 
 M = TypeVar("M")
 
@@ -42,6 +42,18 @@ class DeclaredBase(Generic[M]):
             if self._opened is None or self._opened[0] is not place:
                 self._opened = (place, self._open(place))
             return self._opened[1]
+
+    @property
+    def dead_letters(self) -> Queue:
+        """The queue of its jobs that have failed for good.
+
+        Raises:
+            QueueError: no Redis is named, or it was declared without ``dead_letter``.
+        """
+        if self.rules.dead_letter is None:
+            raise QueueError(f"{self!r} was declared without dead_letter")
+        place = current_place()
+        return Queue(self.rules.dead_letter, place.client, prefix=place.prefix, clock=place.clock)
 
     @property
     def job_name(self) -> str:

@@ -119,6 +119,7 @@ class Declared(DeclaredAdding[M]):
             limiter=rules.limiter,
             backoff=None if rules.backoff is None else self._compute_backoff_ms,
             breaker=rules.breaker,
+            dead_letter=None if rules.dead_letter is None else self.dead_letters,
         )
         for event, hook in self._hooks:
             worker.on(event, partial(self._tell_end, hook))

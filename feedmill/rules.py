@@ -37,6 +37,8 @@ class QueueOptions(TypedDict, total=False):
     """So many jobs are started in a time, over all workers: "100/s", "10/5m"."""
     within: Span
     """How long a batch waits for more jobs after its first; not at all unless told."""
+    dead_letter: str
+    """The name of a queue that jobs are moved to when they fail for good."""
     breaker: Breaker | None
     """No job is started while what the jobs need is away."""
     add_limit: str
@@ -57,6 +59,7 @@ class QueueRules:
     batch: int | None
     within_s: float
     breaker: Breaker | None
+    dead_letter: str | None
 
 
 def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
@@ -82,6 +85,7 @@ def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
         batch=batch,
         within_s=_read_within_ms(options, batch) / 1000,
         breaker=options.get("breaker"),
+        dead_letter=options.get("dead_letter"),
     )
 
 

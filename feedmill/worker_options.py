@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal, TypedDict
 
+from feedmill.base import QueueBase
 from feedmill.jobs import Job
 from shared.errors import InvalidJobOptions
 from shared.queue import Batching, Breaker, ClaimedJob, RateLimit, RunRules
@@ -49,6 +50,8 @@ class WorkerOptions(TypedDict, total=False):
     """The same of failed ones. All stay unless somebody says otherwise."""
     metrics: int | None
     """Of so many minutes it is counted how many jobs ended in each, for ``get_metrics``."""
+    dead_letter: QueueBase | None
+    """A queue in the same Redis that jobs are moved to when they fail for good."""
     breaker: Breaker | None
     """No job is started while what the jobs need is away."""
     may_retry: Callable[[BaseException], bool]
@@ -131,6 +134,7 @@ def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
         InvalidJobOptions: something that cannot be; the text names it.
     """
     limiter, run_limit_s = options.get("limiter"), options.get("run_limit_s")
+    dead_letter = options.get("dead_letter")
     return CoreOptions(
         concurrency=options.get("concurrency", 1),
         lock_ms=options.get("lock_duration", 30_000),
@@ -141,6 +145,7 @@ def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
         completed=_end_rules(options, "remove_on_complete"),
         failed=_end_rules(options, "remove_on_fail"),
         breaker=options.get("breaker"),
+        dead_letters=None if dead_letter is None else dead_letter.core,
         # A job that its worker dies of takes its whole batch with it, again and again.
         isolates_solo=options.get("batch") is not None,
         reads_whole=True,

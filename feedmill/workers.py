@@ -30,6 +30,7 @@ from shared.queue import (
 from shared.queue import Worker as JobWorker
 from shared.queue import WorkerOptions as CoreOptions
 from shared.queue.batches import BatchResult
+from shared.queue.dead_letters import check_dead_letters
 
 BatchHandler = Callable[[list[Job[Any]]], BatchResult]
 Handler = Callable[[Job[Any]], object] | BatchHandler
@@ -50,7 +51,8 @@ class Worker:
 
     Raises:
         InvalidJobOptions: an option that cannot be.
-        QueueError: a name that BullMQ refuses, or no Redis is named.
+        QueueError: a name that BullMQ refuses, no Redis is named, or the ``dead_letter`` is the
+            queue itself or has another prefix.
     """
 
     def __init__(
@@ -221,6 +223,8 @@ class Worker:
 
     def _make_worker(self, options: WorkerOptions) -> JobWorker:
         core = self._options
+        if core.dead_letters is not None:
+            check_dead_letters(self._core, core.dead_letters)
         batching, queue, clock = read_batching(options), self._core, self._core.clock
         if batching is None:
             return JobWorker(queue, self._run, core, clock=clock, log_event=log_event)

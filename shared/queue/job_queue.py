@@ -159,7 +159,7 @@ class JobQueue(QueueReader):
         return self._settle("fail", failures, _encode_failure, head)
 
     def dead_letter_many(
-        self, moves: Sequence[DeadLettering], dlq: "JobQueue"
+        self, moves: Sequence[DeadLettering], dlq: "JobQueue", rules: EndRules = NO_RULES
     ) -> list[SettleOutcome]:
         """Move jobs into the dead-letter queue, in one step each. Raises live counters.
 
@@ -168,10 +168,8 @@ class JobQueue(QueueReader):
         """
         if dlq.prefix != self.prefix:
             raise QueueError(f"{dlq.name!r} has another prefix than {self.name!r}")
-        bases = (self.keys.base, dlq.keys.base)
-        outcomes = self.run_in_chunks(
-            "dead_letter", moves, _encode_dead_lettering, (self.clock.now_ms(),), bases
-        )
+        bases, head = (self.keys.base, dlq.keys.base), (self.clock.now_ms(), rules.minutes_text)
+        outcomes = self.run_in_chunks("dead_letter", moves, _encode_dead_lettering, head, bases)
         return [_SETTLE_OUTCOMES[outcome] for outcome in outcomes]
 
     def release_many(self, locks: Sequence[Lock]) -> list[SettleOutcome]:

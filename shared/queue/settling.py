@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.clock import Clock
 from shared.errors import JobStateError, QueueError, QueueUnavailable, UnrecoverableError
+from shared.queue.dead_letters import move_failed
 from shared.queue.job import (
     ClaimedJob,
     Completion,
@@ -88,10 +89,12 @@ class Settler:
 
     def _call(self, kind: type, runs: list[EndedRun]) -> list[SettleOutcome]:
         """Settle runs that ended alike, through outages; nothing once all is abandoned."""
-        outcomes = [run.outcome for run in runs]
+        dead_letters = self._options.dead_letters
         while not self._abandoned.is_set():
             try:
-                return self._calls[kind](outcomes)
+                if kind is Failure and dead_letters is not None:
+                    return move_failed(self._queue, runs, dead_letters, self._options.failed)
+                return self._calls[kind]([run.outcome for run in runs])
             except QueueUnavailable as exc:
                 self._reports.tell_trouble("settle_delayed", exc)
                 self._clock.wait(self._abandoned, jittered(_OUTAGE_WAIT_S))

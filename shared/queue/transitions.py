@@ -37,6 +37,7 @@ Of queues of one's own: children that are not waited for any more (``flows.py``)
 Of queues of one's own: adding as BullMQ adds (``enqueueing.py``)::
 
     enqueue: absent -> waiting|prioritized|delayed|waiting-children
+    replay: dead -> waiting|prioritized
 
 Of queues of one's own: what a handler does with its job (``flows.py``)::
 
@@ -103,6 +104,7 @@ TRANSITIONS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     ),
     # Adding.
     "enqueue": (_ABSENT, _READY | _DELAYED | {JobState.WAITING_CHILDREN}),
+    "replay": (frozenset({DEAD}), _READY),
     # In a handler.
     "wait_for_children": (_ACTIVE, frozenset({JobState.WAITING_CHILDREN})),
     # Scheduling.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from shared.queue.breaker import Breaker
 from shared.queue.end_rules import NO_RULES, EndRules
 from shared.queue.job import ClaimedJob, RateLimit
+from shared.queue.job_queue import JobQueue
 from shared.queue.runs import EndedRun, RunRules
 
 
@@ -23,7 +24,7 @@ class WorkerOptions:
     who lists the workers. ``rate_limit`` holds unless the queue has one of its own. ``rules`` say
     what an error means. ``completed`` and ``failed`` are what it wants of the jobs that it ends.
     While the ``breaker`` is open, no job is claimed but one to try, and what fails by what it needs
-    is put back.
+    is put back. Jobs that fail for good are moved to ``dead_letters``, if there is such a queue.
 
     A solo job has the worker for itself, unless ``isolates_solo`` is False: right where a job that
     stalls cannot harm its neighbours, and must not hold them up. ``reads_whole``: jobs come with
@@ -46,6 +47,7 @@ class WorkerOptions:
     completed: EndRules = NO_RULES
     failed: EndRules = NO_RULES
     breaker: Breaker | None = None
+    dead_letters: JobQueue | None = None
     isolates_solo: bool = True
     reads_whole: bool = False
     after_settle: Callable[[EndedRun], None] = _say_nothing

@@ -1,14 +1,15 @@
 -- dead_letter: active -> dead
 -- Refused: the lock is gone or another token holds it. The job leaves its queue and waits in the
 --   dead-letter queue; one that is there already under that id gets the new data.
--- Uses: layout, flows, deduplication
+-- Uses: layout, flows, deduplication, metrics
 -- KEYS[1] base of the queue's keys, KEYS[2] base of the dead-letter queue's keys
--- ARGV[1] now in ms; then per job: id, token, reason, stack trace or "", tally field or "",
---   dead letter's id, its name, its data (JSON), its opts (JSON)
+-- ARGV[1] now in ms, [2] minutes to be counted or ""; then per job: id, token, reason, stack trace or "",
+--   tally field or "", dead letter's id, its name, its data (JSON), its opts (JSON)
 -- Returns per job "settled" or "lock_lost"
 local queue, dead_letters, now = queue_at(KEYS[1]), queue_at(KEYS[2]), ARGV[1]
 local now_ms = tonumber(now)
-local FIRST, STRIDE = 2, 9
+local max_minutes = tonumber(ARGV[2])
+local FIRST, STRIDE = 3, 9
 allow_when_full(queue)
 local meta, dead_meta = read_meta(queue), read_meta(dead_letters)
 trim_events(queue, meta)
@@ -65,6 +66,9 @@ end
 local outcomes, settled, failure = move_each(queue, FIRST, STRIDE, dead_letter)
 if settled > 0 then
   raise_total(queue, "failed", settled)
+  if max_minutes then
+    try(count_ended, queue, "failed", settled, max_minutes, now_ms)
+  end
   emit_if_drained(queue)
   wake_for_free_slot(queue, meta)
   wake(dead_letters, dead_meta)

@@ -94,6 +94,9 @@ def test_the_documented_worker_counts_what_it_ends(
     assert example["make_sparing_worker"](accounts).step()
     assert example["is_bank_away"](ConnectionError("refused"))
     assert not example["make_patient_worker"](accounts).step()
+    dead = Queue("accounts_dead", redis_client)
+    assert not example["make_careful_worker"](accounts, dead).step()
+    assert example["try_the_bank_again"](dead) == 0
     assert accounts.get_metrics("completed").count == 1
 
 

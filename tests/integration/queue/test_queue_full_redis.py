@@ -13,10 +13,12 @@ from shared.queue import (
     JobQueue,
     JobState,
     Lock,
+    NewJob,
     RedisConnection,
     Retry,
     SettleOutcome,
     connect,
+    dead_letters,
     disconnect,
     handling,
 )
@@ -140,6 +142,21 @@ def test_handlers_in_a_full_redis_tell_progress_and_move_their_jobs_but_cannot_l
     handling.move_to_delayed(queue, Lock("a#1", "t1"), clock.now_ms() + 1000)
     handling.move_to_wait(queue, Lock("a#2", "t1"))
     assert (line(queue), active(queue)) == (["a#2"], [])
+
+
+def test_a_full_redis_puts_no_dead_letter_back_and_loses_none(
+    queue: JobQueue, dlq: JobQueue
+) -> None:
+    letter = {"queue": queue.name, "job_id": "a#1", "name": "item", "data": {"n": 1}}
+    dlq.add_many([NewJob("items/a#1", "dead", letter)])
+    fill_redis(queue)
+    with pytest.raises(QueueFull):
+        dead_letters.replay(dlq)
+    assert (line(queue), line(dlq)) == ([], ["items/a#1"])
+    assert not queue.client.exists(queue.keys.meta)
+    queue.client.config_set("maxmemory", 0)
+    assert dead_letters.replay(dlq) == 1
+    assert (line(queue), line(dlq)) == (["a#1"], [])
 
 
 def test_a_full_redis_can_be_drained(queue: JobQueue) -> None:
