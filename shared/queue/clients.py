@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.exceptions import ResponseError
 from redis.retry import Retry
-from redis.sentinel import Sentinel, SentinelConnectionPool
+from redis.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 
 from shared.errors import QueueError
 from shared.queue.addresses import Deployment, RedisAddress, read_address
@@ -147,13 +147,19 @@ class _Sentinels(Sentinel):
     The driver reorders its list of Sentinels as it asks: two threads at once may lose one of it.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+    def __init__(self, addresses: Sequence[tuple[str, int]], **options: Any) -> None:
+        super().__init__(addresses, **options)  # type: ignore[no-untyped-call]
+        self._names = ", ".join(f"{host}:{port}" for host, port in addresses)
         self._asking = threading.Lock()
 
     def discover_master(self, service_name: str) -> tuple[str, int]:
         with self._asking:
-            host, port = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+            try:
+                host, port = super().discover_master(service_name)  # type: ignore[no-untyped-call]
+            except MasterNotFoundError:
+                # The driver's text shows all that the connections are made with, passwords too.
+                text = f"No master found for {service_name!r} by the Sentinels at {self._names}"
+                raise MasterNotFoundError(text) from None
             return str(host), int(port)
 
 

@@ -1,5 +1,6 @@
 """Queues on a primary that Sentinels name: another one takes over while jobs are added and run."""
 
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,10 +119,15 @@ def test_a_primary_that_no_sentinel_knows_is_unavailable_by_its_name(
 
 
 def test_sentinels_that_do_not_answer_are_an_outage() -> None:
-    queue = Queue("emails", f"redis+sentinel://127.0.0.1:{find_free_port()}/main")
+    port = find_free_port()
+    logins = "sentinel_username=asker&sentinel_password=hunter2"
+    queue = Queue("emails", f"redis+sentinel://:hunter3@127.0.0.1:{port}/main?{logins}")
     try:
-        with pytest.raises(QueueUnavailable, match="No master found for 'main'"):
+        with pytest.raises(QueueUnavailable) as caught:
             queue.add("welcome", {})
+        asked = f"by the Sentinels at 127.0.0.1:{port}"
+        assert str(caught.value).endswith(f"No master found for 'main' {asked}")
+        assert "hunter" not in "".join(traceback.format_exception(caught.value))
     finally:
         queue.close()
 
