@@ -18,7 +18,7 @@ from shared.clock import Clock
 from shared.errors import AppError, QueueError
 from shared.logs import get_logger
 from shared.queue import RateLimit, WorkerSign, WorkerSigns
-from shared.queue.registry import REGISTER_EVERY_S, QueueRecord, QueueRegistry
+from shared.queue.registry import DEAD_LETTERS, REGISTER_EVERY_S, QueueRecord, QueueRegistry
 from shared.settings import Settings
 from shared.startup import check_queues
 from shared.supervision import Supervisor, ThreadMetrics
@@ -91,7 +91,7 @@ class AppProcess:
             known = {} if self._is_registered else self._read_schedules()
             for each in self.workers.declared:
                 each.make_schedules(known.get(each.name, ()), only_missing=self._is_registered)
-            self._registry.register([_record_of(each) for each in self.workers.declared])
+            self._registry.register(_records_of(self.workers.declared))
         except QueueError as exc:
             log.warning("register_failed", error=str(exc))
             return REGISTER_RETRY_S
@@ -108,6 +108,14 @@ class AppProcess:
             WorkerSign(f"{worker_id}:{name}", (name,), running, up_s, *why_stopped(breakers[name]))
             for name, running in self.workers.running_counts().items()
         ]
+
+
+def _records_of(declared: Sequence[Declared[Any]]) -> list[QueueRecord]:
+    """Return what to write down: the queues that are worked, and those of their dead letters."""
+    worked = {each.name: _record_of(each) for each in declared}
+    dead_letters = {name for each in declared if (name := each.rules.dead_letter) is not None}
+    rest = sorted(dead_letters - worked.keys())
+    return [*worked.values(), *(QueueRecord(name, DEAD_LETTERS) for name in rest)]
 
 
 def _record_of(declared: Declared[Any]) -> QueueRecord:

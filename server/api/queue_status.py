@@ -22,7 +22,7 @@ from shared.queue import (
     find_workers,
     sample_queues,
 )
-from shared.queue.registry import QueueRecord
+from shared.queue.registry import DEAD_LETTERS, QueueRecord
 
 # A free worker claims what waits within a moment; what waits longer has none.
 _NO_WORKER_AFTER_MS = 5_000
@@ -56,7 +56,8 @@ class QueueAnswer(BaseModel):
     name: str
     weight: str | None = Field(
         None,
-        description="how heavy the jobs of a program's own queue are; null for Feedmill's queues",
+        description="how heavy the jobs of a program's own queue are, or that they are dead "
+        "letters; null for Feedmill's queues",
     )
     is_paused: bool
     counts: dict[JobState, int] = Field(description="jobs by BullMQ's states")
@@ -217,7 +218,7 @@ class QueueStatus:
     ) -> QueueView:
         limit = self._rate_limits.get(queue.name) if record is None else record.limit
         return QueueView(
-            role=self._roles.get(queue.name, QueueRole.OWN),
+            role=self._role_of(queue.name, record),
             counts=sample.counts,
             is_paused=sample.is_paused,
             oldest_waiting_ms=sample.oldest_waiting_ms,
@@ -226,6 +227,11 @@ class QueueStatus:
             is_rate_used_up=sample.rate_limit_ttl_ms > 0,
             workers=find_workers(signs, queue.name),
         )
+
+    def _role_of(self, name: str, record: QueueRecord | None) -> QueueRole:
+        if record is not None and record.weight == DEAD_LETTERS:
+            return QueueRole.DEAD_LETTERS
+        return self._roles.get(name, QueueRole.OWN)
 
     def _record_of(self, name: str) -> QueueRecord | None:
         """Return what a program says of its own queue; None for one of Feedmill's."""

@@ -27,7 +27,7 @@ from shared.queue import (
     disconnect,
     examine_redis,
 )
-from shared.queue.registry import QueueRegistry
+from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
 from shared.running import Running
 from shared.settings import Settings
 from shared.startup import check_redis, connect_mongodb, connect_redis, rate_limit
@@ -103,8 +103,7 @@ def _look_at(
     try:
         workers = WorkerSigns(redis, prefix=settings.queue_prefix).read()
         own = QueueRegistry(redis, prefix=settings.queue_prefix, clock=clock).read()
-        own_names = [record.name for record in own]
-        contents = _Contents(settings, redis, stores, clock, own_names)
+        contents = _Contents(settings, redis, stores, clock, own)
         queues, record = contents.look_twice()
     except (QueueError, StoreError) as exc:
         return replace(facts, unreadable=str(exc))
@@ -157,12 +156,12 @@ class _Contents:
         redis: RedisConnection,
         stores: Stores | Unreachable,
         clock: Clock,
-        own_queues: Sequence[str],
+        own_queues: Sequence[QueueRecord],
     ) -> None:
         self._settings = settings
         self._stores = stores
         self._clock = clock
-        self._own_queues = own_queues
+        self._own_queues = [own.name for own in own_queues if own.weight != DEAD_LETTERS]
         self._queues = {
             name: QueueExaminer(redis, name, prefix=settings.queue_prefix, clock=clock)
             for name in (
@@ -170,7 +169,7 @@ class _Contents:
                 settings.heavy_queue,
                 settings.dead_letter_queue,
                 settings.fetch_queue,
-                *own_queues,
+                *(own.name for own in own_queues),
             )
         }
 

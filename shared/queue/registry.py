@@ -16,6 +16,8 @@ from shared.queue.job_queue import JobQueue
 # A worker registers again and again: Redis may be emptied.
 REGISTER_EVERY_S = 600.0
 MAX_WEIGHT_LENGTH = 40
+# Instead of a weight: nobody need work its jobs.
+DEAD_LETTERS = "dead-letter"
 FORGET_AFTER_MS = 7 * 24 * 60 * 60 * 1000
 
 
@@ -23,6 +25,7 @@ FORGET_AFTER_MS = 7 * 24 * 60 * 60 * 1000
 class QueueRecord:
     """A queue of a program's own: how heavy its jobs are, and how many may start.
 
+    One that only takes dead letters has ``DEAD_LETTERS`` instead of a weight.
     ``schedules`` are the ids of the schedulers that its program makes.
     """
 

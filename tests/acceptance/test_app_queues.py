@@ -10,7 +10,7 @@ import pytest
 from feedmill import Queue
 from shared.clock import SystemClock
 from shared.queue import RedisConnection, WorkerSigns
-from shared.queue.registry import QueueRecord, QueueRegistry
+from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
 from tests.clusters import ClusterDeployment
 from tests.processes import Deploy, inherited_environment, wait_until
 from tests.servers import ending_with_us
@@ -25,7 +25,7 @@ from pathlib import Path
 from feedmill import Job, queue
 
 
-@queue("emails")
+@queue("emails", dead_letter="emails_dead")
 def send(job: Job[str]) -> str:
     return job.data.upper()
 
@@ -87,8 +87,12 @@ def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
     name = email.refresh().processed_by
     assert by_id == {f"{name}:emails": ("emails",), f"{name}:videos": ("videos",)}
     registry = QueueRegistry(redis_client, prefix="bull", clock=SystemClock())
-    registered = [QueueRecord("emails", "light"), QueueRecord("videos", "heavy")]
-    wait_until(lambda: registry.read() == registered, "both queues are registered")
+    registered = [
+        QueueRecord("emails", "light"),
+        QueueRecord("emails_dead", DEAD_LETTERS),
+        QueueRecord("videos", "heavy"),
+    ]
+    wait_until(lambda: registry.read() == registered, "the queues are registered")
     worker.terminate()
     code, said = end(worker)
     assert (code, "worker_stopped" in said) == (0, True), said

@@ -15,7 +15,7 @@ from shared.clock import SystemClock
 from shared.dead_jobs import dead_job
 from shared.queue import JobQueue, RateLimit, RedisConnection, connect, disconnect
 from shared.queue.keys import worker_connection_name
-from shared.queue.registry import QueueRecord, QueueRegistry
+from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
 from shared.settings import Settings
 from shared.store import Feed, Import, ImportState, JournalEntry, Stores
 from tests.factories import NOON, make_letter, make_letter_of
@@ -410,6 +410,9 @@ def test_jobs_of_an_own_queue_that_no_worker_takes_are_found(patient: Patient) -
     registry.register([QueueRecord("emails", "light")])
     assert patient.findings() == []
     seed_waiting(JobQueue(patient.redis, "emails", clock=patient.clock), "a")
+    # Those are nobody's to take.
+    registry.register([QueueRecord("emails_dead", DEAD_LETTERS)])
+    seed_waiting(JobQueue(patient.redis, "emails_dead", clock=patient.clock), "emails/17")
     [found] = patient.findings()
     assert (found.check, found.level) == ("workers", Level.PROBLEM)
     assert found.text.startswith("emails: 1 jobs wait")

@@ -4,7 +4,7 @@ import pytest
 
 from feedmill import Queue
 from shared.queue import RateLimit, RedisConnection, WorkerSign, WorkerSigns
-from shared.queue.registry import QueueRecord, QueueRegistry
+from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
 from tests.api import Api
 
 
@@ -38,6 +38,20 @@ def test_an_own_queue_without_a_worker_says_so_and_one_with_a_worker_does_not(
     assert "feedmill worker --app MODULE" in api.show_page("/admin")
     signs.leave(WorkerSign("host-1-abc:emails", ("emails",), 0, 1.0))
     assert api.client.get("/queues/emails").json()["limited_by"] == "workers"
+
+
+def test_dead_letters_of_an_own_queue_are_shown_and_miss_no_worker(
+    api: Api, emails: Queue, redis_client: RedisConnection
+) -> None:
+    registry = QueueRegistry(redis_client, prefix="bull", clock=api.clock)
+    registry.register([QueueRecord("emails_dead", DEAD_LETTERS)])
+    Queue("emails_dead", redis_client, clock=api.clock).add("dead", {}, job_id="emails/17")
+    api.clock.advance(seconds=600)
+    shown = api.client.get("/queues/emails_dead").json()
+    assert (shown["weight"], shown["limited_by"]) == ("dead-letter", None)
+    assert shown["limited_by_text"] == "dead letters wait for a replay"
+    assert "No worker takes the jobs" not in api.show_page("/admin")
+    assert "A program&#39;s own: dead-letter jobs" in api.show_page("/admin/queues")
 
 
 def test_an_own_queue_is_paused_looked_at_and_cleaned_as_any(api: Api, emails: Queue) -> None:
