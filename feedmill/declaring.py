@@ -117,6 +117,8 @@ class Declared(DeclaredAdding[M]):
             stalled_interval=of_weight.stalled_ms,
             run_limit_s=rules.run_limit_s,
             limiter=rules.limiter,
+            group=rules.group,
+            group_limit=rules.group_limit,
             backoff=None if rules.backoff is None else self._compute_backoff_ms,
             breaker=rules.breaker,
             dead_letter=None if rules.dead_letter is None else self.dead_letters,

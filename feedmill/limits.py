@@ -1,7 +1,7 @@
 """What limits a whole queue, over all its workers, Node's too."""
 
 from feedmill.base import QueueBase
-from shared.queue import RateLimit, limits
+from shared.queue import GroupLimit, RateLimit, limits
 
 
 class Limits(QueueBase):
@@ -40,6 +40,29 @@ class Limits(QueueBase):
     def remove_global_rate_limit(self) -> None:
         """Lift the queue's own rate limit; a worker with a ``limiter`` obeys that."""
         limits.remove_rate(self.core)
+
+    def set_group_limit(self, group: str, max_jobs: int, duration: int) -> None:
+        """Let at most ``max_jobs`` of each group be started in ``duration`` ms.
+
+        ``group`` is the field of the jobs' data that names the group of each, a text or a number;
+        jobs without one are not limited. A group that has used its limit up costs the others
+        nothing, and its jobs keep their order: meanwhile they stand among the prioritized ones,
+        behind all priorities. Node's workers do not know of it: they take them last, unlimited.
+
+        Raises:
+            InvalidJobOptions: no job at all, no time, or no field.
+        """
+        limits.limit_groups(
+            self.core, limits.check_group_limit(GroupLimit(max_jobs, duration, group))
+        )
+
+    def get_group_limit(self) -> GroupLimit | None:
+        """Return how often jobs of one group may start, if that is limited."""
+        return limits.read_group_limit(self.core)
+
+    def remove_group_limit(self) -> None:
+        """Let jobs of each group be started at any rate; those that wait keep their order."""
+        limits.limit_groups(self.core, None)
 
     def rate_limit(self, duration: int) -> None:
         """Let no job be started for ``duration`` ms, as after a 429 of somebody else.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from feedmill.spans import Backoff, Keep, Span, read_backoff, read_keep, read_rate, read_span_ms
 from feedmill.weights import CLASSES, Weight, read_weight
@@ -35,6 +35,11 @@ class QueueOptions(TypedDict, total=False):
     """A run that takes longer is given up, and uses an attempt. No limit unless told."""
     limit: str
     """So many jobs are started in a time, over all workers: "100/s", "10/5m"."""
+    group: str
+    """The field of the data, a text or a number, that says to which group a job belongs: "tenant".
+    ``limit`` is that of each group then, unless there is a ``group_limit``."""
+    group_limit: str
+    """So many jobs of each group are started in a time, over all workers: "5/s"."""
     within: Span
     """How long a batch waits for more jobs after its first; not at all unless told."""
     dead_letter: str
@@ -54,6 +59,8 @@ class QueueRules:
     job_options: Mapping[str, object]
     run_limit_s: float | None
     limiter: tuple[int, int] | None
+    group: str | None
+    group_limit: tuple[int, int] | None
     add_limit: tuple[int, int] | None
     backoff: Callable[[int, BaseException], Span] | None
     batch: int | None
@@ -72,6 +79,7 @@ def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
     _check_known(options)
     weight = read_weight(options.get("weight", Weight.LIGHT))
     backoff = options.get("backoff")
+    limiter, group_limit = _read_limits(options)
     return QueueRules(
         weight=weight,
         concurrency=_read_concurrency(options, 1 if batch else CLASSES[weight].concurrency),
@@ -79,8 +87,10 @@ def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
         run_limit_s=read_span_ms("timeout", options["timeout"]) / 1000
         if "timeout" in options
         else None,
-        limiter=read_rate("limit", options["limit"]) if "limit" in options else None,
-        add_limit=read_rate("add_limit", options["add_limit"]) if "add_limit" in options else None,
+        limiter=limiter,
+        group=options.get("group"),
+        group_limit=group_limit,
+        add_limit=_read_rate(options, "add_limit"),
         backoff=backoff if callable(backoff) else None,
         batch=batch,
         within_s=_read_within_ms(options, batch) / 1000,
@@ -123,6 +133,26 @@ def _job_options(options: QueueOptions) -> dict[str, object]:
         read["remove_on_complete"] = read["remove_on_fail"] = read_keep(options["keep"])
     read_options(read, {})
     return read
+
+
+def _read_rate(
+    options: QueueOptions, option: Literal["limit", "add_limit", "group_limit"]
+) -> tuple[int, int] | None:
+    return read_rate(option, options[option]) if option in options else None
+
+
+def _read_limits(
+    options: QueueOptions,
+) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Return the limit of all jobs, and that of each group."""
+    of_all, of_group = _read_rate(options, "limit"), _read_rate(options, "group_limit")
+    if not options.get("group"):
+        if of_group is not None:
+            raise InvalidJobOptions("group_limit", options["group_limit"], "only with group")
+        return of_all, None
+    if of_all is None and of_group is None:
+        raise InvalidJobOptions("group", options["group"], "only with group_limit or limit")
+    return (of_all, of_group) if of_group is not None else (None, of_all)
 
 
 def _read_within_ms(options: QueueOptions, batch: int | None) -> int:

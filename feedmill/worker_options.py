@@ -8,9 +8,10 @@ from typing import Any, Literal, TypedDict
 from feedmill.base import QueueBase
 from feedmill.jobs import Job
 from shared.errors import InvalidJobOptions
-from shared.queue import Batching, Breaker, ClaimedJob, RateLimit, RunRules
+from shared.queue import Batching, Breaker, ClaimedJob, GroupLimit, RateLimit, RunRules
 from shared.queue import WorkerOptions as CoreOptions
 from shared.queue.end_rules import EndRules
+from shared.queue.limits import check_group_limit
 from shared.queue.options import read_options
 from shared.queue.runs import is_recoverable
 
@@ -44,6 +45,11 @@ class WorkerOptions(TypedDict, total=False):
     """How often a job's worker may vanish before the job fails: once unless told."""
     limiter: tuple[int, int] | None
     """At most so many jobs started in so many ms, over all workers."""
+    group: str | None
+    """The field of the jobs' data that names the group of each, a text or a number."""
+    group_limit: tuple[int, int] | None
+    """At most so many jobs of each group started in so many ms, over all workers but Node's. It
+    becomes the queue's own, until ``remove_group_limit``."""
     remove_on_complete: Any
     """What stays of completed jobs that say nothing themselves, in the forms of a job's option."""
     remove_on_fail: Any
@@ -140,6 +146,7 @@ def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
         lock_ms=options.get("lock_duration", 30_000),
         name=options.get("name"),
         rate_limit=None if limiter is None else RateLimit(*limiter),
+        group_limit=_read_group_limit(options),
         run_limit_s=math.inf if run_limit_s is None else run_limit_s,
         rules=_rules(options, read_job),
         completed=_end_rules(options, "remove_on_complete"),
@@ -150,6 +157,13 @@ def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
         isolates_solo=options.get("batch") is not None,
         reads_whole=True,
     )
+
+
+def _read_group_limit(options: WorkerOptions) -> GroupLimit | None:
+    group, limit = options.get("group"), options.get("group_limit")
+    if (group is None) != (limit is None):
+        raise InvalidJobOptions("group_limit", limit, "together with group")
+    return None if group is None or limit is None else check_group_limit(GroupLimit(*limit, group))
 
 
 def _rules(options: WorkerOptions, read_job: ReadJob) -> RunRules:

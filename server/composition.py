@@ -33,7 +33,7 @@ from shared.queue import (
     RedisConnection,
 )
 from shared.settings import Settings
-from shared.startup import rate_limit
+from shared.startup import limit_items
 from shared.store import Stores
 from shared.supervision import Supervisor
 
@@ -227,7 +227,7 @@ def make_auditor(base: Base) -> Auditor:
         item_queues=base.queues.of_items,
         dead_letter_queue=base.queues.dead_letters,
         fetch_queue=base.queues.fetches,
-        rate_limit=rate_limit(settings),
+        limit_items=partial(limit_items, settings),
         keep_imports=timedelta(days=settings.keep_imports_days),
         keep_dead=timedelta(days=settings.keep_dead_days) if settings.keep_dead_days else None,
         failures=base.failures,

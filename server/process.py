@@ -36,7 +36,7 @@ from shared.queue import (
     WorkerOptions,
 )
 from shared.settings import Settings
-from shared.startup import ensure_indexes, rate_limit
+from shared.startup import ensure_indexes, limit_items
 from shared.store import Stores
 from shared.supervision import Supervisor
 
@@ -97,7 +97,7 @@ class ServerProcess:
         """
         ensure_indexes(self.base.stores)
         for queue in self.base.queues.of_items:
-            queue.set_rate_limit(rate_limit(self.base.settings))
+            limit_items(self.base.settings, queue)
         self._repair_url_keys()
         self._fetch_upkeep.start()
         self._fetch_worker.start()

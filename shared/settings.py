@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     worker_flush_ms: int = Field(3000, ge=0, le=600_000)
     worker_rate_limit_max: Count = 100
     worker_rate_limit_duration_ms: int = Field(1000, ge=1, le=DAY_MS)
+    worker_source_rate_limit_max: Count = 0
     worker_type: Annotated[Literal["light", "heavy", "all"], Lowered] = "all"
     worker_lock_ms: int = Field(30_000, ge=1000, le=DAY_MS)
     worker_stalled_ms: int = Field(1000, ge=100, le=DAY_MS)

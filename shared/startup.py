@@ -15,6 +15,7 @@ from shared.errors import (
 )
 from shared.logs import get_logger
 from shared.queue import (
+    GroupLimit,
     JobQueue,
     RateLimit,
     RedisConnection,
@@ -23,6 +24,7 @@ from shared.queue import (
     connect,
     disconnect,
 )
+from shared.queue.limits import limit_groups
 from shared.settings import Settings
 from shared.store import Stores, open_database
 
@@ -208,3 +210,21 @@ def rate_limit(settings: Settings) -> RateLimit | None:
     if settings.worker_rate_limit_max == 0:
         return None
     return RateLimit(settings.worker_rate_limit_max, settings.worker_rate_limit_duration_ms)
+
+
+def source_limit(settings: Settings) -> GroupLimit | None:
+    """Return the limit of items of one source started; None for no limit."""
+    if settings.worker_source_rate_limit_max == 0:
+        return None
+    window_ms = settings.worker_rate_limit_duration_ms
+    return GroupLimit(settings.worker_source_rate_limit_max, window_ms, "source")
+
+
+def limit_items(settings: Settings, queue: JobQueue) -> None:
+    """Write into an item queue how many items may start, in all and of one source.
+
+    Raises:
+        QueueUnavailable: Redis cannot serve.
+    """
+    queue.set_rate_limit(rate_limit(settings))
+    limit_groups(queue, source_limit(settings))

@@ -13,6 +13,7 @@ from server.api.values import show_text
 from server.own_queues import OwnQueues
 from shared.clock import Clock
 from shared.queue import (
+    GroupLimit,
     JobQueue,
     JobState,
     QueueSample,
@@ -99,6 +100,7 @@ class QueueView:
     rate_per_s: float | None = None
     rate_limit: RateLimit | None = None
     is_rate_used_up: bool = False
+    group_limit: GroupLimit | None = None
     workers: Sequence[WorkerSign] = ()
 
     @property
@@ -225,6 +227,7 @@ class QueueStatus:
             rate_per_s=rate_per_s,
             rate_limit=limit,
             is_rate_used_up=sample.rate_limit_ttl_ms > 0,
+            group_limit=sample.group_limit,
             workers=find_workers(signs, queue.name),
         )
 
@@ -277,6 +280,10 @@ def _find_item_limit(queue: QueueView) -> SpeedLimit:
         return SpeedLimit("no_worker", "no worker takes its jobs")
     if queue.rate_limit is not None and queue.waiting and _is_at_limit(queue, queue.rate_limit):
         return SpeedLimit("rate_limit", f"rate limit {describe_rate_limit(queue.rate_limit)}")
+    if queue.group_limit is not None and _waits_for_groups(queue):
+        limit = RateLimit(queue.group_limit.max_jobs, queue.group_limit.duration_ms)
+        text = f"rate limit {describe_rate_limit(limit)} of each {queue.group_limit.key}"
+        return SpeedLimit("rate_limit", show_text(text))
     number = len(queue.workers)
     count = f"{number} worker{'' if number == 1 else 's'}" if number else "workers"
     jobs = f"{queue.active} job{'' if queue.active == 1 else 's'} in flight"
@@ -286,6 +293,12 @@ def _find_item_limit(queue: QueueView) -> SpeedLimit:
 def _has_waited(queue: QueueView) -> bool:
     """Return whether no job waits (those in flight are nobody's any more), or one has for long."""
     return not queue.waiting or (queue.oldest_waiting_ms or 0) > _NO_WORKER_AFTER_MS
+
+
+def _waits_for_groups(queue: QueueView) -> bool:
+    """Return whether all that waits is lined up by a limit of groups: none of it may start."""
+    counts = queue.counts
+    return bool(counts[JobState.PRIORITIZED]) and not counts[JobState.WAITING] + queue.active
 
 
 def _is_at_limit(queue: QueueView, limit: RateLimit) -> bool:

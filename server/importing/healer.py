@@ -1,6 +1,6 @@
 """Finishes what crashes left behind, and brings a lost Redis up to the record again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
@@ -20,7 +20,7 @@ from shared.errors import (
     UnreadableDocument,
 )
 from shared.logs import get_logger
-from shared.queue import JobQueue, JobState, RateLimit
+from shared.queue import JobQueue, JobState
 from shared.store import Feed, Import, Stores, Trigger
 from shared.store.dead_letter_documents import LetterKind
 from shared.store.imports import BEFORE_COMMIT
@@ -50,7 +50,7 @@ class Healer:
         item_queues: Sequence[JobQueue],
         dead_letter_queue: JobQueue,
         fetch_queue: JobQueue,
-        rate_limit: RateLimit | None,
+        limit_items: Callable[[JobQueue], None],
         keep_imports: timedelta,
         keep_dead: timedelta | None,
         failures: Failures,
@@ -61,7 +61,7 @@ class Healer:
         self._item_queues = item_queues
         self._dead_letter_queue = dead_letter_queue
         self._fetch_queue = fetch_queue
-        self._rate_limit = rate_limit
+        self._limit_items = limit_items
         self._keep_imports = keep_imports
         self._keep_dead = keep_dead
         self._failures = failures
@@ -90,7 +90,8 @@ class Healer:
         if known is not None:
             log.warning("redis_was_lost", incarnation=seen)
         self._matching = seen
-        self._set_rate_limits()
+        for queue in self._item_queues:
+            self._limit_items(queue)
         self._restore_dead_letters()
         return True
 
@@ -231,10 +232,6 @@ class Healer:
             is_abandoned = import_id in gone and _requested_ms(import_id) < oldest_ms
             if is_abandoned or (owner is not None and owner.state not in BEFORE_COMMIT):
                 self._stores.documents.delete(import_id)
-
-    def _set_rate_limits(self) -> None:
-        for queue in self._item_queues:
-            queue.set_rate_limit(self._rate_limit)
 
     def _restore_dead_letters(self) -> None:
         """Show all dead letters in their queue again; what it refuses, the sweep shows."""

@@ -15,10 +15,10 @@ from shared.queue.connection import (
     run_on_any_type,
     text,
 )
-from shared.queue.job import JobState, JobView
+from shared.queue.job import GroupLimit, JobState, JobView
 from shared.queue.keys import QueueKeys
 from shared.queue.reading import whole_number
-from shared.queue.wire import decode_view
+from shared.queue.wire import decode_group_limit, decode_view
 
 _LISTS = frozenset({JobState.WAITING, JobState.ACTIVE})
 # Shown with the one first that is next to move; all others newest first.
@@ -46,6 +46,7 @@ class QueueSample:
     is_paused: bool
     oldest_waiting_ms: int | None
     rate_limit_ttl_ms: int
+    group_limit: GroupLimit | None = None
 
 
 class QueueReader:
@@ -230,7 +231,7 @@ def _sample_commands(queue: QueueReader) -> list[tuple[Any, ...]]:
         ("LINDEX", keys.wait, -1),
         ("ZRANGE", keys.prioritized, 0, 0),
         ("HGETALL", keys.totals),
-        ("HMGET", keys.meta, "paused", "max"),
+        ("HMGET", keys.meta, "paused", "max", "own:grouping"),
         ("GET", keys.limiter),
         ("PTTL", keys.limiter),
         *queue.count_commands(),
@@ -254,7 +255,7 @@ def _sample_of(queue: QueueReader, row: Sequence[Any], created_ms: int | None) -
     _, _, totals, meta, used, ttl_ms, *counts = row
     if None in counts:
         raise QueueError(f"a list or set of the queue {queue.name!r} is of another type")
-    paused, max_jobs = meta or (None, None)
+    paused, max_jobs, grouping = meta or (None, None, None)
     limit, started = whole_number(max_jobs), whole_number(used)
     is_used_up = limit is not None and started is not None and started >= limit
     return QueueSample(
@@ -263,6 +264,7 @@ def _sample_of(queue: QueueReader, row: Sequence[Any], created_ms: int | None) -
         is_paused=paused is not None,
         oldest_waiting_ms=None if created_ms is None else max(queue.clock.now_ms() - created_ms, 0),
         rate_limit_ttl_ms=max(ttl_ms, 0) if is_used_up else 0,
+        group_limit=decode_group_limit(grouping),
     )
 
 

@@ -136,13 +136,15 @@ class BlockedBy(StrEnum):
     SOLO = "solo"
     BREAKER = "breaker"
     """What the jobs need is away, see :class:`Breaker`; the queue was not asked."""
+    GROUP_LIMIT = "group_limit"
+    """All that waits belongs to groups that have used up their limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a claim took. ``blocked_by`` is None when the caller's own limit ended it.
 
-    ``retry_in_ms`` is when the rate limit's window ends, or when the next delayed job is due.
+    ``retry_in_ms`` is when the window of a limit ends, or when the next delayed job is due.
     """
 
     jobs: list[ClaimedJob]
@@ -301,6 +303,19 @@ class RateLimit:
 
     max_jobs: int
     duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimit:
+    """At most ``max_jobs`` of one group started per fixed window, over all workers but Node's.
+
+    A job's group is what stands in its data under ``key``, a text or a number; a job without one is
+    in none, and not limited. 0 jobs is no limit.
+    """
+
+    max_jobs: int
+    duration_ms: int
+    key: str
 
 
 def backoff_delay_ms(

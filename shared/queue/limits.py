@@ -9,8 +9,10 @@ from typing import Any
 from shared.errors import InvalidJobOptions
 from shared.queue.connection import run, run_on_any_type
 from shared.queue.inspection import QueueReader
-from shared.queue.job import RateLimit
+from shared.queue.job import GroupLimit, RateLimit
+from shared.queue.job_queue import JobQueue
 from shared.queue.reading import MAX_WHOLE, whole_number
+from shared.queue.wire import decode_group_limit
 
 # As many jobs as BullMQ takes for having used up any limit.
 _USED_UP = MAX_WHOLE
@@ -99,6 +101,42 @@ def _ttl_commands(queue: QueueReader) -> list[tuple[Any, ...]]:
 def end_window(queue: QueueReader) -> bool:
     """End the window of the rate limit, so that jobs are started again; False if none was open."""
     return bool(run(queue.client, "DEL", queue.keys.limiter))
+
+
+def limit_groups(queue: JobQueue, limit: GroupLimit | None) -> None:
+    """Let at most so many jobs of each group be started in a window; None lifts the limit.
+
+    A group that has used it up costs the others nothing; its jobs keep their order. Until they may
+    start they are among the prioritized ones, behind all that have a priority, in Redis for Node
+    and Bull Board as well. Node's workers do not know of it: they take them last, unlimited.
+
+    Raises:
+        InvalidJobOptions: a limit that cannot be.
+    """
+    if limit is None or limit.max_jobs <= 0:
+        queue.run_script("limit_groups", [0, 0, ""])
+        return
+    check_group_limit(limit)
+    queue.run_script("limit_groups", [limit.max_jobs, limit.duration_ms, limit.key])
+
+
+def check_group_limit(limit: GroupLimit) -> GroupLimit:
+    """Return a limit that can be set.
+
+    Raises:
+        InvalidJobOptions: it lets no job pass, has no time, or no field.
+    """
+    _check("group_limit", limit.max_jobs)
+    _check("group_limit duration", limit.duration_ms)
+    if not limit.key:
+        raise InvalidJobOptions("group", limit.key, "the name of a field of the jobs' data")
+    return limit
+
+
+def read_group_limit(queue: QueueReader) -> GroupLimit | None:
+    """Return how often jobs of one group may start, if that is limited."""
+    [stored] = run_on_any_type(queue.client, [("HGET", queue.keys.meta, "own:grouping")])
+    return decode_group_limit(stored)
 
 
 def _check(option: str, value: object) -> None:

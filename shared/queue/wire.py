@@ -7,7 +7,7 @@ import orjson
 
 from shared.errors import UnencodableJob
 from shared.queue.connection import readable, text
-from shared.queue.job import BlockedBy, Claim, ClaimedJob, JobState, JobView, NewJob
+from shared.queue.job import BlockedBy, Claim, ClaimedJob, GroupLimit, JobState, JobView, NewJob
 from shared.queue.keys import check_job_id
 from shared.queue.reading import read_json, read_object, read_revision, whole_number
 
@@ -140,6 +140,13 @@ def decode_view(job_id: str, state: JobState, fields: Mapping[bytes, bytes]) -> 
         scheduler_id=readable(fields.get(b"rjk")),
         deduplication_id=readable(fields.get(b"deid")),
     )
+
+
+def decode_group_limit(value: bytes | None) -> GroupLimit | None:
+    """Turn what ``limit_groups.lua`` has written into a limit; nonsense is none, as to scripts."""
+    words = (readable(value) or "").split(" ", 3)
+    max_jobs, duration_ms = map(whole_number, words[:2] if len(words) == 4 else ("", ""))
+    return GroupLimit(max_jobs, duration_ms, words[3]) if max_jobs and duration_ms else None
 
 
 def _stacks(value: bytes | None) -> list[str]:

@@ -11,6 +11,7 @@ from shared.queue.held_locks import HeldLocks
 from shared.queue.job import BlockedBy, Claim, ClaimedJob, Lock
 from shared.queue.job_queue import JobQueue
 from shared.queue.job_runner import Handler, JobRunner
+from shared.queue.limits import limit_groups
 from shared.queue.reports import LogEvent, Reports, no_log
 from shared.queue.settling import jittered
 from shared.queue.wakeup import wait_for_work
@@ -58,7 +59,8 @@ class Worker:
         self._stopping, self._abandoned = threading.Event(), threading.Event()
         self._going = threading.Event()
         self._going.set()
-        self._has_had_jobs, self._held_until_s = False, 0.0
+        self._has_had_jobs = self._has_limited_groups = False
+        self._held_until_s = 0.0
         self._reports = Reports(queue.name, log_event, options.on_error)
         self._runner = JobRunner(
             queue,
@@ -178,7 +180,9 @@ class Worker:
             self._begin_all(claim.jobs)
             self._rest_after(claim)
         except QueueError as exc:
-            # The token stays: a claim whose answer was lost is answered again.
+            # The token stays: a claim whose answer was lost is answered again. What lies in Redis
+            # may be lost, too.
+            self._has_limited_groups = False
             self._reports.tell_trouble("claim_failed", exc)
             return jittered(_OUTAGE_WAIT_S)
         return 0.0
@@ -206,6 +210,7 @@ class Worker:
             breaker.begin(claimed)
 
     def _claim_some(self, token: str, limit: int) -> Claim:
+        self._limit_groups()
         claim = self._queue.claim(
             limit=limit,
             lock_ms=self._options.lock_ms,
@@ -217,6 +222,12 @@ class Worker:
         )
         self._note_drained(claim)
         return claim
+
+    def _limit_groups(self) -> None:
+        """Write down the limit that the worker is told to keep, unless it has done so."""
+        if self._options.group_limit is not None and not self._has_limited_groups:
+            limit_groups(self._queue, self._options.group_limit)
+            self._has_limited_groups = True
 
     def _is_held_up(self) -> bool:
         return self._stopping.is_set() or self.is_paused or self._held_s() > 0
@@ -261,8 +272,8 @@ class Worker:
         if any(job.is_solo for job in claim.jobs) or claim.blocked_by is BlockedBy.SOLO:
             if self._options.isolates_solo:
                 self._running.wait_until_fewer(1, self._stopping)
-        elif claim.blocked_by is BlockedBy.EMPTY:
-            # The next delayed job may be due before anything is added.
+        elif claim.blocked_by in (BlockedBy.EMPTY, BlockedBy.GROUP_LIMIT):
+            # The next delayed job may be due before anything is added, or a group may go on.
             name = self._options.name
             wait_for_work(self._queue.client, [self._queue], _rest_s(claim), worker_name=name)
         elif claim.blocked_by is not None:

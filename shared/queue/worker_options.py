@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from shared.queue.breaker import Breaker
 from shared.queue.end_rules import NO_RULES, EndRules
-from shared.queue.job import ClaimedJob, RateLimit
+from shared.queue.job import ClaimedJob, GroupLimit, RateLimit
 from shared.queue.job_queue import JobQueue
 from shared.queue.runs import EndedRun, RunRules
 
@@ -21,10 +21,11 @@ class WorkerOptions:
 
     ``concurrency``: so many jobs at a time; ``lock_ms``: how long their locks last unless they are
     extended; ``run_limit_s``: how long they are. ``name`` is written into the jobs and shown to
-    who lists the workers. ``rate_limit`` holds unless the queue has one of its own. ``rules`` say
-    what an error means. ``completed`` and ``failed`` are what it wants of the jobs that it ends.
-    While the ``breaker`` is open, no job is claimed but one to try, and what fails by what it needs
-    is put back. Jobs that fail for good are moved to ``dead_letters``, if there is such a queue.
+    who lists the workers. ``rate_limit`` holds unless the queue has one of its own;
+    ``group_limit`` becomes the queue's own. ``rules`` say what an error means. ``completed`` and
+    ``failed`` are what it wants of the jobs that it ends. While the ``breaker`` is open, no job is
+    claimed but one to try, and what fails by what it needs is put back. Jobs that fail for good are
+    moved to ``dead_letters``, if there is such a queue.
 
     A solo job has the worker for itself, unless ``isolates_solo`` is False: right where a job that
     stalls cannot harm its neighbours, and must not hold them up. ``reads_whole``: jobs come with
@@ -42,6 +43,7 @@ class WorkerOptions:
     lock_ms: int
     name: str | None = None
     rate_limit: RateLimit | None = None
+    group_limit: GroupLimit | None = None
     run_limit_s: float = 300.0
     rules: RunRules = field(default_factory=RunRules)
     completed: EndRules = NO_RULES

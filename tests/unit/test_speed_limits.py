@@ -1,5 +1,7 @@
 """What limits a queue, in a word and a sentence."""
 
+from dataclasses import replace
+
 import pytest
 
 from server.api.queue_status import (
@@ -10,7 +12,7 @@ from server.api.queue_status import (
     find_speed_limit,
     find_worst_limit,
 )
-from shared.queue import JobState, RateLimit, WorkerSign
+from shared.queue import GroupLimit, JobState, RateLimit, WorkerSign
 
 LIMIT = RateLimit(100, 1000)
 WORKER = WorkerSign("w1", ("items",), held_jobs=5, up_s=60.0)
@@ -65,6 +67,19 @@ def test_a_queue_is_limited_by_what_has_to_change_first(
     limit = find_speed_limit(queue)
     assert limit.kind == kind
     assert text in limit.text
+
+
+@pytest.mark.parametrize(
+    ("waiting", "active", "is_limited"), [(0, 0, True), (3, 0, False), (0, 2, False)]
+)
+def test_a_queue_is_limited_by_its_groups_where_all_that_waits_is_lined_up(
+    waiting: int, active: int, is_limited: bool
+) -> None:
+    queue = view(waiting, active, workers=[WORKER], group_limit=GroupLimit(5, 1000, "source"))
+    lined_up = replace(queue, counts={**queue.counts, JobState.PRIORITIZED: 7})
+    limit = find_speed_limit(lined_up)
+    assert (limit.kind == "rate_limit") is is_limited
+    assert (limit.text == "rate limit 5/s of each source") is is_limited
 
 
 def test_reason_of_the_breaker_shows_no_password() -> None:

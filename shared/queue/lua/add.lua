@@ -1,6 +1,7 @@
 -- add: absent|waiting|prioritized|delayed|completed|failed -> waiting|prioritized
 -- Refused: "kept" when the id waits with the same or a higher revision (or none is given), "busy"
 --   when it is claimed or waits for children. Needs memory: refused as a whole by a full Redis.
+-- Uses: layout, lines
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] now in ms; then per job: id, name, data (JSON), opts (JSON), revision or "", tally or ""
 -- Returns per job "added", "replaced", "kept" or "busy"
@@ -56,10 +57,10 @@ end
 
 local has_work = false
 
-local function make_ready(id, priority)
-  push(queue, id, priority, false)
+local function make_ready(job, priority)
+  push_new(queue, meta, job.id, job.data, priority, false)
   if wait_ids then
-    wait_ids[id] = true
+    wait_ids[job.id] = true
   end
   has_work = true
 end
@@ -77,7 +78,7 @@ end
 local function store(job)
   write(job, "timestamp", now_ms, "priority", "0")
   emit(queue, "added", "jobId", job.id, "name", job.name)
-  make_ready(job.id, 0)
+  make_ready(job, 0)
   emit_capped(queue, meta, "waiting", "jobId", job.id)
   return "added"
 end
@@ -102,7 +103,7 @@ local function replace(job, state)
   end
   if state == "delayed" then
     redis.call("ZREM", queue.delayed, job.id)
-    make_ready(job.id, number_field(key, "priority"))
+    make_ready(job, number_field(key, "priority"))
     emit(queue, "waiting", "jobId", job.id, "prev", "delayed")
   end
   return "replaced"
@@ -119,7 +120,7 @@ end
 
 local function bring_back(job)
   if not is_newer(job) then
-    make_ready(job.id, number_field(queue.base .. job.id, "priority"))
+    make_ready(job, number_field(queue.base .. job.id, "priority"))
     emit_capped(queue, meta, "waiting", "jobId", job.id)
     return "kept"
   end

@@ -1,6 +1,8 @@
 -- claim: waiting|prioritized -> active
 -- Refused: queue paused, global concurrency or rate limit used up, nothing waits, a solo job that
---   does not come first or is not accepted. Due delayed jobs are promoted first, in any case.
+--   does not come first or is not accepted, the limit of all groups that have a line. Due delayed jobs
+--   are promoted first, in any case.
+-- Uses: layout, lines, groups
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] now in ms, [2] token, [3] lock in ms, [4] most jobs, [5] most bytes of data,
 --   [6] rate limit: jobs or "", [7] its window in ms or "", [8] "1" when a solo job is accepted,
@@ -12,12 +14,12 @@ local limit, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local limiter_max, limiter_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 local accepts_solo = ARGV[8] == "1"
 local reads_whole, worker_name = ARGV[9] == "1", ARGV[10]
-local PROMOTE_LIMIT = 1000
+local PROMOTE_LIMIT, LOOK_LIMIT = 1000, 1000
 local claim_key = queue.own .. "claim:" .. token
 
 local function job_of(id, fields, data, started, solo, defa)
   local is_doomed = defa and true or false
-  return { id = id, fields = fields, bytes = #(data or ""), started = started,
+  return { id = id, fields = fields, data = data, bytes = #(data or ""), started = started,
     is_doomed = is_doomed, is_solo = solo and not is_doomed }
 end
 
@@ -146,8 +148,42 @@ local function take(job)
   bytes = bytes + job.bytes
 end
 
+-- Jobs of groups that may not start now, found where they cannot stay: how many there were, and by
+-- their group those that came before its line.
+local lined, first_in_line = 0, {}
+
+-- What was started before, or has a priority, comes before the line of its group; all else behind it.
+local function must_line_up(job, has_priority)
+  local group = not job.is_doomed and group_of(meta, job.data)
+  if not group then
+    return false
+  end
+  local comes_first = job.started or has_priority
+  if budget_of(queue, meta.grouping, group) > 0 and (comes_first or not has_line(queue, group)) then
+    start_in_group(queue, meta.grouping, group, 1)
+    return false
+  end
+  lined = lined + 1
+  if comes_first then
+    local before = first_in_line[group] or {}
+    first_in_line[group], before[#before + 1] = before, job.id
+    show_as_lined(queue, job.id)
+  else
+    stand_in_line(queue, group, job.id, false)
+  end
+  return true
+end
+
+local function line_up_first()
+  for group, ids in pairs(first_in_line) do
+    for at = #ids, 1, -1 do
+      stand_in_line(queue, group, ids[at], true)
+    end
+  end
+end
+
 -- Walk the candidates in the order they run; answers how many are used up and what stopped it.
-local function take_while_allowed(candidates)
+local function take_while_allowed(candidates, has_priority)
   for position, id in ipairs(candidates) do
     local job = read_job(id)
     -- An id without a hash is nobody's job: it is dropped, it must not become a ghost.
@@ -156,7 +192,11 @@ local function take_while_allowed(candidates)
       if reason then
         return position - 1, reason
       end
-      take(job)
+      if not (meta.grouping and must_line_up(job, has_priority)) then
+        take(job)
+      elseif lined >= LOOK_LIMIT then
+        return position, "full"
+      end
     end
   end
   return #candidates
@@ -188,8 +228,83 @@ local function take_from_prioritized()
   return #candidates == 0, reason
 end
 
-local function fill()
-  for _, take_some in ipairs({ take_from_wait, take_from_prioritized }) do
+-- Takes prioritized jobs from one score up to another; what was lined up has another score then.
+local function take_between(from, below, has_priority)
+  local candidates = redis.call("ZRANGEBYSCORE", queue.prioritized, string.format("%.0f", from),
+    string.format("(%.0f", below), "LIMIT", 0, limit + 1)
+  local used, reason = take_while_allowed(candidates, has_priority)
+  for at = 1, used do
+    local score = tonumber(redis.call("ZSCORE", queue.prioritized, candidates[at]))
+    if score and score < below then
+      redis.call("ZREM", queue.prioritized, candidates[at])
+    end
+  end
+  return #candidates == 0, reason
+end
+
+local function take_with_priority()
+  return take_between(-LINED, LINED, true)
+end
+
+local function take_strays()
+  if meta.grouping.strays == 0 then
+    return true
+  end
+  return take_between(LINED, LINED + meta.grouping.strays, false)
+end
+
+-- From now on what is added goes into the lines at once.
+local function end_sorting()
+  local grouping = meta.grouping
+  if grouping.strays > 0 then
+    write_grouping(queue, grouping.max_jobs, grouping.duration_ms, 0, grouping.key)
+  end
+  return true
+end
+
+-- Takes from the line of a group what may start, at most `share` jobs.
+local function take_from_line(group, share)
+  local grouping = meta.grouping
+  local count = math.min(share, budget_of(queue, grouping, group))
+  local line, used, started, reason = line_of(queue, group), 0, 0, nil
+  for _, id in ipairs(count > 0 and reversed(redis.call("LRANGE", line, -count, -1)) or {}) do
+    local job = read_job(id)
+    reason = job and refusal(job)
+    if reason then
+      break
+    end
+    used = used + 1
+    -- Somebody may have moved or removed it meanwhile.
+    if redis.call("ZREM", queue.prioritized, id) == 1 and job then
+      take(job)
+      started = started + (job.is_doomed and 0 or 1)
+    else
+      lined = lined + 1
+    end
+  end
+  if used > 0 then
+    redis.call("LTRIM", line, 0, -used - 1)
+  end
+  start_in_group(queue, grouping, group, started)
+  put_group_back(queue, grouping, group, now_ms)
+  return reason
+end
+
+local function take_from_lines()
+  local room = limit - #jobs
+  local groups = ready_groups(queue, now_ms, room)
+  for at, group in ipairs(groups) do
+    local share = math.max(math.floor((limit - #jobs) / (#groups - at + 1)), 1)
+    local reason = take_from_line(group, share)
+    if reason or lined >= LOOK_LIMIT then
+      return false, reason or "full"
+    end
+  end
+  return #groups == 0
+end
+
+local function take_from_all(sources)
+  for _, take_some in ipairs(sources) do
     local is_empty, reason
     repeat
       is_empty, reason = take_some()
@@ -198,6 +313,32 @@ local function fill()
     if reason then
       return reason
     end
+  end
+end
+
+local function fill()
+  local reason = take_from_all({ take_from_wait, take_from_prioritized })
+  if reason then
+    return reason
+  end
+  redis.call("DEL", queue.pc)
+  return "empty"
+end
+
+local function fill_by_groups()
+  local reason =
+    take_from_all({ take_strays, take_from_wait, end_sorting, take_with_priority, take_from_lines })
+  line_up_first()
+  if reason then
+    return reason
+  elseif has_lines(queue) then
+    return "group_limit"
+  end
+  local grouping = meta.grouping
+  if redis.call("ZCARD", queue.prioritized) > 0
+    and begin_lines(queue, grouping.max_jobs, grouping.duration_ms, grouping.key) then
+    -- Lines were lost: the next claim takes who stood in them.
+    return "full"
   end
   redis.call("DEL", queue.pc)
   return "empty"
@@ -218,14 +359,21 @@ local function register()
   end
 end
 
+local function due_in_ms()
+  local earliest = redis.call("ZRANGE", queue.delayed, 0, 0, "WITHSCORES")
+  -- Nonsense that is never due makes no sense to wait for.
+  local due_ms = #earliest > 0 and tonumber(earliest[2]) / 4096 - now_ms
+  return due_ms and whole(math.floor(math.max(due_ms, 0)), 0, MAX_WHOLE) or -1
+end
+
 local function retry_in_ms(reason)
   if reason == "rate_limit" then
     return math.max(redis.call("PTTL", queue.limiter), 0)
   elseif reason == "empty" then
-    local earliest = redis.call("ZRANGE", queue.delayed, 0, 0, "WITHSCORES")
-    -- Nonsense that is never due makes no sense to wait for.
-    local due_in_ms = #earliest > 0 and tonumber(earliest[2]) / 4096 - now_ms
-    return due_in_ms and whole(math.floor(math.max(due_in_ms, 0)), 0, MAX_WHOLE) or -1
+    return due_in_ms()
+  elseif reason == "group_limit" then
+    local group_ms, due_ms = next_group_in_ms(queue, now_ms), due_in_ms()
+    return due_ms >= 0 and math.min(group_ms, due_ms) or group_ms
   end
   return -1
 end
@@ -241,7 +389,7 @@ local function limited_at_once()
   end
 end
 
-local reason = limited_at_once() or fill()
+local reason = limited_at_once() or (meta.grouping and fill_by_groups() or fill())
 if #jobs > 0 then
   register()
 end

@@ -4,7 +4,7 @@
 --   may be removed instead, if the new one replaces it). As a whole: "limited" when the caller's window
 --   has no room for the call, "no_parent" when a parent is not there; a tree also for an "other_parent".
 --   Needs memory: refused as a whole by a full Redis.
--- Uses: layout, flows, placing
+-- Uses: layout, flows, lines, placing
 -- KEYS[1] base of the queue's keys, KEYS[2] and on those of other queues that get jobs
 -- ARGV[1] now in ms; [2] jobs that a caller may add in a window, or 0 for no limit; [3] the window in
 --   ms; [4] the caller; [5] how many jobs count; [6] "1" for a tree, all or nothing; then per job: number

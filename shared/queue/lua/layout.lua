@@ -68,12 +68,19 @@ local function allow_when_full(queue)
   redis.call("DEL", queue.own .. "none")
 end
 
+-- How many jobs of one group may start in a window, as limit_groups wrote it.
+local function read_grouping(text)
+  local max_jobs, duration_ms, strays, key = string.match(text, "^(%d+) (%d+) (%d+) (.+)$")
+  return key and { max_jobs = tonumber(max_jobs), duration_ms = tonumber(duration_ms),
+    strays = tonumber(strays), key = key }
+end
+
 local function read_meta(queue)
   local fields = redis.pcall("HMGET", queue.meta, "paused", "concurrency", "max", "duration",
-    "opts.maxLenEvents")
+    "opts.maxLenEvents", "own:grouping")
   if fields.err then
     redis.call("DEL", queue.meta)
-    fields = { false, false, false, false, false }
+    fields = { false, false, false, false, false, false }
   end
   local max_events = whole(fields[5], 0, MAX_WHOLE)
   return {
@@ -82,6 +89,7 @@ local function read_meta(queue)
     max_jobs = whole(fields[3], 0, MAX_WHOLE) or 0,
     duration_ms = whole(fields[4], 1, MAX_WHOLE),
     max_events = max_events and string.format("%.0f", max_events),
+    grouping = fields[6] and read_grouping(fields[6]),
   }
 end
 

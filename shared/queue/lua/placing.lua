@@ -21,7 +21,7 @@ local function place_in_line(queue, meta, job)
     push_delayed(queue, meta, job.id, tonumber(job.timestamp) + delay_ms)
     wake_later(queue)
   else
-    push(queue, job.id, tonumber(job.priority), job.lifo)
+    push_new(queue, meta, job.id, job.data, tonumber(job.priority), job.lifo)
     wake(queue, meta)
     emit_capped(queue, meta, "waiting", "jobId", job.id)
   end

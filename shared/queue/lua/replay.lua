@@ -2,7 +2,7 @@
 -- Refused: "kept" while a worker holds the dead letter, or where its job's id is taken in the queue that
 --   it came from; "missing" where it is gone, or has other data by now. Needs memory: a full Redis
 --   refuses it before anything has changed.
--- Uses: layout, flows, placing, removing
+-- Uses: layout, flows, lines, placing, removing
 -- KEYS[1] base of the queue's keys that the jobs came from, KEYS[2] base of the dead-letter queue's keys
 -- ARGV[1] now in ms; then per job: dead letter's id, SHA-1 of its data, the job's id, name, data (JSON),
 --   opts (JSON), priority, "1" for the front of the line

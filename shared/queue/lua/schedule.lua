@@ -2,7 +2,7 @@
 -- Refused: "taken" when another job has the id of the one to come (where it recurs every so many ms:
 --   of the 32 to come). The scheduler's pending job, if it is not claimed, is replaced.
 --   Needs memory: refused as a whole by a full Redis.
--- Uses: layout, flows, placing, removing, scheduling
+-- Uses: layout, flows, lines, placing, removing, scheduling
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] now in ms; [2] the scheduler's id; [3] when the first job is due, in ms, or "" where it recurs
 --   [4] every so many ms, else ""; [5] how far these are moved, in ms, or ""; [6] when to begin, or "";

@@ -3,7 +3,7 @@
 --   such scheduler, or none that makes sense: so a job makes its successor once, however often it is claimed. "blocked" when
 --   another job has the id of the successor.
 --   Needs memory: refused as a whole by a full Redis.
--- Uses: layout, placing, scheduling
+-- Uses: layout, lines, placing, scheduling
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] now in ms; [2] the scheduler's id; [3] the claimed job's id; [4] when the next job is due, in
 --   ms, or "" where it recurs [5] every so many ms, else ""; [6] opts (JSON) of the next job without its

@@ -1,6 +1,6 @@
 -- unschedule: delayed -> absent
 -- Refused: there is no such scheduler. Its pending job goes with it only while it is delayed.
--- Uses: layout, placing, scheduling
+-- Uses: layout, lines, placing, scheduling
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] the scheduler's id
 -- Returns 1, or 0 where there was none
