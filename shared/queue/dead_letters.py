@@ -121,7 +121,8 @@ def replay(
         QueueFull: Redis has no room; of the script that met it nothing was moved.
     """
     if dead_ids is not None:
-        return _replay(dead_letters, dead_ids, reason)
+        pages = (dead_ids[start : start + BATCH] for start in range(0, len(dead_ids), BATCH))
+        return sum(_replay(dead_letters, page, reason) for page in pages)
     stayed = moved = 0
     # Not those that die anew meanwhile.
     left = dead_letters.counts()[JobState.WAITING]

@@ -148,6 +148,31 @@ def test_a_job_that_fails_by_itself_neither_opens_nor_closes_it(
     assert not breaker.is_open
 
 
+def test_of_a_batch_one_job_is_tried_and_what_fails_uses_no_attempt(
+    orders: Queue, warehouse: Warehouse, clock: FakeClock
+) -> None:
+    sizes: list[int] = []
+
+    def ship_all(jobs: list[Job[Any]]) -> None:
+        sizes.append(len(jobs))
+        for job in jobs:
+            warehouse.ship(job)
+
+    add(orders, *"abcdef")
+    breaker = make_breaker(clock)
+    worker = Worker(orders, ship_all, batch=10, breaker=breaker)
+    assert work(worker) == 1
+    # Two of them opened it, so the others are spared.
+    assert attempts(orders) == {"a": 1, "b": 1, "c": 0, "d": 0, "e": 0, "f": 0}
+    clock.advance(seconds=30)
+    assert work(worker) == 1
+    warehouse.is_away = False
+    clock.advance(seconds=30)
+    assert work(worker) == 2
+    assert (sizes, breaker.is_open) == ([6, 1, 1, 5], False)
+    assert sum(attempts(orders).values()) == 8
+
+
 def test_a_rule_that_fails_costs_no_job_and_lets_others_be_tried(
     orders: Queue, warehouse: Warehouse, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:

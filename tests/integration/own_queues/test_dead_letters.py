@@ -17,7 +17,7 @@ from feedmill import (
 )
 from shared.queue import JobState, RedisConnection, dead_letters
 from tests.fakes import FakeClock
-from tests.queue_states import events, job_fields, line
+from tests.queue_states import claim, events, job_fields, line, lose_locks
 
 
 @pytest.fixture
@@ -92,6 +92,32 @@ def test_attempts_that_are_left_are_used_first_and_unrecoverable_jobs_go_at_once
     assert failed == ["1: no such customer"]
 
 
+def test_a_job_that_its_workers_vanish_of_becomes_a_dead_letter_without_another_run(
+    orders: Queue, dead: Queue
+) -> None:
+    let_die(orders, dead)
+    orders.add("ship", attempts=9)
+    claim(orders.core)
+    lose_locks(orders.core, "1")
+    orders.core.reclaim_stalled(max_stalled=0, solo_first=False)
+    ran: list[Job[Any]] = []
+    assert Worker(orders, ran.append, dead_letter=dead).step()
+    [letter] = dead.get_waiting()
+    assert (ran, letter.failed_reason) == ([], "job stalled more than allowable limit")
+
+
+def test_the_jobs_of_a_batch_that_fail_become_dead_letters_together(
+    orders: Queue, dead: Queue
+) -> None:
+    def ship_all(jobs: list[Job[Any]]) -> list[object]:
+        return [OSError("no") if job.id in "ac" else "sent" for job in jobs]
+
+    orders.add_bulk([{"name": "ship", "opts": {"job_id": each}} for each in "abc"])
+    assert Worker(orders, ship_all, batch=10, dead_letter=dead).step()
+    assert in_line(dead) == ["orders/a", "orders/c"]
+    assert [job.id for job in orders.get_completed()] == ["b"]
+
+
 def test_a_dead_letter_has_the_data_that_the_handler_has_left(orders: Queue, dead: Queue) -> None:
     def spoil(job: Job[Any]) -> None:
         job.update_data({"done": 7})
@@ -157,10 +183,13 @@ def test_replay_puts_jobs_back_as_if_just_added_oldest_first(
     assert dead.replay() == 0
 
 
-def test_replay_takes_the_ones_that_are_asked_for(orders: Queue, dead: Queue) -> None:
+def test_replay_takes_the_ones_that_are_asked_for(
+    orders: Queue, dead: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     let_die(orders, dead, "a", "b", "c")
     let_die(orders, dead, "x", "y", name="bill")
-    assert dead.replay(["orders/b", "orders/none", "b"]) == 1
+    monkeypatch.setattr(dead_letters, "BATCH", 2)
+    assert dead.replay(["orders/none", "b", "orders/b"]) == 1
     assert dead.replay(reason="no bill") == 2
     assert dead.replay(["orders/a"], reason="bill") == 0
     assert in_line(orders) == ["b", "x", "y"]
