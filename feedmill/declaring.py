@@ -181,9 +181,12 @@ def queue(
 
     Raises:
         InvalidJobOptions: a value that cannot be.
-        QueueError: a name that BullMQ refuses, or a function that does not take a job.
+        QueueError: a name that BullMQ refuses, its own or that of its ``dead_letter``, or a
+            function that does not take a job.
         TypeError: no such option.
     """
     QueueKeys("bull", name)
     rules = read_rules(options, batch)
+    if rules.dead_letter is not None:
+        QueueKeys("bull", rules.dead_letter)
     return lambda function: Declared(name, function, rules)

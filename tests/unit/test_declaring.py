@@ -144,6 +144,8 @@ def test_an_option_that_no_queue_has_is_refused_with_what_there_is() -> None:
 def test_a_name_that_bullmq_refuses_is_refused_where_the_queue_is_declared() -> None:
     with pytest.raises(QueueError, match="a:b"):
         queue("a:b")
+    with pytest.raises(QueueError, match="a:dead"):
+        queue("a", dead_letter="a:dead")
 
 
 @pytest.mark.parametrize(("weight", "concurrency"), [("light", 50), ("medium", 10), ("heavy", 1)])
