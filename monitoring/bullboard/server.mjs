@@ -18,20 +18,40 @@ const descriptions = {
   [`${items}_dlq`]: 'Dead letters; replay them with Feedmill, not with retry',
 };
 
+const prefix = env('QUEUE_PREFIX', 'bull');
 const connection = new Redis(env('REDIS_URL', 'redis://127.0.0.1:6379'));
 connection.on('error', (error) => console.error(`Redis: ${error.message}`));
-const queues = Object.entries(descriptions).map(([name, description]) => {
-  const queue = new Queue(name, { connection, prefix: env('QUEUE_PREFIX', 'bull') });
-  queue.on('error', () => {}); // said above, once for all of them
-  return new BullMQAdapter(queue, { description });
-});
+const adapters = new Map();
+const adapterOf = (name) => {
+  if (!adapters.has(name)) {
+    const queue = new Queue(name, { connection, prefix });
+    queue.on('error', () => {}); // said above, once for all of them
+    const description = descriptions[name] ?? 'A queue of a program';
+    adapters.set(name, new BullMQAdapter(queue, { description }));
+  }
+  return adapters.get(name);
+};
 
+let names = Object.keys(descriptions);
 const board = new ExpressAdapter();
-createBullBoard({
-  queues,
+const { replaceQueues } = createBullBoard({
+  queues: names.map(adapterOf),
   serverAdapter: board,
   options: { uiConfig: { boardTitle: 'Feedmill: removed items come back' } },
 });
+
+// Workers write down which queues of programs they work. A name that BullMQ refuses is left out.
+const showKnownQueues = async () => {
+  const own = await connection.hkeys(`${prefix}:own:queues`);
+  const known = new Set([
+    ...Object.keys(descriptions),
+    ...own.filter((name) => name && !name.includes(':')).sort(),
+  ]);
+  if ([...known].join() !== names.join()) {
+    names = [...known];
+    replaceQueues(names.map(adapterOf));
+  }
+};
 
 const LOOPBACK = new Set(['localhost', '127.0.0.1', '[::1]']);
 const app = express().disable('x-powered-by');
@@ -42,6 +62,11 @@ app.use((request, response, next) => {
   const isOwn = site === undefined || site === 'same-origin' || site === 'none';
   if (isOwn && LOOPBACK.has(request.hostname)) next();
   else response.status(403).send('Open Bull Board as http://127.0.0.1:3000/\n');
+});
+app.use(async (_request, _response, next) => {
+  // Without Redis the board says so itself.
+  await showKnownQueues().catch(() => {});
+  next();
 });
 app.use(board.getRouter());
 

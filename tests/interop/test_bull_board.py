@@ -1,9 +1,6 @@
 """Bull Board, as the profile ``bullboard`` runs it, on our queues."""
 
-import os
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,10 +11,9 @@ from shared.clock import SystemClock
 from shared.dead_jobs import dead_job
 from shared.queue import DeadLettering, JobQueue, NewJob, RedisConnection
 from tests.factories import make_letter
-from tests.interop.node_driver import NodeMissing, install_packages
-from tests.servers import find_free_port
+from tests.interop.boards import running_board
+from tests.interop.node_driver import NodeMissing
 
-FOLDER = Path(__file__).parents[2] / "monitoring" / "bullboard"
 ITEMS, FETCHES, DEAD_LETTERS = "offers", "feed_fetch_queue", "offers_dlq"
 PREFIX = "harness"
 ITEM_ID = "board#https://board.example/jobs/17?a=b c"
@@ -28,30 +24,10 @@ ITEM = {"source": "board", "guid": "https://board.example/jobs/17?a=b c", "title
 def board(valkey_url: str) -> Iterator[httpx2.Client]:
     """A client of Bull Board; it looks at queues and a prefix that are not the default ones."""
     try:
-        node = install_packages(FOLDER)
+        with running_board(valkey_url, items=ITEMS, prefix=PREFIX) as client:
+            yield client
     except NodeMissing as missing:
         pytest.skip(str(missing))
-    port = find_free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "REDIS_URL": valkey_url,
-        "BULL_QUEUE_NAME": ITEMS,
-        "QUEUE_PREFIX": PREFIX,
-        "PORT": str(port),
-    }
-    process = subprocess.Popen(
-        [node, "server.mjs"], cwd=FOLDER, env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        assert str(port) in process.stdout.readline()
-        base_url = f"http://127.0.0.1:{port}"
-        with httpx2.Client(base_url=base_url, trust_env=False, timeout=20) as client:
-            yield client
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
 
 
 def make_queue(redis_client: RedisConnection, name: str) -> JobQueue:
