@@ -14,7 +14,7 @@ export FEEDS
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run install test check politeness chaos damage pictures format lint lock clean
-.PHONY: bench bench-smoke coverage test-ferretdb test-long
+.PHONY: bench bench-smoke coverage interop test-ferretdb test-long
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
 	@echo 'make test-long                      more of the same: what make test runs a share of'
+	@echo 'make interop                        the queues beside the npm packages bullmq and @bull-board, all of it'
 	@echo 'make test-ferretdb                  the integration tests on FerretDB, built here with Go'
 	@echo 'make coverage                       what of the four packages the tests run; fails under 90 %'
 	@echo 'make politeness                     simulate weeks of polls, and grade them by the politeness rules'
@@ -47,6 +48,9 @@ test: $(DEVELOPMENT)
 
 test-long: $(DEVELOPMENT)
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m long
+
+interop: $(DEVELOPMENT)
+	$(PYTHON) -m pytest -n 2 --dist worksteal tests/interop
 
 test-ferretdb: $(DEVELOPMENT)
 	$(PYTHON) -m tests.ferretdb

@@ -17,7 +17,7 @@ import pytest
 
 from feedmill import Queue
 from shared.queue import RedisConnection
-from tests.example_services import Bank, MailServer, serving
+from tests.example_services import Bank, MailServer, Warehouse, serving
 from tests.processes import inherited_environment, wait_until
 from tests.servers import ending_with_us
 
@@ -177,6 +177,38 @@ def test_a_course_is_published_by_light_workers_when_a_heavy_one_has_converted_i
     wait_until(lambda: counts(courses) == {"completed": 1}, "the course is published")
     index = json.loads((tmp_path / "knots.json").read_text())
     assert index == ["anchor.webm", "bowline.webm", "knots.pdf"]
+
+
+def test_orders_outlive_a_warehouse_that_is_down(
+    start: Start, run: Run, redis_client: RedisConnection
+) -> None:
+    orders, dead = Queue("orders", redis_client), Queue("orders_dead", redis_client)
+    packing = Queue("packing", redis_client)
+    with Warehouse() as warehouse, serving(warehouse) as port:
+        url = f"http://127.0.0.1:{port}"
+        run("orders", "order", "4711")
+        start("orders", WAREHOUSE=url, ALERTS=url, WAREHOUSE_PAUSE_S="1")
+        for attempt in (1, 2):
+            wait_until(lambda: counts(orders) == {"delayed": 1}, f"attempt {attempt} has failed")
+            orders.promote_jobs()
+        wait_until(lambda: counts(dead) == {"waiting": 1}, "it is among the dead letters")
+        wait_until(lambda: warehouse.alerts, "somebody is told")
+        assert warehouse.alerts == ["order 4711: HTTP Error 503: Service Unavailable"]
+        run("orders", "order", "4712")
+        for calls in (4, 5):
+            wait_until(
+                lambda calls=calls: (warehouse.calls, counts(orders)) == (calls, {"delayed": 1}),
+                f"call {calls} has failed",
+            )
+            orders.promote_jobs()
+        # That was the fifth failure in a row: now and then the order is tried, and put back.
+        wait_until(lambda: warehouse.calls > 6, "it is tried more often than it has attempts")
+        assert dead.count() == 1
+        warehouse.is_down = False
+        wait_until(lambda: warehouse.reserved == ["4712"], "orders go on by themselves")
+        run("orders", "replay")
+        wait_until(lambda: counts(packing) == {"completed": 2}, "both are packed")
+        assert (warehouse.reserved, counts(dead)) == (["4712", "4711"], {})
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
