@@ -17,6 +17,7 @@ from feedmill.spans import Span, read_span_ms
 from feedmill.weights import CLASSES
 from feedmill.workers import Worker
 from shared.clock import SystemClock
+from shared.errors import InvalidJobOptions
 from shared.queue import JobQueue, connect
 from shared.queue.batches import BatchResult
 from shared.queue.enqueueing import Enqueued, EnqueueOutcome, payload, view_of
@@ -189,4 +190,6 @@ def queue(
     rules = read_rules(options, batch)
     if rules.dead_letter is not None:
         QueueKeys("bull", rules.dead_letter)
+    if rules.dead_letter == name:
+        raise InvalidJobOptions("dead_letter", name, "another queue than itself")
     return lambda function: Declared(name, function, rules)

@@ -157,8 +157,10 @@ def _refuse_our_names(declared: Sequence[Declared[Any]], settings: Settings) -> 
         settings.fetch_queue,
     }
     for each in declared:
-        if each.name in ours:
-            raise AppError(f"FEEDMILL_APP: {each!r}: this queue is Feedmill's own; choose another")
+        if each.name in ours or each.rules.dead_letter in ours:
+            raise AppError(
+                f"FEEDMILL_APP: {each!r}: a queue of that name is Feedmill's own; choose another"
+            )
 
 
 class AppMetrics(Collector):

@@ -1,4 +1,4 @@
-"""``feedmill queue``: look into the queues of the running service, pause them, clean them."""
+"""``feedmill queue``: look into the queues of the running service, pause, clean, replay."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -28,7 +28,7 @@ CLEAN_TIMEOUT_S = 600.0
 
 app = typer.Typer(
     name="queue",
-    help="Queues of the running service: status, pause, resume, clean.",
+    help="Queues of the running service: status, pause, resume, clean, replay.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -91,6 +91,28 @@ def clean(
         print_json(Console(), report)
     else:
         print_text(Console(), f"{queue}: {report['removed']} removed")
+
+
+@app.command(epilog="Example: feedmill queue replay emails_dlq --reason 'connection refused'")
+def replay(
+    queue: Queue,
+    reason: Annotated[
+        str | None, typer.Option(help="only those whose reason holds this text")
+    ] = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put the dead letters of your own queues back into the queues that they came from."""
+    which = "all dead letters" if reason is None else f"the dead letters with {reason!r}"
+    confirm(f"Replay {which} of {queue}?", is_sure=yes)
+    body = {} if reason is None else {"reason": reason}
+    with service_client() as client:
+        path = f"/queues/{quote_id(queue)}/replay"
+        report: dict[str, Any] = client.post(path, body, timeout_s=CLEAN_TIMEOUT_S)
+    if as_json:
+        print_json(Console(), report)
+    else:
+        print_text(Console(), f"{queue}: {report['replayed']} replayed")
 
 
 def _switch(queue: str | None, action: str, *, as_json: bool) -> None:

@@ -177,7 +177,8 @@ def test_the_type_of_a_worker_selects_queues_by_their_weight(
         ("unparsable", "FEEDMILL_APP: unparsable: SyntaxError: "),
         ("empty", "FEEDMILL_APP: empty: declares no queue"),
         ("mailing,twice", "FEEDMILL_APP: twice: <queue 'emails' worked by other>, but there is"),
-        ("ours", "FEEDMILL_APP: <queue 'job_import_queue' worked by f>: this queue is Feedmill's"),
+        ("ours", "FEEDMILL_APP: <queue 'job_import_queue' worked by f>: a queue of that name"),
+        ("our_letters", "FEEDMILL_APP: <queue 'mine' worked by f>: a queue of that name"),
         ("wrong_queue", "FEEDMILL_APP: wrong_queue: InvalidJobOptions: weight='huge': accepted"),
     ],
 )
@@ -189,6 +190,8 @@ def test_an_app_that_cannot_be_worked_is_named_in_one_line(
         "unparsable": "def",
         "empty": "",
         "ours": "from feedmill import Job, queue\n@queue('job_import_queue')\ndef f(job: Job): ...",
+        "our_letters": "from feedmill import Job, queue\n"
+        "@queue('mine', dead_letter='job_import_queue_dlq')\ndef f(job: Job): ...",
         "twice": "from feedmill import Job, queue\n@queue('emails')\ndef other(job: Job): ...",
         "wrong_queue": "from feedmill import queue\n@queue('emails', weight='huge')\ndef f(): ...",
     }

@@ -141,6 +141,13 @@ def test_an_option_that_no_queue_has_is_refused_with_what_there_is() -> None:
         queue("emails", **wrong)
 
 
+def test_dead_letters_are_of_another_queue_with_a_name_that_can_be() -> None:
+    with pytest.raises(InvalidJobOptions, match="dead_letter='emails'"):
+        queue("emails", dead_letter="emails")
+    with pytest.raises(QueueError, match="a:b"):
+        queue("emails", dead_letter="a:b")
+
+
 def test_a_name_that_bullmq_refuses_is_refused_where_the_queue_is_declared() -> None:
     with pytest.raises(QueueError, match="a:b"):
         queue("a:b")

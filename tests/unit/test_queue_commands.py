@@ -156,3 +156,18 @@ def test_unknown_queue_is_printed_in_the_words_of_the_service(
     service.refuse("POST /queues/none/pause", 404, "there is no queue 'none'; there are a, b")
     done = feedmill("queue", "pause", "none")
     assert (done.code, done.stderr) == (1, "feedmill: there is no queue 'none'; there are a, b\n")
+
+
+def test_replay_sends_the_reason_and_says_how_many(service: StubService, feedmill: Run) -> None:
+    path = "/queues/emails_dlq/replay"
+    service.answer(f"POST {path}", 200, {"replayed": 3})
+    done = feedmill("queue", "replay", "emails_dlq", "--reason", "away")
+    assert (done.code, done.stdout) == (0, "emails_dlq: 3 replayed\n")
+    assert service.calls_of(path)[0].body == {"reason": "away"}
+    assert feedmill("queue", "replay", "emails_dlq", "--json").json == {"replayed": 3}
+
+
+def test_replay_asks_on_a_terminal(service: StubService, feedmill: Run) -> None:
+    done = feedmill("queue", "replay", "emails_dlq", stdin=b"n\n", is_terminal=True)
+    assert done.code == 1
+    assert service.calls_of("/queues/emails_dlq/replay") == []

@@ -23,9 +23,10 @@ from server.api.values import (
     show_text,
 )
 from shared.clock import datetime_from_ms
-from shared.errors import InvalidRequestError, NotFoundError
+from shared.errors import ConflictError, InvalidRequestError, NotFoundError
 from shared.models import format_time
 from shared.queue import JobQueue, JobState, JobView, WorkerSign
+from shared.queue.dead_letters import replay
 from shared.queue.getters import read_logs
 
 router = APIRouter(tags=["queues"])
@@ -70,6 +71,19 @@ class JobDetailAnswer(JobAnswer):
     """A job with what its handlers logged."""
 
     logs: list[str] = Field(description="the last 200 lines, as Node's `job.log` keeps them")
+
+
+class ReplayRequest(RequestBody):
+    """Which dead letters to replay: all, without any of these."""
+
+    ids: list[str] | None = Field(None, min_length=1, max_length=1000)
+    reason: Filter[str] = Field(None, description="those whose reason holds this text")
+
+
+class ReplayAnswer(BaseModel):
+    """How many jobs are back in their queues."""
+
+    replayed: int
 
 
 class CleanAnswer(BaseModel):
@@ -156,6 +170,18 @@ def clean_queue(parts: Parts, name: str, wanted: CleanRequest) -> CleanAnswer:
     queue = parts.get_queue(name)
     removed = parts.services.remover.clean(queue, JobState(wanted.state), wanted.grace_ms)
     return CleanAnswer(removed=removed)
+
+
+@router.post("/queues/{name}/replay", responses=describe_problems(404, 409, 413, 415))
+def replay_dead_letters(parts: Parts, name: str, wanted: ReplayRequest) -> ReplayAnswer:
+    """Put jobs back from a queue of dead letters into the programs' queues they came from."""
+    queue = parts.get_queue(name)
+    if name not in parts.services.own_queues.read():
+        raise ConflictError(
+            f"queue {name!r} takes no dead letters of programs' queues; "
+            "those of items are replayed with POST /dlq/replay"
+        )
+    return ReplayAnswer(replayed=replay(queue, wanted.ids, reason=wanted.reason))
 
 
 @router.get("/workers", responses=describe_problems())

@@ -8,11 +8,12 @@ from starlette.responses import Response
 from server.api.parts import ApiParts, Parts
 from server.api.queue_status import QueueAnswer
 from server.api.routes import queues as api
-from server.api.routes.queues import CleanRequest, JobDetailAnswer, JobQuery
+from server.api.routes.queues import CleanRequest, JobDetailAnswer, JobQuery, ReplayRequest
 from server.dashboard.filters import quote_segment
 from server.dashboard.rendering import redirect, render
 from server.dashboard.site import page_router
 from shared.queue import JobState
+from shared.queue.registry import DEAD_LETTERS, QueueRecord
 
 router = page_router()
 
@@ -128,6 +129,14 @@ def clean_queue(
     return redirect(request, f"{_path(name)}?state={state}", text)
 
 
+@router.post(f"{LIST_PATH}/{{name}}/replay")
+def replay_dead_letters(request: Request, parts: Parts, name: str) -> Response:
+    """Put all dead letters of a queue back to where they came from."""
+    replayed = api.replay_dead_letters(parts, name, ReplayRequest.model_validate({})).replayed
+    text = f"{replayed} job{'' if replayed == 1 else 's'} replayed."
+    return redirect(request, _path(name), text)
+
+
 @router.post(f"{LIST_PATH}/{{name}}/remove")
 def remove_job(
     request: Request, parts: Parts, name: str, id: str, state: JobState | None = None
@@ -166,12 +175,18 @@ def _purposes(parts: ApiParts) -> dict[str, str]:
     own = services.own_queues.read().values()
     heavy_items = services.settings.heavy_items
     return {
-        **{each.record.name: f"A program's own: {each.record.weight} jobs" for each in own},
+        **{each.record.name: _describe_own(each.record) for each in own},
         services.light_queue.name: "Items on their way into MongoDB",
         services.heavy_queue.name: f"Items of imports with more than {heavy_items:,} to store",
         services.fetch_queue.name: "Feeds to fetch",
         services.dead_letter_queue.name: "Items that could not be stored",
     }
+
+
+def _describe_own(record: QueueRecord) -> str:
+    if record.weight == DEAD_LETTERS:
+        return "A program's own: jobs that have failed for good"
+    return f"A program's own: {record.weight} jobs"
 
 
 def _item_queues(parts: ApiParts) -> set[str]:

@@ -1,8 +1,10 @@
 """Programs' own queues stand beside Feedmill's: API, dashboard, numbers."""
 
+from typing import Any
+
 import pytest
 
-from feedmill import Queue
+from feedmill import Job, Queue, UnrecoverableError, Worker
 from shared.queue import RateLimit, RedisConnection, WorkerSign, WorkerSigns
 from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
 from tests.api import Api
@@ -51,7 +53,7 @@ def test_dead_letters_of_an_own_queue_are_shown_and_miss_no_worker(
     assert (shown["weight"], shown["limited_by"]) == ("dead-letter", None)
     assert shown["limited_by_text"] == "dead letters wait for a replay"
     assert "No worker takes the jobs" not in api.show_page("/admin")
-    assert "A program&#39;s own: dead-letter jobs" in api.show_page("/admin/queues")
+    assert "A program&#39;s own: jobs that have failed for good" in api.show_page("/admin/queues")
 
 
 def test_an_own_queue_is_paused_looked_at_and_cleaned_as_any(api: Api, emails: Queue) -> None:
@@ -86,3 +88,49 @@ def test_a_name_of_feedmill_s_own_queues_is_no_own_queue(
     names = [shown["name"] for shown in api.client.get("/queues").json()["items"]]
     assert names.count("items") == 1
     assert api.client.get("/queues/items").json()["weight"] is None
+
+
+@pytest.fixture
+def letters(api: Api, emails: Queue, redis_client: RedisConnection) -> Queue:
+    """A queue that holds the dead letters of two emails."""
+    registry = QueueRegistry(redis_client, prefix="bull", clock=api.clock)
+    registry.register([QueueRecord("letters", DEAD_LETTERS)])
+    api.clock.advance(seconds=2)
+    letters = Queue("letters", redis_client, clock=api.clock)
+
+    def send(job: Job[Any]) -> None:
+        raise UnrecoverableError(f"{job.data['to']} is blocked")
+
+    worker = Worker(emails, send, dead_letter=letters)
+    for to in ("ann", "bob"):
+        emails.add("send", {"to": to})
+        assert worker.step()
+    return letters
+
+
+def test_dead_letters_are_replayed_by_their_reason_or_all(
+    api: Api, emails: Queue, letters: Queue
+) -> None:
+    answer = api.client.post("/queues/letters/replay", json={"reason": "ann is"})
+    assert (answer.status_code, answer.json()) == (200, {"replayed": 1})
+    assert [job.data for job in emails.get_waiting()] == [{"to": "ann"}]
+    assert api.client.post("/queues/letters/replay", json={}).json() == {"replayed": 1}
+    assert (emails.count(), letters.count()) == (2, 0)
+
+
+def test_dead_letters_are_replayed_by_the_dashboard(
+    api: Api, emails: Queue, letters: Queue
+) -> None:
+    page = api.show_page("/admin/queues")
+    assert 'action="/admin/queues/letters/replay"' in page
+    assert 'href="/admin/queues/letters?state=waiting"' in page
+    assert "2 jobs replayed." in api.send_form("/admin/queues/letters/replay")
+    assert emails.count() == 2
+    assert 'action="/admin/queues/letters/replay"' not in api.show_page("/admin/queues")
+
+
+@pytest.mark.parametrize("name", ["items", "items_dlq", "feed_fetch_queue"])
+def test_feedmill_s_own_queues_are_not_replayed_so(api: Api, letters: Queue, name: str) -> None:
+    answer = api.client.post(f"/queues/{name}/replay", json={})
+    assert answer.status_code == 409
+    assert "POST /dlq/replay" in answer.json()["detail"]
