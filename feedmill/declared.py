@@ -10,7 +10,7 @@ from feedmill.jobs import Job
 from feedmill.payloads import PayloadType, read_payload_type
 from feedmill.queues import Queue
 from feedmill.rules import QueueRules
-from shared.errors import QueueError, UnrecoverableError
+from shared.errors import InvalidJobOptions, QueueError, UnrecoverableError
 
 M = TypeVar("M")
 
@@ -24,6 +24,7 @@ class DeclaredBase(Generic[M]):
         self._function = function
         in_batches = rules.batch is not None
         self._payload: PayloadType[M] = read_payload_type(name, function, in_batches=in_batches)
+        self._check_group()
         self._opening = threading.Lock()
         self._opened: tuple[Place, Queue] | None = None
 
@@ -59,6 +60,13 @@ class DeclaredBase(Generic[M]):
     def job_name(self) -> str:
         """The name of its jobs: the function's."""
         return self._function.__name__
+
+    def _check_group(self) -> None:
+        # A name that no job has would limit none, and nobody would know.
+        group, fields = self.rules.group, self._payload.written_fields()
+        if group is not None and fields is not None and group not in fields:
+            accepted = f"a field of {self._payload.name}: {', '.join(sorted(fields))}"
+            raise InvalidJobOptions("group", group, accepted)
 
     def _open(self, place: Place) -> Queue:
         return Queue(

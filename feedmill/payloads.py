@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError
 
@@ -26,6 +26,19 @@ class PayloadType(Generic[M]):
     def __init__(self, annotation: Any) -> None:
         self._adapter: TypeAdapter[M] = TypeAdapter(annotation)
         self.name = getattr(annotation, "__name__", str(annotation))
+        self._annotation = annotation
+
+    def written_fields(self) -> set[str] | None:
+        """Return the names of all fields as JSON has them; None where they cannot be known."""
+        annotation = self._annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return None
+        if annotation.model_config.get("extra") == "allow":
+            return None
+        named = {
+            field.serialization_alias or name for name, field in annotation.model_fields.items()
+        }
+        return named | set(annotation.model_computed_fields)
 
     def write(self, data: M) -> object:
         """Return data as JSON holds it, once it is sure that it can be read again.

@@ -4,7 +4,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 from feedmill import InvalidJobOptions, Job, QueueError, queue
 
@@ -139,6 +139,26 @@ def test_an_option_that_no_queue_has_is_refused_with_what_there_is() -> None:
     wrong: Any = {"attempt": 3}
     with pytest.raises(TypeError, match="no option attempt; its options are add_limit, attempts"):
         queue("emails", **wrong)
+
+
+def test_a_group_is_a_field_of_the_model_as_it_is_written() -> None:
+    class Event(BaseModel):
+        tenant: str = Field(serialization_alias="customer", validation_alias="customer")
+
+        @computed_field
+        def region(self) -> str:
+            return self.tenant[:2]
+
+    def work(job: Job[Any]) -> None: ...
+
+    work.__annotations__["job"] = Job[Event]
+    for group in ("customer", "region"):
+        assert queue("events", group=group, limit="5/s")(work).rules.group == group
+    with pytest.raises(InvalidJobOptions, match="accepted is a field of Event: customer, region"):
+        queue("events", group="tenant", limit="5/s")(work)
+    # What data of other types holds is not known.
+    work.__annotations__["job"] = Job[dict[str, str]]
+    assert queue("events", group="tenant", limit="5/s")(work).rules.group == "tenant"
 
 
 def test_dead_letters_are_of_another_queue_with_a_name_that_can_be() -> None:
