@@ -85,6 +85,13 @@ _QUEUE_ROWS = (
         at_most(4),
     ),
     Row("waiting.ratio", "claim: 10,000 waiting / 1,000", "×", at_most(1.5), at_most(4)),
+    Row(
+        "throttled.ratio",
+        "claim of others: 10,000 of one throttled source / 1,000",
+        "×",
+        at_most(1.5),
+        at_most(4),
+    ),
 )
 
 _ITEMS = "10,000 items over HTTP"
@@ -155,6 +162,12 @@ SERIES: Mapping[str, Series] = {
     series.key: series
     for series in (
         Series("waiting", "claim and complete 1,000 jobs", "ms in Redis", "waiting jobs"),
+        Series(
+            "throttled",
+            "claim and complete 1,000 jobs of other sources",
+            "ms in Redis",
+            "waiting jobs of one throttled source",
+        ),
         Series("active", "complete 1,000 jobs", "ms in Redis", "other active jobs"),
         Series("sources", "one worker", "items/s", "sources of the items"),
         Series("workers", "items stored", "items/s", "workers"),

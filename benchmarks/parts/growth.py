@@ -32,6 +32,12 @@ def _measure_queue(context: Context, tree: Tree) -> Iterator[Sample]:
         for waiting in sizes.waiting:
             claimed = tree.probe("queue_probe", redis.url, "claim_beside_waiting", waiting)
             yield Sample(series_key("waiting", waiting), tree.name, claimed["redis_ms"])
+        for throttled in sizes.waiting:
+            claimed = tree.probe("queue_probe", redis.url, "claim_beside_throttled", throttled)
+            # An older checkout knows no groups.
+            if claimed:
+                key = series_key("throttled", throttled)
+                yield Sample(key, tree.name, claimed["redis_ms"])
         for active in sizes.active:
             settled = tree.probe("queue_probe", redis.url, "settle_anywhere", active)
             yield Sample(series_key("active", active), tree.name, settled["redis_ms"])

@@ -41,11 +41,17 @@ def _measure_settling(context: Context, tree: Tree, redis_url: str) -> Iterator[
 
 
 def _measure_claiming(context: Context, tree: Tree, redis_url: str) -> Iterator[Sample]:
-    few_ms, more_ms = (
-        tree.probe("queue_probe", redis_url, "claim_beside_waiting", waiting)["redis_ms"]
-        for waiting in context.sizes.waiting[:2]
-    )
-    yield Sample("waiting.ratio", tree.name, more_ms / few_ms)
+    for key, action in (
+        ("waiting.ratio", "claim_beside_waiting"),
+        ("throttled.ratio", "claim_beside_throttled"),
+    ):
+        few, more = (
+            tree.probe("queue_probe", redis_url, action, waiting)
+            for waiting in context.sizes.waiting[:2]
+        )
+        # An older checkout knows no groups.
+        if few:
+            yield Sample(key, tree.name, more["redis_ms"] / few["redis_ms"])
 
 
 def _measure_peers(context: Context, redis_url: str) -> Iterator[Sample | Missing]:

@@ -18,6 +18,7 @@ CLAIM_AT_ONCE = 500
 SETTLE_AT_ONCE = 100
 SETTLED_JOBS = 1_000
 LOCK_MS = 600_000
+SOURCE_LIMIT = 10
 JOB_BYTES = 620
 
 _tokens = count()
@@ -71,6 +72,20 @@ def _claim_beside_waiting(queue: JobQueue, waiting: int) -> dict[str, float]:
     return {"ms": seconds * 1000, "redis_ms": redis_s * 1000}
 
 
+def _claim_beside_throttled(queue: JobQueue, throttled: int) -> dict[str, float]:
+    """Work jobs of many sources beside those of one that may start no more."""
+    try:
+        from shared.queue.limits import GroupLimit, limit_groups
+    except ImportError:
+        return {}
+    limit_groups(queue, GroupLimit(SOURCE_LIMIT, LOCK_MS, "source"))
+    _add(queue, _make_jobs(throttled + SOURCE_LIMIT))
+    _drain(queue, SOURCE_LIMIT)
+    _add(queue, _make_jobs(SETTLED_JOBS, sources=SETTLED_JOBS // SOURCE_LIMIT))
+    seconds, _, redis_s = _timed(queue, lambda: _drain(queue, SETTLED_JOBS))
+    return {"ms": seconds * 1000, "redis_ms": redis_s * 1000}
+
+
 def _settle(queue: JobQueue, jobs: list[ClaimedJob]) -> dict[str, float]:
     def settle_all() -> None:
         for start in range(0, len(jobs), SETTLE_AT_ONCE):
@@ -80,13 +95,15 @@ def _settle(queue: JobQueue, jobs: list[ClaimedJob]) -> dict[str, float]:
     return {"ms": seconds * 1000, "redis_ms": redis_s * 1000}
 
 
-def _make_jobs(jobs: int) -> list[NewJob]:
+def _make_jobs(jobs: int, sources: int = 0) -> list[NewJob]:
+    """Return jobs of one source, or of so many others."""
     filler = "x" * (JOB_BYTES - 60)
+    names = [f"board-{number}" for number in range(sources)] or ["board"]
     return [
         NewJob(
-            id=f"board#{number}",
+            id=f"{names[number % len(names)]}#{number}",
             name="item",
-            data={"source": "board", "guid": str(number), "summary": filler},
+            data={"source": names[number % len(names)], "guid": str(number), "summary": filler},
             revision=1,
             attempts=3,
             backoff_ms=1000,
@@ -150,6 +167,7 @@ _ACTIONS = {
     "settle_oldest": _settle_oldest,
     "settle_anywhere": _settle_anywhere,
     "claim_beside_waiting": _claim_beside_waiting,
+    "claim_beside_throttled": _claim_beside_throttled,
 }
 
 if __name__ == "__main__":

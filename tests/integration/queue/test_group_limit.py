@@ -211,17 +211,33 @@ def commands_of(queue: JobQueue, act: Any) -> int:
     return sum(counted.values()) - sum(old.values())
 
 
-def test_the_claims_of_others_cost_the_same_however_many_jobs_of_one_group_wait(
-    limited: JobQueue,
+def throttle(queue: JobQueue, jobs: int) -> None:
+    """Let one group have used up its limit with so many jobs behind, as adding them would."""
+    seed(queue, *[f"a#{n}" for n in range(3)])
+    take(queue, "throttled")
+    ids = [f"a#{n}" for n in range(3, jobs + 2)]
+    lined = float(queue.client.zscore(queue.keys.prioritized, "a#2") or 0)
+    queue.client.zadd(queue.keys.prioritized, {one: lined + 1 + n for n, one in enumerate(ids)})
+    queue.client.lpush(queue.keys.base + "own:line:a", *ids)
+    queue.client.set(queue.keys.base + "own:lined", jobs)
+
+
+def test_a_hundred_thousand_jobs_of_one_throttled_group_cost_the_claims_of_others_nothing(
+    limited: JobQueue, clock: FakeClock
 ) -> None:
+    others = [f"b{n}#1" for n in range(20)]
     costs = []
-    for round_ in range(3):
-        seed(limited, *[f"a#{round_}.{n}" for n in range(2 if round_ == 0 else 3000)])
-        take(limited, f"w{round_}")
-        seed(limited, *[f"b{round_}.{n}#1" for n in range(20)])
-        costs.append(commands_of(limited, lambda at=round_: take(limited, f"t{at}", 20)))
-    assert costs[1] == costs[2]
-    assert abs(costs[1] - costs[0]) < 5
+    for jobs in (2, 100_000):
+        limited.client.flushdb()
+        limit_groups(limited, TWO_EACH)
+        throttle(limited, jobs)
+        seed(limited, *others)
+        taken: list[str] = []
+        costs.append(commands_of(limited, lambda into=taken: into.extend(take(limited, "t", 20))))
+        assert sorted(taken) == sorted(others)
+    assert costs[0] == costs[1]
+    end_window(limited, clock, "a")
+    assert take(limited, "later") == ["a#2"]
 
 
 def test_without_a_limit_the_way_of_a_job_costs_the_commands_that_it_did(queue: JobQueue) -> None:
