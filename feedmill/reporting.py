@@ -1,8 +1,11 @@
 """What workers log: events with fields, under the package's name."""
 
 import logging
+from collections.abc import Callable
 
 log = logging.getLogger("feedmill")
+
+Sink = Callable[..., None]
 
 _COURSE = frozenset(
     {
@@ -16,7 +19,30 @@ _COURSE = frozenset(
 )
 
 
-def log_event(event: str, **fields: object) -> None:
-    """Log the course of jobs at DEBUG, all else at WARNING."""
-    level = logging.DEBUG if event in _COURSE else logging.WARNING
+def is_course(event: str) -> bool:
+    """Return whether an event is of the course of a job; any other is trouble."""
+    return event in _COURSE
+
+
+def _log(event: str, **fields: object) -> None:
+    level = logging.DEBUG if is_course(event) else logging.WARNING
     log.log(level, "%s %s", event, fields)
+
+
+class _Reports:
+    """Where this process's workers report to."""
+
+    sink: Sink = staticmethod(_log)
+
+
+_reports = _Reports()
+
+
+def log_event(event: str, **fields: object) -> None:
+    """Log the course of jobs at DEBUG, all else at WARNING, unless the process has a sink."""
+    _reports.sink(event, **fields)
+
+
+def report_to(sink: Sink) -> None:
+    """Have all workers of this process report to ``sink``, given an event and its fields."""
+    _reports.sink = sink

@@ -1,5 +1,6 @@
 """The queues that an app declares, as one of the processes that a worker runs."""
 
+import logging
 import os
 import sys
 import threading
@@ -13,6 +14,7 @@ from prometheus_client.registry import Collector
 from feedmill import Declared, configure
 from feedmill.apps import AppWorkers, load_app
 from feedmill.configuring import close_place, current_place
+from feedmill.reporting import is_course, report_to
 from feedmill.weights import Weight
 from shared.clock import Clock
 from shared.errors import AppError, QueueError
@@ -133,6 +135,7 @@ def open_app(settings: Settings, clock: Clock) -> AppProcess:
         QueueError: Redis cannot be reached, or refuses what is needed.
     """
     configure(settings.named_redis(), prefix=settings.queue_prefix)
+    report_to(log_app_event)
     # Last, for the folder may hold a "server" of its own.
     sys.path.append(os.getcwd())
     try:
@@ -161,6 +164,12 @@ def _refuse_our_names(declared: Sequence[Declared[Any]], settings: Settings) -> 
             raise AppError(
                 f"FEEDMILL_APP: {each!r}: a queue of that name is Feedmill's own; choose another"
             )
+
+
+def log_app_event(event: str, **fields: object) -> None:
+    """Log what an app's workers report: of the course of jobs only what failed for good."""
+    is_quiet = is_course(event) and not fields.get("is_last")
+    log.log(logging.DEBUG if is_quiet else logging.WARNING, event, **fields)
 
 
 class AppMetrics(Collector):

@@ -77,10 +77,12 @@ def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
 ) -> None:
     emails, videos = Queue("emails", redis_client), Queue("videos", redis_client)
     email, video = emails.add("send", "ann"), videos.add("render", 0.0)
+    wrong = videos.add("render", "soon")
     worker = start("--app", "mailing")
     wait_until(email.is_completed, "the email is sent")
     wait_until(video.is_completed, "the video is rendered")
     assert (email.refresh().return_value, video.refresh().return_value) == ("ANN", "rendered")
+    wait_until(wrong.is_failed, "what is no number has failed")
     signs = WorkerSigns(redis_client)
     wait_until(lambda: len(signs.read()) == 2, "both queues have a worker that lives")
     by_id = {sign.worker_id: sign.queues for sign in signs.read()}
@@ -96,6 +98,10 @@ def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
     worker.terminate()
     code, said = end(worker)
     assert (code, "worker_stopped" in said) == (0, True), said
+    # What failed for good is in the log, and nothing else of the course of jobs.
+    [failed] = [line for line in said.splitlines() if "job_" in line]
+    assert f"job={wrong.id}" in failed
+    assert "data is no float" in failed
     assert signs.read() == []
 
 
