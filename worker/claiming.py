@@ -8,7 +8,17 @@ from uuid import uuid4
 
 from shared.errors import ItemError, QueueError, UnreadableDocument
 from shared.logs import get_logger
-from shared.queue import BlockedBy, Claim, ClaimedJob, HeldLocks, JobQueue, Lock, RateLimit
+from shared.queue import (
+    BlockedBy,
+    Claim,
+    ClaimedJob,
+    GroupLimit,
+    HeldLocks,
+    JobQueue,
+    Lock,
+    RateLimit,
+)
+from shared.queue.limits import limit_groups
 from shared.store import SourceStore
 from worker.dead_letters import letter_of_job
 from worker.decoding import DecodedItem, decode_data, decode_item
@@ -24,11 +34,12 @@ MAX_CLAIM_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ClaimLimits:
-    """How long a claim locks, how large an item may be, and how many a window."""
+    """How long a claim locks, how large an item may be, and how many a window, and a source."""
 
     lock_ms: int
     max_item_bytes: int
     rate_limit: RateLimit | None
+    source_limit: GroupLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,7 @@ class Claimer:
         self._metrics = metrics
         # By queue: the token of a claim whose answer did not come.
         self._unanswered: dict[str, str] = {}
+        self._limited: set[str] = set()
         # Claimed, not taken because of an error, and not handed back yet.
         self._unread: deque[tuple[JobQueue, list[Lock]]] = deque()
 
@@ -103,17 +115,29 @@ class Claimer:
             self._unread.popleft()
 
     def _claim(self, queue: JobQueue, limit: int, *, accept_solo: bool) -> Claim:
+        self._limit_sources(queue)
         token = self._unanswered.setdefault(queue.name, uuid4().hex)
-        claim = queue.claim(
-            limit=limit,
-            lock_ms=self._limits.lock_ms,
-            token=token,
-            max_bytes=MAX_CLAIM_BYTES,
-            rate_limit=self._limits.rate_limit,
-            accept_solo=accept_solo,
-        )
+        try:
+            claim = queue.claim(
+                limit=limit,
+                lock_ms=self._limits.lock_ms,
+                token=token,
+                max_bytes=MAX_CLAIM_BYTES,
+                rate_limit=self._limits.rate_limit,
+                accept_solo=accept_solo,
+            )
+        except QueueError:
+            # What lies in Redis may be lost.
+            self._limited.discard(queue.name)
+            raise
         del self._unanswered[queue.name]
         return claim
+
+    def _limit_sources(self, queue: JobQueue) -> None:
+        """Write down the limit of each source, as servers do, before the first claim."""
+        if self._limits.source_limit is not None and queue.name not in self._limited:
+            limit_groups(queue, self._limits.source_limit)
+            self._limited.add(queue.name)
 
     def _report(self, queue: JobQueue, jobs: Sequence[ClaimedJob]) -> None:
         log_started(queue, jobs)

@@ -8,7 +8,7 @@ from shared.clock import Clock
 from shared.logs import get_logger
 from shared.queue import Breaker, HeldLocks, JobQueue, RedisConnection, Upkeep, WorkerSigns
 from shared.settings import Settings
-from shared.startup import rate_limit
+from shared.startup import rate_limit, source_limit
 from shared.stopping import STOP_AT_WORST_S, end_at_worst_after
 from shared.store import Stores
 from shared.supervision import Supervisor
@@ -166,6 +166,7 @@ def _make_claimer(around: Surroundings, held: HeldLocks, metrics: WorkerMetrics)
         lock_ms=settings.worker_lock_ms,
         max_item_bytes=settings.job_max_bytes,
         rate_limit=rate_limit(settings),
+        source_limit=source_limit(settings),
     )
     return Claimer(held=held, sources=around.stores.sources, limits=limits, metrics=metrics)
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from shared.queue import GroupLimit, JobState, RedisConnection
+from shared.queue import GroupLimit, JobState, NewJob, RedisConnection
 from shared.queue.limits import read_group_limit
 from shared.store import open_database
+from tests.factories import make_data
 from tests.fakes import FakeClock
 from tests.harness import Harness
 
@@ -20,7 +21,7 @@ WINDOW_MS = 60_000
 def harness(
     redis_client: RedisConnection, mongodb_url: str, mongo_database: Database[dict[str, Any]]
 ) -> Iterator[Harness]:
-    """A Feedmill where two items of a source start a minute, its limits written."""
+    """A Feedmill where two items of a source start a minute, nobody has begun yet."""
     database = open_database(f"{mongodb_url}/{mongo_database.name}")
     made = Harness(
         redis_client,
@@ -29,7 +30,6 @@ def harness(
         worker_source_rate_limit_max=2,
         worker_rate_limit_duration_ms=WINDOW_MS,
     )
-    made.server.look()
     yield made
     database.close()
 
@@ -63,9 +63,17 @@ def test_a_source_with_many_items_does_not_hold_up_another(harness: Harness) -> 
     assert stored(harness, LOUD) == ["item-0", "item-1", "item-2", "item-3"]
 
 
+def test_a_worker_keeps_the_limit_where_no_server_has_written_it(harness: Harness) -> None:
+    queue = harness.item_queues[0]
+    queue.add_many([NewJob(f"loud#{n}", "item", make_data(str(n), source=LOUD)) for n in range(5)])
+    harness.work()
+    assert len(stored(harness, LOUD)) == 2
+
+
 def test_a_redis_that_was_lost_gets_the_limit_with_the_items(harness: Harness) -> None:
     harness.subscribe(titles(5), LOUD)
     harness.poll(source=LOUD)
+    harness.server.look()
     harness.lose_redis()
     assert read_group_limit(harness.item_queues[0]) is None
     harness.server.look()

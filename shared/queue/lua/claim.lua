@@ -148,39 +148,8 @@ local function take(job)
   bytes = bytes + job.bytes
 end
 
--- Jobs of groups that may not start now, found where they cannot stay: how many there were, and by
--- their group those that came before its line.
-local lined, first_in_line = 0, {}
-
--- What was started before, or has a priority, comes before the line of its group; all else behind it.
-local function must_line_up(job, has_priority)
-  local group = not job.is_doomed and group_of(meta, job.data)
-  if not group then
-    return false
-  end
-  local comes_first = job.started or has_priority
-  if budget_of(queue, meta.grouping, group) > 0 and (comes_first or not has_line(queue, group)) then
-    start_in_group(queue, meta.grouping, group, 1)
-    return false
-  end
-  lined = lined + 1
-  if comes_first then
-    local before = first_in_line[group] or {}
-    first_in_line[group], before[#before + 1] = before, job.id
-    show_as_lined(queue, job.id)
-  else
-    stand_in_line(queue, group, job.id, false)
-  end
-  return true
-end
-
-local function line_up_first()
-  for group, ids in pairs(first_in_line) do
-    for at = #ids, 1, -1 do
-      stand_in_line(queue, group, ids[at], true)
-    end
-  end
-end
+-- What groups.lua needs of a claim, and what it keeps there.
+local round = { lined = 0, first_in_line = {}, read_job = read_job, refusal = refusal, take = take }
 
 -- Walk the candidates in the order they run; answers how many are used up and what stopped it.
 local function take_while_allowed(candidates, has_priority)
@@ -192,9 +161,9 @@ local function take_while_allowed(candidates, has_priority)
       if reason then
         return position - 1, reason
       end
-      if not (meta.grouping and must_line_up(job, has_priority)) then
+      if not (meta.grouping and must_line_up(queue, meta, round, job, has_priority)) then
         take(job)
-      elseif lined >= LOOK_LIMIT then
+      elseif round.lined >= LOOK_LIMIT then
         return position, "full"
       end
     end
@@ -262,41 +231,13 @@ local function end_sorting()
   return true
 end
 
--- Takes from the line of a group what may start, at most `share` jobs.
-local function take_from_line(group, share)
-  local grouping = meta.grouping
-  local count = math.min(share, budget_of(queue, grouping, group))
-  local line, used, started, reason = line_of(queue, group), 0, 0, nil
-  for _, id in ipairs(count > 0 and reversed(redis.call("LRANGE", line, -count, -1)) or {}) do
-    local job = read_job(id)
-    reason = job and refusal(job)
-    if reason then
-      break
-    end
-    used = used + 1
-    -- Somebody may have moved or removed it meanwhile.
-    if redis.call("ZREM", queue.prioritized, id) == 1 and job then
-      take(job)
-      started = started + (job.is_doomed and 0 or 1)
-    else
-      lined = lined + 1
-    end
-  end
-  if used > 0 then
-    redis.call("LTRIM", line, 0, -used - 1)
-  end
-  start_in_group(queue, grouping, group, started)
-  put_group_back(queue, grouping, group, now_ms)
-  return reason
-end
-
 local function take_from_lines()
   local room = limit - #jobs
   local groups = ready_groups(queue, now_ms, room)
   for at, group in ipairs(groups) do
     local share = math.max(math.floor((limit - #jobs) / (#groups - at + 1)), 1)
-    local reason = take_from_line(group, share)
-    if reason or lined >= LOOK_LIMIT then
+    local reason = take_from_line(queue, meta, round, group, share, now_ms)
+    if reason or round.lined >= LOOK_LIMIT then
       return false, reason or "full"
     end
   end
@@ -328,7 +269,7 @@ end
 local function fill_by_groups()
   local reason =
     take_from_all({ take_strays, take_from_wait, end_sorting, take_with_priority, take_from_lines })
-  line_up_first()
+  line_up_first(queue, meta, round)
   if reason then
     return reason
   elseif has_lines(queue) then

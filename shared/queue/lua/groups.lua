@@ -1,4 +1,6 @@
--- How many jobs of each group have started in its window, and which groups may go on.
+-- The part of a claim that keeps the limit of groups. `round` is of one claim: how many jobs were looked
+-- at that did not start, by their group those that come before its line, and the claim's own means.
+-- `started:GROUP` counts the jobs of a group that have started in its window.
 -- `groups` (a set by time) holds each group that has a line: when it may go on, or when it last did.
 
 local function started_key(queue, group)
@@ -7,7 +9,6 @@ end
 
 -- How many jobs of a group may still start; a window that makes no sense begins anew.
 local function budget_of(queue, grouping, group)
-  grouping.budgets = grouping.budgets or {}
   local budget = grouping.budgets[group]
   if not budget then
     local key = started_key(queue, group)
@@ -33,8 +34,10 @@ local function has_lines(queue)
   return redis.call("EXISTS", queue.own .. "groups") == 1
 end
 
-local function has_line(queue, group)
-  return redis.call("ZSCORE", queue.own .. "groups", group) ~= false
+local function has_line(queue, grouping, group)
+  local lines = grouping.lines
+  lines[group] = lines[group] or redis.call("ZSCORE", queue.own .. "groups", group) ~= false
+  return lines[group]
 end
 
 -- Behind the other groups that may go on, or, used up, until its window ends.
@@ -42,6 +45,7 @@ local function put_group_back(queue, grouping, group, now_ms)
   local groups = queue.own .. "groups"
   if redis.call("EXISTS", line_of(queue, group)) == 0 then
     redis.call("ZREM", groups, group)
+    grouping.lines[group] = nil
   elseif grouping.budgets[group] > 0 then
     redis.call("ZADD", groups, now_ms, group)
   else
@@ -58,4 +62,71 @@ end
 local function next_group_in_ms(queue, now_ms)
   local first = redis.call("ZRANGE", queue.own .. "groups", 0, 0, "WITHSCORES")
   return math.max(tonumber(first[2]) - now_ms, 0)
+end
+
+-- Whether a job that was found outside of the lines may not start now; it stands in its line then. What
+-- was started before, or has a priority, comes before the line of its group; all else behind it.
+local function must_line_up(queue, meta, round, job, has_priority)
+  local group = not job.is_doomed and group_of(meta, job.data)
+  if not group then
+    return false
+  end
+  local comes_first = job.started or has_priority
+  if budget_of(queue, meta.grouping, group) > 0 and (comes_first or not has_line(queue, meta.grouping, group)) then
+    start_in_group(queue, meta.grouping, group, 1)
+    return false
+  end
+  round.lined = round.lined + 1
+  if comes_first then
+    local before = round.first_in_line[group] or {}
+    round.first_in_line[group], before[#before + 1] = before, job.id
+    show_as_lined(queue, job.id)
+  else
+    stand_in_line(queue, meta.grouping, group, job.id, false)
+  end
+  return true
+end
+
+local function line_up_first(queue, meta, round)
+  for group, ids in pairs(round.first_in_line) do
+    for at = #ids, 1, -1 do
+      stand_in_line(queue, meta.grouping, group, ids[at], true)
+    end
+  end
+end
+
+-- The next ids of a group's line that may start, `share` at most.
+local function next_in_line(queue, grouping, group, share)
+  local count, ids = math.min(share, budget_of(queue, grouping, group)), {}
+  local line = count > 0 and redis.call("LRANGE", line_of(queue, group), -count, -1) or {}
+  for at = #line, 1, -1 do
+    ids[#ids + 1] = line[at]
+  end
+  return ids
+end
+
+-- Takes from the line of a group what may start; returns what stopped it, if anything did.
+local function take_from_line(queue, meta, round, group, share, now_ms)
+  local used, started, reason = 0, 0, nil
+  for _, id in ipairs(next_in_line(queue, meta.grouping, group, share)) do
+    local job = round.read_job(id)
+    reason = job and round.refusal(job)
+    if reason then
+      break
+    end
+    used = used + 1
+    -- Somebody may have moved or removed it meanwhile.
+    if redis.call("ZREM", queue.prioritized, id) == 1 and job then
+      round.take(job)
+      started = started + (job.is_doomed and 0 or 1)
+    else
+      round.lined = round.lined + 1
+    end
+  end
+  if used > 0 then
+    redis.call("LTRIM", line_of(queue, group), 0, -used - 1)
+  end
+  start_in_group(queue, meta.grouping, group, started)
+  put_group_back(queue, meta.grouping, group, now_ms)
+  return reason
 end

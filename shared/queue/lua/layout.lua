@@ -68,11 +68,12 @@ local function allow_when_full(queue)
   redis.call("DEL", queue.own .. "none")
 end
 
--- How many jobs of one group may start in a window, as limit_groups wrote it.
+-- How many jobs of one group may start in a window, as limit_groups wrote it; and, for one script, what
+-- is known of groups: how many of each may still start, and which have a line.
 local function read_grouping(text)
   local max_jobs, duration_ms, strays, key = string.match(text, "^(%d+) (%d+) (%d+) (.+)$")
   return key and { max_jobs = tonumber(max_jobs), duration_ms = tonumber(duration_ms),
-    strays = tonumber(strays), key = key }
+    strays = tonumber(strays), key = key, budgets = {}, lines = {} }
 end
 
 local function read_meta(queue)

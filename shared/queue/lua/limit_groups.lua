@@ -1,10 +1,11 @@
 -- limit_groups: no job moves; how many jobs of one group may start in a window is set or lifted
 -- Uses: layout, lines
 -- KEYS[1] base of the queue's keys
--- ARGV[1] most jobs of a group in a window, 0 for no limit; [2] the window in ms; [3] the field of a job's
---   data that names its group
+-- ARGV[1] most jobs of a group in a window, 0 for no limit; [2] the window in ms; [3] the field of a
+--   job's data that names its group
 -- Returns 1, or 0 where it was so already
-local queue, max_jobs, duration_ms, key = queue_at(KEYS[1]), tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local queue, key = queue_at(KEYS[1]), ARGV[3]
+local max_jobs, duration_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 local grouping = read_meta(queue).grouping
 
 if max_jobs == 0 and not grouping then

@@ -25,10 +25,13 @@ local function show_as_lined(queue, id)
   redis.call("ZADD", queue.prioritized, LINED + increase(queue.own .. "lined", 1) % LINE_NUMBERS, id)
 end
 
-local function stand_in_line(queue, group, id, to_front)
+local function stand_in_line(queue, grouping, group, id, to_front)
   show_as_lined(queue, id)
   redis.call(to_front and "RPUSH" or "LPUSH", line_of(queue, group), id)
-  redis.call("ZADD", queue.own .. "groups", "NX", 0, group)
+  if not grouping.lines[group] then
+    redis.call("ZADD", queue.own .. "groups", "NX", 0, group)
+    grouping.lines[group] = true
+  end
 end
 
 -- A job that becomes ready: into the line of its group if it has one, else where its priority says. As
@@ -37,7 +40,7 @@ local function push_new(queue, meta, id, data, priority, to_front)
   local is_lined = meta.grouping and meta.grouping.strays == 0 and priority == 0
   local group = is_lined and group_of(meta, data)
   if group then
-    stand_in_line(queue, group, id, to_front)
+    stand_in_line(queue, meta.grouping, group, id, to_front)
   else
     push(queue, id, priority, to_front)
   end
@@ -53,8 +56,12 @@ end
 -- them like others, or line them up anew, and what waits as well. Returns whether there are any.
 local function begin_lines(queue, max_jobs, duration_ms, key)
   local ends, first = string.format("(%.0f", LINED + LINE_NUMBERS), string.format("%.0f", LINED)
-  local last = redis.call("ZREVRANGEBYSCORE", queue.prioritized, ends, first, "WITHSCORES", "LIMIT", 0, 1)
-  local strays = last[2] and tonumber(last[2]) - LINED + 1 or math.min(redis.call("LLEN", queue.wait), 1)
+  local last = redis.call("ZREVRANGEBYSCORE", queue.prioritized, ends, first, "WITHSCORES", "LIMIT",
+    0, 1)
+  local strays = math.min(redis.call("LLEN", queue.wait), 1)
+  if last[2] then
+    strays = tonumber(last[2]) - LINED + 1
+  end
   redis.call("SET", queue.own .. "lined", string.format("%.0f", strays))
   write_grouping(queue, max_jobs, duration_ms, strays, key)
   return strays > 0
