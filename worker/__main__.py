@@ -14,7 +14,8 @@ from shared.logs import configure_logs, get_logger
 from shared.settings import Settings, load_settings
 from shared.startup import collect_garbage_seldom, connect_stores
 from shared.stopping import end_at_second_signal, end_at_worst_after
-from worker.apps import AppMetrics, AppProcess, app_registry, open_app
+from worker.app_metrics import AppMetrics, app_registry
+from worker.apps import AppProcess, open_app
 from worker.observing import serve_metrics
 from worker.process import WorkerProcess
 

@@ -4,12 +4,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from feedmill import Declared, configure
 from feedmill.apps import AppWorkers, load_app
@@ -23,7 +19,7 @@ from shared.queue import RateLimit, WorkerSign, WorkerSigns
 from shared.queue.registry import DEAD_LETTERS, REGISTER_EVERY_S, QueueRecord, QueueRegistry
 from shared.settings import Settings
 from shared.startup import check_queues
-from shared.supervision import Supervisor, ThreadMetrics
+from shared.supervision import Supervisor
 from worker.signalling import Signaller, make_worker_id, why_stopped
 
 log = get_logger("worker.app")
@@ -170,27 +166,3 @@ def log_app_event(event: str, **fields: object) -> None:
     """Log what an app's workers report: of the course of jobs only what failed for good."""
     is_quiet = is_course(event) and not fields.get("is_last")
     log.log(logging.DEBUG if is_quiet else logging.WARNING, event, **fields)
-
-
-class AppMetrics(Collector):
-    """What an app's workers hold."""
-
-    def __init__(self, workers: AppWorkers) -> None:
-        self._workers = workers
-
-    def collect(self) -> Iterator[Metric]:
-        running = GaugeMetricFamily(
-            "feedmill_app_running_jobs", "Jobs of an app's queue being run.", labels=["queue"]
-        )
-        for name, count in self._workers.running_counts().items():
-            running.add_metric([name], count)
-        yield running
-
-
-def app_registry(process: AppProcess) -> CollectorRegistry:
-    """Return the numbers of a worker that works an app alone."""
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    registry.register(ThreadMetrics(process.supervisor))
-    registry.register(AppMetrics(process.workers))
-    return registry

@@ -5,6 +5,7 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from feedmill import Queue
@@ -13,7 +14,7 @@ from shared.queue import RedisConnection, WorkerSigns
 from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
 from tests.clusters import ClusterDeployment
 from tests.processes import Deploy, inherited_environment, wait_until
-from tests.servers import ending_with_us
+from tests.servers import ending_with_us, find_free_port
 
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
 STOPS_WITHIN_S = 10.0
@@ -103,6 +104,25 @@ def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
     assert f"job={wrong.id}" in failed
     assert "data is no float" in failed
     assert signs.read() == []
+
+
+def test_a_worker_that_works_an_app_alone_shows_its_queues_in_numbers(
+    start: START, redis_client: RedisConnection
+) -> None:
+    port = find_free_port()
+    email = Queue("emails", redis_client).add("send", "ann")
+    Queue("videos", redis_client).add("render", 0.0, delay=3_600_000)
+    worker = start("--app", "mailing", METRICS_PORT=str(port))
+    wait_until(email.is_completed, "the email is sent")
+    numbers = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+    for line in (
+        'feedmill_app_running_jobs{queue="emails"} 0.0',
+        'feedmill_app_queue_size{queue="videos",state="delayed"} 1.0',
+        'feedmill_app_jobs_total{queue="emails",status="completed"} 1.0',
+    ):
+        assert line in numbers
+    worker.terminate()
+    assert end(worker)[0] == 0
 
 
 def test_an_app_is_worked_on_a_cluster(start: START, tmp_path: Path) -> None:
