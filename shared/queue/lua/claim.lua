@@ -14,7 +14,7 @@ local limit, max_bytes = tonumber(ARGV[4]), tonumber(ARGV[5])
 local limiter_max, limiter_ms = tonumber(ARGV[6]), tonumber(ARGV[7])
 local accepts_solo = ARGV[8] == "1"
 local reads_whole, worker_name = ARGV[9] == "1", ARGV[10]
-local PROMOTE_LIMIT, LOOK_LIMIT = 1000, 1000
+local PROMOTE_LIMIT, LOOK_LIMIT, SORT_AT_ONCE = 1000, 1000, 500
 local claim_key = queue.own .. "claim:" .. token
 
 local function job_of(id, fields, data, started, solo, defa)
@@ -149,7 +149,8 @@ local function take(job)
 end
 
 -- What groups.lua needs of a claim, and what it keeps there.
-local round = { lined = 0, first_in_line = {}, read_job = read_job, refusal = refusal, take = take }
+local round = { lined = 0, moved = {}, first = {}, behind = {},
+  read_job = read_job, refusal = refusal, take = take }
 
 -- Walk the candidates in the order they run; answers how many are used up and what stopped it.
 local function take_while_allowed(candidates, has_priority)
@@ -179,8 +180,8 @@ local function reversed(list)
   return result
 end
 
-local function take_from_wait()
-  local candidates = reversed(redis.call("LRANGE", queue.wait, -limit - 1, -1))
+local function take_from_wait(look)
+  local candidates = reversed(redis.call("LRANGE", queue.wait, -(look or limit) - 1, -1))
   local used, reason = take_while_allowed(candidates)
   if used > 0 then
     redis.call("LTRIM", queue.wait, 0, -used - 1)
@@ -197,17 +198,21 @@ local function take_from_prioritized()
   return #candidates == 0, reason
 end
 
--- Takes prioritized jobs from one score up to another; what was lined up has another score then.
+local function sort_wait()
+  local is_empty, reason = take_from_wait(math.max(limit, SORT_AT_ONCE))
+  move_into_lines(queue, round)
+  return is_empty, reason
+end
+
+-- Takes prioritized jobs from one score up to another; what is moved into a line has another score then.
 local function take_between(from, below, has_priority)
   local candidates = redis.call("ZRANGEBYSCORE", queue.prioritized, string.format("%.0f", from),
-    string.format("(%.0f", below), "LIMIT", 0, limit + 1)
+    string.format("(%.0f", below), "LIMIT", 0, math.max(limit, SORT_AT_ONCE))
   local used, reason = take_while_allowed(candidates, has_priority)
-  for at = 1, used do
-    local score = tonumber(redis.call("ZSCORE", queue.prioritized, candidates[at]))
-    if score and score < below then
-      redis.call("ZREM", queue.prioritized, candidates[at])
-    end
+  if used > 0 then
+    call_in_chunks("ZREM", queue.prioritized, { unpack(candidates, 1, used) })
   end
+  move_into_lines(queue, round)
   return #candidates == 0, reason
 end
 
@@ -268,8 +273,8 @@ end
 
 local function fill_by_groups()
   local reason =
-    take_from_all({ take_strays, take_from_wait, end_sorting, take_with_priority, take_from_lines })
-  line_up_first(queue, meta, round)
+    take_from_all({ take_strays, sort_wait, end_sorting, take_with_priority, take_from_lines })
+  line_up_first(queue, round)
   if reason then
     return reason
   elseif has_lines(queue) then

@@ -1,5 +1,6 @@
 -- The part of a claim that keeps the limit of groups. `round` is of one claim: how many jobs were looked
--- at that did not start, by their group those that come before its line, and the claim's own means.
+-- at that did not start, which of them have to move, behind the lines of their groups or before them, and
+-- the claim's own means.
 -- `started:GROUP` counts the jobs of a group that have started in its window.
 -- `groups` (a set by time) holds each group that has a line: when it may go on, or when it last did.
 
@@ -64,34 +65,53 @@ local function next_group_in_ms(queue, now_ms)
   return math.max(tonumber(first[2]) - now_ms, 0)
 end
 
--- Whether a job that was found outside of the lines may not start now; it stands in its line then. What
--- was started before, or has a priority, comes before the line of its group; all else behind it.
+local function append(lists, name, value)
+  local list = lists[name] or {}
+  lists[name], list[#list + 1] = list, value
+end
+
+-- Whether a job that was found outside of the lines may not start now: `move_into_lines` has to follow.
+-- What was started before, or has a priority, comes before the line of its group; all else behind it.
 local function must_line_up(queue, meta, round, job, has_priority)
-  local group = not job.is_doomed and group_of(meta, job.data)
+  local grouping, group = meta.grouping, not job.is_doomed and group_of(meta, job.data)
   if not group then
     return false
   end
   local comes_first = job.started or has_priority
-  if budget_of(queue, meta.grouping, group) > 0 and (comes_first or not has_line(queue, meta.grouping, group)) then
-    start_in_group(queue, meta.grouping, group, 1)
+  if budget_of(queue, grouping, group) > 0 and (comes_first or not has_line(queue, grouping, group)) then
+    start_in_group(queue, grouping, group, 1)
     return false
   end
   round.lined = round.lined + 1
+  append(round, "moved", job.id)
   if comes_first then
-    local before = round.first_in_line[group] or {}
-    round.first_in_line[group], before[#before + 1] = before, job.id
-    show_as_lined(queue, job.id)
+    append(round.first, group, job.id)
   else
-    stand_in_line(queue, meta.grouping, group, job.id, false)
+    append(round.behind, group, job.id)
+    grouping.lines[group] = true
   end
   return true
 end
 
-local function line_up_first(queue, meta, round)
-  for group, ids in pairs(round.first_in_line) do
+-- Moves what must line up; those that come first do so when all of them are known.
+local function move_into_lines(queue, round)
+  if #round.moved == 0 then
+    return
+  end
+  show_as_lined(queue, round.moved)
+  for group, ids in pairs(round.behind) do
+    stand_in_line(queue, group, ids, false)
+  end
+  round.moved, round.behind = {}, {}
+end
+
+local function line_up_first(queue, round)
+  for group, ids in pairs(round.first) do
+    local from_last = {}
     for at = #ids, 1, -1 do
-      stand_in_line(queue, meta.grouping, group, ids[at], true)
+      from_last[#from_last + 1] = ids[at]
     end
+    stand_in_line(queue, group, from_last, true)
   end
 end
 

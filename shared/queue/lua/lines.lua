@@ -21,17 +21,18 @@ local function line_of(queue, group)
   return queue.own .. "line:" .. group
 end
 
-local function show_as_lined(queue, id)
-  redis.call("ZADD", queue.prioritized, LINED + increase(queue.own .. "lined", 1) % LINE_NUMBERS, id)
+local function show_as_lined(queue, ids)
+  local last, scored = increase(queue.own .. "lined", #ids), {}
+  for at, id in ipairs(ids) do
+    scored[2 * at - 1], scored[2 * at] = LINED + (last - #ids + at) % LINE_NUMBERS, id
+  end
+  call_in_chunks("ZADD", queue.prioritized, scored)
 end
 
-local function stand_in_line(queue, grouping, group, id, to_front)
-  show_as_lined(queue, id)
-  redis.call(to_front and "RPUSH" or "LPUSH", line_of(queue, group), id)
-  if not grouping.lines[group] then
-    redis.call("ZADD", queue.own .. "groups", "NX", 0, group)
-    grouping.lines[group] = true
-  end
+-- Puts jobs behind those of their group, the first named first, or before them, the last named first.
+local function stand_in_line(queue, group, ids, to_front)
+  call_in_chunks(to_front and "RPUSH" or "LPUSH", line_of(queue, group), ids)
+  redis.call("ZADD", queue.own .. "groups", "NX", 0, group)
 end
 
 -- A job that becomes ready: into the line of its group if it has one, else where its priority says. As
@@ -40,7 +41,8 @@ local function push_new(queue, meta, id, data, priority, to_front)
   local is_lined = meta.grouping and meta.grouping.strays == 0 and priority == 0
   local group = is_lined and group_of(meta, data)
   if group then
-    stand_in_line(queue, meta.grouping, group, id, to_front)
+    show_as_lined(queue, { id })
+    stand_in_line(queue, group, { id }, to_front)
   else
     push(queue, id, priority, to_front)
   end
