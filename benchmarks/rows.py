@@ -94,6 +94,23 @@ _QUEUE_ROWS = (
     ),
 )
 
+# Of jobs of one's own queue.
+KINDS: Mapping[str, str] = {
+    "plain": "plain jobs",
+    "priorities": "ten priorities",
+    "delayed": "delayed by 1 ms",
+    "flows": "flows of ten",
+    "schedulers": "schedulers",
+}
+_OWN_ROWS = (
+    *(
+        Row(f"own.{kind}.{act}", f"own queue: {verb} {title}", "jobs/s")
+        for kind, title in KINDS.items()
+        for act, verb in (("add", "add"), ("work", "work"))
+    ),
+    Row("own.batches.work", "own queue: work plain jobs, 500 a batch", "jobs/s"),
+)
+
 _ITEMS = "10,000 items over HTTP"
 
 
@@ -144,7 +161,15 @@ _OTHER_ROWS = (
 )
 
 ROWS: Mapping[str, Row] = {
-    row.key: row for row in (*_RUST_ROWS, *_EMBEDDED_ROWS, *_OTHER_ROWS, *_QUEUE_ROWS, *_SMOKE_ROWS)
+    row.key: row
+    for row in (
+        *_RUST_ROWS,
+        *_EMBEDDED_ROWS,
+        *_OTHER_ROWS,
+        *_QUEUE_ROWS,
+        *_OWN_ROWS,
+        *_SMOKE_ROWS,
+    )
 }
 
 

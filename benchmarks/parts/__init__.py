@@ -7,10 +7,12 @@ from benchmarks.parts.growth import measure_growth
 from benchmarks.parts.idle import measure_idle
 from benchmarks.parts.imports import measure_imports
 from benchmarks.parts.lists import measure_lists
+from benchmarks.parts.own import measure_own
 from benchmarks.parts.queue import measure_queue
 
 PARTS: Mapping[str, Part] = {
     "queue": measure_queue,
+    "own": measure_own,
     "imports": measure_imports,
     "idle": measure_idle,
     "lists": measure_lists,
