@@ -91,6 +91,11 @@ class BatchWorker(Worker):
         super().pause()
         self._release_unbegun()
 
+    def hold_back(self, wait_s: float) -> None:
+        """Claim nothing for so long, and hand back what is not begun."""
+        super().hold_back(wait_s)
+        self._release_unbegun()
+
     def _release_unbegun(self) -> None:
         with self._collecting:
             locks = [job.lock for job in self._collected.take_all()]

@@ -224,7 +224,7 @@ def test_a_batch_begins_when_its_first_job_has_waited_long_enough(
     assert batches.ran == [["a", "b"]]
 
 
-@pytest.mark.parametrize("act", ["stop", "pause"])
+@pytest.mark.parametrize("act", ["stop", "pause", "hold back"])
 def test_what_is_collected_but_not_begun_is_handed_back_to_the_front_untried(
     real_queue: JobQueue, batches: Batches, act: str
 ) -> None:
@@ -232,7 +232,12 @@ def test_what_is_collected_but_not_begun_is_handed_back_to_the_front_untried(
     worker.start()
     seed_waiting(real_queue, "a", "b")
     wait_until(lambda: worker.running_count == 2, "both are collected", within_s=10)
-    worker.pause() if act == "pause" else worker.stop(5.0)
+    acts: dict[str, Callable[[], None]] = {
+        "stop": lambda: worker.stop(5.0),
+        "pause": worker.pause,
+        "hold back": lambda: worker.hold_back(FOREVER_S),
+    }
+    acts[act]()
     assert worker.running_count == 0
     assert line(real_queue) == ["a", "b"]
     assert "atm" not in job_fields(real_queue, "a")
