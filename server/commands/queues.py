@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from server.commands.api_client import quote_id, service_client
+from server.commands.api_client import find_service, quote_id, service_client
 from server.commands.options import AnyQueue, AsJson, Queue, Yes
 from server.commands.output import (
     NOTHING,
@@ -18,6 +18,7 @@ from server.commands.output import (
     print_table,
     print_text,
 )
+from server.commands.own_queues import is_without_service, read_own_queues
 from shared.settings import load_settings
 
 _ALWAYS = ("waiting", "active", "delayed", "completed", "failed")
@@ -46,12 +47,13 @@ class CleanableState(StrEnum):
 
 @app.command(epilog="Example: feedmill queue status")
 def status(queue: AnyQueue = None, as_json: AsJson = False) -> None:
-    """Show counts, rate, the oldest waiting job's age, and what limits each queue, or one."""
-    with service_client() as client:
-        one = client.get(f"/queues/{quote_id(queue)}") if queue is not None else None
-        shown = client.get("/queues")["items"] if one is None else [one]
+    """Show counts, rate, the oldest waiting job's age, and what limits each queue, or one.
+
+    Without a service, and without MONGODB_URL, those of your own as REDIS_URL holds them.
+    """
+    shown = _read_queues(queue)
     if as_json:
-        print_json(Console(), shown if one is None else one)
+        print_json(Console(), shown if queue is None else shown[0])
     else:
         print_queues(shown, Console())
 
@@ -113,6 +115,17 @@ def replay(
         print_json(Console(), report)
     else:
         print_text(Console(), f"{queue}: {report['replayed']} replayed")
+
+
+def _read_queues(name: str | None) -> list[dict[str, Any]]:
+    settings = load_settings()
+    if is_without_service(settings) and find_service(settings) is None:
+        return read_own_queues(settings, name)
+    with service_client() as client:
+        if name is not None:
+            return [client.get(f"/queues/{quote_id(name)}")]
+        shown: list[dict[str, Any]] = client.get("/queues")["items"]
+        return shown
 
 
 def _switch(queue: str | None, action: str, *, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """A program's own queues, worked by real workers: ``feedmill worker --app``."""
 
+import json
 import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator
@@ -123,6 +124,46 @@ def test_a_worker_that_works_an_app_alone_shows_its_queues_in_numbers(
         assert line in numbers
     worker.terminate()
     assert end(worker)[0] == 0
+
+
+def test_the_queues_of_an_app_are_listed_where_no_service_runs(
+    start: START, redis_client: RedisConnection, valkey_url: str, tmp_path: Path
+) -> None:
+    worker = start("--app", "mailing")
+    registry = QueueRegistry(redis_client, prefix="bull", clock=SystemClock())
+    wait_until(lambda: len(registry.read()) == 3, "the queues are registered")
+    worker.terminate()
+    assert end(worker)[0] == 0
+    emails, dead = Queue("emails", redis_client), Queue("emails_dead", redis_client)
+    emails.add("send", "ann")
+    dead.add("dead", {})
+    Queue("videos", redis_client).pause()
+
+    def status(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [FEEDMILL, "queue", "status", *arguments],
+            cwd=tmp_path,
+            env={
+                **inherited_environment(),
+                "REDIS_URL": valkey_url,
+                "PORT": str(find_free_port()),
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    shown = {each["name"]: each for each in json.loads(status("--json").stdout)}
+    assert {name: each["limited_by"] for name, each in shown.items()} == {
+        "emails": "no_worker",
+        "emails_dead": None,
+        "videos": "paused",
+    }
+    assert shown["emails"]["counts"]["waiting"] == 1
+    assert "feedmill worker --app MODULE" in status("emails").stdout
+    unknown = status("nothing")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "no worker has written down a queue 'nothing'" in unknown.stderr
 
 
 def test_an_app_is_worked_on_a_cluster(start: START, tmp_path: Path) -> None:

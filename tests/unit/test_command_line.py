@@ -60,7 +60,7 @@ def test_error_that_nobody_foresaw_is_one_line(
     done = feedmill("queue", "status")
     assert (done.code, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()
-    assert line.startswith("feedmill: this is a bug: KeyError: 'items' (status, line ")
+    assert line.startswith("feedmill: this is a bug: KeyError: 'items' (_read_queues, line ")
     monkeypatch.setenv("LOG_LEVEL", "DEBUG")
     with pytest.raises(KeyError):
         feedmill("queue", "status")
