@@ -9,7 +9,8 @@ import pytest
 
 from shared.clock import SystemClock
 from shared.dead_jobs import dead_job
-from shared.queue import DeadLettering, JobQueue, NewJob, RedisConnection
+from shared.queue import DeadLettering, GroupLimit, JobQueue, NewJob, RedisConnection
+from shared.queue.limits import limit_groups
 from tests.factories import make_letter
 from tests.interop.boards import running_board
 from tests.interop.node_driver import NodeMissing
@@ -94,6 +95,23 @@ def test_board_shows_a_waiting_job(board: httpx2.Client, redis_client: RedisConn
     assert seen["status"] == "waiting"
     assert seen["job"]["data"] == ITEM
     assert seen["job"]["opts"]["attempts"] == 3
+
+
+def test_board_shows_and_removes_an_item_that_waits_for_its_source_s_next_window(
+    board: httpx2.Client, redis_client: RedisConnection
+) -> None:
+    queue = make_queue(redis_client, ITEMS)
+    limit_groups(queue, GroupLimit(1, 60_000, "source"))
+    queue.add_many([NewJob(id="board#first", name="item", data=ITEM)])
+    add_item(redis_client)
+    assert [job.id for job in queue.claim(limit=9, lock_ms=60_000, token="t").jobs] == [
+        "board#first"
+    ]
+    assert counts(see_queues(board)[ITEMS]) == {"active": 1, "prioritized": 1}
+    assert see_job(board, ITEMS)["status"] == "prioritized"
+    path = f"/api/queues/{ITEMS}/{quote(ITEM_ID, safe='')}/clean"
+    assert board.put(path).status_code == 204
+    assert queue.get_job(ITEM_ID) is None
 
 
 def test_board_shows_why_an_item_is_dead(
