@@ -79,20 +79,11 @@ def read_payload_type(
     Raises:
         QueueError: its first parameter is annotated otherwise, or with what pydantic cannot check.
     """
-    parameters = list(inspect.signature(function).parameters)
     wanted = "a list[Job[...]]" if in_batches else "a Job[...]"
     shape = f"queue {name!r}: the first parameter of {function.__name__} must be {wanted}"
-    if not parameters:
-        raise QueueError(f"{shape}; it has none")
-    if inspect.iscoroutinefunction(function):
-        raise QueueError(f"queue {name!r}: {function.__name__} is async; a worker runs plain ones")
-    try:
-        annotation = get_type_hints(function).get(parameters[0])
-    except NameError as exc:
-        raise QueueError(f"{shape} of a type that is there already: {exc}") from exc
-    if get_origin(annotation) is list and not in_batches:
+    given = annotation = _read_annotation(name, function, shape)
+    if get_origin(given) is list and not in_batches:
         raise QueueError(f"{shape}; a list of jobs is for @queue(..., batch=500)")
-    given = annotation
     if in_batches:
         annotation = next(iter(get_args(given)), None) if get_origin(given) is list else None
     if annotation is Job:
@@ -104,6 +95,19 @@ def read_payload_type(
     except PydanticUserError as exc:
         first = str(exc).splitlines()[0]
         raise QueueError(f"{shape} of a type that pydantic can check: {first}") from exc
+
+
+def _read_annotation(name: str, function: Callable[..., object], shape: str) -> Any:
+    """Return what the first parameter of a function is annotated with, None if with nothing."""
+    parameters = list(inspect.signature(function).parameters)
+    if not parameters:
+        raise QueueError(f"{shape}; it has none")
+    if inspect.iscoroutinefunction(function):
+        raise QueueError(f"queue {name!r}: {function.__name__} is async; a worker runs plain ones")
+    try:
+        return get_type_hints(function).get(parameters[0])
+    except NameError as exc:
+        raise QueueError(f"{shape} of a type that is there already: {exc}") from exc
 
 
 def describe(error: ValidationError) -> str:
