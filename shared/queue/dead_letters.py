@@ -21,7 +21,7 @@ from shared.queue.connection import raw, readable, run, run_on_any_type, text
 from shared.queue.end_rules import NO_RULES, EndRules
 from shared.queue.job import ClaimedJob, DeadLettering, Failure, JobState, NewJob, SettleOutcome
 from shared.queue.job_queue import DEAD_NAME, JobQueue
-from shared.queue.keys import check_job_id
+from shared.queue.keys import check_job_id, is_own_key
 from shared.queue.options import MAX_PRIORITY
 from shared.queue.reading import read_object, whole_number
 from shared.queue.runs import EndedRun
@@ -205,14 +205,14 @@ def _read_letter(dead_id: str, data: bytes) -> _Letter | None:
     told = read_object(data)
     queue, job_id, name = told.get("queue"), told.get("job_id"), told.get("name")
     opts = told.get("opts")
-    if not (_is_queue_name(queue) and isinstance(job_id, str) and job_id and isinstance(name, str)):
+    if not (_is_queue_name(queue) and _is_job_id(job_id) and isinstance(name, str)):
         return None
     kept: dict[str, object] = dict(opts) if isinstance(opts, dict) else {"attempts": 0}
     return _Letter(
         queue=str(queue),
         dead_id=dead_id,
         digest=hashlib.sha1(data, usedforsecurity=False).hexdigest(),
-        job_id=job_id,
+        job_id=str(job_id),
         name=name,
         data=orjson.dumps(told.get("data")),
         opts={field: value for field, value in kept.items() if field not in _TIES},
@@ -222,6 +222,10 @@ def _read_letter(dead_id: str, data: bytes) -> _Letter | None:
 
 def _is_queue_name(value: object) -> bool:
     return isinstance(value, str) and bool(value) and ":" not in value
+
+
+def _is_job_id(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and not is_own_key(value)
 
 
 def _json_or_text(data: bytes | None) -> Any:

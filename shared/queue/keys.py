@@ -101,6 +101,12 @@ def may_be_job(name: str) -> bool:
     )
 
 
+def is_own_key(name: str) -> bool:
+    """Return whether a key of a queue, without its base, is the queue's own, and never a job's."""
+    is_of_scheduler = name.startswith("repeat:") and name.count(":") > 1
+    return name in _RESERVED_IDS or (name.startswith(_RESERVED_PREFIXES) and not is_of_scheduler)
+
+
 def split_job_key(key: str, prefix: str) -> tuple[str, str, str] | None:
     """Return the prefix, the queue's name and the id of a job's key; None for another key.
 

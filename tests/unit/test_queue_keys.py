@@ -10,6 +10,7 @@ from shared.queue.keys import (
     QUEUE_KEYS,
     QueueKeys,
     check_job_id,
+    is_own_key,
     may_be_job,
     split_job_key,
     worker_connection_name,
@@ -61,6 +62,16 @@ def test_ids_that_would_meet_another_key_are_refused(job_id: str) -> None:
 @pytest.mark.parametrize("name", ["wait", "own:totals", "a#1:lock", "repeat:x:lock"])
 def test_what_belongs_to_the_layout_is_never_taken_for_a_job(name: str) -> None:
     assert not may_be_job(name)
+
+
+@pytest.mark.parametrize("name", ["meta", "own:totals", "de:x", "metrics:failed", "repeat:x"])
+def test_a_key_of_the_queue_itself_is_known(name: str) -> None:
+    assert is_own_key(name)
+
+
+@pytest.mark.parametrize("name", ["lwn#1", "12", "a#1:logs", "repeat:x:1795338000000"])
+def test_a_key_that_a_job_may_have_is_not_the_queue_s_own(name: str) -> None:
+    assert not is_own_key(name)
 
 
 @pytest.mark.parametrize("name", ["lwn#1", "12", "a:b"])

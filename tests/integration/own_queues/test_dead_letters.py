@@ -312,6 +312,9 @@ def test_jobs_of_several_queues_go_back_to_their_own(
         '{"queue": "orders_dead", "job_id": "1", "name": "x"}',
         '{"queue": "orders", "job_id": "", "name": "x"}',
         '{"queue": "orders", "job_id": "1", "name": 7}',
+        '{"queue": "orders", "job_id": "limiter", "name": "x"}',
+        '{"queue": "orders", "job_id": "own:line:x", "name": "x"}',
+        '{"queue": "orders", "job_id": "de:17", "name": "x"}',
     ],
 )
 def test_what_is_no_dead_letter_is_left_alone(orders: Queue, dead: Queue, data: str) -> None:
@@ -321,7 +324,7 @@ def test_what_is_no_dead_letter_is_left_alone(orders: Queue, dead: Queue, data: 
     let_die(orders, dead, "a")
     assert dead.replay() == 1
     assert dead.core.counts()[JobState.WAITING] == 2
-    assert in_line(orders) == ["a"]
+    assert line(orders.core) == ["a"]
 
 
 def test_options_that_somebody_has_spoilt_give_way_to_none(orders: Queue, dead: Queue) -> None:
