@@ -28,6 +28,9 @@ local function add_dead_letter(dead)
     redis.call("LREM", dead_letters.wait, 0, dead.id)
   end
   local is_there = is_job(key) and not is_finished(dead.id)
+  if not is_there then
+    redis.call("LPUSH", dead_letters.wait, dead.id)
+  end
   redis.call("HSET", key, "name", dead.name, "data", dead.data, "opts", dead.opts,
     "timestamp", now, "delay", "0", "priority", "0")
   write_failure(key, { stackTraceLimit = 1 }, dead.reason, dead.stacktrace)
@@ -37,7 +40,6 @@ local function add_dead_letter(dead)
   end
   redis.call("HDEL", key, "finishedOn", "processedOn", "returnvalue")
   emit(dead_letters, "added", "jobId", dead.id, "name", dead.name)
-  redis.call("LPUSH", dead_letters.wait, dead.id)
   emit_capped(dead_letters, dead_meta, "waiting", "jobId", dead.id)
 end
 
@@ -52,6 +54,8 @@ local function dead_letter(at)
     stacktrace = stacktrace }
   local opts, parent_key, parent, dedup_id, tally, attempts_made =
     unpack(redis.call("HMGET", key, "opts", "parentKey", "parent", "deid", "tally", "atm"))
+  -- First of all, so that the job stays where nothing can be written there.
+  add_dead_letter(dead)
   try(end_deduplication, queue, meta, id, dedup_id, now_ms)
   try(tell_parent_of_failure, parent_key, parent, key, dead.reason, now_ms)
   delete_job(queue, id)
@@ -59,7 +63,6 @@ local function dead_letter(at)
   emit(queue, "failed", "jobId", id, "failedReason", dead.reason, "prev", "active")
   emit_exhausted(queue, id, decode(opts), (tonumber(attempts_made) or 0) + 1)
   raise_tally(queue, tally, tally_field)
-  add_dead_letter(dead)
   return "settled"
 end
 

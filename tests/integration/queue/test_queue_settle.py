@@ -276,6 +276,19 @@ def test_a_dead_letter_that_somebody_completed_waits_again(queue: JobQueue, dlq:
     assert dlq.counts()[JobState.COMPLETED] == 0
 
 
+def test_a_job_stays_whose_dead_letter_cannot_be_written(queue: JobQueue, dlq: JobQueue) -> None:
+    seed_active(queue, "a#1")
+    dlq.client.set(dlq.keys.wait, "no list")
+    with pytest.raises(QueueError):
+        queue.dead_letter_many([DeadLettering("a#1", "t1", "bad", "", make_job("a#1"))], dlq)
+    dlq.client.delete(dlq.keys.wait)
+    assert queue.reclaim_stalled(max_stalled=1).requeued == 1
+    assert [job.id for job in claim(queue, "t2").jobs] == ["a#1"]
+    death = DeadLettering("a#1", "t2", "bad", "", make_job("a#1"))
+    assert queue.dead_letter_many([death], dlq) == [SETTLED]
+    assert (line(dlq), active(queue), queue.get_job("a#1")) == (["a#1"], [], None)
+
+
 def test_a_dead_letter_queue_in_another_slot_is_refused(queue: JobQueue, clock: FakeClock) -> None:
     elsewhere = JobQueue(queue.client, "items_dlq", prefix="{other}", clock=clock)
     with pytest.raises(QueueError, match="prefix"):
