@@ -1,7 +1,7 @@
 -- reclaim_stalled: active -> waiting
 -- Refused: the lock lives. A job that stalled more than max_stalled times is to run alone (solo);
 --   one that stalls alone, or had no right to that, is doomed (defa): its next claimer fails it
---   without running it.
+--   without running it; never one of a scheduler.
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] how often a job may stall before it runs alone, [2] "1" when this stall counts,
 --   [3] "1" when it may run alone at all
@@ -39,15 +39,15 @@ local requeued, made_solo, doomed = {}, 0, 0
 -- Jobs of a scheduler are never failed for stalling, as in BullMQ.
 local function mark(key)
   local is_solo, scheduler = unpack(redis.call("HMGET", key, "solo", "rjk"))
-  if count_up(key, "stc") <= max_stalled or scheduler then
+  if count_up(key, "stc") <= max_stalled then
     return
   end
-  if is_solo or not may_run_alone then
-    redis.call("HSET", key, "defa", DOOM)
-    doomed = doomed + 1
-  else
+  if may_run_alone and not is_solo then
     redis.call("HSET", key, "solo", "1")
     made_solo = made_solo + 1
+  elseif not scheduler then
+    redis.call("HSET", key, "defa", DOOM)
+    doomed = doomed + 1
   end
 end
 

@@ -48,6 +48,20 @@ def test_an_attempt_is_not_counted_for_stalling(queue: JobQueue) -> None:
     assert (job.attempts_made, job.attempts_started, job.stalled_count) == (0, 2, 1)
 
 
+def test_a_scheduler_s_job_that_stalls_too_often_is_run_alone_and_never_doomed(
+    queue: JobQueue,
+) -> None:
+    seed_stalled(queue, "a#1")
+    queue.client.hset(queue.keys.job("a#1"), "rjk", "weekly")
+    reports, claimed = [queue.reclaim_stalled(max_stalled=0)], []
+    for token in ("t2", "t3"):
+        claimed += claim(queue, token).jobs
+        lose_locks(queue, "a#1")
+        reports.append(queue.reclaim_stalled(max_stalled=0))
+    assert [(r.made_solo, r.doomed) for r in reports] == [(1, 0), (0, 0), (0, 0)]
+    assert [(job.is_solo, job.deferred_failure) for job in claimed] == [(True, None)] * 2
+
+
 def test_a_job_that_stalls_too_often_is_run_alone_and_then_doomed(queue: JobQueue) -> None:
     seed_stalled(queue, "a#1")
     reports = [queue.reclaim_stalled(max_stalled=1)]
