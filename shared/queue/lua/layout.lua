@@ -448,8 +448,11 @@ local function rule_of(wish, workers_rule)
   return keep_rule(wish)
 end
 
--- `before_delete` is told of each that goes, where its parent may wait for it.
-local function trim_finished(queue, set, rule, now_ms, before_delete)
+-- Many may be old at once, when fewer are to be kept than before: then the ends of other jobs take the
+-- rest, as one call must not keep all others waiting.
+local MAX_TRIMMED, trimmed = 1000, 0
+
+local function find_old(set, rule, now_ms)
   local old = {}
   if rule.age_s then
     old = redis.call("ZREVRANGEBYSCORE", set, now_ms - rule.age_s * 1000, 0, "LIMIT", 0,
@@ -461,6 +464,13 @@ local function trim_finished(queue, set, rule, now_ms, before_delete)
       old[#old + 1] = id
     end
   end
+  return old
+end
+
+-- `before_delete` is told of each that goes, where its parent may wait for it.
+local function trim_finished(queue, set, rule, now_ms, before_delete)
+  local old = trimmed < MAX_TRIMMED and find_old(set, rule, now_ms) or {}
+  trimmed = trimmed + #old
   for _, id in ipairs(old) do
     redis.call("ZREM", set, id)
     if before_delete then

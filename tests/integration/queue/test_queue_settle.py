@@ -180,6 +180,20 @@ def test_failed_jobs_beyond_the_wished_number_go(queue: JobQueue, clock: FakeClo
     assert [view.id for view in queue.list_jobs(JobState.FAILED, 0, 10)] == ["a#2"]
 
 
+def test_one_call_deletes_no_more_old_jobs_than_redis_has_time_for(queue: JobQueue) -> None:
+    old = {f"old{number}": number for number in range(5_000)}
+    queue.client.zadd(queue.keys.completed, old)
+    ids = [f"a#{number}" for number in range(20)]
+    seed_active(queue, *ids, keep_completed=10)
+    queue.complete_many([Completion(job_id, "t1") for job_id in ids])
+    assert 2_000 < queue.counts()[JobState.COMPLETED] <= 4_020
+    # The ends of others take what is left.
+    for token in ("t2", "t3", "t4", "t5", "t6"):
+        seed_active(queue, *ids[:2], token=token, keep_completed=10)
+        queue.complete_many([Completion(job_id, token) for job_id in ids[:2]])
+    assert queue.counts()[JobState.COMPLETED] == 10
+
+
 def test_a_failed_job_that_wishes_so_is_deleted(queue: JobQueue) -> None:
     seed_active(queue, "a#1", keep_failed=0)
     queue.fail_many([Failure("a#1", "t1", "boom", "stack")])
