@@ -1,6 +1,6 @@
 """A job, as handlers and those who look at a queue see it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, Self, TypeVar
 
 from feedmill.base import QueueBase
@@ -49,7 +49,13 @@ class Job(Running, Generic[T]):
     tell_progress: TellProgress | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, queue: JobQueue, view: JobView, token: str | None = None) -> Self:
+    def of(
+        cls,
+        queue: JobQueue,
+        view: JobView,
+        token: str | None = None,
+        tell_progress: TellProgress | None = None,
+    ) -> Self:
         """Return the job that a look into Redis has shown."""
         return cls(
             queue=queue,
@@ -74,6 +80,7 @@ class Job(Running, Generic[T]):
             repeat_job_key=view.scheduler_id,
             deduplication_id=view.deduplication_id,
             token=token,
+            tell_progress=tell_progress,
         )
 
     @property
@@ -177,7 +184,7 @@ class Job(Running, Generic[T]):
         view = self.queue.get_job(self.id)
         if view is None:
             raise JobNotFound(self.id)
-        return replace(Job.of(self.queue, view, self.token), tell_progress=self.tell_progress)
+        return Job.of(self.queue, view, self.token, self.tell_progress)
 
     def promote(self) -> None:
         """Move the job, which is delayed, to the back of the line.

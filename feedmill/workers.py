@@ -185,8 +185,7 @@ class Worker:
 
     def _job_of(self, claimed: ClaimedJob) -> Job[Any]:
         assert claimed.view is not None
-        job: Job[Any] = Job.of(self._core, claimed.view, claimed.token)
-        return replace(job, tell_progress=self._tell_progress)
+        return Job.of(self._core, claimed.view, claimed.token, self._tell_progress)
 
     def _tell_progress(self, job: Job[Any], value: object) -> None:
         self._hooks.call("progress", replace(job, last_progress=value), value)
