@@ -8,7 +8,8 @@
 local queue, with_active, budget = queue_at(KEYS[1]), ARGV[1] == "1", tonumber(ARGV[2])
 local SETTINGS = {
   "events", "delay", "stalled-check", "stalled", "id", "pc", "marker", "meta", "metrics:completed",
-  "metrics:completed:data", "metrics:failed", "metrics:failed:data", "own:totals",
+  "metrics:completed:data", "metrics:failed", "metrics:failed:data", "own:totals", "own:groups",
+  "own:lined",
 }
 if redis.call("HEXISTS", queue.meta, "paused") == 0 then
   return "not_paused"
@@ -60,6 +61,9 @@ clear_set(queue.prioritized)
 clear_set(queue.failed)
 if budget <= 0 then
   return "more"
+end
+for _, group in ipairs(redis.call("ZRANGE", queue.own .. "groups", 0, -1)) do
+  redis.call("UNLINK", queue.own .. "line:" .. group)
 end
 for _, name in ipairs(SETTINGS) do
   redis.call("DEL", queue.base .. name)

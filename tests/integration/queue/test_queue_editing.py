@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from shared.errors import InvalidJobOptions, JobNotFound, JobStateError, QueueError
-from shared.queue import Completion, Failure, JobQueue, JobState, Postponement
+from shared.queue import Completion, Failure, GroupLimit, JobQueue, JobState, Postponement
 from shared.queue.editing import (
     change_delay,
     change_priority,
@@ -16,6 +16,7 @@ from shared.queue.editing import (
     promote,
     retry_finished,
 )
+from shared.queue.limits import limit_groups
 from tests.failpoints import full_redis
 from tests.fakes import FakeClock
 from tests.queue_states import (
@@ -197,6 +198,17 @@ def test_everything_goes_with_an_obliterated_queue(queue: JobQueue) -> None:
     obliterate(queue, is_forced=True)
     left = [key for key in whole_state(queue) if ":own:claim:" not in key]
     assert left == []
+
+
+def test_the_lines_of_groups_go_with_an_obliterated_queue(queue: JobQueue) -> None:
+    limit_groups(queue, GroupLimit(1, 60_000, "guid"))
+    for number in range(3):
+        seed_waiting(queue, f"a#{number}", f"b#{number}", data={"guid": "no one's"[: number + 1]})
+    claim(queue, limit=2)
+    obliterate(queue, is_forced=True)
+    left = [key for key in whole_state(queue) if ":own:claim:" not in key]
+    # How many have started stays for the window.
+    assert all(":own:started:" in key for key in left)
 
 
 def test_a_full_redis_lets_jobs_be_moved_and_thrown_away(queue: JobQueue) -> None:
