@@ -46,7 +46,8 @@ local function children_of(key)
   return keys
 end
 
-if pending_of_schedulers(queue)[id] then
+-- There may be many schedulers, and few jobs are theirs.
+if id:sub(1, 7) == "repeat:" and pending_of_schedulers(queue)[id] then
   return "scheduled"
 end
 if is_locked(queue.base .. id, {}) then
