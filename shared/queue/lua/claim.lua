@@ -4,7 +4,8 @@
 --   are promoted first, in any case.
 -- Uses: layout, lines, groups
 -- KEYS[1] base of the queue's keys
--- ARGV[1] now in ms, [2] token, [3] lock in ms, [4] most jobs, [5] most bytes of data,
+-- ARGV[1] now in ms, [2] token, [3] lock in ms, [4] most jobs, [5] most bytes of data
+--   or, where all of a job is returned, of all its fields,
 --   [6] rate limit: jobs or "", [7] its window in ms or "", [8] "1" when a solo job is accepted,
 --   [9] "1" to return all of each job, [10] the worker's name, to be written into its jobs, or ""
 -- Returns {blocked by or "", ms until a retry makes sense or -1, {value, …, id} per job}; all of a job
@@ -17,9 +18,9 @@ local reads_whole, worker_name = ARGV[9] == "1", ARGV[10]
 local PROMOTE_LIMIT, LOOK_LIMIT, SORT_AT_ONCE = 1000, 1000, 500
 local claim_key = queue.own .. "claim:" .. token
 
-local function job_of(id, fields, data, started, solo, defa)
+local function job_of(id, fields, bytes, data, started, solo, defa)
   local is_doomed = defa and true or false
-  return { id = id, fields = fields, data = data, bytes = #(data or ""), started = started,
+  return { id = id, fields = fields, data = data, bytes = bytes, started = started,
     is_doomed = is_doomed, is_solo = solo and not is_doomed }
 end
 
@@ -28,11 +29,12 @@ local function read_whole(id)
   if fields.err or #fields == 0 then
     return nil
   end
-  local by_name = {}
+  local by_name, bytes = {}, 0
   for at = 1, #fields, 2 do
     by_name[fields[at]] = fields[at + 1]
+    bytes = bytes + #fields[at + 1]
   end
-  return job_of(id, fields, by_name.data, by_name.ats, by_name.solo, by_name.defa)
+  return job_of(id, fields, bytes, by_name.data, by_name.ats, by_name.solo, by_name.defa)
 end
 
 local function read_job(id)
@@ -44,7 +46,7 @@ local function read_job(id)
   if fields.err or (not fields[1] and redis.call("EXISTS", queue.base .. id) == 0) then
     return nil
   end
-  return job_of(id, fields, fields[2], fields[8], fields[10], fields[11])
+  return job_of(id, fields, #(fields[2] or ""), fields[2], fields[8], fields[10], fields[11])
 end
 
 local function reply(blocked_by, retry_in_ms, jobs)

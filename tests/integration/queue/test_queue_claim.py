@@ -133,6 +133,14 @@ def test_one_job_is_claimed_however_large_it_is(queue: JobQueue) -> None:
     assert ids_of(queue, max_bytes=10) == ["a#1"]
 
 
+def test_a_claim_of_all_of_each_job_counts_all_of_it(queue: JobQueue) -> None:
+    seed_waiting(queue, "a#1", "a#2", "a#3")
+    for job_id in ("a#1", "a#2", "a#3"):
+        queue.client.hset(queue.keys.job(job_id), "stacktrace", "x" * 1_000)
+    assert ids_of(queue, max_bytes=2_900, reads_whole=True) == ["a#1", "a#2"]
+    assert ids_of(queue, token="t2", max_bytes=2_900, reads_whole=True) == ["a#3"]
+
+
 def test_a_paused_queue_gives_nothing(queue: JobQueue) -> None:
     seed_waiting(queue, "a#1")
     queue.pause()
