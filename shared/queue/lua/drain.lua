@@ -1,6 +1,6 @@
 -- drain: waiting|prioritized|delayed|waiting-children -> absent
 -- Refused: the pending job of a scheduler. A parent whose children are all drained goes with them.
--- Uses: layout, flows, removing
+-- Uses: layout, flows, lines, removing
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] "1" for delayed jobs too, [2] most jobs of each state
 -- Returns how many were drained
@@ -39,4 +39,7 @@ if with_delayed then
   drain_set(queue.delayed)
 end
 drain_set(queue.prioritized)
+if redis.call("ZCARD", queue.prioritized) == 0 then
+  forget_lines(queue)
+end
 return drained

@@ -16,23 +16,14 @@ elseif grouping and grouping.max_jobs == max_jobs and grouping.duration_ms == du
 end
 allow_when_full(queue)
 
--- What stands in them stays among the prioritized ones, from where a claim takes it.
-local function forget_lines()
-  local groups = redis.call("ZRANGE", queue.own .. "groups", 0, -1)
-  for at, group in ipairs(groups) do
-    groups[at] = line_of(queue, group)
-  end
-  call_in_chunks("UNLINK", nil, groups)
-  redis.call("DEL", queue.own .. "groups", queue.own .. "lined")
-end
-
 if max_jobs == 0 then
   redis.call("HDEL", queue.meta, "own:grouping")
-  forget_lines()
+  forget_lines(queue)
+  redis.call("DEL", queue.own .. "lined")
 elseif grouping and grouping.key == key then
   write_grouping(queue, max_jobs, duration_ms, grouping.strays, key)
 else
-  forget_lines()
+  forget_lines(queue)
   begin_lines(queue, max_jobs, duration_ms, key)
 end
 return 1

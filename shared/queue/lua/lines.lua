@@ -68,3 +68,13 @@ local function begin_lines(queue, max_jobs, duration_ms, key)
   write_grouping(queue, max_jobs, duration_ms, strays, key)
   return strays > 0
 end
+
+-- What stands in them stays among the prioritized ones, from where a claim takes it.
+local function forget_lines(queue)
+  local groups = redis.call("ZRANGE", queue.own .. "groups", 0, -1)
+  for at, group in ipairs(groups) do
+    groups[at] = line_of(queue, group)
+  end
+  call_in_chunks("UNLINK", nil, groups)
+  redis.call("DEL", queue.own .. "groups")
+end

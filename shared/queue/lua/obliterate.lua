@@ -1,15 +1,14 @@
 -- obliterate: waiting|prioritized|delayed|waiting-children|active|completed|failed -> absent
 -- Refused: while the queue is not paused, or while jobs are active unless they are to go too. What
 --   BullMQ leaves stays: the limiter, and parents whose children are in other queues.
--- Uses: layout, flows, removing
+-- Uses: layout, flows, lines, removing
 -- KEYS[1] base of the queue's keys
 -- ARGV[1] "1" for active jobs too, [2] most jobs
 -- Returns "not_paused", "has_active", "more" or "done"
 local queue, with_active, budget = queue_at(KEYS[1]), ARGV[1] == "1", tonumber(ARGV[2])
 local SETTINGS = {
   "events", "delay", "stalled-check", "stalled", "id", "pc", "marker", "meta", "metrics:completed",
-  "metrics:completed:data", "metrics:failed", "metrics:failed:data", "own:totals", "own:groups",
-  "own:lined",
+  "metrics:completed:data", "metrics:failed", "metrics:failed:data", "own:totals", "own:lined",
 }
 if redis.call("HEXISTS", queue.meta, "paused") == 0 then
   return "not_paused"
@@ -62,9 +61,7 @@ clear_set(queue.failed)
 if budget <= 0 then
   return "more"
 end
-for _, group in ipairs(redis.call("ZRANGE", queue.own .. "groups", 0, -1)) do
-  redis.call("UNLINK", queue.own .. "line:" .. group)
-end
+forget_lines(queue)
 for _, name in ipairs(SETTINGS) do
   redis.call("DEL", queue.base .. name)
 end

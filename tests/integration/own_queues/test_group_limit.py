@@ -68,6 +68,19 @@ def test_a_lined_up_job_is_removed_cleaned_and_promoted_like_any_other(pages: Qu
     assert ran == ["1", "4", "5"]
 
 
+def test_a_drained_and_an_obliterated_queue_leave_no_lines(
+    pages: Queue, redis_client: RedisConnection
+) -> None:
+    for empty in (pages.drain, lambda: pages.obliterate(force=True)):
+        pages.set_group_limit("tenant", 1, MINUTE_MS)
+        add_pages(pages, *"aab")
+        assert Worker(pages, lambda job: None).step()
+        assert redis_client.keys("*own:line:*")
+        empty()
+        assert not redis_client.keys("*own:line:*")
+        assert not redis_client.keys("*own:groups")
+
+
 def test_a_declared_queue_limits_each_group(redis_client: RedisConnection) -> None:
     configure(redis_client)
     stored.clear()
