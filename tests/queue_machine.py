@@ -1,5 +1,7 @@
 """Does the same to a queue and to its model: jobs are added, claimed, settled; workers vanish."""
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
@@ -9,7 +11,6 @@ from shared.queue import (
     ClaimedJob,
     Completion,
     Failure,
-    Lock,
     Postponement,
     RedisConnection,
     Retry,
@@ -20,7 +21,7 @@ from shared.queue.flows import wait_for_children
 from tests.fakes import FakeClock
 from tests.queue_model import ModelJob, QueueModel
 
-IDS = [f"j{number}" for number in range(6)]
+IDS = [f"j{number}" for number in range(8)]
 ON_FAILURE = {
     "fail": "fail_parent_on_failure",
     "continue": "continue_parent_on_failure",
@@ -28,6 +29,7 @@ ON_FAILURE = {
     "remove": "remove_dependency_on_failure",
 }
 MINDS_CHILDREN = EndRules(checks_children=True)
+NONE_REFUSED: Mapping[str, SettleOutcome] = {}
 
 ids = st.sampled_from(IDS)
 priorities = st.sampled_from([0, 0, 1, 2])
@@ -129,7 +131,7 @@ class RunningMachine(RuleBasedStateMachine):
 
     # Running.
 
-    @rule(limit=st.integers(1, 3))
+    @rule(limit=st.integers(1, 6))
     def claim(self, limit: int) -> None:
         self.claims += 1
         token = f"t{self.claims}"
@@ -150,53 +152,64 @@ class RunningMachine(RuleBasedStateMachine):
         assert [job.attempts_made for job in jobs] == [model.jobs[id].made for id in expected]
         self.claimed += jobs
 
-    def _take(self, data: st.DataObject) -> tuple[ClaimedJob, ModelJob | None]:
-        """Return a claim, old or new, and its job if that claim still holds it."""
+    def _draw(self, data: st.DataObject, most: int = 5) -> list[ClaimedJob]:
+        """Return claims of different jobs, mostly such that hold them still."""
         locked = [job for job in self.claimed if self._has_lock(job)]
-        # Seldom one that is lost, perhaps.
+        # Seldom those that are lost, perhaps.
         takes_any = not locked or data.draw(st.integers(0, 9)) == 9
-        claimed = data.draw(st.sampled_from(self.claimed if takes_any else locked))
-        is_held = self._has_lock(claimed) and claimed.id in self.model.active
-        return claimed, self.model.jobs[claimed.id] if is_held else None
+        some = st.sampled_from(self.claimed if takes_any else locked)
+        return data.draw(st.lists(some, min_size=1, max_size=most, unique_by=lambda job: job.id))
 
     def _has_lock(self, claimed: ClaimedJob) -> bool:
         return self.model.locks.get(claimed.id) == claimed.token
 
     def _settle(
-        self, claimed: ClaimedJob, job: ModelJob | None, outcomes: list[SettleOutcome]
-    ) -> bool:
-        """Check the outcome; the lock is gone, and if it is settled, the job is active no more."""
-        # Who removes a parent removes ended children too, and what was added under their ids since.
-        if self._has_lock(claimed):
-            del self.model.locks[claimed.id]
-        if job is None:
-            assert outcomes == [SettleOutcome.LOCK_LOST]
-            return False
-        assert outcomes == [SettleOutcome.SETTLED]
-        self.model.active.remove(job.id)
-        return True
+        self,
+        claims: Sequence[ClaimedJob],
+        outcomes: Sequence[SettleOutcome],
+        refused: Mapping[str, SettleOutcome] = NONE_REFUSED,
+    ) -> list[ModelJob]:
+        """Check the outcomes; return the jobs that are settled: active no more, and not locked."""
+        settled = []
+        for claimed, outcome in zip(claims, outcomes, strict=True):
+            if claimed.id in refused:
+                assert outcome == refused[claimed.id]
+                continue
+            # Who removes a parent removes ended children, and what was added under their ids since.
+            is_held = self._has_lock(claimed) and claimed.id in self.model.active
+            if self._has_lock(claimed):
+                del self.model.locks[claimed.id]
+            assert outcome == (SettleOutcome.SETTLED if is_held else SettleOutcome.LOCK_LOST)
+            if is_held:
+                self.model.active.remove(claimed.id)
+                settled.append(self.model.jobs[claimed.id])
+        return settled
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data())
     def complete(self, data: st.DataObject) -> None:
-        claimed, job = self._take(data)
+        claims = self._draw(data)
+        refused = {}
+        for job in (self.model.jobs[each.id] for each in claims if each.id in self.model.jobs):
+            if job.open:
+                refused[job.id] = SettleOutcome.HAS_CHILDREN
+            elif job.unsuccessful:
+                refused[job.id] = SettleOutcome.CHILD_FAILED
         outcomes = self.core.complete_many(
-            [Completion(claimed.id, claimed.token, "done")], MINDS_CHILDREN
+            [Completion(each.id, each.token, "done") for each in claims], MINDS_CHILDREN
         )
-        there = self.model.jobs.get(claimed.id)
-        if there is not None and (there.open or there.unsuccessful):
-            expected = "HAS_CHILDREN" if there.open else "CHILD_FAILED"
-            assert outcomes == [SettleOutcome[expected]]
-        elif self._settle(claimed, job, outcomes) and job is not None:
+        for job in self._settle(claims, outcomes, refused):
             self.model.tell_of_success(job)
             self.model.finish(job, "completed")
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data())
     def fail(self, data: st.DataObject) -> None:
-        claimed, job = self._take(data)
-        outcomes = self.core.fail_many([Failure(claimed.id, claimed.token, "boom", "")])
-        if self._settle(claimed, job, outcomes) and job is not None:
+        claims = self._draw(data)
+        outcomes = self.core.fail_many(
+            [Failure(each.id, each.token, "boom", "") for each in claims]
+        )
+        for job in self._settle(claims, outcomes):
             self.model.tell_of_failure(job)
             if job.keep != 0:
                 job.doom = None
@@ -205,10 +218,12 @@ class RunningMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.claimed)
     @rule(data=st.data(), delay=delays)
     def retry_run(self, data: st.DataObject, delay: int) -> None:
-        claimed, job = self._take(data)
-        outcomes = self.core.retry_many([Retry(claimed.id, claimed.token, "boom", "", delay)])
+        claims = self._draw(data)
+        outcomes = self.core.retry_many(
+            [Retry(each.id, each.token, "boom", "", delay) for each in claims]
+        )
         self.model.promote_due()
-        if self._settle(claimed, job, outcomes) and job is not None:
+        for job in self._settle(claims, outcomes):
             job.made += 1
             if delay:
                 self.model.delay(job.id, delay)
@@ -218,39 +233,44 @@ class RunningMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.claimed)
     @rule(data=st.data(), delay=delays)
     def postpone(self, data: st.DataObject, delay: int) -> None:
-        claimed, job = self._take(data)
-        outcomes = self.core.postpone_many([Postponement(claimed.id, claimed.token, delay)])
-        if self._settle(claimed, job, outcomes) and job is not None:
+        claims = self._draw(data)
+        outcomes = self.core.postpone_many(
+            [Postponement(each.id, each.token, delay) for each in claims]
+        )
+        for job in self._settle(claims, outcomes):
             self.model.delay(job.id, delay)
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        claimed, job = self._take(data)
-        outcomes = self.core.release_many([Lock(claimed.id, claimed.token)])
-        if self._settle(claimed, job, outcomes) and job is not None:
+        claims = self._draw(data)
+        outcomes = self.core.release_many([each.lock for each in claims])
+        for job in reversed(self._settle(claims, outcomes)):
             self.model.push_to_front(job.id)
 
     @precondition(lambda self: self.claimed)
     @rule(data=st.data())
     def wait_for_children(self, data: st.DataObject) -> None:
-        claimed, job = self._take(data)
+        [claimed] = self._draw(data, most=1)
         there = self.model.jobs.get(claimed.id)
+        is_held = self._has_lock(claimed) and claimed.id in self.model.active
+        error: type[Exception] | None = None
         if there is None:
-            error: type[Exception] | None = JobNotFound
+            error = JobNotFound
         elif there.unsuccessful:
             error = UnrecoverableError
-        else:
-            error = JobStateError if there.open and job is None else None
+        elif there.open and not is_held:
+            error = JobStateError
         if error is not None:
             with pytest.raises(error):
                 wait_for_children(self.core, claimed.id, claimed.token)
             if error is JobStateError:
-                self._settle(claimed, None, [SettleOutcome.LOCK_LOST])
+                self._settle([claimed], [SettleOutcome.LOCK_LOST])
             return
         is_moved = wait_for_children(self.core, claimed.id, claimed.token)
         assert is_moved == bool(there and there.open)
-        if is_moved and self._settle(claimed, job, [SettleOutcome.SETTLED]):
+        if is_moved:
+            self._settle([claimed], [SettleOutcome.SETTLED])
             self.model.waiting_children.add(claimed.id)
 
     @precondition(lambda self: self.model.locks)
