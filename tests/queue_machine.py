@@ -175,12 +175,10 @@ class RunningMachine(RuleBasedStateMachine):
             if claimed.id in refused:
                 assert outcome == refused[claimed.id]
                 continue
-            # Who removes a parent removes ended children, and what was added under their ids since.
-            is_held = self._has_lock(claimed) and claimed.id in self.model.active
-            if self._has_lock(claimed):
-                del self.model.locks[claimed.id]
+            is_held = self._has_lock(claimed)
             assert outcome == (SettleOutcome.SETTLED if is_held else SettleOutcome.LOCK_LOST)
             if is_held:
+                del self.model.locks[claimed.id]
                 self.model.active.remove(claimed.id)
                 settled.append(self.model.jobs[claimed.id])
         return settled
@@ -253,19 +251,16 @@ class RunningMachine(RuleBasedStateMachine):
     def wait_for_children(self, data: st.DataObject) -> None:
         [claimed] = self._draw(data, most=1)
         there = self.model.jobs.get(claimed.id)
-        is_held = self._has_lock(claimed) and claimed.id in self.model.active
         error: type[Exception] | None = None
         if there is None:
             error = JobNotFound
         elif there.unsuccessful:
             error = UnrecoverableError
-        elif there.open and not is_held:
+        elif there.open and not self._has_lock(claimed):
             error = JobStateError
         if error is not None:
             with pytest.raises(error):
                 wait_for_children(self.core, claimed.id, claimed.token)
-            if error is JobStateError:
-                self._settle([claimed], [SettleOutcome.LOCK_LOST])
             return
         is_moved = wait_for_children(self.core, claimed.id, claimed.token)
         assert is_moved == bool(there and there.open)

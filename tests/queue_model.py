@@ -231,7 +231,9 @@ class QueueModel:
         if job is not None:
             self.leave_parent(job)
             for child in self.children(job) if with_children else ():
-                self._remove_branch(child, with_children, seen)
+                # One that was removed may have left its id to another job.
+                if child not in self.jobs or self.jobs[child].parent == job_id:
+                    self._remove_branch(child, with_children, seen)
         self.leave(job_id)
         self.jobs.pop(job_id, None)
 

@@ -28,6 +28,11 @@ local function remove_job(home, job_id)
   end
 end
 
+-- A child that was removed may have left its id to a job that is none of this parent's.
+local function is_anothers(child_key, parent_key)
+  return is_job(child_key) and redis.call("HGET", child_key, "parentKey") ~= parent_key
+end
+
 -- Removes a job, and before it all that `children_of` gives by their keys, and theirs; each leaves its
 -- parent first. Anybody may have written a child that is its own parent: each goes once.
 local function remove_branch(base, job_id, children_of, seen)
@@ -40,7 +45,7 @@ local function remove_branch(base, job_id, children_of, seen)
   try(leave_parent, fields[1], fields[2], key)
   for _, child_key in ipairs(children_of(key)) do
     local child_base, child_id = split_key(child_key)
-    if child_base then
+    if child_base and not is_anothers(child_key, key) then
       remove_branch(child_base, child_id, children_of, seen)
     end
   end

@@ -20,7 +20,7 @@ from feedmill import (
     UnencodableJob,
     Worker,
 )
-from shared.queue import Failure, RedisConnection
+from shared.queue import Completion, Failure, RedisConnection
 from tests.failpoints import full_redis
 from tests.flow_trees import page, report, shape
 from tests.queue_states import claim, line
@@ -216,6 +216,22 @@ def test_a_flow_never_loses_a_child_to_a_parent_that_it_brings_back(
     # Here it is taken over before its former parent is there again.
     flows.add(report(page("a"), page("b")))
     assert reports.get_waiting_children()[0].get_dependencies_count()["unprocessed"] == 2
+
+
+def test_a_parent_that_goes_leaves_a_job_that_took_the_id_of_its_child(
+    flows: Flow, pages: Queue, reports: Queue
+) -> None:
+    flows.add(report(page("a"), page("b")))
+    assert Worker(pages, lambda job: None).step()
+    pages.remove("a")
+    pages.add("other", job_id="a")
+    held = claim(pages.core, limit=2).jobs
+    assert [job.id for job in held] == ["b", "a"]
+    pages.core.complete_many([Completion("b", "t1")])
+    # It is run now, and nobody's child.
+    assert reports.remove("r")
+    assert pages.core.complete_many([Completion("a", "t1")]) == ["settled"]
+    assert pages.get_job("b") is None
 
 
 def test_parents_that_need_not_wait_keep_their_order(
