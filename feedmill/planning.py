@@ -69,7 +69,7 @@ class Planned:
 def flow(
     parent: "Planned | Declared[Any]",
     *,
-    children: Sequence["Planned"],
+    children: Sequence["Planned | Declared[Any]"],
     on_child_failure: str = "fail",
 ) -> Planned:
     """Plan a job that runs when its children are done; ``.add()`` adds all of them.
@@ -78,18 +78,28 @@ def flow(
 
         flow(report, children=[video(1), pdf(2)]).add()
 
-    Children are what declared queues return when they are called with data, or flows themselves;
-    so is the parent, or a queue whose job needs no data. The parent's function reads the results
+    The parent and its children are what declared queues return when they are called with data,
+    queues whose jobs need no data, or flows themselves. The parent's function reads the results
     with ``job.get_children_values()``. ``on_child_failure`` says what a child's final failure does
     to the parent: "fail" it, too; "continue": it runs at once; "ignore": it runs when the others
     are done, and may read of the failure; "remove": as if the child had never been.
 
     Raises:
-        InvalidJobOptions: another rule, or data that is none of the parent's.
+        InvalidJobOptions: another rule, no job of a declared queue, or one that needs data.
     """
     if on_child_failure not in _RULES:
         raise InvalidJobOptions("on_child_failure", on_child_failure, ", ".join(_RULES))
-    root = parent if isinstance(parent, Planned) else parent.plan()
-    rule = {_RULES[on_child_failure]: True}
-    placed = tuple(replace(child, opts={**child.opts, **rule}) for child in children)
+    root, rule = _planned(parent), {_RULES[on_child_failure]: True}
+    below = map(_planned, children)
+    placed = tuple(replace(child, opts={**child.opts, **rule}) for child in below)
     return replace(root, children=(*root.children, *placed))
+
+
+def _planned(job: "Planned | Declared[Any]") -> Planned:
+    if isinstance(job, Planned):
+        return job
+    plan = getattr(job, "plan", None)
+    if plan is None:
+        raise InvalidJobOptions("a job of a flow", job, "a declared queue called with its data")
+    planned: Planned = plan()
+    return planned

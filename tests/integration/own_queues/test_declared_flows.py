@@ -76,6 +76,12 @@ def test_a_parent_that_needs_no_data_is_named_alone() -> None:
     assert job.refresh().return_value == ["none", "video 1"]
 
 
+def test_a_child_that_needs_no_data_is_named_alone() -> None:
+    job = flow(report, children=[report, pdf(2)]).add()
+    work(pdf, report, report)
+    assert job.refresh().return_value == ["none", "['none']", "pdf 2"]
+
+
 def test_each_job_has_the_options_of_its_own_queue_and_of_its_call() -> None:
     job = flow(report(Course(), id="r-1"), children=[video(1, id="v-1", priority=3)]).add()
     child = video.queue.get_job("v-1")
@@ -126,6 +132,8 @@ def test_what_cannot_be_planned_is_refused_at_once() -> None:
         pdf(2, priority=-1)
     with pytest.raises(InvalidJobOptions, match="on_child_failure='wait': accepted is fail, "):
         flow(report, children=[pdf(2)], on_child_failure="wait")
+    with pytest.raises(InvalidJobOptions, match="called with its data"):
+        flow(report, children=[wrong])
 
 
 def test_a_plan_adds_nothing_by_itself_and_is_added_as_often_as_wanted() -> None:
