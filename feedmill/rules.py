@@ -9,6 +9,7 @@ from feedmill.weights import CLASSES, Weight, read_weight
 from feedmill.worker_options import check_batch
 from shared.errors import InvalidJobOptions
 from shared.queue import Breaker
+from shared.queue.option_readers import read_option, whole_between
 from shared.queue.options import read_options
 
 # One thread each.
@@ -84,9 +85,7 @@ def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
         weight=weight,
         concurrency=_read_concurrency(options, 1 if batch else CLASSES[weight].concurrency),
         job_options=_job_options(options),
-        run_limit_s=read_span_ms("timeout", options["timeout"]) / 1000
-        if "timeout" in options
-        else None,
+        run_limit_s=_read_run_limit_s(options),
         limiter=limiter,
         group=options.get("group"),
         group_limit=group_limit,
@@ -167,11 +166,19 @@ def _read_within_ms(options: QueueOptions, batch: int | None) -> int:
 
 
 def _read_concurrency(options: QueueOptions, usual: int) -> int:
-    concurrency = options.get("concurrency", usual)
-    if isinstance(concurrency, bool) or not 1 <= concurrency <= MAX_CONCURRENCY:
-        accepted = f"a whole number from 1 to {MAX_CONCURRENCY}"
-        raise InvalidJobOptions("concurrency", concurrency, accepted)
+    accepted = f"a whole number from 1 to {MAX_CONCURRENCY}"
+    readers = {"concurrency": (whole_between(1, MAX_CONCURRENCY), accepted)}
+    concurrency: int = read_option(readers, "concurrency", options.get("concurrency", usual))
     return concurrency
+
+
+def _read_run_limit_s(options: QueueOptions) -> float | None:
+    if "timeout" not in options:
+        return None
+    timeout_ms = read_span_ms("timeout", options["timeout"])
+    if timeout_ms == 0:
+        raise InvalidJobOptions("timeout", options["timeout"], "a span of more than nothing")
+    return timeout_ms / 1000
 
 
 def _read_dedup(dedup: str | Mapping[str, object] | None) -> Mapping[str, object] | None:

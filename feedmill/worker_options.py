@@ -12,7 +12,9 @@ from shared.queue import Batching, Breaker, ClaimedJob, GroupLimit, RateLimit, R
 from shared.queue import WorkerOptions as CoreOptions
 from shared.queue.end_rules import EndRules
 from shared.queue.limits import check_group_limit
+from shared.queue.option_readers import Readers, read_option, whole_between
 from shared.queue.options import read_options
+from shared.queue.reading import MAX_WHOLE
 from shared.queue.runs import is_recoverable
 
 ReadJob = Callable[[ClaimedJob], Job[Any]]
@@ -69,13 +71,31 @@ class WorkerOptions(TypedDict, total=False):
     """A job that was started more often fails without a run, as one that its worker dies of."""
 
 
-# The least of what is counted.
-_LEAST = {
-    "concurrency": 1,
-    "lock_duration": 1,
-    "stalled_interval": 1,
-    "max_stalled_count": 0,
-    "max_started_attempts": 0,
+def _whole_from(least: int) -> tuple[Callable[[object], int], str]:
+    return whole_between(least, MAX_WHOLE), f"a whole number from {least}"
+
+
+def _read_seconds(value: float | None) -> float | None:
+    if value is not None and (isinstance(value, bool) or not value > 0):
+        raise ValueError(value)
+    return value
+
+
+def _read_limiter(value: tuple[int, int] | None) -> tuple[int, int] | None:
+    if value is not None:
+        max_jobs, duration = map(whole_between(1, MAX_WHOLE), value)
+        return max_jobs, duration
+    return None
+
+
+_READERS: Readers = {
+    "concurrency": _whole_from(1),
+    "lock_duration": _whole_from(1),
+    "stalled_interval": _whole_from(1),
+    "max_stalled_count": _whole_from(0),
+    "max_started_attempts": _whole_from(0),
+    "run_limit_s": (_read_seconds, "seconds, more than 0"),
+    "limiter": (_read_limiter, "jobs and milliseconds, each from 1"),
 }
 # What Redis takes as the name of a connection.
 _NAME = re.compile(r"[!-~]+")
@@ -90,9 +110,8 @@ def check_options(options: WorkerOptions) -> None:
     """
     _check_known(options)
     for option, value in options.items():
-        least, is_whole = _LEAST.get(option), isinstance(value, int) and value is not True
-        if least is not None and (not is_whole or value < least):  # type: ignore[operator]
-            raise InvalidJobOptions(option, value, f"a whole number from {least}")
+        if option in _READERS:
+            read_option(_READERS, option, value)
     name = options.get("name")
     if name is not None and not _NAME.fullmatch(name):
         raise InvalidJobOptions("name", name, "ASCII without spaces, as names of connections are")

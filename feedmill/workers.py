@@ -102,12 +102,22 @@ class Worker:
         return self._options.breaker
 
     def start(self) -> None:
-        """Begin to work, on threads of its own."""
+        """Begin to work, on threads of its own.
+
+        Raises:
+            QueueError: it was started before, or closed.
+        """
+        self._check_may_start()
         self._upkeep.start()
         self._worker.start()
 
     def run(self) -> None:
-        """Work until :meth:`close` is called elsewhere, or Ctrl-C comes; then hand over."""
+        """Work until :meth:`close` is called elsewhere, or Ctrl-C comes; then hand over.
+
+        Raises:
+            QueueError: it was started before, or closed.
+        """
+        self._check_may_start()
         try:
             self.start()
             self._closed.wait()
@@ -155,6 +165,13 @@ class Worker:
                 rest.callback(self._hooks.call, "closed")
                 rest.callback(self._upkeep.stop)
                 self._worker.stop(timeout_s)
+
+    def _check_may_start(self) -> None:
+        # Two loops would claim with one token, and both be given the same jobs.
+        if self._worker.is_running or self._closed.is_set():
+            state = "closed" if self._closed.is_set() else "running"
+            text = f"the worker of {self._core.name!r} is {state}: a worker is started once"
+            raise QueueError(f"{text}; make another one")
 
     def _run(self, claimed: ClaimedJob) -> object:
         return self._call(self._begun(claimed))

@@ -42,7 +42,8 @@ class Heartbeat:
                 queue.extend_many(locks, lock_ms=self._options.lock_ms)
         except QueueError as exc:
             self._reports.tell_trouble("heartbeat_failed", exc)
-        return self._options.lock_ms / 3000
+        # Three times a lock time; oftener where runs are given up much earlier than that.
+        return min(self._options.lock_ms / 3000, max(self._options.run_limit_s / 4, 0.1))
 
     def drop(self, *jobs: ClaimedJob) -> None:
         """Keep the locks of a run no longer: its thread has ended."""

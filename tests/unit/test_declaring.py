@@ -120,6 +120,8 @@ def test_a_function_of_a_list_of_jobs_is_told_of_batches() -> None:
         ({"weight": "huge"}, "weight"),
         ({"concurrency": 0}, "concurrency"),
         ({"concurrency": True}, "concurrency"),
+        ({"concurrency": "5"}, "concurrency"),
+        ({"timeout": "0s"}, "timeout"),
         ({"attempts": -1}, "attempts"),
         ({"backoff": "soon"}, "backoff"),
         ({"keep": "all"}, "keep"),

@@ -1,6 +1,8 @@
 """Working a queue of one's own: what a worker is told, and what a handler sees and does."""
 
+import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ from feedmill import (
     Job,
     JobStateError,
     Queue,
+    QueueError,
     QueueEvents,
     RateLimitError,
     WaitingError,
@@ -73,6 +76,31 @@ def test_a_worker_with_a_name_is_listed_by_it(
 def test_an_option_that_no_worker_has_is_refused_with_those_that_it_has(emails: Queue) -> None:
     with pytest.raises(TypeError, match=r"no option concurency.* concurrency"):
         Worker(emails, lambda job: None, concurency=5)  # type: ignore[call-arg]
+
+
+def test_a_worker_is_started_once(emails: Queue) -> None:
+    worker = Worker(emails, lambda job: None)
+    worker.start()
+    try:
+        with pytest.raises(QueueError, match="'emails' is running"):
+            worker.run()
+        assert worker.is_running()
+    finally:
+        worker.close(1.0)
+    with pytest.raises(QueueError, match=r"'emails' is closed.* make another"):
+        worker.start()
+
+
+def test_a_run_past_its_limit_is_given_up_soon_however_long_its_lock(
+    emails: Queue, started: Callable[..., Worker]
+) -> None:
+    gate = threading.Event()
+    emails.add("welcome")
+    try:
+        started(lambda job: gate.wait(60), lock_duration=3_600_000, run_limit_s=0.2)
+        wait_until(lambda: emails.get_job_counts("failed")["failed"] == 1, "it is given up")
+    finally:
+        gate.set()
 
 
 def test_progress_and_log_are_kept_and_heard(emails: Queue, started: Callable[..., Worker]) -> None:
@@ -230,6 +258,10 @@ def test_a_handler_extends_its_lock_as_long_as_it_has_it(emails: Queue) -> None:
         ("concurrency", 0, "a whole number from 1"),
         ("concurrency", 2.5, "a whole number from 1"),
         ("lock_duration", True, "a whole number from 1"),
+        ("run_limit_s", 0, "seconds, more than 0"),
+        ("run_limit_s", "5m", "seconds, more than 0"),
+        ("limiter", (5,), "jobs and milliseconds"),
+        ("limiter", (5, 0), "jobs and milliseconds"),
         ("max_started_attempts", -1, "a whole number from 0"),
         ("name", "my worker", "ASCII without spaces"),
         ("name", "müller", "ASCII without spaces"),
@@ -238,7 +270,9 @@ def test_a_handler_extends_its_lock_as_long_as_it_has_it(emails: Queue) -> None:
 def test_an_option_that_cannot_be_is_refused_with_what_is_accepted(
     emails: Queue, option: str, value: object, accepted: str
 ) -> None:
-    with pytest.raises(InvalidJobOptions, match=f"^{option}={value!r}: accepted is {accepted}"):
+    with pytest.raises(
+        InvalidJobOptions, match=f"^{option}={re.escape(repr(value))}: accepted is {accepted}"
+    ):
         Worker(emails, lambda job: None, **{option: value})  # type: ignore[arg-type]
 
 
