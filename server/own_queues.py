@@ -39,11 +39,14 @@ class OwnQueues:
     def read(self) -> dict[str, OwnQueue]:
         """Return the queues by name; those known before while Redis cannot serve."""
         with self._lock:
-            now_s = self._clock.monotonic_s()
-            if self._read_s is None or now_s - self._read_s >= _MAX_AGE_S:
+            if self._is_old():
                 self._refresh()
-                self._read_s = now_s
+                # Now, not before: behind a Redis that hangs, who waits here asks once, not each.
+                self._read_s = self._clock.monotonic_s()
             return dict(self._known)
+
+    def _is_old(self) -> bool:
+        return self._read_s is None or self._clock.monotonic_s() - self._read_s >= _MAX_AGE_S
 
     def _refresh(self) -> None:
         try:
