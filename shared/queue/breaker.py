@@ -6,13 +6,8 @@ from collections.abc import Callable, Sequence
 
 from shared.clock import Clock
 from shared.queue.job import Lock
+from shared.queue.reports import LogEvent, no_log
 from shared.queue.runs import is_recoverable, reason_of
-
-LogEvent = Callable[..., None]
-
-
-def _no_log(event: str, **fields: object) -> None:
-    """Say nothing."""
 
 
 class Breaker:
@@ -36,7 +31,7 @@ class Breaker:
         pause_s: float = math.inf,
         is_trip: Callable[[BaseException], bool] = is_recoverable,
         name: str = "",
-        log_event: LogEvent = _no_log,
+        log_event: LogEvent = no_log,
     ) -> None:
         self._clock, self._log_event = clock, log_event
         self._failures, self._pause_s = failures, pause_s

@@ -39,7 +39,6 @@ class JobRunner:
         queue: JobQueue,
         handler: Handler,
         options: WorkerOptions,
-        *,
         clock: Clock,
         reports: Reports,
         abandoned: threading.Event,

@@ -7,9 +7,9 @@ from shared.clock import Clock
 from shared.errors import QueueError, QueueUnavailable
 from shared.queue.job import ReclaimReport
 from shared.queue.job_queue import JobQueue
+from shared.queue.reports import LogEvent
 from shared.supervision import Supervisor
 
-LogEvent = Callable[..., None]
 OnStalled = Callable[[JobQueue, Sequence[str]], None]
 # A refused script is no passing outage: asking each second would only fill the log.
 _PAUSE_AFTER_ERROR = 5

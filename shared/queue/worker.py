@@ -62,14 +62,7 @@ class Worker:
         self._has_had_jobs = self._has_limited_groups = False
         self._held_until_s = 0.0
         self._reports = Reports(queue.name, log_event, options.on_error)
-        self._runner = JobRunner(
-            queue,
-            handler,
-            options,
-            clock=clock,
-            reports=self._reports,
-            abandoned=self._abandoned,
-        )
+        self._runner = JobRunner(queue, handler, options, clock, self._reports, self._abandoned)
         self._running = HeldLocks(clock)
         self._heartbeat = Heartbeat(queue, self._running, self._runner, options, self._reports)
         self._threads: list[threading.Thread] = []
