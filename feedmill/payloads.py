@@ -89,7 +89,8 @@ def read_payload_type(
     if annotation is Job:
         return PayloadType(Any)
     if get_origin(annotation) is not Job:
-        raise QueueError(f"{shape} of the type of its data, not {given!r}")
+        found = "it is not annotated" if given is None else f"not {given!r}"
+        raise QueueError(f"{shape} of the type of its data; {found}")
     try:
         return PayloadType(get_args(annotation)[0])
     except PydanticUserError as exc:

@@ -137,6 +137,14 @@ def test_a_value_that_cannot_be_is_refused_where_the_queue_is_declared(
         queue("emails", **options)
 
 
+def test_a_function_whose_parameter_is_not_annotated_is_refused() -> None:
+    def work(job):  # type: ignore[no-untyped-def]
+        return job
+
+    with pytest.raises(QueueError, match=r"must be a Job.*; it is not annotated"):
+        queue("emails")(work)
+
+
 def test_an_option_that_no_queue_has_is_refused_with_what_there_is() -> None:
     wrong: Any = {"attempt": 3}
     with pytest.raises(TypeError, match="no option attempt; its options are add_limit, attempts"):
