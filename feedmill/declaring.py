@@ -68,20 +68,26 @@ class Declared(DeclaredAdding[M]):
             return self._function(data, **options)
         return self.plan(cast(M, data), **options)
 
-    def on_completed(self, hook: Callable[[Job[M], Any], object]) -> None:
-        """Have ``hook`` called with each job that is completed, and with its result.
+    def on_completed(
+        self, hook: Callable[[Job[M], Any], object]
+    ) -> Callable[[Job[M], Any], object]:
+        """Have ``hook`` called with each job that is completed, and with its result; return it.
 
         In the workers of this queue that are made from now on, on their threads; it may be missed
         when one is killed. One that fails is logged, and the others are called all the same.
         """
         self._hooks.append(("completed", hook))
+        return hook
 
-    def on_failed(self, hook: Callable[[Job[M], BaseException], object]) -> None:
+    def on_failed(
+        self, hook: Callable[[Job[M], BaseException], object]
+    ) -> Callable[[Job[M], BaseException], object]:
         """Have ``hook`` called with each job that has failed for good, and with the error.
 
-        Not while attempts remain. As :meth:`on_completed`.
+        Not while attempts remain. As :meth:`on_completed`; both may decorate the hook.
         """
         self._hooks.append(("failed", hook))
+        return hook
 
     def example(self, data: M, *, id: str = "1") -> ExampleJob[M]:
         """Return a job as the function would get it, for its tests: it is in no queue.

@@ -1,10 +1,10 @@
 """A job, as handlers and those who look at a queue see it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Self, TypeVar
 
 from feedmill.base import QueueBase
-from feedmill.running import Running, TellProgress
+from feedmill.running import OnProgress, Running
 from shared.errors import JobNotFound, JobStateError
 from shared.queue import JobQueue, JobView, editing, flows, getters
 from shared.queue.events import wait_until_finished
@@ -21,7 +21,7 @@ class Job(Running, Generic[T]):
     ``data``, ``return_value`` and ``last_progress`` are what their JSON holds; a text that is none
     is given as it is. Times are ms since 1970. ``processed_by`` is the name of the worker that
     claimed it last, if it has one; ``parent_key`` its parent's whole key. ``token`` is that of the
-    run's lock, None outside a handler; ``tell_progress`` is called by :meth:`progress`.
+    run's lock, None outside a handler; ``on_progress`` is called by :meth:`progress`.
     """
 
     queue: JobQueue
@@ -46,16 +46,10 @@ class Job(Running, Generic[T]):
     repeat_job_key: str | None = None
     deduplication_id: str | None = None
     token: str | None = None
-    tell_progress: TellProgress | None = field(default=None, repr=False, compare=False)
+    on_progress: OnProgress | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(
-        cls,
-        queue: JobQueue,
-        view: JobView,
-        token: str | None = None,
-        tell_progress: TellProgress | None = None,
-    ) -> Self:
+    def of(cls, queue: JobQueue, view: JobView) -> Self:
         """Return the job that a look into Redis has shown."""
         return cls(
             queue=queue,
@@ -79,8 +73,6 @@ class Job(Running, Generic[T]):
             parent_key=view.parent_key,
             repeat_job_key=view.scheduler_id,
             deduplication_id=view.deduplication_id,
-            token=token,
-            tell_progress=tell_progress,
         )
 
     @property
@@ -184,7 +176,8 @@ class Job(Running, Generic[T]):
         view = self.queue.get_job(self.id)
         if view is None:
             raise JobNotFound(self.id)
-        return Job.of(self.queue, view, self.token, self.tell_progress)
+        now = Job[T].of(self.queue, view)
+        return replace(now, token=self.token, on_progress=self.on_progress)
 
     def promote(self) -> None:
         """Move the job, which is delayed, to the back of the line.

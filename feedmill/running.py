@@ -10,7 +10,7 @@ from shared.queue import JobQueue, Lock, handling
 from shared.queue.flows import wait_for_children
 from shared.queue.reading import whole_number
 
-TellProgress = Callable[[Any, object], None]
+OnProgress = Callable[[Any, object], None]
 
 
 class Running:
@@ -25,7 +25,7 @@ class Running:
     id: str
     opts: dict[str, object]
     token: str | None
-    tell_progress: TellProgress | None
+    on_progress: OnProgress | None
 
     def progress(self, value: object) -> None:
         """Write how far the job has come, a number or anything JSON can hold, and tell of it.
@@ -35,8 +35,8 @@ class Running:
             UnencodableJob: JSON cannot hold it.
         """
         handling.update_progress(self.queue, self.id, value)
-        if self.tell_progress is not None:
-            self.tell_progress(self, value)
+        if self.on_progress is not None:
+            self.on_progress(self, value)
 
     def log(self, line: str) -> int:
         """Add a line to the job's log and return how many there are, ``keep_logs`` at most.

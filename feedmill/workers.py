@@ -202,7 +202,8 @@ class Worker:
 
     def _job_of(self, claimed: ClaimedJob) -> Job[Any]:
         assert claimed.view is not None
-        return Job.of(self._core, claimed.view, claimed.token, self._tell_progress)
+        job: Job[Any] = Job.of(self._core, claimed.view)
+        return replace(job, token=claimed.token, on_progress=self._tell_progress)
 
     def _tell_progress(self, job: Job[Any], value: object) -> None:
         self._hooks.call("progress", replace(job, last_progress=value), value)

@@ -1,5 +1,6 @@
 """Jobs that wait for children which their handlers add, and that let children go."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def running(reports: Queue, token: str = "t1") -> Job[Any]:
     [claimed] = claim(reports.core, token, 1).jobs
     view = reports.core.get_job(claimed.id)
     assert view is not None
-    return Job.of(reports.core, view, token)
+    return replace(Job.of(reports.core, view), token=token)
 
 
 def add_page(pages: Queue, parent: Job[Any], job_id: str, **options: Any) -> Job[Any]:
@@ -158,7 +159,7 @@ def test_keys_of_another_type_hold_no_children(reports: Queue) -> None:
     client = reports.core.client
     client.set("bull:reports:r:dependencies", "no set")
     client.set("bull:reports:r:unsuccessful", "no sorted set")
-    other = Job.of(reports.core, reports.core.get_job("r"), None)  # type: ignore[arg-type]
+    other = Job.of(reports.core, reports.core.get_job("r"))  # type: ignore[arg-type]
     assert not job.move_to_waiting_children()
     assert not job.move_to_waiting_children(other)
     assert job.is_active()

@@ -162,7 +162,11 @@ def test_hooks_are_told_of_final_ends_with_the_model() -> None:
         return "sent"
 
     work.on_completed(lambda job, result: told.append((job.data, result)))
-    work.on_failed(lambda job, error: told.append((job.data, str(error))))
+
+    @work.on_failed
+    def alert(job: Job[Any], error: BaseException) -> None:
+        told.append((job.data, str(error)))
+
     work.add_many([Email(to="ann"), Email(to="bob", copies=0)])
     worker = work.worker()
     while worker.step():

@@ -1,6 +1,7 @@
 """What a worker and a handler do to a job that runs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ def handled(ours: Ours) -> Job[Any]:
     """Return the claimed job as its handler gets it."""
     assert ours.job is not None
     assert ours.job.view is not None
-    return Job.of(ours.core(), ours.job.view, ours.job.token)
+    return replace(Job.of(ours.core(), ours.job.view), token=ours.job.token)
 
 
 def on_job(code: str, act: Callable[[Job[Any]], object]) -> Step:
