@@ -91,6 +91,12 @@ def database_name() -> str:
 
 
 @pytest.fixture
+def database_url(mongodb_url: str, database_name: str) -> str:
+    """The URL of that database, for tests that make it anew and drop it themselves."""
+    return f"{mongodb_url}/{database_name}"
+
+
+@pytest.fixture
 def mongo_database(
     session_mongo_client: MongoClient[dict[str, Any]], database_name: str
 ) -> Iterator[Database[dict[str, Any]]]:

@@ -5,7 +5,6 @@ reader reads them. What is stored never loses rank. When a history ends everythi
 the publisher repairs what is damaged, the feed is polled once more, and what is left is judged.
 """
 
-import uuid
 from contextlib import suppress
 
 from hypothesis import HealthCheck, settings
@@ -66,10 +65,10 @@ _AUDIT_POINTS = (
 class MillMachine(RuleBasedStateMachine):
     """One history of one feed with two items."""
 
-    def __init__(self, redis: RedisConnection, mongodb_url: str) -> None:
+    def __init__(self, redis: RedisConnection, database_url: str) -> None:
         super().__init__()
         redis.flushdb()
-        self._database = open_database(f"{mongodb_url}/test_{uuid.uuid4().hex[:16]}")
+        self._database = open_database(database_url)
         self.harness = Harness(redis, self._database, FakeClock())
         self.shown = dict.fromkeys(GUIDS, "A")
         self.damaged: set[str] = set()
@@ -264,11 +263,11 @@ def _parts_of(server: Server, owner: str) -> object:
 
 
 def run_histories(
-    redis: RedisConnection, mongodb_url: str, count: int, *, is_repeatable: bool
+    redis: RedisConnection, database_url: str, count: int, *, is_repeatable: bool
 ) -> None:
     """Try ``count`` histories: the same ones each time, or new ones."""
     run_state_machine_as_test(
-        lambda: MillMachine(redis, mongodb_url),
+        lambda: MillMachine(redis, database_url),
         settings=settings(
             max_examples=count,
             stateful_step_count=30,

@@ -1,6 +1,5 @@
 """A fault at every single call of a role to its stores, before it and after it."""
 
-import uuid
 from collections.abc import Callable
 from itertools import count
 
@@ -18,23 +17,23 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 @pytest.mark.parametrize("executed", [False, True], ids=["unsent", "reply lost"])
 @pytest.mark.parametrize("scenario", list(SCENARIOS))
 def test_every_item_is_accounted_for_whichever_call_met_the_crash(
-    redis_client: RedisConnection, mongodb_url: str, scenario: str, executed: bool
+    redis_client: RedisConnection, database_url: str, scenario: str, executed: bool
 ) -> None:
-    run_at_every_call(crash_and_heal, redis_client, mongodb_url, scenario, executed)
+    run_at_every_call(crash_and_heal, redis_client, database_url, scenario, executed)
 
 
 @pytest.mark.parametrize("executed", [False, True], ids=["unsent", "reply lost"])
 @pytest.mark.parametrize("scenario", list(SCENARIOS))
 def test_every_item_is_accounted_for_whichever_call_lost_its_connection(
-    redis_client: RedisConnection, mongodb_url: str, scenario: str, executed: bool
+    redis_client: RedisConnection, database_url: str, scenario: str, executed: bool
 ) -> None:
-    run_at_every_call(fail_and_go_on, redis_client, mongodb_url, scenario, executed)
+    run_at_every_call(fail_and_go_on, redis_client, database_url, scenario, executed)
 
 
 def run_at_every_call(
     run: Callable[..., bool],
     redis: RedisConnection,
-    mongodb_url: str,
+    database_url: str,
     scenario: str,
     executed: bool,
 ) -> None:
@@ -42,7 +41,7 @@ def run_at_every_call(
     failures: list[str] = []
     for call in count(1):
         redis.flushdb()
-        database = open_database(f"{mongodb_url}/test_{uuid.uuid4().hex[:16]}")
+        database = open_database(database_url)
         try:
             harness = Harness(redis, database, FakeClock())
             if not run(harness, scenario, call=call, executed=executed):

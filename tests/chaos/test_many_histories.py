@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
 
 
 def test_every_item_is_accounted_for_after_many_histories(
-    redis_client: RedisConnection, mongodb_url: str
+    redis_client: RedisConnection, database_url: str
 ) -> None:
     count = int(os.environ.get("HISTORIES", "500"))
-    run_histories(redis_client, mongodb_url, count, is_repeatable=False)
+    run_histories(redis_client, database_url, count, is_repeatable=False)

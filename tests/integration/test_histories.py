@@ -9,6 +9,6 @@ from tests.histories import run_histories
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_item_is_accounted_for_after_any_history(
-    redis_client: RedisConnection, mongodb_url: str
+    redis_client: RedisConnection, database_url: str
 ) -> None:
-    run_histories(redis_client, mongodb_url, 25, is_repeatable=True)
+    run_histories(redis_client, database_url, 25, is_repeatable=True)
