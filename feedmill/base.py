@@ -18,10 +18,11 @@ class Connected:
 
     ``connection`` is a URL, whose connections are this object's own and end with :meth:`close`; or
     a client of :func:`connect`, which stays open; or None for the URL in ``REDIS_URL``. Nothing is
-    sent before the first call.
+    sent before the first call, but a Cluster is asked for its nodes at once.
 
     Raises:
         QueueError: no such URL, none at all, or another client.
+        QueueUnavailable: no node of a Cluster answers.
     """
 
     def __init__(self, connection: Connection = None) -> None:

@@ -51,8 +51,8 @@ class Worker:
 
     Raises:
         InvalidJobOptions: an option that cannot be.
-        QueueError: a name that BullMQ refuses, no Redis is named, or the ``dead_letter`` is the
-            queue itself or has another prefix.
+        QueueError: a name that BullMQ refuses, no Redis is named, a connection beside a queue's,
+            or the ``dead_letter`` is the queue itself or has another prefix.
     """
 
     def __init__(
@@ -69,6 +69,9 @@ class Worker:
         self._own_queue: QueueBase | None = None
         if isinstance(queue, str):
             queue = self._own_queue = QueueBase(queue, connection, prefix=prefix, clock=clock)
+        elif connection is not None:
+            text = f"the worker of {queue.name!r} has its queue's connection: give none beside it"
+            raise QueueError(text)
         self._core, self._hooks = queue.core, Hooks()
         self._handler: Callable[[Any], Any] = handler
         self._closing, self._closed = threading.Lock(), threading.Event()

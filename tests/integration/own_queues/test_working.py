@@ -78,6 +78,11 @@ def test_an_option_that_no_worker_has_is_refused_with_those_that_it_has(emails: 
         Worker(emails, lambda job: None, concurency=5)  # type: ignore[call-arg]
 
 
+def test_a_connection_beside_that_of_a_queue_is_refused(emails: Queue) -> None:
+    with pytest.raises(QueueError, match="give none beside it"):
+        Worker(emails, lambda job: None, "redis://elsewhere")
+
+
 def test_a_worker_is_started_once(emails: Queue) -> None:
     worker = Worker(emails, lambda job: None)
     worker.start()
