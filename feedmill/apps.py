@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from feedmill.declaring import Declared
-from feedmill.weights import Weight
+from feedmill.rules import Weight
 from feedmill.workers import Worker
 from shared.errors import AppError
 from shared.queue import Breaker

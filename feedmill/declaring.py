@@ -12,9 +12,8 @@ from feedmill.declared_adding import DeclaredAdding
 from feedmill.examples import ExampleJob
 from feedmill.jobs import Job
 from feedmill.planning import Planned
-from feedmill.rules import QueueOptions, QueueRules, read_rules
+from feedmill.rules import CLASSES, QueueOptions, QueueRules, read_rules
 from feedmill.spans import Span, read_span_ms
-from feedmill.weights import CLASSES
 from feedmill.workers import Worker
 from shared.clock import SystemClock
 from shared.errors import InvalidJobOptions

@@ -1,7 +1,9 @@
 """What moves or removes jobs without running them."""
 
+from collections.abc import Sequence
+
 from feedmill.base import QueueBase
-from shared.queue import JobState, editing
+from shared.queue import JobState, dead_letters, editing
 from shared.queue.events import trim_events
 
 
@@ -89,3 +91,24 @@ class Editing(QueueBase):
         False if none does. The owner itself stays.
         """
         return editing.free_deduplication_id(self.core, deduplication_id)
+
+    def replay(self, ids: Sequence[str] | None = None, *, reason: str | None = None) -> int:
+        """Put jobs back into the queues that they came from, as if just added; return how many.
+
+        For a queue that is the ``dead_letter`` of others. A dead letter is a job that waits there,
+        its id that of the job's queue and its own, ``emails/17``. Its data is a mapping: ``queue``,
+        ``job_id``, ``name``, ``data`` and ``opts`` of the job, ``reason``, ``attempts`` (runs made)
+        and ``failed_at`` (RFC 3339).
+
+        The dead letters with these ids, or all that wait, oldest first; of them those whose reason
+        holds the text ``reason``. Their attempts begin anew; a delay, a parent and a schedule are
+        left behind. A dead letter stays while a worker has it, and where its job's id is taken in
+        its queue. What is no dead letter is left alone.
+
+        Each job moves in one step: it is in one of the two queues at every moment, also if Redis or
+        this program is lost midway. Safe to repeat.
+
+        Raises:
+            QueueFull: Redis has no room; what was not moved is still here.
+        """
+        return dead_letters.replay(self.core, ids, reason=reason)

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, TypedDict
 
 from feedmill.spans import Backoff, Keep, Span, read_backoff, read_keep, read_rate, read_span_ms
-from feedmill.weights import CLASSES, Weight, read_weight
 from feedmill.worker_options import check_batch
 from shared.errors import InvalidJobOptions
 from shared.queue import Breaker
@@ -14,6 +14,37 @@ from shared.queue.options import read_options
 
 # One thread each.
 MAX_CONCURRENCY = 1000
+
+_SECOND_MS = 1000
+_MINUTE_MS = 60 * _SECOND_MS
+_HOUR_MS = 60 * _MINUTE_MS
+
+
+class Weight(StrEnum):
+    """How heavy the jobs of a queue are."""
+
+    LIGHT = "light"
+    MEDIUM = "medium"
+    HEAVY = "heavy"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightClass:
+    """What a worker does with jobs of one weight.
+
+    Their locks last ``lock_ms`` without a sign of life, and are looked for each ``stalled_ms``.
+    """
+
+    concurrency: int
+    lock_ms: int
+    stalled_ms: int
+
+
+CLASSES = {
+    Weight.LIGHT: WeightClass(50, 30 * _SECOND_MS, 30 * _SECOND_MS),
+    Weight.MEDIUM: WeightClass(10, 5 * _MINUTE_MS, _MINUTE_MS),
+    Weight.HEAVY: WeightClass(1, _HOUR_MS, 5 * _MINUTE_MS),
+}
 
 
 class QueueOptions(TypedDict, total=False):
@@ -78,7 +109,7 @@ def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
         TypeError: no such option.
     """
     _check_known(options)
-    weight = read_weight(options.get("weight", Weight.LIGHT))
+    weight = _read_weight(options.get("weight", Weight.LIGHT))
     backoff = options.get("backoff")
     limiter, group_limit = _read_limits(options)
     return QueueRules(
@@ -115,6 +146,13 @@ def read_add_options(
         "priority": priority,
         "deduplication": _read_dedup(dedup),
     }
+
+
+def _read_weight(weight: object) -> Weight:
+    try:
+        return Weight(weight)  # type: ignore[arg-type]
+    except ValueError as exc:
+        raise InvalidJobOptions("weight", weight, ", ".join(Weight)) from exc
 
 
 def _check_known(options: QueueOptions) -> None:

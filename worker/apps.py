@@ -11,7 +11,7 @@ from feedmill import Declared, configure
 from feedmill.apps import AppWorkers, load_app
 from feedmill.configuring import close_place, current_place
 from feedmill.reporting import is_course, report_to
-from feedmill.weights import Weight
+from feedmill.rules import Weight
 from shared.clock import Clock
 from shared.errors import AppError, QueueError
 from shared.logs import get_logger

@@ -9,7 +9,7 @@ import pytest
 from feedmill import Breaker, InvalidJobOptions, Job, Queue, Worker, configure, queue
 from feedmill.apps import AppWorkers
 from feedmill.configuring import close_place
-from feedmill.weights import Weight
+from feedmill.rules import Weight
 from shared.queue import RedisConnection
 from tests.fakes import FakeClock
 from tests.processes import wait_until
