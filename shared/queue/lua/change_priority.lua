@@ -5,6 +5,7 @@
 -- Returns "moved" or "missing"
 local queue, id, priority, to_front = queue_at(KEYS[1]), ARGV[1], tonumber(ARGV[2]), ARGV[3] == "1"
 local key = queue.base .. id
+check_keys(queue)
 allow_when_full(queue)
 if not is_job(key) then
   return "missing"

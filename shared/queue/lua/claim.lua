@@ -274,6 +274,8 @@ local function fill()
 end
 
 local function fill_by_groups()
+  check_keys(queue)
+  check_groups(queue)
   local reason =
     take_from_all({ take_strays, sort_wait, end_sorting, take_with_priority, take_from_lines })
   line_up_first(queue, round)
@@ -298,7 +300,11 @@ local function register()
     ids[at] = job.id
     started = started + (job.is_doomed and 0 or 1)
   end
-  call_in_chunks("LPUSH", queue.active, ids)
+  if not pcall(call_in_chunks, "LPUSH", queue.active, ids) then
+    -- No list: who was active is nowhere else.
+    redis.call("DEL", queue.active)
+    call_in_chunks("LPUSH", queue.active, ids)
+  end
   call_in_chunks("RPUSH", claim_key, ids)
   redis.call("PEXPIRE", claim_key, lock_ms)
   mark_work(queue, 0, "0")
@@ -337,9 +343,18 @@ local function limited_at_once()
   end
 end
 
-local reason = limited_at_once() or (meta.grouping and fill_by_groups() or fill())
+local is_done, reason = true, limited_at_once()
+if not reason then
+  is_done, reason = pcall(meta.grouping and fill_by_groups or fill)
+end
 if #jobs > 0 then
   register()
+end
+if not is_done and #jobs == 0 then
+  error(reason)
+elseif not is_done then
+  -- What was taken before is the caller's; the next claim meets it anew.
+  reason = "full"
 end
 local blocked_by = reason == "full" and "" or reason
 return reply(blocked_by, retry_in_ms(blocked_by), jobs)

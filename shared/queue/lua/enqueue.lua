@@ -253,6 +253,7 @@ end
 
 for number, base in ipairs(KEYS) do
   queues[number] = queue_at(base)
+  check_keys(queues[number])
 end
 local jobs, max_adds = read_jobs(), tonumber(ARGV[2])
 local missing = find_missing_parent(jobs)

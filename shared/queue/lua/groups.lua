@@ -31,6 +31,13 @@ local function start_in_group(queue, grouping, group, count)
   end
 end
 
+-- What is no set of groups gives way: then the lines are made anew.
+local function check_groups(queue)
+  if type(redis.pcall("ZCARD", queue.own .. "groups")) == "table" then
+    redis.call("DEL", queue.own .. "groups")
+  end
+end
+
 local function has_lines(queue)
   return redis.call("EXISTS", queue.own .. "groups") == 1
 end
@@ -118,7 +125,10 @@ end
 -- The next ids of a group's line that may start, `share` at most.
 local function next_in_line(queue, grouping, group, share)
   local count, ids = math.min(share, budget_of(queue, grouping, group)), {}
-  local line = count > 0 and redis.call("LRANGE", line_of(queue, group), -count, -1) or {}
+  local line = count > 0 and redis.pcall("LRANGE", line_of(queue, group), -count, -1) or {}
+  if line.err then
+    redis.call("DEL", line_of(queue, group))
+  end
   for at = #line, 1, -1 do
     ids[#ids + 1] = line[at]
   end

@@ -34,6 +34,15 @@ local function is_job(key)
   return redis.call("TYPE", key).ok == "hash"
 end
 
+-- A key that is no list or set, though it should be, is found out before anything has changed: half-way
+-- it would cost the jobs that are on their way there.
+local function check_keys(queue)
+  redis.call("LLEN", queue.wait)
+  for _, set in ipairs({ queue.prioritized, queue.delayed, queue.waiting_children }) do
+    redis.call("ZCARD", set)
+  end
+end
+
 -- For what concerns another queue or key than the job's own, as its fields name it: whatever stands
 -- there, the job itself goes on.
 local function try(act, ...)
@@ -204,9 +213,13 @@ local function promote(queue, meta, now_ms, limit)
   local promoted = 0
   for _, id in ipairs(due) do
     local job_key = queue.base .. id
-    redis.call("ZREM", queue.delayed, id)
-    if is_job(job_key) then
+    local is_there = is_job(job_key)
+    -- Before it leaves: where nothing can be lined up it stays.
+    if is_there then
       push(queue, id, number_field(job_key, "priority"), false)
+    end
+    redis.call("ZREM", queue.delayed, id)
+    if is_there then
       emit(queue, "waiting", "jobId", id, "prev", "delayed")
       redis.call("HSET", job_key, "delay", "0")
       promoted = promoted + 1

@@ -31,7 +31,11 @@ end
 
 -- Puts jobs behind those of their group, the first named first, or before them, the last named first.
 local function stand_in_line(queue, group, ids, to_front)
-  call_in_chunks(to_front and "RPUSH" or "LPUSH", line_of(queue, group), ids)
+  local command, line = to_front and "RPUSH" or "LPUSH", line_of(queue, group)
+  if not pcall(call_in_chunks, command, line, ids) then
+    redis.call("DEL", line)
+    call_in_chunks(command, line, ids)
+  end
   redis.call("ZADD", queue.own .. "groups", "NX", 0, group)
 end
 

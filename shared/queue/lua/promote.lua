@@ -5,6 +5,7 @@
 -- Returns "moved", "missing" or "wrong_state"
 local queue, id = queue_at(KEYS[1]), ARGV[1]
 local key = queue.base .. id
+check_keys(queue)
 allow_when_full(queue)
 local was_delayed = redis.call("ZREM", queue.delayed, id) == 1
 -- An id whose hash is gone leaves the set all the same.

@@ -31,6 +31,7 @@ local stalled = find_stalled()
 if #stalled == 0 then
   return { 0, 0, 0, {} }
 end
+check_keys(queue)
 allow_when_full(queue)
 local meta = read_meta(queue)
 trim_events(queue, meta)
