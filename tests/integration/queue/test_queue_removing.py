@@ -34,11 +34,13 @@ def ids(count: int) -> list[str]:
     return [f"a#{number:04}" for number in range(count)]
 
 
-def link(queue: JobQueue, parent_id: str, *child_ids: str) -> None:
-    """Let jobs be the open children of another one of the same queue."""
+def link(queue: JobQueue, parent_id: str, *child_ids: str, home: JobQueue | None = None) -> None:
+    """Let jobs be the open children of another one, of the same queue or of that of ``home``."""
     parent_key = queue.keys.job(parent_id)
     for child_id in child_ids:
-        queue.client.sadd(f"{parent_key}:dependencies", queue.keys.job(child_id))
+        child_key = (home or queue).keys.job(child_id)
+        queue.client.sadd(f"{parent_key}:dependencies", child_key)
+        queue.client.hset(child_key, "parentKey", parent_key)
 
 
 def test_jobs_of_a_long_line_are_cleaned_from_the_oldest(queue: JobQueue, clock: FakeClock) -> None:
@@ -102,7 +104,7 @@ def test_a_job_goes_with_all_below_it_in_whatever_queue(queue: JobQueue, dlq: Jo
     seed_waiting(queue, "top", "middle", "beside")
     seed_waiting(dlq, "leaf")
     link(queue, "top", "middle")
-    queue.client.sadd(queue.keys.job("middle") + ":dependencies", dlq.keys.job("leaf"))
+    link(queue, "middle", "leaf", home=dlq)
     assert remove_tree(queue, "top")
     assert line(queue) == ["beside"]
     assert sum(dlq.counts().values()) == 0
@@ -160,7 +162,7 @@ def test_children_whose_ids_hold_colons_go_too(
     seed_waiting(queue, "top", "a:b:c", "beside")
     seed_waiting(elsewhere, "x:y:z")
     link(queue, "top", "a:b:c")
-    redis_client.sadd(queue.keys.job("a:b:c") + ":dependencies", elsewhere.keys.job("x:y:z"))
+    link(queue, "a:b:c", "x:y:z", home=elsewhere)
     assert remove_tree(queue, "top")
     assert line(queue) == ["beside"]
     assert line(elsewhere) == []
