@@ -189,8 +189,10 @@ def queue(
         InvalidJobOptions: a value that cannot be.
         QueueError: a name that BullMQ refuses, its own or that of its ``dead_letter``, or a
             function that does not take a job.
-        TypeError: no such option.
+        TypeError: no such option, or no name.
     """
+    if not isinstance(name, str):
+        raise TypeError('@queue needs the name of a queue, as @queue("emails")')
     QueueKeys("bull", name)
     rules = read_rules(options, batch)
     if rules.dead_letter is not None:

@@ -1,5 +1,6 @@
 """How a worker works, in BullMQ's words."""
 
+import inspect
 import math
 import re
 from collections.abc import Callable
@@ -99,6 +100,18 @@ _READERS: Readers = {
 }
 # What Redis takes as the name of a connection.
 _NAME = re.compile(r"[!-~]+")
+
+
+def check_handler(handler: object) -> None:
+    """Refuse what could only fail all of its jobs.
+
+    Raises:
+        TypeError: it cannot be called, or would have to be awaited.
+    """
+    if not callable(handler):
+        raise TypeError(f"the handler of a Worker is a function, not {handler!r:.80}")
+    if inspect.iscoroutinefunction(handler):
+        raise TypeError(f"{handler!r:.80} is async; a worker runs plain functions, on threads")
 
 
 def check_options(options: WorkerOptions) -> None:

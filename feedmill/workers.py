@@ -12,7 +12,13 @@ from feedmill.base import Connection, QueueBase
 from feedmill.hooks import Hook, Hooks
 from feedmill.jobs import Job
 from feedmill.reporting import log_event
-from feedmill.worker_options import WorkerOptions, check_options, core_options, read_batching
+from feedmill.worker_options import (
+    WorkerOptions,
+    check_handler,
+    check_options,
+    core_options,
+    read_batching,
+)
 from shared.clock import Clock
 from shared.errors import QueueError, RateLimitError
 from shared.queue import (
@@ -53,6 +59,7 @@ class Worker:
         InvalidJobOptions: an option that cannot be.
         QueueError: a name that BullMQ refuses, no Redis is named, a connection beside a queue's,
             or the ``dead_letter`` is the queue itself or has another prefix.
+        TypeError: no such option, or a handler that is async or no function.
     """
 
     def __init__(
@@ -66,6 +73,7 @@ class Worker:
         **options: Unpack[WorkerOptions],
     ) -> None:
         check_options(options)
+        check_handler(handler)
         self._own_queue: QueueBase | None = None
         if isinstance(queue, str):
             queue = self._own_queue = QueueBase(queue, connection, prefix=prefix, clock=clock)

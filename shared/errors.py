@@ -45,6 +45,7 @@ A driver's exceptions are mapped where the driver is used (``shared/queue``, ``s
 ``retryable`` says whether the same call may succeed later without anybody changing anything.
 """
 
+from collections.abc import Collection
 from enum import StrEnum
 
 
@@ -142,7 +143,9 @@ class UnencodableJob(QueueError):
     """A job's data or result holds something that JSON or UTF-8 cannot."""
 
     def __init__(self, job_id: str, reason: str) -> None:
-        super().__init__(f"job {job_id[:80]!r} cannot be written as JSON: {reason}")
+        super().__init__(
+            f"job {job_id[:80]!r}: its data, result or progress cannot be written as JSON: {reason}"
+        )
         self.job_id = job_id
 
 
@@ -169,6 +172,16 @@ class InvalidJobOptions(QueueError):
 
     def __init__(self, option: str, value: object, accepted: str) -> None:
         super().__init__(f"{option}={repr(value)[:80]}: accepted is {accepted}")
+        self.option = option
+
+
+class UnknownJobOption(InvalidJobOptions):
+    """An option that there is not; the text names those that there are."""
+
+    def __init__(self, option: str, known: Collection[str]) -> None:
+        QueueError.__init__(
+            self, f"there is no option {option[:80]!r}; there are {', '.join(sorted(known))}"
+        )
         self.option = option
 
 

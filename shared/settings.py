@@ -169,7 +169,10 @@ class Settings(BaseSettings):
         """
         redis_url = self.named_redis()
         if self.mongodb_url is None:
-            raise SettingsError("MONGODB_URL is not set: name a MongoDB, or run 'feedmill up'")
+            raise SettingsError(
+                "MONGODB_URL is not set: name a MongoDB, or run 'feedmill up'; a worker of queues "
+                "of your own needs none, but --app or FEEDMILL_APP"
+            )
         return redis_url, self.mongodb_url
 
     @model_validator(mode="before")

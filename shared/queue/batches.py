@@ -11,6 +11,7 @@ from shared.clock import Clock
 from shared.errors import DoomedJob, QueueError
 from shared.queue.job import BlockedBy, Claim, ClaimedJob, Lock
 from shared.queue.job_queue import CHUNK_BYTES, JobQueue
+from shared.queue.job_runner import is_ctrl_c
 from shared.queue.reports import LogEvent, no_log
 from shared.queue.runs import EndedRun, check_may_run, has_moved
 from shared.queue.worker import Worker
@@ -218,9 +219,10 @@ def call_for_each(
     """Call a handler of batches and return one outcome for each job; what it raises is of each."""
     try:
         return _one_each(jobs, handler(jobs))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as exc:  # noqa: BLE001 - the loop outlives even who calls sys.exit
+    except BaseException as exc:
+        # The loop outlives even who calls sys.exit.
+        if is_ctrl_c(exc):
+            raise
         return [_about_all(exc)] * len(jobs)
 
 

@@ -97,9 +97,10 @@ class JobRunner:
         try:
             check_may_run(job, self._options.rules)
             return self.ended(job, self._handler(job))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as exc:  # noqa: BLE001 - the loop outlives even who calls sys.exit
+        except BaseException as exc:
+            # The loop outlives even who calls sys.exit.
+            if is_ctrl_c(exc):
+                raise
             return self.ended_by(job, exc)
 
     def _tell_breaker(self, run: EndedRun) -> None:
@@ -146,3 +147,9 @@ class JobRunner:
             self._reports.tell("failure_hook_failed", job, error=repr(exc))
             return retry_after(job, error, _HOOK_RETRY_MS)
         return failure
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Return whether an error ends the program: Ctrl-C comes to the main thread alone."""
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and isinstance(error, KeyboardInterrupt)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from shared.errors import InvalidJobOptions
+from shared.errors import InvalidJobOptions, UnknownJobOption
 
 # How each option is read, by its name, and what is accepted, in words.
 Readers = Mapping[str, tuple[Callable[[Any], Any], str]]
@@ -16,8 +16,7 @@ def read_option(readers: Readers, name: str, value: object, *, others: Collectio
         InvalidJobOptions: there is no such option, or its reader refuses the value.
     """
     if name not in readers:
-        accepted = ", ".join(sorted((*readers, *others)))
-        raise InvalidJobOptions(name, value, f"no such option; there are {accepted}")
+        raise UnknownJobOption(name, (*readers, *others))
     read, accepted = readers[name]
     try:
         return read(value)

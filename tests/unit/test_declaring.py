@@ -106,6 +106,12 @@ def test_a_function_that_takes_no_job_is_refused_in_one_line(function: Any) -> N
     assert "\n" not in str(refused.value)
 
 
+def test_a_decorator_without_a_name_says_what_it_needs() -> None:
+    decorate: Any = queue
+    with pytest.raises(TypeError, match=r"needs the name of a queue"):
+        decorate(send)
+
+
 def test_a_function_of_a_list_of_jobs_is_told_of_batches() -> None:
     def store(jobs: list[Job[Email]]) -> None: ...
 

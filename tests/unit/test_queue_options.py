@@ -109,7 +109,6 @@ def test_options_are_read_as_values() -> None:
         {"parent": {"id": "p"}},
         {"fail_parent_on_failure": 1},
         {"fail_parent_on_failure": True, "remove_dependency_on_failure": True},
-        {"atempts": 3},
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line_that_names_it(given: dict[str, object]) -> None:
@@ -118,6 +117,13 @@ def test_what_makes_no_sense_is_refused_in_one_line_that_names_it(given: dict[st
     assert any(name in str(caught.value) for name in given)
     assert "accepted is" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_option_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(
+        InvalidJobOptions, match=r"^there is no option 'atempts'; there are attempt"
+    ):
+        read_options({}, {"atempts": 3})
 
 
 def test_an_id_that_all_jobs_would_share_is_refused_as_a_default() -> None:

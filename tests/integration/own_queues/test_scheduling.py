@@ -179,7 +179,7 @@ def test_defaults_of_the_queue_are_those_of_the_template_but_for_delays(
         ("a", {}, {}, "a pattern or every, one of the two"),
         ("a", {"every": 1, **MONDAYS}, {}, "a pattern or every, one of the two"),
         ("a", {"every": 0}, {}, "every=0: accepted is whole milliseconds from 1"),
-        ("a", {"evry": 5}, {}, "no such option; there are end_date, every"),
+        ("a", {"evry": 5}, {}, "there is no option 'evry'; there are end_date, every"),
         ("a", {"every": 5, "offset": 5}, {}, "less than every"),
         ("a", {**MONDAYS, "offset": 5}, {}, "without a pattern"),
         ("a", {"pattern": "8 o'clock"}, {}, "accepted is a crontab pattern"),

@@ -108,6 +108,27 @@ def test_a_run_past_its_limit_is_given_up_soon_however_long_its_lock(
         gate.set()
 
 
+async def send_later(job: Job[Any]) -> None: ...
+
+
+@pytest.mark.parametrize("handler", [send_later, "send.py"])
+def test_a_handler_that_could_run_no_job_is_refused(emails: Queue, handler: Any) -> None:
+    with pytest.raises(TypeError, match=r"is async; a worker runs plain|is a function, not"):
+        Worker(emails, handler)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch": 2}])
+def test_a_handler_that_raises_keyboard_interrupt_fails_its_job_and_ends_no_thread(
+    emails: Queue, started: Callable[..., Worker], options: dict[str, Any]
+) -> None:
+    def interrupt(job: Job[Any]) -> None:
+        raise KeyboardInterrupt
+
+    job = emails.add("welcome", {})
+    started(interrupt, **options)
+    wait_until(lambda: job.refresh().failed_reason == "KeyboardInterrupt()", "it has failed")
+
+
 def test_progress_and_log_are_kept_and_heard(emails: Queue, started: Callable[..., Worker]) -> None:
     def send(job: Job[Any]) -> str:
         job.progress({"page": 2})
