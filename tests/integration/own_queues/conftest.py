@@ -1,8 +1,11 @@
-"""Queues that reports and their pages go through, on an empty Redis."""
+"""Queues of e-mails, and of reports and their pages, on an empty Redis."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from feedmill import Flow, Queue
+from feedmill import Flow, Job, Queue, Worker
 from shared.queue import RedisConnection
 from tests.fakes import FakeClock
 
@@ -25,3 +28,22 @@ def reports(redis_client: RedisConnection, clock: FakeClock) -> Queue:
 @pytest.fixture
 def pages(redis_client: RedisConnection, clock: FakeClock) -> Queue:
     return Queue("pages", redis_client, clock=clock)
+
+
+@pytest.fixture
+def emails(redis_client: RedisConnection) -> Queue:
+    return Queue("emails", redis_client)
+
+
+@pytest.fixture
+def started(emails: Queue) -> Iterator[Callable[..., Worker]]:
+    workers: list[Worker] = []
+
+    def start(handler: Callable[[Job[Any]], object], **options: Any) -> Worker:
+        workers.append(Worker(emails, handler, **options))
+        workers[-1].start()
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.close(1.0)

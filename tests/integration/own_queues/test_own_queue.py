@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,25 +13,6 @@ from feedmill import InvalidJobOptions, Job, Queue, QueueError, UnrecoverableErr
 from shared.queue import RedisConnection
 from tests.processes import wait_until
 from tests.queue_states import seed_waiting
-
-
-@pytest.fixture
-def emails(redis_client: RedisConnection) -> Queue:
-    return Queue("emails", redis_client)
-
-
-@pytest.fixture
-def started(emails: Queue) -> Iterator[Callable[..., Worker]]:
-    workers: list[Worker] = []
-
-    def start(handler: Callable[[Job[Any]], object], **options: Any) -> Worker:
-        workers.append(Worker(emails, handler, **options))
-        workers[-1].start()
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.close(1.0)
 
 
 def test_every_name_of_the_package_is_there() -> None:

@@ -2,37 +2,17 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from feedmill import InvalidJobOptions, Job, Queue, UnrecoverableError, Worker
 from feedmill.hooks import EVENTS
-from shared.queue import RedisConnection
 from tests.processes import wait_until
 from tests.queue_states import seed_stalled
 
 Told = list[tuple[Any, ...]]
-
-
-@pytest.fixture
-def emails(redis_client: RedisConnection) -> Queue:
-    return Queue("emails", redis_client)
-
-
-@pytest.fixture
-def started(emails: Queue) -> Iterator[Callable[..., Worker]]:
-    workers: list[Worker] = []
-
-    def start(handler: Callable[[Job[Any]], object], **options: Any) -> Worker:
-        workers.append(Worker(emails, handler, **options))
-        workers[-1].start()
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.close(1.0)
 
 
 def listen(worker: Worker) -> Told:

@@ -3,7 +3,7 @@
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,25 +23,6 @@ from feedmill import (
 from shared.queue import RedisConnection
 from tests.fakes import FakeClock
 from tests.processes import wait_until
-
-
-@pytest.fixture
-def emails(redis_client: RedisConnection) -> Queue:
-    return Queue("emails", redis_client)
-
-
-@pytest.fixture
-def started(emails: Queue) -> Iterator[Callable[..., Worker]]:
-    workers: list[Worker] = []
-
-    def start(handler: Callable[[Job[Any]], object], **options: Any) -> Worker:
-        workers.append(Worker(emails, handler, **options))
-        workers[-1].start()
-        return workers[-1]
-
-    yield start
-    for worker in workers:
-        worker.close(1.0)
 
 
 def test_a_handler_sees_all_of_its_job_without_another_question_to_redis(
