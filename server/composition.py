@@ -264,12 +264,7 @@ def make_services(base: Base, supervisor: Supervisor) -> Services:
         heavy_queue=queues.heavy,
         dead_letter_queue=queues.dead_letters,
         fetch_queue=queues.fetches,
-        own_queues=OwnQueues(
-            queues.fetches.client,
-            prefix=base.settings.queue_prefix,
-            ours=queues.names,
-            clock=clock,
-        ),
+        own_queues=make_own_queues(base),
         starter=ImportStarter(stores, base.reservations, feeds, clock),
         feeds=feeds,
         retry_after=base.retry_after,
@@ -278,6 +273,16 @@ def make_services(base: Base, supervisor: Supervisor) -> Services:
         remover=make_remover(base),
         import_metrics=base.metrics,
         supervisor=supervisor,
+    )
+
+
+def make_own_queues(base: Base) -> OwnQueues:
+    """Return what knows the queues of programs."""
+    return OwnQueues(
+        base.queues.fetches.client,
+        prefix=base.settings.queue_prefix,
+        ours=base.queues.names,
+        clock=base.clock,
     )
 
 
