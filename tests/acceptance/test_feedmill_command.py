@@ -333,7 +333,7 @@ def test_taken_port_is_reported_in_one_line(home: Home) -> None:
     [
         (["up"], {"WORKER_LOCK_MS": "900"}, "WORKER_LOCK_MS=900: must be a whole number from 1000"),
         (["server"], {}, "REDIS_URL is not set"),
-        (["worker"], {"REDIS_HOST": "r"}, "needs none, but --app or FEEDMILL_APP"),
+        (["worker"], {"REDIS_HOST": "r"}, "MONGODB_URL is not set"),
         (["import", "nofile"], {}, "nofile is neither a file nor a URL"),
     ],
 )

@@ -257,6 +257,8 @@ def test_roles_demand_both_stores(monkeypatch: pytest.MonkeyPatch) -> None:
         load(monkeypatch, {}).named_stores()
     with pytest.raises(SettingsError, match=r"^MONGODB_URL is not set"):
         load(monkeypatch, {"REDIS_HOST": "r"}).named_stores()
+    with pytest.raises(SettingsError, match=r"of your own needs none, but --app or FEEDMILL_APP$"):
+        load(monkeypatch, {"REDIS_HOST": "r"}).named_stores()
     settings = load(monkeypatch, {"MONGODB_URL": "mongodb://m"})
     assert settings.named_stores() == ("redis://r:6379/0", "mongodb://m")
 
