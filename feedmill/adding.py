@@ -59,6 +59,8 @@ class Adding(QueueBase):
         return self._add([self._payload(*_read_entry(entry)) for entry in jobs], caller)
 
     def _payload(self, name: str, data: object, options: Mapping[str, object]) -> Payload:
+        if not isinstance(name, str):
+            raise InvalidJobOptions("name", name, "a text")
         return payload(self.core, name, data, read_options(self.default_job_options, options))
 
     def _add(self, jobs: Sequence[Payload], caller: str | None) -> list[Job[Any]]:
@@ -76,9 +78,9 @@ class Adding(QueueBase):
 
 
 def _read_entry(entry: Mapping[str, Any]) -> tuple[str, object, Mapping[str, object]]:
-    unknown = [key for key in entry if key not in _ENTRY]
-    if unknown or not isinstance(entry.get("name"), str):
-        raise InvalidJobOptions("a job of a bulk", dict(entry), "name, data and opts")
+    is_known = isinstance(entry, Mapping) and entry.keys() <= set(_ENTRY)
+    if not is_known or not isinstance(entry.get("name"), str):
+        raise InvalidJobOptions("a job of a bulk", entry, "a mapping of name, data and opts")
     return entry["name"], entry.get("data", _NO_DATA), entry.get("opts") or {}
 
 

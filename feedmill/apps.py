@@ -75,7 +75,8 @@ def _import(module_name: str) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name is not None and f"{module_name}.".startswith(f"{exc.name}."):
             where = "neither installed nor in the current folder"
-            raise AppError(f"{module_name}: there is no module {exc.name}, {where}") from exc
+            hint = "; a module is named without .py" if module_name.endswith(".py") else ""
+            raise AppError(f"{module_name}: there is no module {exc.name}, {where}{hint}") from exc
         raise AppError(f"{module_name}: {_describe(exc)}") from exc
     except (Exception, SystemExit) as exc:
         raise AppError(f"{module_name}: {_describe(exc)}") from exc

@@ -125,7 +125,10 @@ class Job(Running, Generic[T]):
             JobFailed: it failed for good.
             JobNotFound: it was removed unfinished.
             TimeoutError: it is not finished yet.
+            TypeError: ``events`` is none, as the seconds of a timeout without its name.
         """
+        if not isinstance(events, QueueBase | None):
+            raise TypeError(f"events={events!r:.80}: a QueueEvents; seconds are timeout_s=...")
         return wait_until_finished(
             self.queue if events is None else events.core, self.id, timeout_s
         )

@@ -43,7 +43,10 @@ class Running:
 
         Raises:
             JobNotFound: it was removed.
+            TypeError: it is no text.
         """
+        if not isinstance(line, str):
+            raise TypeError(f"a line of a job's log is a text, not {line!r:.80}")
         return handling.append_log(self.queue, self.id, line, keep=_keep_logs(self.opts))
 
     def clear_logs(self, keep_logs: int = 0) -> None:

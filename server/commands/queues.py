@@ -56,6 +56,8 @@ def status(queue: AnyQueue = None, as_json: AsJson = False) -> None:
         print_json(Console(), shown if queue is None else shown[0])
     else:
         print_queues(shown, Console())
+    if not shown and not as_json:
+        print_text(Console(), "none yet: a queue stands here once 'feedmill worker --app' works it")
 
 
 @app.command(epilog="Example: feedmill queue pause job_import_queue_heavy")

@@ -244,6 +244,10 @@ def test_the_type_of_a_worker_selects_queues_by_their_weight(
     ("app", "said"),
     [
         ("nowhere.jobs", "FEEDMILL_APP: nowhere.jobs: there is no module nowhere, neither"),
+        (
+            "mailing.py",
+            "FEEDMILL_APP: mailing.py: there is no module mailing.py, neither installed nor in the",
+        ),
         ("my-app", "FEEDMILL_APP=my-app: must be names of Python modules, as myapp.jobs"),
         ("broken", "FEEDMILL_APP: broken: ZeroDivisionError: division by zero ("),
         ("unparsable", "FEEDMILL_APP: unparsable: SyntaxError: "),
@@ -274,6 +278,7 @@ def test_an_app_that_cannot_be_worked_is_named_in_one_line(
     line = lines.splitlines()[0].removeprefix("feedmill: ")
     assert line.startswith(said), lines
     assert len(lines.splitlines()) == 1
+    assert line.endswith("; a module is named without .py") == app.endswith(".py")
 
 
 def test_an_app_is_worked_beside_the_items(deploy: Deploy, redis_client: RedisConnection) -> None:

@@ -171,3 +171,10 @@ def test_replay_asks_on_a_terminal(service: StubService, feedmill: Run) -> None:
     done = feedmill("queue", "replay", "emails_dlq", stdin=b"n\n", is_terminal=True)
     assert done.code == 1
     assert service.calls_of("/queues/emails_dlq/replay") == []
+
+
+def test_status_without_any_queue_says_when_there_will_be_one(
+    service: StubService, feedmill: Run
+) -> None:
+    service.answer("/queues", 200, {"items": [], "next_cursor": None})
+    assert "none yet: a queue stands here once" in feedmill("queue", "status").stdout

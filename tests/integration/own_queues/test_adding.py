@@ -153,10 +153,21 @@ def test_what_cannot_be_added_changes_nothing(
     assert whole_state(emails.core) == {}
 
 
-@pytest.mark.parametrize("entry", [{}, {"name": 1}, {"name": "a", "options": {}}])
-def test_an_entry_of_a_bulk_that_is_no_job_is_refused(emails: Queue, entry: dict[str, Any]) -> None:
+@pytest.mark.parametrize("entry", [{}, {"name": 1}, {"name": "a", "options": {}}, "a"])
+def test_an_entry_of_a_bulk_that_is_no_job_is_refused(emails: Queue, entry: Any) -> None:
     with pytest.raises(InvalidJobOptions, match="name, data and opts"):
         emails.add_bulk([entry])
+
+
+def test_values_of_another_type_are_named_in_the_refusal(emails: Queue) -> None:
+    wrong: Any = 17
+    with pytest.raises(InvalidJobOptions, match="name=17: accepted is a text"):
+        emails.add(wrong)
+    job = emails.add("a")
+    with pytest.raises(TypeError, match="is a text, not 17"):
+        job.log(wrong)
+    with pytest.raises(TypeError, match=r"events=17: .* seconds are timeout_s"):
+        job.wait_until_finished(wrong)
 
 
 def test_a_full_redis_takes_no_job_and_changes_nothing(
