@@ -58,7 +58,7 @@ class Worker:
     Raises:
         InvalidJobOptions: an option that cannot be.
         QueueError: a name that BullMQ refuses, no Redis is named, a connection beside a queue's,
-            or the ``dead_letter`` is the queue itself or has another prefix.
+            or the ``dead_letter`` is the queue itself, in another Redis or of another prefix.
         TypeError: no such option, or a handler that is async or no function.
     """
 

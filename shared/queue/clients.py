@@ -1,4 +1,4 @@
-"""The clients of Redis: made from URLs, named for those who list them, and closed."""
+"""The clients of Redis: made from URLs, named for those who list them, compared, and closed."""
 
 import threading
 import weakref
@@ -129,6 +129,19 @@ def connection_named(client: RedisConnection, name: str) -> RedisConnection:
     return kept
 
 
+def is_same_database(client: RedisConnection, other: RedisConnection) -> bool:
+    """Return whether two clients are of one database of one Redis.
+
+    By what they were made with: two names of one host are two hosts. Two lists of Sentinels, or of
+    nodes of a Cluster, are of one deployment where any of them is in both. Nothing is sent.
+    """
+    if client is other:
+        return True
+    nodes, named = _place_of(client)
+    other_nodes, other_named = _place_of(other)
+    return named == other_named and not nodes.isdisjoint(other_nodes)
+
+
 def disconnect(client: RedisConnection) -> None:
     """Close a client and the blocking connections that were made for it."""
     with _waiters_lock:
@@ -177,6 +190,25 @@ def _join(nodes: Iterable[tuple[str, int]], settings: Mapping[str, Any]) -> Redi
     own = {"client_name": None, "redis_connect_func": partial(_name, settings["client_name"])}
     with redis_errors():
         return join_cluster(nodes, {**settings, **own, "retry": _no_retry()})
+
+
+def _place_of(client: RedisConnection) -> tuple[set[tuple[str, int]], tuple[object, ...]]:
+    """Return the nodes that a client asks, a socket as one; and what it wants of them."""
+    if isinstance(client, RedisCluster):
+        return set(nodes_of(client)), ("cluster",)
+    pool = client.connection_pool
+    database = int(pool.connection_kwargs.get("db") or 0)
+    if isinstance(pool, SentinelConnectionPool):
+        sentinels = {_node_of(each) for each in pool.sentinel_manager.sentinels}
+        return sentinels, (pool.service_name, database)
+    return {_node_of(client)}, (database,)
+
+
+def _node_of(client: redis.Redis) -> tuple[str, int]:
+    settings = client.connection_pool.connection_kwargs
+    if "path" in settings:
+        return str(settings["path"]), 0
+    return str(settings.get("host") or "localhost"), int(settings.get("port") or 6379)
 
 
 def _copy_of(client: RedisConnection, **changed: Any) -> RedisConnection:

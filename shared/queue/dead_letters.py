@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from shared.errors import InvalidJobId, QueueError
+from shared.queue.clients import is_same_database
 from shared.queue.connection import raw, readable, run, run_on_any_type, text
 from shared.queue.end_rules import NO_RULES, EndRules
 from shared.queue.job import ClaimedJob, DeadLettering, Failure, JobState, NewJob, SettleOutcome
@@ -37,8 +38,13 @@ def check_dead_letters(queue: JobQueue, dead_letters: JobQueue) -> None:
     """Refuse a queue that cannot take the dead letters of another.
 
     Raises:
-        QueueError: it is the same one, or its prefix is another.
+        QueueError: it is the same one, or its prefix or its Redis is another.
     """
+    if not is_same_database(dead_letters.client, queue.client):
+        raise QueueError(
+            f"queue {dead_letters.name!r} cannot take dead letters of {queue.name!r}: it is in "
+            "another Redis; give both the same connection"
+        )
     if dead_letters.prefix != queue.prefix:
         raise QueueError(
             f"queue {dead_letters.name!r} cannot take dead letters of {queue.name!r}: "

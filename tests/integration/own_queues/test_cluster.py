@@ -25,6 +25,7 @@ from shared.queue import (
     disconnect,
     examine_redis,
 )
+from shared.queue.clients import is_same_database
 from shared.queue.health import allows_client_names, list_workers, probe_queue
 from shared.queue.wakeup import wait_for_work
 from tests.clusters import SPARE, ClusterDeployment
@@ -80,9 +81,10 @@ def test_jobs_go_through_all_states(queue: JobQueue) -> None:
 
 
 def test_a_whole_deployments_probes_signs_and_reports_are_served(
-    client: RedisConnection, queue: JobQueue
+    cluster: ClusterDeployment, client: RedisConnection, queue: JobQueue
 ) -> None:
     check_client(client)
+    assert is_same_database(client, connect(cluster.url))
     check_permissions(client, PREFIX, ["items", "items_dlq"])
     probe_queue(client, queue.keys.base)
     assert allows_client_names(client, prefix=PREFIX)

@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from feedmill import (
     Flow,
@@ -345,6 +346,20 @@ def test_a_queue_that_cannot_take_dead_letters_is_refused(
         Worker(orders, refuse, dead_letter=Queue("dead", redis_client, prefix="other"))
     with pytest.raises(QueueError, match="name another"):
         Worker(orders, refuse, dead_letter=orders)
+
+
+@pytest.mark.parametrize("differs", [{"db": 9}, {"port": 1}, {"host": "other.test"}])
+def test_a_queue_of_another_redis_takes_no_dead_letters(
+    orders: Queue, redis_client: RedisConnection, differs: dict[str, Any]
+) -> None:
+    assert isinstance(redis_client, Redis)
+    settings = redis_client.connection_pool.connection_kwargs
+    there = {"host": settings["host"], "port": settings["port"], "db": settings.get("db", 0)}
+    same, other = ("redis://{host}:{port}/{db}".format(**each) for each in (there, there | differs))
+    with Queue("dead", same) as dead:
+        Worker(orders, refuse, dead_letter=dead).close()
+    with Queue("dead", other) as dead, pytest.raises(QueueError, match="in another Redis"):
+        Worker(orders, refuse, dead_letter=dead)
 
 
 def test_a_declared_queue_names_the_queue_of_its_dead_letters(
