@@ -82,7 +82,9 @@ class Worker:
             raise QueueError(text)
         self._core, self._hooks = queue.core, Hooks()
         self._handler: Callable[[Any], Any] = handler
-        self._closing, self._closed = threading.Lock(), threading.Event()
+        # A hook that closes the worker holds it already.
+        self._closing, self._closed = threading.RLock(), threading.Event()
+        self._has_begun_to_close = False
         self._options = self._with_hooks(core_options(options, self._job_of))
         self._worker = self._make_worker(options)
         self._upkeep = self._make_upkeep(options)
@@ -163,12 +165,13 @@ class Worker:
     def close(self, timeout_s: float = 30.0) -> None:
         """Claim no more, wait for running handlers, hand back what they hold after ``timeout_s``.
 
-        Then its own connection ends. Safe to call twice.
+        Then its own connection ends. Safe to call twice, and by a hook of ``closed``.
         """
         # Whoever comes second waits until all is handed over.
         with self._closing:
-            if self._closed.is_set():
+            if self._has_begun_to_close:
                 return
+            self._has_begun_to_close = True
             with ExitStack() as rest:
                 if self._own_queue is not None:
                     rest.callback(self._own_queue.close)

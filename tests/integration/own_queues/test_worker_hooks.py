@@ -154,3 +154,13 @@ def test_a_paused_worker_is_closed_as_any_other(
     worker.pause()
     worker.close(5.0)
     assert not worker.is_running()
+
+
+def test_a_hook_that_closes_what_is_closed_waits_for_nothing(emails: Queue) -> None:
+    worker = Worker(emails, lambda job: None)
+    told: Told = []
+    worker.on("closed", lambda: told.append(("closed", worker.close())))  # type: ignore[func-returns-value]
+    closer = threading.Thread(target=worker.close, daemon=True)
+    closer.start()
+    closer.join(10)
+    assert (closer.is_alive(), told) == (False, [("closed", None)])
