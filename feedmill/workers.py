@@ -74,20 +74,23 @@ class Worker:
     ) -> None:
         check_options(options)
         check_handler(handler)
+        self._hooks = Hooks()
+        self._handler: Callable[[Any], Any] = handler
+        # A hook that closes the worker holds it already.
+        self._closing, self._closed = threading.RLock(), threading.Event()
+        self._has_begun_to_close = False
+        self._options = self._with_hooks(core_options(options, self._job_of))
         self._own_queue: QueueBase | None = None
         if isinstance(queue, str):
             queue = self._own_queue = QueueBase(queue, connection, prefix=prefix, clock=clock)
         elif connection is not None:
             text = f"the worker of {queue.name!r} has its queue's connection: give none beside it"
             raise QueueError(text)
-        self._core, self._hooks = queue.core, Hooks()
-        self._handler: Callable[[Any], Any] = handler
-        # A hook that closes the worker holds it already.
-        self._closing, self._closed = threading.RLock(), threading.Event()
-        self._has_begun_to_close = False
-        self._options = self._with_hooks(core_options(options, self._job_of))
-        self._worker = self._make_worker(options)
-        self._upkeep = self._make_upkeep(options)
+        self._core = queue.core
+        with ExitStack() as after_error:
+            after_error.callback(self._close_own_queue)
+            self._worker, self._upkeep = self._make_worker(options), self._make_upkeep(options)
+            after_error.pop_all()
 
     @property
     def running_count(self) -> int:
@@ -173,12 +176,15 @@ class Worker:
                 return
             self._has_begun_to_close = True
             with ExitStack() as rest:
-                if self._own_queue is not None:
-                    rest.callback(self._own_queue.close)
+                rest.callback(self._close_own_queue)
                 rest.callback(self._closed.set)
                 rest.callback(self._hooks.call, "closed")
                 rest.callback(self._upkeep.stop)
                 self._worker.stop(timeout_s)
+
+    def _close_own_queue(self) -> None:
+        if self._own_queue is not None:
+            self._own_queue.close()
 
     def _check_may_start(self) -> None:
         # Two loops would claim with one token, and both be given the same jobs.

@@ -20,6 +20,7 @@ from feedmill import (
     WaitingError,
     Worker,
 )
+from feedmill.base import QueueBase
 from shared.queue import RedisConnection
 from tests.fakes import FakeClock
 from tests.processes import wait_until
@@ -290,3 +291,22 @@ def test_a_handler_that_wants_to_end_the_program_fails_its_job(emails: Queue) ->
     job = emails.add("welcome")
     assert Worker(emails, send).step()
     assert job.refresh().failed_reason == "no server"
+
+
+def test_a_worker_that_cannot_be_made_leaves_no_connection_open(
+    redis_client: RedisConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    close = QueueBase.close
+
+    def note(queue: QueueBase) -> None:
+        closed.append(queue.name)
+        close(queue)
+
+    monkeypatch.setattr(QueueBase, "close", note)
+    dead = Queue("dead", redis_client)
+    with pytest.raises(QueueError, match="another Redis"):
+        Worker("emails", print, "redis://other.test:1", dead_letter=dead)
+    with pytest.raises(QueueError, match="prefix"):
+        Worker(Queue("emails", redis_client, prefix="other"), print, dead_letter=dead)
+    assert closed == ["emails"]
