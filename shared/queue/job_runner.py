@@ -48,10 +48,15 @@ class JobRunner:
         self._schedules = ScheduleKeeper(queue, clock=clock, reports=reports, abandoned=abandoned)
 
     def run(self, job: ClaimedJob) -> None:
-        """Call the handler for a job, and settle what it comes to. Raises nothing."""
-        with self._options.around_job(job):
+        """Call the handler for a job, and settle what it comes to.
+
+        Where ``around_job`` fails, the job's run ends with its error. Raises nothing but Ctrl-C.
+        """
+        with ExitStack() as around:
+            error = self._enter(around, job)
             if self.begin(job):
-                self.end_all([self._run_handler(job)])
+                ended = self._run_handler(job) if error is None else self.ended_by(job, error)
+                self.end_all([ended])
 
     def begin(self, job: ClaimedJob) -> bool:
         """Tell that a job's run begins, and make the next job of its scheduler.
@@ -67,7 +72,7 @@ class JobRunner:
         """Settle jobs as if their handlers had raised ``error``, each by its own attempts."""
         with ExitStack() as around:
             for job in jobs:
-                around.enter_context(self._options.around_job(job))
+                self._enter(around, job)
             self.end_all([self.ended_by(job, error) for job in jobs])
 
     def end_all(self, runs: Sequence[EndedRun]) -> None:
@@ -92,6 +97,20 @@ class JobRunner:
     def ended_by(self, job: ClaimedJob, error: BaseException) -> EndedRun:
         """Return what a job's run comes to that ended with ``error``; nothing is settled yet."""
         return EndedRun(job, self._outcome_after(job, error), error)
+
+    def _enter(self, around: ExitStack, job: ClaimedJob) -> BaseException | None:
+        """Enter what is around a job; return why that failed. A failing end is only logged."""
+        try:
+            with ExitStack() as entered:
+                entered.enter_context(self._options.around_job(job))
+                leave = entered.pop_all().close
+        except BaseException as exc:
+            if is_ctrl_c(exc):
+                raise
+            self._reports.tell_trouble("around_job_failed", exc, job=job.id)
+            return exc
+        around.callback(self._reports.call, "around_job_failed", leave, job=job.id)
+        return None
 
     def _run_handler(self, job: ClaimedJob) -> EndedRun:
         try:

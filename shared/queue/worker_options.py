@@ -34,9 +34,10 @@ class WorkerOptions:
     ``after_settle(run)`` is called when what a run came to is written, not when its lock was lost.
     ``on_final_failure(job, error)`` is called before a job is failed for good; should it raise, the
     job is tried again later, so that its failure is never settled unheard. ``around_job(job)`` is
-    entered, in the job's thread, for all that is done about it. ``on_error(error)`` is called for
-    trouble that is nobody's job's: Redis is away, a lock was lost. ``on_drained()`` is called when
-    nothing is ready to run any more, once until there was a job again.
+    entered, in the job's thread, for all that is done about it; should that fail, the run ends with
+    its error. ``on_error(error)`` is called for trouble that is nobody's job's: Redis is away, a
+    lock was lost. ``on_drained()`` is called when nothing is ready to run any more, once until
+    there was a job again.
     """
 
     concurrency: int

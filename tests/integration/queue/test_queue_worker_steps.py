@@ -1,6 +1,8 @@
 """What a worker does with one job, step by step, on a clock that stands still."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -121,3 +123,30 @@ def test_a_rule_that_fails_leaves_the_job_to_its_own_options(queue: JobQueue) ->
     assert steps.worker.step()
     assert steps.logged("error") == [("retry_rule_failed", "no rule"), ("job_failed", "no")]
     assert queue.counts()[JobState.DELAYED] == 1
+
+
+@pytest.mark.parametrize(("attempts", "state"), [(3, JobState.DELAYED), (1, JobState.FAILED)])
+def test_a_job_whose_surroundings_fail_is_tried_again_or_failed_by_their_error(
+    queue: JobQueue, attempts: int, state: JobState
+) -> None:
+    def refuse(job: ClaimedJob) -> AbstractContextManager[None]:
+        raise OSError("no trace")
+
+    steps = Steps(queue, around_job=refuse)
+    seed_waiting(queue, "a#1", attempts=attempts, backoff_ms=1000)
+    assert steps.worker.step()
+    assert steps.logged("error") == [("around_job_failed", "no trace"), ("job_failed", "no trace")]
+    assert queue.counts()[state] == 1
+
+
+def test_surroundings_that_end_badly_leave_the_job_as_it_was_settled(queue: JobQueue) -> None:
+    @contextmanager
+    def fail_after(job: ClaimedJob) -> Iterator[None]:
+        yield
+        raise OSError("no trace")
+
+    steps = Steps(queue, around_job=fail_after)
+    seed_waiting(queue, "a#1")
+    assert steps.worker.step()
+    assert [entry["event"] for entry in steps.log[1:]] == ["job_succeeded", "around_job_failed"]
+    assert queue.read_totals()["completed"] == 1
