@@ -6,9 +6,12 @@ from types import TracebackType
 from typing import Self
 
 from shared.clock import Clock, SystemClock
-from shared.errors import InvalidJobOptions, QueueError
+from shared.errors import QueueError
 from shared.queue import JobQueue, RedisConnection, check_client, connect, disconnect
+from shared.queue.option_readers import RATES, Readers, read_option, read_rate
 from shared.queue.options import read_options
+
+_READERS: Readers = {"add_limit": (read_rate, RATES)}
 
 Connection = str | RedisConnection | None
 
@@ -59,7 +62,8 @@ class QueueBase(Connected):
 
     Raises:
         QueueError: a name that BullMQ refuses, no such URL, none at all, or another client.
-        InvalidJobOptions: a default that no job can have, or a limit that lets none pass.
+        InvalidJobOptions: a default that no job can have, or a limit that is none or lets none
+            pass.
     """
 
     def __init__(
@@ -74,9 +78,7 @@ class QueueBase(Connected):
     ) -> None:
         self.default_job_options = dict(default_job_options or {})
         read_options(self.default_job_options, {})
-        if add_limit is not None and min(add_limit) < 1:
-            raise InvalidJobOptions("add_limit", add_limit, "jobs and milliseconds, each from 1")
-        self.add_limit = add_limit
+        self.add_limit: tuple[int, int] | None = read_option(_READERS, "add_limit", add_limit)
         super().__init__(connection)
         try:
             self.core = JobQueue(self.client, name, prefix=prefix, clock=clock or SystemClock())

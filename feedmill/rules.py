@@ -118,7 +118,7 @@ def read_rules(options: QueueOptions, batch: int | None = None) -> QueueRules:
         job_options=_job_options(options),
         run_limit_s=_read_run_limit_s(options),
         limiter=limiter,
-        group=options.get("group"),
+        group=_read_group(options),
         group_limit=group_limit,
         add_limit=_read_rate(options, "add_limit"),
         backoff=backoff if callable(backoff) else None,
@@ -183,13 +183,20 @@ def _read_limits(
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """Return the limit of all jobs, and that of each group."""
     of_all, of_group = _read_rate(options, "limit"), _read_rate(options, "group_limit")
-    if not options.get("group"):
+    if _read_group(options) is None:
         if of_group is not None:
             raise InvalidJobOptions("group_limit", options["group_limit"], "only with group")
         return of_all, None
     if of_all is None and of_group is None:
         raise InvalidJobOptions("group", options["group"], "only with group_limit or limit")
     return (of_all, of_group) if of_group is not None else (None, of_all)
+
+
+def _read_group(options: QueueOptions) -> str | None:
+    group: object = options.get("group")
+    if group is not None and not (isinstance(group, str) and group):
+        raise InvalidJobOptions("group", group, "the name of a field of the data")
+    return group
 
 
 def _read_within_ms(options: QueueOptions, batch: int | None) -> int:

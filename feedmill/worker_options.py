@@ -13,7 +13,7 @@ from shared.queue import Batching, Breaker, ClaimedJob, GroupLimit, RateLimit, R
 from shared.queue import WorkerOptions as CoreOptions
 from shared.queue.end_rules import EndRules
 from shared.queue.limits import check_group_limit
-from shared.queue.option_readers import Readers, read_option, whole_between
+from shared.queue.option_readers import RATES, Readers, read_option, read_rate, whole_between
 from shared.queue.options import read_options
 from shared.queue.reading import MAX_WHOLE
 from shared.queue.runs import is_recoverable
@@ -82,13 +82,6 @@ def _read_seconds(value: float | None) -> float | None:
     return value
 
 
-def _read_limiter(value: tuple[int, int] | None) -> tuple[int, int] | None:
-    if value is not None:
-        max_jobs, duration = map(whole_between(1, MAX_WHOLE), value)
-        return max_jobs, duration
-    return None
-
-
 _READERS: Readers = {
     "concurrency": _whole_from(1),
     "lock_duration": _whole_from(1),
@@ -96,7 +89,8 @@ _READERS: Readers = {
     "max_stalled_count": _whole_from(0),
     "max_started_attempts": _whole_from(0),
     "run_limit_s": (_read_seconds, "seconds, more than 0"),
-    "limiter": (_read_limiter, "jobs and milliseconds, each from 1"),
+    "limiter": (read_rate, RATES),
+    "group_limit": (read_rate, RATES),
 }
 # What Redis takes as the name of a connection.
 _NAME = re.compile(r"[!-~]+")

@@ -128,7 +128,7 @@ def check_group_limit(limit: GroupLimit) -> GroupLimit:
     """
     _check("group_limit", limit.max_jobs)
     _check("group_limit duration", limit.duration_ms)
-    if not limit.key:
+    if not isinstance(limit.key, str) or not limit.key:
         raise InvalidJobOptions("group", limit.key, "the name of a field of the jobs' data")
     return limit
 

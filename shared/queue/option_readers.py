@@ -4,6 +4,9 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from shared.errors import InvalidJobOptions, UnknownJobOption
+from shared.queue.reading import MAX_WHOLE
+
+RATES = "jobs and milliseconds, each from 1"
 
 # How each option is read, by its name, and what is accepted, in words.
 Readers = Mapping[str, tuple[Callable[[Any], Any], str]]
@@ -41,6 +44,14 @@ def read_text(value: object) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(value)
     return value
+
+
+def read_rate(value: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Read at most how many in how many ms; None is no limit."""
+    if value is None:
+        return None
+    most, duration_ms = map(whole_between(1, MAX_WHOLE), value)
+    return most, duration_ms
 
 
 def read_bool(value: object) -> bool:

@@ -134,6 +134,8 @@ def test_a_function_of_a_list_of_jobs_is_told_of_batches() -> None:
         ({"timeout": "ever"}, "timeout"),
         ({"limit": 100}, "limit"),
         ({"add_limit": "many"}, "add_limit"),
+        ({"limit": "5/s", "group": 5}, "group"),
+        ({"limit": "5/s", "group": ""}, "group"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_where_the_queue_is_declared(

@@ -225,9 +225,9 @@ def test_a_bulk_is_counted_as_a_whole_before_its_first_job(redis_client: RedisCo
     assert queue.count() == 1_200
 
 
-@pytest.mark.parametrize("limit", [(0, 1_000), (1, 0)])
-def test_a_limit_that_lets_nothing_pass_is_refused(limit: tuple[int, int]) -> None:
-    with pytest.raises(InvalidJobOptions, match="add_limit"):
+@pytest.mark.parametrize("limit", [(0, 1_000), (1, 0), (5,), (5, 1_000, 1), 5, "5/s", (5, 0.5)])
+def test_a_limit_that_is_none_or_lets_nothing_pass_is_refused(limit: Any) -> None:
+    with pytest.raises(InvalidJobOptions, match=r"add_limit=.*jobs and milliseconds, each"):
         Queue("emails", "redis://127.0.0.1:1", add_limit=limit)
 
 

@@ -104,6 +104,7 @@ def test_half_a_limit_of_groups_is_refused(options: dict[str, Any]) -> None:
         {"group": "tenant"},
         {"group_limit": (5, 1000)},
         {"group": "", "group_limit": (5, 1000)},
+        {"group": 5, "group_limit": (5, 1000)},
         {"group": "tenant", "group_limit": (0, 1000)},
     ],
 )

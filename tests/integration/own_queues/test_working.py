@@ -270,6 +270,7 @@ def test_a_handler_extends_its_lock_as_long_as_it_has_it(emails: Queue) -> None:
         ("run_limit_s", "5m", "seconds, more than 0"),
         ("limiter", (5,), "jobs and milliseconds"),
         ("limiter", (5, 0), "jobs and milliseconds"),
+        ("group_limit", (5,), "jobs and milliseconds"),
         ("max_started_attempts", -1, "a whole number from 0"),
         ("name", "my worker", "ASCII without spaces"),
         ("name", "müller", "ASCII without spaces"),
