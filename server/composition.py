@@ -28,6 +28,7 @@ from server.own_queues import OwnQueues
 from server.parsing.isolation import ParserPool
 from server.services import Services
 from shared.clock import Clock
+from shared.partitions import open_item_queue
 from shared.queue import (
     JobQueue,
     RedisConnection,
@@ -106,12 +107,12 @@ class Base:
 
 def open_queues(settings: Settings, redis: RedisConnection, clock: Clock) -> Queues:
     """Return the queues that the settings name."""
-    open_queue = partial(JobQueue, redis, prefix=settings.queue_prefix, clock=clock)
+    open_queue = partial(open_item_queue, settings, redis, clock=clock)
     return Queues(
         light=open_queue(settings.light_queue),
         heavy=open_queue(settings.heavy_queue),
         dead_letters=open_queue(settings.dead_letter_queue),
-        fetches=open_queue(settings.fetch_queue),
+        fetches=JobQueue(redis, settings.fetch_queue, prefix=settings.queue_prefix, clock=clock),
     )
 
 

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
 
     bull_queue_name: Annotated[str, AfterValidator(check_queue_name)] = "job_import_queue"
     queue_prefix: Annotated[str, AfterValidator(check_queue_prefix)] = "bull"
+    queue_partitions: int = Field(1, ge=1, le=64)
 
     worker_concurrency: Threads = 10
     worker_batch_size: int = Field(100, ge=1, le=10_000)

@@ -14,6 +14,7 @@ from shared.errors import (
     StoreUnavailable,
 )
 from shared.logs import get_logger
+from shared.partitions import check_partitions
 from shared.queue import (
     GroupLimit,
     JobQueue,
@@ -23,6 +24,7 @@ from shared.queue import (
     check_permissions,
     connect,
     disconnect,
+    partition_prefixes,
 )
 from shared.queue.limits import limit_groups
 from shared.settings import Settings
@@ -58,6 +60,7 @@ def connect_stores(settings: Settings, app_name: str) -> tuple[RedisConnection, 
     redis_url, mongodb_url = settings.named_stores()
     redis = connect_redis(redis_url, settings)
     check_redis(redis, settings)
+    check_partitions(redis, settings)
     stores = connect_mongodb(mongodb_url, app_name)
     check_mongodb(stores)
     if not allows_client_names(redis, prefix=settings.queue_prefix):
@@ -79,6 +82,7 @@ def check_named_stores(settings: Settings) -> None:
         redis = connect_redis(settings.redis_url, settings)
         try:
             check_redis(redis, settings)
+            check_partitions(redis, settings)
         finally:
             disconnect(redis)
     if settings.mongodb_url is not None:
@@ -114,13 +118,11 @@ def check_redis(redis: RedisConnection, settings: Settings) -> None:
     Raises:
         QueueError: as :func:`check_queues`.
     """
-    names = (
-        settings.light_queue,
-        settings.heavy_queue,
-        settings.dead_letter_queue,
-        settings.fetch_queue,
-    )
-    check_queues(redis, settings.queue_prefix, names)
+    names = (settings.light_queue, settings.heavy_queue, settings.dead_letter_queue)
+    check_queues(redis, settings.queue_prefix, (*names, settings.fetch_queue))
+    if settings.queue_partitions > 1:
+        for prefix in partition_prefixes(settings.queue_prefix, settings.queue_partitions):
+            check_queues(redis, prefix, names)
 
 
 def check_queues(redis: RedisConnection, prefix: str, names: Sequence[str]) -> None:
@@ -206,10 +208,11 @@ def _remedy_of(error: QueueRefused, prefix: str) -> str:
 
 
 def rate_limit(settings: Settings) -> RateLimit | None:
-    """Return the limit of items started; None for no limit."""
+    """Return the limit of items started, a partition's share of it; None for no limit."""
     if settings.worker_rate_limit_max == 0:
         return None
-    return RateLimit(settings.worker_rate_limit_max, settings.worker_rate_limit_duration_ms)
+    share = max(settings.worker_rate_limit_max // settings.queue_partitions, 1)
+    return RateLimit(share, settings.worker_rate_limit_duration_ms)
 
 
 def source_limit(settings: Settings) -> GroupLimit | None:
@@ -226,5 +229,6 @@ def limit_items(settings: Settings, queue: JobQueue) -> None:
     Raises:
         QueueUnavailable: Redis cannot serve.
     """
-    queue.set_rate_limit(rate_limit(settings))
-    limit_groups(queue, source_limit(settings))
+    for part in queue.parts:
+        part.set_rate_limit(rate_limit(settings))
+        limit_groups(part, source_limit(settings))

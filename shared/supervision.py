@@ -131,6 +131,22 @@ class Supervisor:
             return failures
 
 
+class PartSupervisor(Supervisor):
+    """A supervisor's hand in one of several equal parts, whose loops bear the part's name."""
+
+    def __init__(self, whole: Supervisor, part: str) -> None:
+        super().__init__(whole._clock, whole._log_event)
+        self._whole = whole
+        self._part = part
+
+    def loop(
+        self, name: str, step: Step, stop: threading.Event, *, is_essential: bool = True
+    ) -> "SupervisedLoop":
+        """Return a loop of the whole, named after the part too."""
+        named = f"{name}-{self._part}"
+        return self._whole.loop(named, step, stop, is_essential=is_essential)
+
+
 class SupervisedLoop:
     """One loop; see :class:`Supervisor`. Its step is called by one thread at a time."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from server.api.metrics import Metrics
 from server.process import fetch_upkeep
+from shared.partitions import open_item_queue
 from shared.queue import JobQueue, JobState, RedisConnection
 from shared.settings import Settings
 from shared.store import Database, Import, Stores
@@ -52,15 +53,17 @@ class Harness:
 
     @property
     def item_queues(self) -> list[JobQueue]:
-        return [self._queue(self.settings.light_queue), self._queue(self.settings.heavy_queue)]
+        """The item queues, of each partition if there are several."""
+        names = (self.settings.light_queue, self.settings.heavy_queue)
+        return [part for name in names for part in self._open(name).parts]
 
     @property
     def dead_letter_queue(self) -> JobQueue:
-        return self._queue(self.settings.dead_letter_queue)
+        return self._open(self.settings.dead_letter_queue)
 
     @property
     def fetch_queue(self) -> JobQueue:
-        return self._queue(self.settings.fetch_queue)
+        return self.open_plain(self.settings.fetch_queue)
 
     def new_server(self) -> Server:
         """Start another server."""
@@ -107,6 +110,10 @@ class Harness:
         """Return what the server exports under a metric's name and just these labels."""
         services = replace(self.server.services, stores=self.stores)
         return Metrics.of(services).registry.get_sample_value(name, labels)
+
+    def is_drained(self) -> bool:
+        """Return whether the item queues hold no job."""
+        return not any(sum(queue.counts().values()) for queue in self.item_queues)
 
     def lose_locks(self) -> None:
         """Let every lock run out at once, and the queues notice."""
@@ -165,5 +172,9 @@ class Harness:
             "jobs": sum(queue.counts()[state] for queue in queues for state in busy),
         }
 
-    def _queue(self, name: str) -> JobQueue:
+    def _open(self, name: str) -> JobQueue:
+        return open_item_queue(self.settings, self.redis, name, self.clock)
+
+    def open_plain(self, name: str) -> JobQueue:
+        """Return a queue under the prefix itself, whatever partitions there are."""
         return JobQueue(self.redis, name, prefix=self.settings.queue_prefix, clock=self.clock)

@@ -123,7 +123,7 @@ class Worker(Role):
 
     def work(self) -> int:
         """Claim once from each queue and flush all that came; returns how many jobs were taken."""
-        taken = self.consumer.step()
+        taken = [one for parts in self.process.partitions for one in parts.consumer.step()]
         self._pool.run_all()
         return sum(len(one.items) + len(one.failed) for one in taken)
 

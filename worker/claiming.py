@@ -34,12 +34,13 @@ MAX_CLAIM_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ClaimLimits:
-    """How long a claim locks, how large an item may be, and how many a window, and a source."""
+    """How long a claim locks, how large an item and a claim may be, how many a window, a source."""
 
     lock_ms: int
     max_item_bytes: int
     rate_limit: RateLimit | None
     source_limit: GroupLimit | None = None
+    claim_bytes: int = MAX_CLAIM_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class Claimer:
                 limit=limit,
                 lock_ms=self._limits.lock_ms,
                 token=token,
-                max_bytes=MAX_CLAIM_BYTES,
+                max_bytes=self._limits.claim_bytes,
                 rate_limit=self._limits.rate_limit,
                 accept_solo=accept_solo,
             )

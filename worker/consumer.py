@@ -43,10 +43,11 @@ MAX_HELD_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLimits:
-    """How many jobs one worker may hold."""
+    """How many jobs one worker may hold, and from how many bytes of them it claims no more."""
 
     batch_size: int
     concurrency: int
+    held_bytes: int = MAX_HELD_BYTES
 
     @property
     def max_held(self) -> int:
@@ -248,7 +249,7 @@ class Consumer:
         return self._parts.claimer.take(queue, limit, accept_solo=is_alone)
 
     def _room(self) -> int:
-        if self._parts.held.size_bytes >= MAX_HELD_BYTES:
+        if self._parts.held.size_bytes >= self._limits.held_bytes:
             return 0
         return self._limits.max_held - len(self._parts.held)
 

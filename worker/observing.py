@@ -33,7 +33,11 @@ class WorkerMetrics:
     """What one worker does and holds. Safe for threads."""
 
     def __init__(
-        self, held: HeldLocks, buffer: Buffer, breaker: Breaker, supervisor: Supervisor
+        self,
+        held: Sequence[HeldLocks],
+        buffers: Sequence[Buffer],
+        breaker: Breaker,
+        supervisor: Supervisor,
     ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -52,16 +56,27 @@ class WorkerMetrics:
         self._batch_jobs = self._histogram(
             "feedmill_flush_jobs", "Jobs in a flushed batch.", _BATCH_JOBS
         )
-        self._gauge("feedmill_held_jobs", "Jobs claimed and not settled.", lambda: len(held))
-        self._gauge("feedmill_held_bytes", "Data of these jobs.", lambda: held.size_bytes)
-        self._gauge("feedmill_buffered_jobs", "Of these, not given to a flush.", buffer.__len__)
-        self._gauge("feedmill_buffered_bytes", "Data of these.", lambda: buffer.held_bytes)
+        self._gauge_stocks(held, buffers)
         self._gauge("feedmill_breaker_open", "1 while a store is away.", lambda: breaker.is_open)
         self._gauge(
             "feedmill_breaker_open_seconds",
             "Since when it cannot; 0 while it can.",
             breaker.open_for_s,
         )
+
+    def _gauge_stocks(self, held: Sequence[HeldLocks], buffers: Sequence[Buffer]) -> None:
+        def count_bytes() -> int:
+            return sum(each.size_bytes for each in held)
+
+        def count_buffered_bytes() -> int:
+            return sum(each.held_bytes for each in buffers)
+
+        gauge = self._gauge
+        gauge("feedmill_held_jobs", "Jobs claimed and not settled.", lambda: sum(map(len, held)))
+        gauge("feedmill_held_bytes", "Data of these jobs.", count_bytes)
+        waiting = "Of these, not given to a flush."
+        gauge("feedmill_buffered_jobs", waiting, lambda: sum(map(len, buffers)))
+        gauge("feedmill_buffered_bytes", "Data of these.", count_buffered_bytes)
 
     def note_waits(self, queue_name: str, waits_s: Sequence[float]) -> None:
         """Note how long jobs waited from their making to their first claim."""

@@ -2,19 +2,21 @@
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from shared.clock import Clock
 from shared.logs import get_logger
+from shared.partitions import divide
 from shared.queue import Breaker, HeldLocks, JobQueue, RedisConnection, Upkeep, WorkerSigns
 from shared.settings import Settings
 from shared.startup import rate_limit, source_limit
 from shared.stopping import STOP_AT_WORST_S, end_at_worst_after
 from shared.store import Stores
-from shared.supervision import Supervisor
+from shared.supervision import PartSupervisor, Supervisor
 from worker.buffer import Buffer
-from worker.claiming import Claimer, ClaimLimits
-from worker.consumer import Consumer, ConsumerLimits, ConsumerParts
+from worker.claiming import MAX_CLAIM_BYTES, Claimer, ClaimLimits
+from worker.consumer import MAX_HELD_BYTES, Consumer, ConsumerLimits, ConsumerParts
 from worker.flush_pool import FlushPool
 from worker.heartbeat import Heartbeat
 from worker.observing import WorkerMetrics
@@ -46,7 +48,10 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """One worker's parts: those of the way of an item, and those that run beside it."""
+    """One worker's parts: those of the way of an item, and those that run beside it.
+
+    One that works several partitions has such parts for each; numbers and signs are of all.
+    """
 
     queues: Sequence[JobQueue]
     consumer_parts: ConsumerParts
@@ -57,18 +62,58 @@ class WorkerParts:
     signaller: Signaller
 
 
+@dataclass(frozen=True, slots=True)
+class _Stock:
+    """What a worker holds of one partition."""
+
+    held: HeldLocks
+    buffer: Buffer
+
+
 def make_worker(around: Surroundings) -> WorkerParts:
-    """Make the parts of a worker; nothing runs yet."""
+    """Make the parts of a worker of a single partition; nothing runs yet."""
+    [parts] = make_partitions(around)
+    return parts
+
+
+def make_partitions(around: Surroundings) -> list[WorkerParts]:
+    """Make the parts of a worker for each partition; together they hold what one may."""
+    settings, clock = around.settings, around.clock
+    divided = divide(settings)
+    stocks = [_Stock(HeldLocks(clock), _make_buffer(settings, clock)) for _ in divided]
+    held, breaker = [stock.held for stock in stocks], make_breaker(clock)
+    metrics = WorkerMetrics(held, [each.buffer for each in stocks], breaker, around.supervisor)
+    signaller = _make_signaller(around, held, breaker)
+    make = partial(_make_parts, breaker=breaker, metrics=metrics, signaller=signaller)
+    if len(divided) == 1:
+        return [make(around, stocks[0])]
+    return [
+        make(_within(around, number, share), stock)
+        for number, (share, stock) in enumerate(zip(divided, stocks, strict=True))
+    ]
+
+
+def _within(around: Surroundings, number: int, settings: Settings) -> Surroundings:
+    supervisor = PartSupervisor(around.supervisor, str(number))
+    return replace(around, settings=settings, supervisor=supervisor)
+
+
+def _make_parts(
+    around: Surroundings,
+    stock: _Stock,
+    *,
+    breaker: Breaker,
+    metrics: WorkerMetrics,
+    signaller: Signaller,
+) -> WorkerParts:
     settings, clock, supervisor = around.settings, around.clock, around.supervisor
     queues = _item_queues(around)
-    held, breaker, buffer = HeldLocks(clock), make_breaker(clock), _make_buffer(settings, clock)
-    metrics = WorkerMetrics(held, buffer, breaker, supervisor)
-    parts = _consumer_parts(around, held, breaker, buffer, metrics)
+    parts = _consumer_parts(around, stock, breaker, metrics)
     consumer = Consumer(
         queues=queues,
         wake_connection=around.redis,
         parts=parts,
-        limits=ConsumerLimits(settings.worker_batch_size, settings.worker_concurrency),
+        limits=_consumer_limits(settings),
         clock=clock,
         supervisor=supervisor,
     )
@@ -78,10 +123,10 @@ def make_worker(around: Surroundings) -> WorkerParts:
         consumer=consumer,
         metrics=metrics,
         heartbeat=Heartbeat(
-            held, lock_ms=settings.worker_lock_ms, clock=clock, supervisor=supervisor
+            stock.held, lock_ms=settings.worker_lock_ms, clock=clock, supervisor=supervisor
         ),
         upkeep=_make_upkeep(around, queues),
-        signaller=_make_signaller(around, queues, held, breaker),
+        signaller=signaller,
     )
 
 
@@ -95,22 +140,37 @@ class WorkerProcess:
     ) -> None:
         self._stop = threading.Event()
         self.supervisor = Supervisor(clock, log.error, give_up=self._give_up)
-        self.parts = make_worker(Surroundings(settings, redis, stores, clock, self.supervisor))
+        around = Surroundings(settings, redis, stores, clock, self.supervisor)
+        self.partitions = make_partitions(around)
+        self.parts = self.partitions[0]
 
     def run(self) -> None:
         """Work until :meth:`stop`; returns within about 4 s of it.
 
         Returns also when a thread was given up (``supervisor.given_up``), handed over as in a stop.
         """
-        parts = self.parts
-        parts.consumer_parts.pool.start()
-        parts.heartbeat.start()
-        parts.upkeep.start()
-        parts.signaller.start()
-        parts.consumer.run(self._stop)
-        parts.signaller.stop()
-        parts.upkeep.stop(timeout_s=0.5)
-        parts.heartbeat.stop()
+        for parts in self.partitions:
+            parts.consumer_parts.pool.start()
+            parts.heartbeat.start()
+            parts.upkeep.start()
+        self.parts.signaller.start()
+        self._consume()
+        self.parts.signaller.stop()
+        for parts in self.partitions:
+            parts.upkeep.stop(timeout_s=0.5)
+            parts.heartbeat.stop()
+
+    def _consume(self) -> None:
+        """Work all partitions until they are stopped, the first one on this thread."""
+        others = [
+            threading.Thread(target=parts.consumer.run, args=(self._stop,), name="consumer")
+            for parts in self.partitions[1:]
+        ]
+        for thread in others:
+            thread.start()
+        self.parts.consumer.run(self._stop)
+        for thread in others:
+            thread.join()
 
     def stop(self) -> None:
         """Begin to hand over. Safe to call again, and in a signal handler."""
@@ -123,9 +183,20 @@ class WorkerProcess:
 
 def _item_queues(around: Surroundings) -> Sequence[JobQueue]:
     """Return the item queues that WORKER_TYPE names, light first."""
-    light, heavy = around.settings.light_queue, around.settings.heavy_queue
-    names = {"light": [light], "heavy": [heavy], "all": [light, heavy]}
-    return [around.queue(name) for name in names[around.settings.worker_type]]
+    return [around.queue(name) for name in _queue_names(around.settings)]
+
+
+def _queue_names(settings: Settings) -> Sequence[str]:
+    light, heavy = settings.light_queue, settings.heavy_queue
+    return {"light": [light], "heavy": [heavy], "all": [light, heavy]}[settings.worker_type]
+
+
+def _consumer_limits(settings: Settings) -> ConsumerLimits:
+    return ConsumerLimits(
+        settings.worker_batch_size,
+        settings.worker_concurrency,
+        MAX_HELD_BYTES // settings.queue_partitions,
+    )
 
 
 def _make_buffer(settings: Settings, clock: Clock) -> Buffer:
@@ -137,13 +208,13 @@ def _make_buffer(settings: Settings, clock: Clock) -> Buffer:
 
 
 def _consumer_parts(
-    around: Surroundings, held: HeldLocks, breaker: Breaker, buffer: Buffer, metrics: WorkerMetrics
+    around: Surroundings, stock: _Stock, breaker: Breaker, metrics: WorkerMetrics
 ) -> ConsumerParts:
-    settler = _make_settler(around, held, breaker)
+    settler = _make_settler(around, stock.held, breaker)
     threads = min(around.settings.worker_concurrency, MAX_FLUSH_THREADS)
     return ConsumerParts(
-        claimer=_make_claimer(around, held, metrics),
-        buffer=buffer,
+        claimer=_make_claimer(around, stock.held, metrics),
+        buffer=stock.buffer,
         pool=FlushPool(threads, around.supervisor),
         batches=BatchRunner(
             storer=Storer(stores=around.stores, clock=around.clock),
@@ -154,7 +225,7 @@ def _consumer_parts(
             metrics=metrics,
         ),
         settler=settler,
-        held=held,
+        held=stock.held,
         breaker=breaker,
         stores=around.stores,
     )
@@ -167,6 +238,7 @@ def _make_claimer(around: Surroundings, held: HeldLocks, metrics: WorkerMetrics)
         max_item_bytes=settings.job_max_bytes,
         rate_limit=rate_limit(settings),
         source_limit=source_limit(settings),
+        claim_bytes=MAX_CLAIM_BYTES // settings.queue_partitions,
     )
     return Claimer(held=held, sources=around.stores.sources, limits=limits, metrics=metrics)
 
@@ -194,12 +266,10 @@ def _make_upkeep(around: Surroundings, queues: Sequence[JobQueue]) -> Upkeep:
     )
 
 
-def _make_signaller(
-    around: Surroundings, queues: Sequence[JobQueue], held: HeldLocks, breaker: Breaker
-) -> Signaller:
+def _make_signaller(around: Surroundings, held: Sequence[HeldLocks], breaker: Breaker) -> Signaller:
     return Signaller(
         WorkerSigns(around.redis, prefix=around.settings.queue_prefix),
-        item_signs([queue.name for queue in queues], held, breaker, around.supervisor),
+        item_signs(_queue_names(around.settings), held, breaker, around.supervisor),
         around.clock,
         around.supervisor,
     )

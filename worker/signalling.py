@@ -93,7 +93,7 @@ def why_stopped(breaker: Breaker | None) -> tuple[str | None, float]:
 
 
 def item_signs(
-    queue_names: Sequence[str], held: HeldLocks, breaker: Breaker, supervisor: Supervisor
+    queue_names: Sequence[str], held: Sequence[HeldLocks], breaker: Breaker, supervisor: Supervisor
 ) -> Describe:
     """Return what describes a worker of items: one sign for all of its queues."""
 
@@ -102,7 +102,7 @@ def item_signs(
         sign = WorkerSign(
             worker_id=worker_id,
             queues=tuple(queue_names),
-            held_jobs=len(held),
+            held_jobs=sum(map(len, held)),
             up_s=up_s,
             breaker_reason=reason,
             breaker_open_s=open_s,

@@ -51,6 +51,15 @@ class RateLimitAnswer(BaseModel):
     duration_ms: int
 
 
+class PartitionAnswer(BaseModel):
+    """A part of an item queue, under a prefix of its own."""
+
+    prefix: str
+    is_paused: bool
+    counts: dict[JobState, int]
+    oldest_waiting_ms: int | None
+
+
 class QueueAnswer(BaseModel):
     """A queue."""
 
@@ -70,6 +79,9 @@ class QueueAnswer(BaseModel):
         description="what limits the speed right now; null when nothing waits"
     )
     limited_by_text: str = Field(description="the same in a few words")
+    partitions: list[PartitionAnswer] = Field(
+        [], description="its parts, where QUEUE_PARTITIONS is more than one; above are their sums"
+    )
 
     @property
     def is_moving(self) -> bool:
@@ -208,6 +220,7 @@ class QueueStatus:
             else None,
             limited_by=limit.kind,
             limited_by_text=limit.text,
+            partitions=_show_partitions(queue),
         )
 
     def _view(
@@ -240,6 +253,20 @@ class QueueStatus:
         """Return what a program says of its own queue; None for one of Feedmill's."""
         own = self._own_queues.read().get(name)
         return None if own is None else own.record
+
+
+def _show_partitions(queue: JobQueue) -> list[PartitionAnswer]:
+    if len(queue.parts) == 1:
+        return []
+    return [
+        PartitionAnswer(
+            prefix=part.prefix,
+            is_paused=sample.is_paused,
+            counts=dict(sample.counts),
+            oldest_waiting_ms=sample.oldest_waiting_ms,
+        )
+        for part, sample in zip(queue.parts, sample_queues(queue.parts), strict=True)
+    ]
 
 
 def find_speed_limit(queue: QueueView) -> SpeedLimit:

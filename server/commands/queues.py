@@ -145,7 +145,8 @@ def print_queues(queues: Sequence[dict[str, Any]], console: Console) -> None:
     rare = [state for state in _IF_ANY if any(queue["counts"].get(state) for queue in queues)]
     states = [*_ALWAYS, *rare]
     header = ("queue", *states, "per second", "oldest waits", "limited by")
-    print_table(console, header, [_row(queue, states) for queue in queues])
+    rows = [row for queue in queues for row in (_row(queue, states), *_part_rows(queue, states))]
+    print_table(console, header, rows)
 
 
 def describe_limit(queue: dict[str, Any]) -> str:
@@ -161,12 +162,31 @@ def describe_limit(queue: dict[str, Any]) -> str:
             return str(text)
 
 
+def _part_rows(queue: dict[str, Any], states: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return a row for each partition that holds something, or is paused."""
+    return [
+        (
+            f"  in {part['prefix']}",
+            *(str(part["counts"].get(state, 0)) for state in states),
+            NOTHING,
+            _describe_age(part["oldest_waiting_ms"]),
+            "paused" if part["is_paused"] else "",
+        )
+        for part in queue.get("partitions", ())
+        if part["is_paused"] or any(part["counts"].values())
+    ]
+
+
+def _describe_age(age_ms: int | None) -> str:
+    return describe_span(round(age_ms / 1000)) if age_ms is not None else NOTHING
+
+
 def _row(queue: dict[str, Any], states: Sequence[str]) -> tuple[str, ...]:
-    rate, oldest_ms = queue["rate_per_s"], queue["oldest_waiting_ms"]
+    rate = queue["rate_per_s"]
     return (
         queue["name"],
         *(str(queue["counts"].get(state, 0)) for state in states),
         f"{rate:.1f}" if rate is not None else NOTHING,
-        describe_span(round(oldest_ms / 1000)) if oldest_ms is not None else NOTHING,
+        _describe_age(queue["oldest_waiting_ms"]),
         describe_limit(queue),
     )

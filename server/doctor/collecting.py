@@ -4,6 +4,7 @@ import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from server.doctor.facts import (
@@ -26,6 +27,8 @@ from shared.queue import (
     WorkerSigns,
     disconnect,
     examine_redis,
+    join_incarnations,
+    partition_prefixes,
 )
 from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
 from shared.running import Running
@@ -161,17 +164,25 @@ class _Contents:
         self._settings = settings
         self._stores = stores
         self._clock = clock
+        self._prefixes = partition_prefixes(settings.queue_prefix, settings.queue_partitions)
         self._own_queues = [own.name for own in own_queues if own.weight != DEAD_LETTERS]
+        open_queue = partial(QueueExaminer, redis, clock=clock)
+        spread = (settings.light_queue, settings.heavy_queue, settings.dead_letter_queue)
+        whole = (settings.fetch_queue, *(own.name for own in own_queues))
         self._queues = {
-            name: QueueExaminer(redis, name, prefix=settings.queue_prefix, clock=clock)
-            for name in (
-                settings.light_queue,
-                settings.heavy_queue,
-                settings.dead_letter_queue,
-                settings.fetch_queue,
-                *(own.name for own in own_queues),
-            )
-        }
+            shown: open_queue(name, prefix=prefix)
+            for name in spread
+            for prefix, shown in zip(self._prefixes, self._shown(name), strict=True)
+        } | {name: open_queue(name, prefix=settings.queue_prefix) for name in whole}
+
+    def _shown(self, name: str) -> list[str]:
+        """Return under which name each partition of a queue is spoken of."""
+        if len(self._prefixes) == 1:
+            return [name]
+        return [f"{prefix}:{name}" for prefix in self._prefixes]
+
+    def _parts(self, name: str) -> list[QueueExaminer]:
+        return [self._queues[shown] for shown in self._shown(name)]
 
     def look_twice(self) -> tuple[dict[str, QueueFacts], RecordLook | None]:
         """Return what is there to stay, of queues by name and of the record."""
@@ -198,7 +209,7 @@ class _Contents:
     def _with_settings(self, looks: Mapping[str, QueueLook]) -> dict[str, QueueFacts]:
         settings = self._settings
         limit = rate_limit(settings)
-        item_queues = (settings.light_queue, settings.heavy_queue)
+        item_queues = (*self._shown(settings.light_queue), *self._shown(settings.heavy_queue))
         worked_by = {
             **dict.fromkeys(self._own_queues, APP_WORKER),
             **dict.fromkeys(item_queues, WORKER),
@@ -240,10 +251,15 @@ class _Contents:
             ids += batch
             if len(ids) >= MAX_LETTERS:
                 break
-        return len(ids), self._queues[self._settings.dead_letter_queue].find_absent(ids)
+        absent = ids
+        for queue in self._parts(self._settings.dead_letter_queue):
+            absent = queue.find_absent(absent)
+        return len(ids), absent
 
     def _stray_letters(self, stores: Stores) -> list[str]:
-        waiting = self._queues[self._settings.dead_letter_queue].read_waiting(MAX_LETTERS)
+        waiting: dict[str, str] = {}
+        for queue in self._parts(self._settings.dead_letter_queue):
+            waiting |= queue.read_waiting(MAX_LETTERS)
         ids = [job_id for job_id, name in waiting.items() if name == DEAD_JOB_NAME]
         dead: set[str] = set()
         for start in range(0, len(ids), _LETTERS_A_READ):
@@ -253,4 +269,5 @@ class _Contents:
 
     def _is_redis_matched(self, stores: Stores) -> bool:
         known = stores.read_incarnation()
-        return known is None or known == self._queues[self._settings.light_queue].read_incarnation()
+        parts = self._parts(self._settings.light_queue)
+        return known is None or known == join_incarnations(parts)

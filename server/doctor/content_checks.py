@@ -147,7 +147,9 @@ def _check_rate_limit(name: str, facts: QueueFacts) -> Finding | None:
 def _check_pause(name: str, facts: QueueFacts) -> Finding | None:
     if not facts.look.is_paused:
         return None
-    return warn(QUEUES, "pause", f"{name}: paused by an operator", f"feedmill queue resume {name}")
+    # A partition's has its prefix before it.
+    resumed = f"feedmill queue resume {name.rpartition(':')[2]}"
+    return warn(QUEUES, "pause", f"{name}: paused by an operator", resumed)
 
 
 def _describe_limit(limit: RateLimit | None) -> str:

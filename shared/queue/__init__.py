@@ -67,6 +67,13 @@ from shared.queue.job import (
     backoff_delay_ms,
 )
 from shared.queue.job_queue import JobQueue
+from shared.queue.partitions import (
+    PartitionedQueue,
+    holder_of,
+    join_incarnations,
+    partition_of,
+    partition_prefixes,
+)
 from shared.queue.runs import EndedRun, RunRules
 from shared.queue.transitions import TRANSITIONS
 from shared.queue.upkeep import Upkeep
@@ -96,6 +103,7 @@ __all__ = [
     "Lock",
     "Locking",
     "NewJob",
+    "PartitionedQueue",
     "Postponement",
     "QueueExaminer",
     "QueueLook",
@@ -121,6 +129,10 @@ __all__ = [
     "disconnect",
     "examine_redis",
     "find_workers",
+    "holder_of",
+    "join_incarnations",
+    "partition_of",
+    "partition_prefixes",
     "probe_queue",
     "sample_queues",
     "wait_for_work",

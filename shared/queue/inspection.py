@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from shared.clock import Clock
 from shared.errors import QueueError
@@ -31,6 +32,7 @@ _SETS = (
     JobState.WAITING_CHILDREN,
 )
 _SCAN_PAGE = 500
+Name = TypeVar("Name", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,11 @@ class QueueReader:
             JobState.COMPLETED: self.keys.completed,
             JobState.FAILED: self.keys.failed,
         }
+
+    @property
+    def parts(self) -> "Sequence[QueueReader]":
+        """The queues that this one is made of: itself, unless its jobs are in partitions."""
+        return (self,)
 
     def counts(self) -> dict[JobState, int]:
         """Return how many jobs are in each state."""
@@ -216,13 +223,34 @@ def sample_queues(queues: Sequence[QueueReader]) -> list[QueueSample]:
     """
     if not queues:
         return []
-    commands = [command for queue in queues for command in _sample_commands(queue)]
-    answers = run_on_any_type(queues[0].client, commands)
-    width = len(answers) // len(queues)
+    parts = [part for queue in queues for part in queue.parts]
+    commands = [command for part in parts for command in _sample_commands(part)]
+    answers = run_on_any_type(parts[0].client, commands)
+    width = len(answers) // len(parts)
     rows = [answers[start : start + width] for start in range(0, len(answers), width)]
-    pairs = list(zip(queues, rows, strict=True))
-    timestamps = _read_timestamps([(queue, _next_id(row)) for queue, row in pairs])
-    return [_sample_of(*pair, time) for pair, time in zip(pairs, timestamps, strict=True)]
+    pairs = list(zip(parts, rows, strict=True))
+    timestamps = _read_timestamps([(part, _next_id(row)) for part, row in pairs])
+    samples = (_sample_of(*pair, time) for pair, time in zip(pairs, timestamps, strict=True))
+    return [_together(list(islice(samples, len(queue.parts)))) for queue in queues]
+
+
+def _together(samples: Sequence[QueueSample]) -> QueueSample:
+    """Return the sample of a queue from those of its parts: paused where one of them is."""
+    if len(samples) == 1:
+        return samples[0]
+    ages_ms = [one.oldest_waiting_ms for one in samples if one.oldest_waiting_ms is not None]
+    return QueueSample(
+        counts=_sum([one.counts for one in samples]),
+        totals=_sum([one.totals for one in samples]),
+        is_paused=any(one.is_paused for one in samples),
+        oldest_waiting_ms=max(ages_ms, default=None),
+        rate_limit_ttl_ms=max(one.rate_limit_ttl_ms for one in samples),
+        group_limit=next((one.group_limit for one in samples if one.group_limit), None),
+    )
+
+
+def _sum(counters: Sequence[Mapping[Name, int]]) -> dict[Name, int]:
+    return {name: sum(each[name] for each in counters) for name in counters[0]}
 
 
 def _sample_commands(queue: QueueReader) -> list[tuple[Any, ...]]:

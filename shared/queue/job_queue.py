@@ -73,6 +73,11 @@ class JobQueue(QueueReader):
     Raises (all methods): ``QueueUnavailable`` when Redis cannot serve; the effect is unknown then.
     """
 
+    @property
+    def parts(self) -> "Sequence[JobQueue]":
+        """The queues that this one is made of: itself, unless its jobs are in partitions."""
+        return (self,)
+
     def add_many(self, jobs: Sequence[NewJob]) -> list[AddOutcome]:
         """Add jobs, in order; outcomes in the same order.
 

@@ -25,7 +25,7 @@ from server.api.values import (
 from shared.clock import datetime_from_ms
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
 from shared.models import format_time
-from shared.queue import JobQueue, JobState, JobView, WorkerSign
+from shared.queue import JobQueue, JobState, JobView, WorkerSign, holder_of
 from shared.queue.dead_letters import replay
 from shared.queue.getters import read_logs
 
@@ -135,7 +135,7 @@ def get_job(parts: Parts, name: str, job_id: str) -> JobDetailAnswer:
     found = queue.get_job(job_id)
     if found is None:
         raise NotFoundError(f"there is no job {job_id[:80]!r} in queue {name!r}")
-    lines, _ = read_logs(queue, job_id, -_MAX_LOG_LINES, -1)
+    lines, _ = read_logs(holder_of(queue, job_id), job_id, -_MAX_LOG_LINES, -1)
     logs = [show_text(line) for line in lines]
     return JobDetailAnswer(**dict(show_job(found)), logs=logs)
 

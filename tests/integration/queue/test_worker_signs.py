@@ -125,7 +125,7 @@ def test_worker_says_what_it_holds_and_what_stops_it(
 ) -> None:
     breaker, held = Breaker(clock), HeldLocks(clock)
     supervisor = quiet_supervisor(clock)
-    describe = item_signs(["items"], held, breaker, supervisor)
+    describe = item_signs(["items"], [held], breaker, supervisor)
     signaller = Signaller(signs, describe, clock, supervisor)
     clock.advance(seconds=5)
     signaller.signal()
@@ -148,7 +148,7 @@ def quiet_supervisor(clock: FakeClock) -> Supervisor:
 
 def run_until_stopped(signs: WorkerSigns, queue: JobQueue, clock: FakeClock) -> None:
     supervisor = quiet_supervisor(clock)
-    describe = item_signs(["items"], HeldLocks(clock), Breaker(clock), supervisor)
+    describe = item_signs(["items"], [HeldLocks(clock)], Breaker(clock), supervisor)
     signaller = Signaller(signs, describe, clock, supervisor)
     signaller.start()
     assert signaller._thread is not None
