@@ -50,7 +50,7 @@ def test_what_node_adds_to_a_partition_is_seen_in_the_whole_and_its_worker_works
 ) -> None:
     queue = open_partitions(redis_client)
     queue.add_many([NewJob(each, "item", {}) for each in IDS])
-    first, second = (part.counts()[JobState.WAITING] for part in queue.parts)
+    untouched = queue.parts[0].counts()[JobState.WAITING]
     node.run(
         """
         const q = await queue(args.prefix, 'items');
@@ -63,5 +63,15 @@ def test_what_node_adds_to_a_partition_is_seen_in_the_whole_and_its_worker_works
     assert found.state is JobState.WAITING
     work = "await worker(args.prefix, 'items', async () => 'by node');"
     node.run(work, prefix=queue.parts[1].prefix)
-    done = {JobState.WAITING: first, JobState.COMPLETED: second + 1}
-    wait_until(lambda: done.items() <= queue.counts().items(), "Node has worked a partition")
+
+    def is_worked() -> bool:
+        counts = queue.parts[1].counts()
+        return counts[JobState.WAITING] + counts[JobState.ACTIVE] == 0
+
+    wait_until(is_worked, "Node has worked a partition")
+    assert (
+        queue.parts[0].counts()[JobState.WAITING] == queue.counts()[JobState.WAITING] == untouched
+    )
+    worked = queue.get_job("added-by-node")
+    assert worked is not None
+    assert worked.result == '"by node"'
