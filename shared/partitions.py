@@ -13,6 +13,7 @@ from shared.queue import (
     PartitionedQueue,
     RedisConnection,
     RemoveOutcome,
+    WorkerSigns,
     partition_prefixes,
 )
 from shared.queue.connection import run
@@ -55,10 +56,12 @@ def check_partitions(redis: RedisConnection, settings: Settings) -> None:
     """Make sure that no job waits where no program of this many partitions would look for it.
 
     The number is remembered in Redis when it is more than one. Another one is taken over once the
-    item queues are empty; dead letters are shown again from the record.
+    item queues are empty and no worker takes from them; dead letters are shown again from the
+    record. With the number that is known this is one call.
 
     Raises:
-        QueueError: jobs wait in another number of partitions; the text says what to do.
+        QueueError: jobs wait, or workers run, in another number of partitions; the text says what
+            to do.
     """
     key, count = f"{settings.queue_prefix}:own:partitions", settings.queue_partitions
     known = whole_number(run(redis, "GET", key)) or 1
@@ -72,8 +75,21 @@ def check_partitions(redis: RedisConnection, settings: Settings) -> None:
             f"and workers with QUEUE_PARTITIONS={known} until both item queues are empty, stop "
             "them all, and change it then"
         )
+    _refuse_beside_workers(redis, settings, known)
     _hide_dead_letters(queues[2])
     run(redis, "SET", key, count)
+
+
+def _refuse_beside_workers(redis: RedisConnection, settings: Settings, known: int) -> None:
+    signs = WorkerSigns(redis, prefix=settings.queue_prefix).read()
+    names = {settings.light_queue, settings.heavy_queue}
+    living = [sign.worker_id for sign in signs if names & set(sign.queues)]
+    if living:
+        raise QueueError(
+            f"QUEUE_PARTITIONS={settings.queue_partitions}: {', '.join(living)} takes from "
+            f"{_in_words(known)}: stop all servers and workers, then start them with one number "
+            "(a worker that was killed is forgotten after 10 s)"
+        )
 
 
 def _hide_dead_letters(queue: JobQueue) -> None:

@@ -122,6 +122,18 @@ def test_jobs_without_partitions_are_not_left_behind(harness: Harness) -> None:
         check_partitions(harness.redis, harness.settings)
 
 
+def test_another_number_is_refused_beside_a_worker(
+    harness: Harness, running: WorkerProcess
+) -> None:
+    check_partitions(harness.redis, harness.settings)
+    wait_until(WorkerSigns(harness.redis).read, "the worker has left its sign")
+    one = harness.settings.model_copy(update={"queue_partitions": 1})
+    worker_id = running.parts.signaller.worker_id
+    with pytest.raises(QueueError, match=f"=1: {worker_id} takes from 4 partitions: stop all"):
+        check_partitions(harness.redis, one)
+    check_partitions(harness.redis, harness.settings)
+
+
 def test_one_partition_leaves_no_key_at_start(redis_client: RedisConnection) -> None:
     check_partitions(redis_client, Settings(_env_file=None))  # type: ignore[call-arg]
     assert redis_client.keys("*") == []
