@@ -91,8 +91,8 @@ class Declared(DeclaredAdding[M]):
     def example(self, data: M, *, id: str = "1") -> ExampleJob[M]:
         """Return a job as the function would get it, for its tests: it is in no queue.
 
-        Its data has gone through JSON, as that of every job; what the function tells of it is kept
-        in lists.
+        Its data has gone through JSON, as that of every job; what the function reports of it is
+        kept in lists.
 
         Raises:
             InvalidJobOptions: data that is none of the function's.
@@ -130,7 +130,7 @@ class Declared(DeclaredAdding[M]):
             dead_letter=None if rules.dead_letter is None else self.dead_letters,
         )
         for event, hook in self._hooks:
-            worker.on(event, partial(self._tell_end, hook))
+            worker.on(event, partial(self._report_end, hook))
         return worker
 
     def _compute_backoff_ms(self, made: int, _: str, error: BaseException, __: Job[Any]) -> int:
@@ -143,7 +143,7 @@ class Declared(DeclaredAdding[M]):
     def _run_batch(self, jobs: list[Job[Any]]) -> BatchResult:
         return run_batch(self._function, self._read, jobs)
 
-    def _tell_end(self, hook: Callable[..., object], job: Job[Any], outcome: object) -> None:
+    def _report_end(self, hook: Callable[..., object], job: Job[Any], outcome: object) -> None:
         # One that is to be tried again has not ended.
         if job.finished_on is not None:
             hook(self._show(job), outcome)

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ExampleJob(Job[T]):
-    """A job that is in no queue: what its handler tells of it is kept in lists.
+    """A job that is in no queue: what its handler reports of it is kept in lists.
 
     ``progresses`` are the values of ``progress``, ``logged`` the lines of ``log``, ``updates`` what
     ``update_data`` was given. All else that a job can do needs Redis, and fails.

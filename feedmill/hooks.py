@@ -1,4 +1,4 @@
-"""Who is told what a worker does."""
+"""Whom a worker reports to what it does."""
 
 import logging
 from collections.abc import Callable

@@ -28,7 +28,7 @@ class Running:
     on_progress: OnProgress | None
 
     def progress(self, value: object) -> None:
-        """Write how far the job has come, a number or anything JSON can hold, and tell of it.
+        """Write how far the job has come, a number or anything JSON can hold, and report it.
 
         Raises:
             JobNotFound: it was removed.

@@ -69,7 +69,7 @@ class WorkerOptions(TypedDict, total=False):
     """The delay (ms) of jobs whose ``backoff`` has a type of one's own, given the attempts made,
     the type, the error and the job; -1 fails the job for good."""
     max_started_attempts: int
-    """A job that was started more often fails without a run, as one that its worker dies of."""
+    """A job that was started more often fails without a run, as one that crashes its worker."""
 
 
 def _whole_from(least: int) -> tuple[Callable[[object], int], str]:
@@ -179,7 +179,7 @@ def core_options(options: WorkerOptions, read_job: ReadJob) -> CoreOptions:
         failed=_end_rules(options, "remove_on_fail"),
         breaker=options.get("breaker"),
         dead_letters=None if dead_letter is None else dead_letter.core,
-        # A job that its worker dies of takes its whole batch with it, again and again.
+        # A job that crashes its worker takes its whole batch with it, again and again.
         isolates_solo=options.get("batch") is not None,
         reads_whole=True,
     )

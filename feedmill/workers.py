@@ -52,7 +52,7 @@ class Worker:
     With ``batch`` it is given a list of jobs, and returns an outcome for each. What it raises
     counts for each of them, by its own attempts.
 
-    Others are told by hooks, see :meth:`on`. ``queue`` is a name, or a queue, whose connection is
+    It reports by hooks, see :meth:`on`. ``queue`` is a name, or a queue, whose connection is
     then used and left open. All else is told by :class:`WorkerOptions`.
 
     Raises:
@@ -223,12 +223,12 @@ class Worker:
     def _job_of(self, claimed: ClaimedJob) -> Job[Any]:
         assert claimed.view is not None
         job: Job[Any] = Job.of(self._core, claimed.view)
-        return replace(job, token=claimed.token, on_progress=self._tell_progress)
+        return replace(job, token=claimed.token, on_progress=self._report_progress)
 
-    def _tell_progress(self, job: Job[Any], value: object) -> None:
+    def _report_progress(self, job: Job[Any], value: object) -> None:
         self._hooks.call("progress", replace(job, last_progress=value), value)
 
-    def _tell_end(self, run: EndedRun) -> None:
+    def _report_end(self, run: EndedRun) -> None:
         match run.outcome:
             case Completion(result=result) if self._hooks.has("completed"):
                 self._hooks.call(
@@ -246,14 +246,14 @@ class Worker:
             job, attempts_made=job.attempts_made + 1, finished_on=finished_on, token=None
         )
 
-    def _tell_stalled(self, _: JobQueue, job_ids: Sequence[str]) -> None:
+    def _report_stalled(self, _: JobQueue, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
             self._hooks.call("stalled", job_id)
 
     def _with_hooks(self, options: CoreOptions) -> CoreOptions:
         return replace(
             options,
-            after_settle=self._tell_end,
+            after_settle=self._report_end,
             on_error=partial(self._hooks.call, "error"),
             on_drained=partial(self._hooks.call, "drained"),
         )
@@ -274,7 +274,7 @@ class Worker:
             max_stalled=options.get("max_stalled_count", 1),
             lock_ms=options.get("lock_duration", 30_000),
             solo_first=options.get("batch") is not None,
-            on_stalled=self._tell_stalled,
+            on_stalled=self._report_stalled,
             clock=self._core.clock,
             log_event=log_event,
         )

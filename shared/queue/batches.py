@@ -46,7 +46,7 @@ class BatchWorker(Worker):
     settled in one call, 500 or 8 MiB of them a script. Which jobs meet in a batch is chance.
 
     A job that stalled too often among others is a batch of its own while nothing else runs, so that
-    one that its worker dies of takes no others with it. Locks are extended while a batch is
+    one that crashes its worker takes no others with it. Locks are extended while a batch is
     collected and while it runs, ``run_limit_s`` from its begin; then each of its jobs is charged
     with the run. A stop or a pause hands back what is not begun. Otherwise as :class:`Worker`.
     """

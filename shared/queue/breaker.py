@@ -93,19 +93,19 @@ class Breaker:
             return min(wanted, 1)
 
     def begin(self, locks: Sequence[Lock]) -> None:
-        """Tell what was claimed; with nothing, another may be let through."""
+        """Report what was claimed; with nothing, another may be let through."""
         with self._mutex:
             if self._trial is True:
                 self._trial = locks[0] if locks else False
 
     def leave(self, lock: Lock) -> None:
-        """Tell that a run is over, whatever came of it: another may be let through."""
+        """Report that a run is over, whatever came of it: another may be let through."""
         with self._mutex:
             if self._trial == lock:
                 self._trial = False
 
     def note_success(self, lock: Lock) -> None:
-        """Tell that a run went well; one that began before the breaker opened says nothing."""
+        """Report that a run went well; one that began before the breaker opened says nothing."""
         with self._mutex:
             if self._opened_s is None:
                 self._failed_in_a_row = 0
@@ -114,7 +114,7 @@ class Breaker:
             self.close()
 
     def note_failure(self, lock: Lock, error: BaseException) -> float | None:
-        """Tell by what a run failed; return in how many seconds its job is to run again.
+        """Report by what a run failed; return in how many seconds its job is to run again.
 
         0 is from the front of the line. None where it is the job's own failure: also that of the
         runs that open the breaker, for until then nobody knows better.

@@ -130,7 +130,7 @@ def replay(
         pages = (dead_ids[start : start + BATCH] for start in range(0, len(dead_ids), BATCH))
         return sum(_replay(dead_letters, page, reason) for page in pages)
     stayed = moved = 0
-    # Not those that die anew meanwhile.
+    # Not those that fail for good anew meanwhile.
     left = dead_letters.counts()[JobState.WAITING]
     while left > 0:
         page = _page(dead_letters, stayed, min(left, BATCH))

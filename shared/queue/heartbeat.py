@@ -41,7 +41,7 @@ class Heartbeat:
             for queue, locks in (*self._running.by_queue(), *self._overdue.by_queue()):
                 queue.extend_many(locks, lock_ms=self._options.lock_ms)
         except QueueError as exc:
-            self._reports.tell_trouble("heartbeat_failed", exc)
+            self._reports.report_trouble("heartbeat_failed", exc)
         # Three times a lock time; oftener where runs are given up much earlier than that.
         return min(self._options.lock_ms / 3000, max(self._options.run_limit_s / 4, 0.1))
 
@@ -58,15 +58,15 @@ class Heartbeat:
         for held_s, run in groupby(overdue, key=itemgetter(1)):
             jobs = [job for job, _ in run if self._abandon(job)]
             for job in jobs:
-                self._tell(job, held_s)
+                self._report(job, held_s)
             if not jobs:
                 continue
             # On a thread of its own: a hook may take its time, and locks have to be kept meanwhile.
             name = f"{self._queue.name}-overdue"
             threading.Thread(target=self._charge, args=(jobs,), name=name, daemon=True).start()
 
-    def _tell(self, job: ClaimedJob, held_s: float) -> None:
-        self._reports.tell(
+    def _report(self, job: ClaimedJob, held_s: float) -> None:
+        self._reports.report(
             "run_abandoned",
             job,
             attempt=job.attempts_made + 1,

@@ -59,13 +59,13 @@ class JobRunner:
                 self.end_all([ended])
 
     def begin(self, job: ClaimedJob) -> bool:
-        """Tell that a job's run begins, and make the next job of its scheduler.
+        """Report that a job's run begins, and make the next job of its scheduler.
 
         False when that could not be done before all was abandoned: it is not to run.
         """
         may_run = self._schedules.keep(job)
         if may_run:
-            self._reports.tell("job_started", job, attempt=job.attempts_made + 1)
+            self._reports.report("job_started", job, attempt=job.attempts_made + 1)
         return may_run
 
     def fail_all(self, jobs: Sequence[ClaimedJob], error: BaseException) -> None:
@@ -78,7 +78,7 @@ class JobRunner:
     def end_all(self, runs: Sequence[EndedRun]) -> None:
         """Settle runs that have ended, those that ended alike in one call. Raises nothing."""
         for run in runs:
-            self._tell_breaker(run)
+            self._report_to_breaker(run)
         refused = self._settler.settle(runs)
         if refused:
             self.end_all([self.ended_by(job, error) for job, error in refused])
@@ -107,7 +107,7 @@ class JobRunner:
         except BaseException as exc:
             if is_ctrl_c(exc):
                 raise
-            self._reports.tell_trouble("around_job_failed", exc, job=job.id)
+            self._reports.report_trouble("around_job_failed", exc, job=job.id)
             return exc
         around.callback(self._reports.call, "around_job_failed", leave, job=job.id)
         return None
@@ -122,7 +122,7 @@ class JobRunner:
                 raise
             return self.ended_by(job, exc)
 
-    def _tell_breaker(self, run: EndedRun) -> None:
+    def _report_to_breaker(self, run: EndedRun) -> None:
         breaker = self._options.breaker
         if breaker is None:
             return
@@ -135,7 +135,7 @@ class JobRunner:
             outcome = outcome_of(job, error, self._options.rules)
             outcome = self._spared(job, error, outcome) or outcome
         except Exception as exc:  # noqa: BLE001 - as for the handler: the rules are the user's
-            self._reports.tell_trouble("retry_rule_failed", exc, job=job.id)
+            self._reports.report_trouble("retry_rule_failed", exc, job=job.id)
             outcome = outcome_of(job, error, RunRules())
         if isinstance(outcome, Failure):
             return self._announced(job, error, outcome)
@@ -163,7 +163,7 @@ class JobRunner:
         try:
             self._options.on_final_failure(job, error)
         except Exception as exc:  # noqa: BLE001 - as for the handler
-            self._reports.tell("failure_hook_failed", job, error=repr(exc))
+            self._reports.report("failure_hook_failed", job, error=repr(exc))
             return retry_after(job, error, _HOOK_RETRY_MS)
         return failure
 

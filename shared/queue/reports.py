@@ -1,4 +1,4 @@
-"""Who is told what a worker does."""
+"""Reports what a worker does."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,18 +13,18 @@ def no_log(event: str, **fields: object) -> None:
 
 
 class Reports:
-    """Tells of a worker's jobs and trouble: to a log, and trouble to ``on_error`` too."""
+    """Reports a worker's jobs and trouble: to a log, and trouble to ``on_error`` too."""
 
     def __init__(
         self, queue_name: str, log_event: LogEvent, on_error: Callable[[BaseException], None]
     ) -> None:
         self._queue_name, self._log_event, self._on_error = queue_name, log_event, on_error
 
-    def tell(self, event: str, job: ClaimedJob, **fields: object) -> None:
+    def report(self, event: str, job: ClaimedJob, **fields: object) -> None:
         """Log what becomes of a job."""
         self._log_event(event, queue=self._queue_name, job=job.id, **fields)
 
-    def tell_trouble(self, event: str, error: BaseException, **fields: object) -> None:
+    def report_trouble(self, event: str, error: BaseException, **fields: object) -> None:
         """Log an error that ends nothing."""
         self._log_event(event, queue=self._queue_name, **fields, error=str(error) or repr(error))
         self.call("error_hook_failed", self._on_error, error)

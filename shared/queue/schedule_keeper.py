@@ -34,16 +34,16 @@ class ScheduleKeeper:
             try:
                 self._continue(job)
             except QueueUnavailable as exc:
-                self._reports.tell_trouble("schedule_delayed", exc, job=job.id)
+                self._reports.report_trouble("schedule_delayed", exc, job=job.id)
                 self._clock.wait(self._abandoned, jittered(_OUTAGE_WAIT_S))
                 continue
             except QueueError as exc:
                 # Nobody can make the next one; this one is as good as any other job.
-                self._reports.tell_trouble("schedule_broken", exc, job=job.id)
+                self._reports.report_trouble("schedule_broken", exc, job=job.id)
             return True
         return False
 
     def _continue(self, job: ClaimedJob) -> None:
         if continue_schedule(self._queue, job) is Continuation.BLOCKED:
             error = JobStateError(job.id, "a job has the next one's id: upsert the scheduler")
-            self._reports.tell_trouble("schedule_blocked", error, job=job.id)
+            self._reports.report_trouble("schedule_blocked", error, job=job.id)

@@ -62,7 +62,7 @@ class Settler:
         }
 
     def settle(self, runs: Sequence[EndedRun]) -> _Refused:
-        """Settle runs, and tell of it; return the jobs that may not complete, and why.
+        """Settle runs, and report it; return the jobs that may not complete, and why.
 
         An error of Redis about one of them does not concern the others. Raises nothing.
         """
@@ -70,7 +70,7 @@ class Settler:
         for run in runs:
             by_kind[type(run.outcome)].append(run)
         for run in by_kind.pop(Moved, ()):
-            self._reports.tell("job_moved", run.job, attempt=run.job.attempts_made + 1)
+            self._reports.report("job_moved", run.job, attempt=run.job.attempts_made + 1)
         return [each for kind, alike in by_kind.items() for each in self._settle(kind, alike)]
 
     def _settle(self, kind: type, runs: list[EndedRun]) -> _Refused:
@@ -79,12 +79,12 @@ class Settler:
         except QueueError as exc:
             if len(runs) > 1:
                 return [each for run in runs for each in self._settle(kind, [run])]
-            self._reports.tell_trouble("settle_failed", exc, job=runs[0].job.id)
+            self._reports.report_trouble("settle_failed", exc, job=runs[0].job.id)
             return []
         pairs = list(zip(runs, answers, strict=False))
         for run, answer in pairs:
             if answer not in _REFUSALS:
-                self._tell(run, answer)
+                self._report(run, answer)
         return [(run.job, _REFUSALS[to](run.job)) for run, to in pairs if to in _REFUSALS]
 
     def _call(self, kind: type, runs: list[EndedRun]) -> list[SettleOutcome]:
@@ -96,33 +96,33 @@ class Settler:
                     return move_failed(self._queue, runs, dead_letters, self._options.failed)
                 return self._calls[kind]([run.outcome for run in runs])
             except QueueUnavailable as exc:
-                self._reports.tell_trouble("settle_delayed", exc)
+                self._reports.report_trouble("settle_delayed", exc)
                 self._clock.wait(self._abandoned, jittered(_OUTAGE_WAIT_S))
         return []
 
-    def _tell(self, run: EndedRun, answer: SettleOutcome) -> None:
+    def _report(self, run: EndedRun, answer: SettleOutcome) -> None:
         job = run.job
         if answer is SettleOutcome.SETTLED:
-            self._tell_end(run)
+            self._report_end(run)
             hook = self._options.after_settle
             self._reports.call("after_settle_failed", hook, run, job=job.id)
         else:
             error = JobStateError(job.id, "its lock was lost; what its run came to is not settled")
             attempt = job.attempts_made + 1
-            self._reports.tell_trouble("lock_lost", error, job=job.id, attempt=attempt)
+            self._reports.report_trouble("lock_lost", error, job=job.id, attempt=attempt)
 
-    def _tell_end(self, run: EndedRun) -> None:
+    def _report_end(self, run: EndedRun) -> None:
         job, attempt = run.job, run.job.attempts_made + 1
         match run.outcome:
             case Completion():
-                self._reports.tell("job_succeeded", job, attempt=attempt)
+                self._reports.report("job_succeeded", job, attempt=attempt)
             case Postponement(delay_ms=delay_ms):
-                self._reports.tell("job_postponed", job, attempt=attempt, delay_ms=delay_ms)
+                self._reports.report("job_postponed", job, attempt=attempt, delay_ms=delay_ms)
             case PutBack():
-                self._reports.tell("job_put_back", job, attempt=attempt)
+                self._reports.report("job_put_back", job, attempt=attempt)
             case Retry(reason=reason) | Failure(reason=reason):
                 is_last = run.is_final
-                self._reports.tell(
+                self._reports.report(
                     "job_failed", job, attempt=attempt, is_last=is_last, error=reason
                 )
 

@@ -155,7 +155,7 @@ class Worker:
             self._queue.release_many(locks)
         except QueueError as exc:
             # Their locks run out by themselves.
-            self._reports.tell_trouble("release_failed", exc)
+            self._reports.report_trouble("release_failed", exc)
 
     def _leave_breaker(self, locks: list[Lock]) -> None:
         if self._options.breaker is not None:
@@ -176,7 +176,7 @@ class Worker:
             # The token stays: a claim whose answer was lost is answered again. What lies in Redis
             # may be lost, too.
             self._has_limited_groups = False
-            self._reports.tell_trouble("claim_failed", exc)
+            self._reports.report_trouble("claim_failed", exc)
             return jittered(_OUTAGE_WAIT_S)
         return 0.0
 

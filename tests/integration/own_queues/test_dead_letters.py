@@ -40,7 +40,9 @@ def refuse(job: Job[Any]) -> None:
     raise OSError(f"no {job.name}")
 
 
-def let_die(orders: Queue, dead: Queue, *job_ids: str, name: str = "ship", **opts: Any) -> None:
+def fail_for_good(
+    orders: Queue, dead: Queue, *job_ids: str, name: str = "ship", **opts: Any
+) -> None:
     """Add jobs and work all that waits until it has failed for good."""
     orders.add_bulk([{"name": name, "opts": {"job_id": each, **opts}} for each in job_ids])
     worker = Worker(orders, refuse, dead_letter=dead)
@@ -96,7 +98,7 @@ def test_attempts_that_are_left_are_used_first_and_unrecoverable_jobs_go_at_once
 def test_a_job_that_its_workers_vanish_of_becomes_a_dead_letter_without_another_run(
     orders: Queue, dead: Queue
 ) -> None:
-    let_die(orders, dead)
+    fail_for_good(orders, dead)
     orders.add("ship", attempts=9)
     claim(orders.core)
     lose_locks(orders.core, "1")
@@ -153,7 +155,7 @@ def test_data_that_is_no_json_is_told_as_text_and_ids_that_end_like_keys_have_ro
     client, keys = orders.core.client, orders.core.keys
     client.hset(keys.job("x:y:logs"), mapping={"name": "ship", "data": b"{\xff", "opts": "[1]"})
     client.lpush(keys.wait, "x:y:logs")
-    let_die(orders, dead)
+    fail_for_good(orders, dead)
     [letter] = dead.get_waiting()
     assert letter.id == "orders/x:y:logs/"
     assert (letter.data["data"], letter.data["opts"]) == ("{\ufffd", {})
@@ -164,9 +166,9 @@ def test_data_that_is_no_json_is_told_as_text_and_ids_that_end_like_keys_have_ro
 def test_replay_puts_jobs_back_as_if_just_added_oldest_first(
     orders: Queue, dead: Queue, clock: FakeClock
 ) -> None:
-    let_die(orders, dead, "a", "b", attempts=2, remove_on_complete=True)
-    let_die(orders, dead, "first", priority=4)
-    let_die(orders, dead, "late", delay=0, lifo=True)
+    fail_for_good(orders, dead, "a", "b", attempts=2, remove_on_complete=True)
+    fail_for_good(orders, dead, "first", priority=4)
+    fail_for_good(orders, dead, "late", delay=0, lifo=True)
     clock.advance(hours=1)
     assert dead.replay() == 4
     assert dead.count() == 0
@@ -187,8 +189,8 @@ def test_replay_puts_jobs_back_as_if_just_added_oldest_first(
 def test_replay_takes_the_ones_that_are_asked_for(
     orders: Queue, dead: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_die(orders, dead, "a", "b", "c")
-    let_die(orders, dead, "x", "y", name="bill")
+    fail_for_good(orders, dead, "a", "b", "c")
+    fail_for_good(orders, dead, "x", "y", name="bill")
     monkeypatch.setattr(dead_letters, "BATCH", 2)
     assert dead.replay(["orders/none", "b", "orders/b"]) == 1
     assert dead.replay(reason="no bill") == 2
@@ -198,7 +200,7 @@ def test_replay_takes_the_ones_that_are_asked_for(
 
 
 def test_a_dead_letter_stays_where_its_job_s_id_is_taken(orders: Queue, dead: Queue) -> None:
-    let_die(orders, dead, "a", "b")
+    fail_for_good(orders, dead, "a", "b")
     orders.add("ship", {"newer": True}, job_id="a")
     assert dead.replay() == 1
     assert in_line(dead) == ["orders/a"]
@@ -211,7 +213,7 @@ def test_a_dead_letter_stays_where_its_job_s_id_is_taken(orders: Queue, dead: Qu
 
 
 def test_a_dead_letter_that_a_worker_has_stays(orders: Queue, dead: Queue) -> None:
-    let_die(orders, dead, "a")
+    fail_for_good(orders, dead, "a")
     answers: list[int] = []
 
     def look(job: Job[Any]) -> None:
@@ -222,15 +224,15 @@ def test_a_dead_letter_that_a_worker_has_stays(orders: Queue, dead: Queue) -> No
     assert in_line(orders) == []
 
 
-def test_one_that_has_died_anew_since_it_was_read_stays(
+def test_one_that_has_failed_anew_since_it_was_read_stays(
     orders: Queue, dead: Queue, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_die(orders, dead, "a")
+    fail_for_good(orders, dead, "a")
     run = dead.core.run_in_chunks
 
     def run_late(*arguments: Any, **more: Any) -> Any:
         clock.advance(seconds=1)
-        let_die(orders, dead, "a")
+        fail_for_good(orders, dead, "a")
         return run(*arguments, **more)
 
     with monkeypatch.context() as patch:
@@ -240,16 +242,16 @@ def test_one_that_has_died_anew_since_it_was_read_stays(
     assert dead.replay() == 1
 
 
-def test_a_dead_letter_that_dies_again_is_not_replayed_twice_by_one_call(
+def test_a_dead_letter_whose_job_fails_again_is_not_replayed_twice_by_one_call(
     orders: Queue, dead: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letters, "BATCH", 2)
-    let_die(orders, dead, *"abcde")
+    fail_for_good(orders, dead, *"abcde")
     run = dead.core.run_in_chunks
 
     def run_and_fail(*arguments: Any, **more: Any) -> Any:
         answers = run(*arguments, **more)
-        let_die(orders, dead)
+        fail_for_good(orders, dead)
         return answers
 
     with monkeypatch.context() as patch:
@@ -261,7 +263,7 @@ def test_a_dead_letter_that_dies_again_is_not_replayed_twice_by_one_call(
 def test_a_repeat_after_a_lost_reply_puts_nothing_back_twice(
     orders: Queue, dead: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    let_die(orders, dead, "a", "b", "c")
+    fail_for_good(orders, dead, "a", "b", "c")
     run = dead.core.run_in_chunks
 
     def run_twice(*arguments: Any, **more: Any) -> Any:
@@ -279,7 +281,7 @@ def test_many_who_replay_at_once_put_each_job_back_once(
     orders: Queue, dead: Queue, redis_client: RedisConnection
 ) -> None:
     job_ids = [f"n{number}" for number in range(1200)]
-    let_die(orders, dead, *job_ids)
+    fail_for_good(orders, dead, *job_ids)
     counts: list[int] = []
     threads = [threading.Thread(target=lambda: counts.append(dead.replay())) for _ in range(4)]
     for thread in threads:
@@ -298,8 +300,8 @@ def test_jobs_of_several_queues_go_back_to_their_own(
 ) -> None:
     bills = Queue("bills", redis_client, clock=clock)
     for number in range(2):
-        let_die(orders, dead, f"o{number}")
-        let_die(bills, dead, f"b{number}")
+        fail_for_good(orders, dead, f"o{number}")
+        fail_for_good(bills, dead, f"b{number}")
     assert dead.replay() == 4
     assert (in_line(orders), in_line(bills)) == (["o0", "o1"], ["b0", "b1"])
 
@@ -322,14 +324,14 @@ def test_what_is_no_dead_letter_is_left_alone(orders: Queue, dead: Queue, data: 
     dead.add("x", job_id="foreign")
     dead.core.client.hset(dead.core.keys.job("foreign"), "data", data)
     dead.core.client.rpush(dead.core.keys.wait, "ghost")
-    let_die(orders, dead, "a")
+    fail_for_good(orders, dead, "a")
     assert dead.replay() == 1
     assert dead.core.counts()[JobState.WAITING] == 2
     assert line(orders.core) == ["a"]
 
 
 def test_options_that_somebody_has_spoilt_give_way_to_none(orders: Queue, dead: Queue) -> None:
-    let_die(orders, dead, "a", "b")
+    fail_for_good(orders, dead, "a", "b")
     for job_id, opts in (("a", '{"priority": -5, "attempts": 2}'), ("b", "7")):
         data = f'{{"queue": "orders", "job_id": "{job_id}", "name": "x", "opts": {opts}}}'
         dead.core.client.hset(dead.core.keys.job(f"orders/{job_id}"), "data", data)
