@@ -63,8 +63,7 @@ def check_partitions(redis: RedisConnection, settings: Settings) -> None:
         QueueError: jobs wait, or workers run, in another number of partitions; the text says what
             to do.
     """
-    key, count = f"{settings.queue_prefix}:own:partitions", settings.queue_partitions
-    known = whole_number(run(redis, "GET", key)) or 1
+    known, count = read_partitions(redis, settings), settings.queue_partitions
     if known == count:
         return
     queues = _queues_of(redis, settings, known)
@@ -77,7 +76,16 @@ def check_partitions(redis: RedisConnection, settings: Settings) -> None:
         )
     _refuse_beside_workers(redis, settings, known)
     _hide_dead_letters(queues[2])
-    run(redis, "SET", key, count)
+    run(redis, "SET", _key(settings), count)
+
+
+def read_partitions(redis: RedisConnection, settings: Settings) -> int:
+    """Return how many partitions Redis holds, as servers and workers found at their start."""
+    return whole_number(run(redis, "GET", _key(settings))) or 1
+
+
+def _key(settings: Settings) -> str:
+    return f"{settings.queue_prefix}:own:partitions"
 
 
 def _refuse_beside_workers(redis: RedisConnection, settings: Settings, known: int) -> None:

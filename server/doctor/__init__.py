@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from server.doctor.content_checks import (
     QUEUES,
+    check_partitions,
     check_queues,
     check_record,
     check_worker_threads,
@@ -28,6 +29,7 @@ def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
     if stores.unreadable is not None:
         text = f"queues and record could not be looked at: {stores.unreadable}"
         yield problem(QUEUES, "readable", text, "see to the stores, then run the doctor again")
+    yield from check_partitions(stores.partitions, settings.queue_partitions)
     if stores.queues:
         yield from check_queues(stores.queues)
     yield from check_worker_threads(stores.workers)

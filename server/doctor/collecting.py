@@ -19,6 +19,7 @@ from server.doctor.facts import (
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME
 from shared.errors import QueueError, QueueRefused, StoreError
+from shared.partitions import read_partitions
 from shared.queue import (
     QueueExaminer,
     QueueLook,
@@ -106,6 +107,7 @@ def _look_at(
     try:
         workers = WorkerSigns(redis, prefix=settings.queue_prefix).read()
         own = QueueRegistry(redis, prefix=settings.queue_prefix, clock=clock).read()
+        facts = replace(facts, partitions=read_partitions(redis, settings))
         contents = _Contents(settings, redis, stores, clock, own)
         queues, record = contents.look_twice()
     except (QueueError, StoreError) as exc:

@@ -65,6 +65,18 @@ def check_queues(queues: Queues) -> Iterator[Finding]:
         )
 
 
+def check_partitions(known: int | None, wanted: int) -> Iterator[Finding]:
+    """Yield a finding where Redis holds another number of partitions than the settings say."""
+    if known is None or known == wanted:
+        return
+    yield warn(
+        QUEUES,
+        "partitions",
+        f"Redis says {known} of the item queues, QUEUE_PARTITIONS says {wanted}",
+        "start server and workers with one number; another is taken over while no item waits",
+    )
+
+
 def check_worker_threads(workers: Sequence[WorkerSign]) -> Iterator[Finding]:
     """Yield a finding for each worker that has a thread which fails."""
     for worker in workers:

@@ -100,6 +100,7 @@ class StoreFacts:
     """Both stores and what they hold; ``write_error`` is why the write probe failed.
 
     ``redis_refusal`` is what Redis refuses of what the queues need, and what to do.
+    ``partitions`` is how many partitions of the item queues Redis says that it holds.
     ``unreadable`` is why queues and record could not be looked at though the stores are there.
     """
 
@@ -107,6 +108,7 @@ class StoreFacts:
     mongodb: MongoReport | Unreachable
     write_error: str | None = None
     redis_refusal: str | None = None
+    partitions: int | None = None
     queues: Mapping[str, QueueFacts] = field(default_factory=dict)
     record: RecordLook | None = None
     unreadable: str | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from server.doctor.collecting import collect_store_facts
+from server.doctor.content_checks import check_partitions as warn_of_partitions
 from shared.clock import SystemClock
 from shared.errors import QueueError
 from shared.partitions import check_partitions, divide
@@ -179,6 +180,10 @@ def test_the_doctor_looks_at_each_partition(harness: Harness, valkey_url: str) -
     found = [facts.queues[f"{{bull:{number}}}:{light}"] for number in range(COUNT)]
     assert [each.look.counts[JobState.WAITING] for each in found] == waiting(harness)
     assert light not in facts.queues
+    assert facts.partitions == 1
+    [finding] = list(warn_of_partitions(facts.partitions, COUNT))
+    assert finding.text == "Redis says 1 of the item queues, QUEUE_PARTITIONS says 4"
+    assert list(warn_of_partitions(COUNT, COUNT)) == []
 
 
 @pytest.fixture(scope="module")
