@@ -28,6 +28,7 @@ _UNFINISHED = (
     JobState.ACTIVE,
 )
 _PAGE = 500
+MAX_PARTITIONS = 64
 
 
 def open_item_queue(
@@ -63,7 +64,8 @@ def check_partitions(redis: RedisConnection, settings: Settings) -> None:
         QueueError: jobs wait, or workers run, in another number of partitions; the text says what
             to do.
     """
-    known, count = read_partitions(redis, settings), settings.queue_partitions
+    found, count = _find_number(redis, settings), settings.queue_partitions
+    known = found or 1
     if known == count:
         return
     queues = _queues_of(redis, settings, known)
@@ -74,14 +76,22 @@ def check_partitions(redis: RedisConnection, settings: Settings) -> None:
             f"and workers with QUEUE_PARTITIONS={known} until both item queues are empty, stop "
             "them all, and change it then"
         )
-    _refuse_beside_workers(redis, settings, known)
+    if found is not None:
+        # Where Redis was lost, and the number with it, workers that run may be of this very one.
+        _refuse_beside_workers(redis, settings, found)
     _hide_dead_letters(queues[2])
     run(redis, "SET", _key(settings), count)
 
 
 def read_partitions(redis: RedisConnection, settings: Settings) -> int:
     """Return how many partitions Redis holds, as servers and workers found at their start."""
-    return whole_number(run(redis, "GET", _key(settings))) or 1
+    return _find_number(redis, settings) or 1
+
+
+def _find_number(redis: RedisConnection, settings: Settings) -> int | None:
+    number = whole_number(run(redis, "GET", _key(settings)))
+    # Anybody may write there.
+    return number if number is not None and 1 <= number <= MAX_PARTITIONS else None
 
 
 def _key(settings: Settings) -> str:

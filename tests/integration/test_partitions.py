@@ -126,12 +126,12 @@ def test_jobs_without_partitions_are_not_left_behind(harness: Harness) -> None:
 def test_another_number_is_refused_beside_a_worker(
     harness: Harness, running: WorkerProcess
 ) -> None:
-    check_partitions(harness.redis, harness.settings)
     wait_until(WorkerSigns(harness.redis).read, "the worker has left its sign")
     one = harness.settings.model_copy(update={"queue_partitions": 1})
     worker_id = running.parts.signaller.worker_id
     with pytest.raises(QueueError, match=f"=1: {worker_id} takes from 4 partitions: stop all"):
         check_partitions(harness.redis, one)
+    harness.lose_redis()
     check_partitions(harness.redis, harness.settings)
 
 
@@ -149,6 +149,7 @@ def test_a_worker_divides_what_it_may_hold_among_the_partitions() -> None:
 
 @pytest.fixture
 def running(harness: Harness, stores: Stores) -> Iterator[WorkerProcess]:
+    check_partitions(harness.redis, harness.settings)
     process = WorkerProcess(harness.settings, harness.redis, stores, SystemClock())
     thread = threading.Thread(target=process.run)
     thread.start()
