@@ -17,8 +17,10 @@ PACKAGES = ("server", "worker", "shared")
 OTHER_THREADS = {
     "shared/supervision.py": "the one place that makes threads for loops",
     "shared/queue/worker.py": "one thread a job",
+    "shared/queue/heartbeat.py": "one thread a run that is past its limit, to charge its jobs",
     "server/fetching/network.py": "one thread a lookup of a name",
     "server/parsing/parser_process.py": "in a process of its own, that is watched as a whole",
+    "worker/process.py": "runs the consumers' supervised loops of further partitions",
     "worker/__main__.py": "runs the consumer's supervised loop, so that signals can be waited for",
     "shared/stopping.py": "the last resort of a stop; ends a command at the second signal",
 }
