@@ -20,13 +20,19 @@ _COURSE = frozenset(
 
 
 def is_course(event: str) -> bool:
-    """Return whether an event is of the course of a job; any other is trouble."""
+    """Return whether an event is of the course of a job."""
     return event in _COURSE
 
 
+def level_of(event: str) -> int:
+    """Return the level an event is logged at: the end of trouble is none."""
+    if is_course(event):
+        return logging.DEBUG
+    return logging.INFO if event == "breaker_closed" else logging.WARNING
+
+
 def _log(event: str, **fields: object) -> None:
-    level = logging.DEBUG if is_course(event) else logging.WARNING
-    log.log(level, "%s %s", event, fields)
+    log.log(level_of(event), "%s %s", event, fields)
 
 
 class _Reports:
@@ -39,7 +45,7 @@ _reports = _Reports()
 
 
 def log_event(event: str, **fields: object) -> None:
-    """Log the course of jobs at DEBUG, all else at WARNING, unless the process has a sink."""
+    """Log an event at its level, unless the process has a sink."""
     _reports.sink(event, **fields)
 
 

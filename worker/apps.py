@@ -5,12 +5,13 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from feedmill import Declared, configure
 from feedmill.apps import AppWorkers, load_app
 from feedmill.configuring import close_place, current_place
-from feedmill.reporting import is_course, report_to
+from feedmill.reporting import is_course, level_of, report_to
 from feedmill.rules import Weight
 from shared.clock import Clock
 from shared.errors import AppError, QueueError
@@ -26,6 +27,7 @@ log = get_logger("worker.app")
 
 # So long a stop may take beyond the wait for jobs.
 AFTER_JOBS_S = 3.0
+REGISTRAR_ENDS_WITHIN_S = 0.5
 REGISTER_RETRY_S = 5.0
 WEIGHTS = {
     "light": {Weight.LIGHT, Weight.MEDIUM},
@@ -66,15 +68,19 @@ class AppProcess:
 
     def run(self) -> None:
         """Work until :meth:`stop`; then end workers, queues and connections, in this order."""
-        try:
+        with ExitStack() as ends:
+            ends.callback(close_place)
+            ends.callback(self._signaller.stop)
+            ends.callback(self.workers.close, self._jobs_s)
             self.workers.start()
             self._signaller.start()
-            self.supervisor.start("registrar", self._register, self._stop, is_essential=False)
+            registrar = self.supervisor.start(
+                "registrar", self._register, self._stop, is_essential=False
+            )
+            # A round that comes late would open the place anew.
+            ends.callback(registrar.join, REGISTRAR_ENDS_WITHIN_S)
+            ends.callback(self._stop.set)
             self._stop.wait()
-        finally:
-            self.workers.close(self._jobs_s)
-            self._signaller.stop()
-            close_place()
 
     def stop(self) -> None:
         """Begin to hand over. Safe to call again, and in a signal handler."""
@@ -164,5 +170,5 @@ def _refuse_our_names(declared: Sequence[Declared[Any]], settings: Settings) -> 
 
 def log_app_event(event: str, **fields: object) -> None:
     """Log what an app's workers report: of the course of jobs only what failed for good."""
-    is_quiet = is_course(event) and not fields.get("is_last")
-    log.log(logging.DEBUG if is_quiet else logging.WARNING, event, **fields)
+    is_failure = is_course(event) and fields.get("is_last")
+    log.log(logging.WARNING if is_failure else level_of(event), event, **fields)
