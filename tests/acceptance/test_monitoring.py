@@ -3,6 +3,9 @@
 import httpx2
 import pytest
 
+from shared.clock import SystemClock
+from shared.queue import RedisConnection
+from shared.queue.registry import QueueRecord, QueueRegistry
 from tests.feeds.make_feed import make_feed
 from tests.monitoring import expressions, scraped, unanswered
 from tests.processes import Deploy, Deployment, wait_until
@@ -25,9 +28,12 @@ def scrape_server(deployed: Deployment) -> str:
 
 
 def test_every_metric_of_dashboard_and_alerts_is_exported(
-    deploy: Deploy, publisher: Publisher
+    deploy: Deploy, publisher: Publisher, redis_client: RedisConnection
 ) -> None:
     url = publisher.serve("/feed.xml", make_feed(ITEMS))
+    # What a worker of an app writes down.
+    registry = QueueRegistry(redis_client, prefix="bull", clock=SystemClock())
+    registry.register([QueueRecord("emails", "light")])
     deployed, port = deploy(), find_free_port()
     deployed.start_server()
     deployed.start_worker(METRICS_PORT=str(port))
