@@ -1,5 +1,6 @@
 """A deployment of real processes on empty stores."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,12 @@ from pymongo.database import Database
 from shared.queue import RedisConnection
 from tests.processes import Deploy, Deployment, deployment
 from tests.publisher import Publisher
+
+
+@pytest.fixture
+def database_name() -> str:
+    """A new one for each test: the last write of a killed process may come after its end."""
+    return f"test_{uuid.uuid4().hex[:16]}"
 
 
 @pytest.fixture
