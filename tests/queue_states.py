@@ -1,5 +1,6 @@
 """Jobs at each stage of their life, and the whole content of a queue to compare."""
 
+from collections.abc import Callable
 from typing import Any
 
 from shared.queue import Claim, ClaimedJob, JobQueue, NewJob
@@ -100,3 +101,16 @@ def _content(queue: JobQueue, key: bytes) -> Any:
         b"stream": client.xlen,
     }
     return readers[client.type(key)](key)
+
+
+def scripts_of(queue: JobQueue, act: Callable[[], object]) -> int:
+    """Return how many round trips ``act`` made, each of them one script."""
+    sent: list[object] = []
+    execute = queue.client.execute_command
+    queue.client.execute_command = lambda *a, **k: sent.append(a[0]) or execute(*a, **k)  # type: ignore[method-assign, func-returns-value]
+    try:
+        act()
+    finally:
+        del queue.client.execute_command
+    assert set(sent) <= {"EVALSHA", "EVAL"}
+    return len(sent)

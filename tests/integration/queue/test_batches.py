@@ -21,7 +21,15 @@ from shared.queue import (
 from shared.queue.batches import BatchHandler, BatchResult
 from tests.fakes import FakeClock
 from tests.processes import wait_until
-from tests.queue_states import job_fields, line, lose_locks, make_job, seed_stalled, seed_waiting
+from tests.queue_states import (
+    job_fields,
+    line,
+    lose_locks,
+    make_job,
+    scripts_of,
+    seed_stalled,
+    seed_waiting,
+)
 
 FOREVER_S = 3600.0
 
@@ -76,17 +84,6 @@ def real_queue(redis_client: RedisConnection) -> JobQueue:
 
 def do_nothing(jobs: Sequence[ClaimedJob]) -> None:
     pass
-
-
-def scripts_of(queue: JobQueue, act: Callable[[], object]) -> int:
-    sent: list[object] = []
-    execute = queue.client.execute_command
-    queue.client.execute_command = lambda *a, **k: sent.append(a[0]) or execute(*a, **k)  # type: ignore[method-assign, func-returns-value]
-    try:
-        act()
-    finally:
-        del queue.client.execute_command
-    return len(sent)
 
 
 def test_a_batch_is_claimed_and_settled_in_one_round_trip_each(

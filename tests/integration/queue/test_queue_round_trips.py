@@ -15,22 +15,9 @@ from shared.queue import (
     sample_queues,
 )
 from tests.fakes import FakeClock
-from tests.queue_states import claim, make_job, seed_active, seed_waiting
+from tests.queue_states import claim, make_job, scripts_of, seed_active, seed_waiting
 
 IDS = [f"a#{n}" for n in range(500)]
-
-
-def scripts_of(queue: JobQueue, act: Callable[[], object]) -> int:
-    """Return how many round trips ``act`` made, each of them one script."""
-    sent: list[object] = []
-    execute = queue.client.execute_command
-    queue.client.execute_command = lambda *a, **k: sent.append(a[0]) or execute(*a, **k)  # type: ignore[method-assign, func-returns-value]
-    try:
-        act()
-    finally:
-        del queue.client.execute_command
-    assert set(sent) <= {"EVALSHA", "EVAL"}
-    return len(sent)
 
 
 @pytest.fixture(autouse=True)
