@@ -19,7 +19,7 @@ async def measure(url: str, count: int) -> dict[str, float]:
     await client.flushdb()
     queue = Queue("bench", {"connection": url})
     add_s = await _add(queue, count)
-    drain_s = await _drain(url, count)
+    drain_s = await work(url, count, CONCURRENCY)
     await client.flushdb()
     return {"add": count / add_s, "drain": count / drain_s}
 
@@ -40,7 +40,8 @@ async def _add(queue: Queue, count: int) -> float:
     return time.perf_counter() - started_s
 
 
-async def _drain(url: str, count: int) -> float:
+async def work(url: str, count: int, concurrency: int) -> float:
+    """Run so many jobs by one worker with empty handlers; return the seconds it took."""
     is_drained = asyncio.Event()
     left = count
 
@@ -54,7 +55,7 @@ async def _drain(url: str, count: int) -> float:
             is_drained.set()
 
     started_s = time.perf_counter()
-    worker = Worker("bench", handle, {"connection": url, "concurrency": CONCURRENCY})
+    worker = Worker("bench", handle, {"connection": url, "concurrency": concurrency})
     worker.on("completed", note)
     await is_drained.wait()
     drain_s = time.perf_counter() - started_s
@@ -62,4 +63,5 @@ async def _drain(url: str, count: int) -> float:
     return drain_s
 
 
-print(json.dumps(asyncio.run(measure(sys.argv[1], int(sys.argv[2])))), flush=True)
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(measure(sys.argv[1], int(sys.argv[2])))), flush=True)

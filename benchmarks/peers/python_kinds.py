@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import redis.asyncio
-from bullmq import FlowProducer, Queue, Worker
+from bullmq import FlowProducer, Queue
+from python_bullmq import work
 
 AT_ONCE = 1_000
 CONCURRENCY = 50
@@ -44,7 +45,7 @@ async def measure(url: str, jobs: int, kind: str) -> dict[str, float]:
     started_s = time.perf_counter()
     added = await kinds[kind]()
     add_s = time.perf_counter() - started_s
-    work_s = await _work(url, added)
+    work_s = await work(url, added, CONCURRENCY)
     await client.flushdb()
     return {f"{kind}.add": added / add_s, f"{kind}.work": added / work_s}
 
@@ -85,28 +86,6 @@ async def _add_schedulers(queue: Queue, jobs: int) -> int:
             *(queue.upsertJobScheduler(f"s{n}", {"every": 3_600_000}, template) for n in some)
         )
     return schedulers
-
-
-async def _work(url: str, jobs: int) -> float:
-    is_done = asyncio.Event()
-    left = jobs
-
-    async def handle(job: Any, token: str) -> None:
-        """Do nothing."""
-
-    def note(job: Any, result: Any) -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            is_done.set()
-
-    started_s = time.perf_counter()
-    worker = Worker("bench", handle, {"connection": url, "concurrency": CONCURRENCY})
-    worker.on("completed", note)
-    await is_done.wait()
-    taken_s = time.perf_counter() - started_s
-    await worker.close(True)
-    return taken_s
 
 
 url, jobs, kind = sys.argv[1:]
