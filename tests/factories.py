@@ -19,7 +19,7 @@ from shared.supervision import Supervisor
 from tests.fakes import FakeClock
 from worker.claiming import Taken
 from worker.decoding import DecodedItem, decode_data, decode_item
-from worker.process import Surroundings, make_worker
+from worker.process import Surroundings, make_partitions
 from worker.settling import Settlement
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -149,7 +149,7 @@ class Bench:
             job_max_bytes=self.max_item_bytes,
         )
         around = Surroundings(settings, self.redis, self.stores, self.clock, self.supervisor)
-        self.parts = make_worker(around)
+        [self.parts] = make_partitions(around)
         self.queue, self.heavy = self.parts.queues
         self.dlq = around.queue(settings.dead_letter_queue)
         self.consumer, self.heartbeat = self.parts.consumer, self.parts.heartbeat

@@ -70,14 +70,11 @@ class _Stock:
     buffer: Buffer
 
 
-def make_worker(around: Surroundings) -> WorkerParts:
-    """Make the parts of a worker of a single partition; nothing runs yet."""
-    [parts] = make_partitions(around)
-    return parts
-
-
 def make_partitions(around: Surroundings) -> list[WorkerParts]:
-    """Make the parts of a worker for each partition; together they hold what one may."""
+    """Make the parts of a worker for each partition; together they hold what one may.
+
+    Nothing runs yet.
+    """
     settings, clock = around.settings, around.clock
     divided = divide(settings)
     stocks = [_Stock(HeldLocks(clock), _make_buffer(settings, clock)) for _ in divided]
