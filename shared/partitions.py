@@ -41,7 +41,7 @@ def open_item_queue(
 def divide(settings: Settings) -> list[Settings]:
     """Return the settings of a worker's part for each partition: its prefix and its share.
 
-    At least one batch may be in hand in each. A single partition has the settings as they are.
+    At least one batch may be in flight in each. A single partition has the settings as they are.
     """
     count = settings.queue_partitions
     if count == 1:

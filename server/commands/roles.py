@@ -22,7 +22,7 @@ from shared.settings import Settings
 from shared.startup import check_named_stores
 from shared.stopping import Stopped
 
-# A role flushes and hands back what it holds within 10 s.
+# A role flushes and releases what it holds within 10 s.
 ROLE_GRACE_S = 12.0
 READY_TIMEOUT_S = 60.0
 _POLL_S = 0.1

@@ -48,7 +48,7 @@ class BatchWorker(Worker):
     A job that stalled too often among others is a batch of its own while nothing else runs, so that
     one that crashes its worker takes no others with it. Locks are extended while a batch is
     collected and while it runs, ``run_limit_s`` from its begin; then each of its jobs is charged
-    with the run. A stop or a pause hands back what is not begun. Otherwise as :class:`Worker`.
+    with the run. A stop or a pause releases what is not begun. Otherwise as :class:`Worker`.
     """
 
     def __init__(

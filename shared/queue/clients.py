@@ -217,7 +217,7 @@ def _copy_of(client: RedisConnection, **changed: Any) -> RedisConnection:
     pool = client.connection_pool
     settings = {**pool.connection_kwargs, **changed, "connection_class": pool.connection_class}
     if isinstance(pool, SentinelConnectionPool):
-        # Such a pool hands itself to its connections.
+        # Such a pool gives itself to its connections.
         del settings["connection_pool"]
         watched = (pool.service_name, pool.sentinel_manager)
         return redis.Redis.from_pool(SentinelConnectionPool(*watched, **settings))  # type: ignore[no-untyped-call]

@@ -89,7 +89,7 @@ class Import:
     """One import as stored.
 
     ``counts`` of an open one holds what was final at its commit; ``journaled`` is the number of
-    entries in its journal. ``feed_step`` is what the commit (or failure) hands to the feed.
+    entries in its journal. ``feed_step`` is what the commit (or failure) gives to the feed.
     """
 
     import_id: str
