@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from feedmill import Job, Queue, Worker
@@ -41,12 +40,7 @@ class Load:
         self._adder.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._is_stopping = True
         self._adder.join()
         self._worker.close(5.0)
