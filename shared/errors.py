@@ -34,6 +34,9 @@
     ├── ParseError                    a document is not a feed
     ├── ItemError                     one item cannot be stored, whatever is tried
     ├── ChildEnded                    a process of the service ended though nobody asked it to
+    ├── ReachedLatest                 an indexer has no further interval just now (retryable)
+    │   └── InFlightLimit             as many of its intervals are open as may be (retryable)
+    ├── StaleEpoch                    an interval whose epoch was rolled back
     ├── ServiceError                  the running service refused a call, or does not answer
     ├── NotFoundError                 a name that nothing has (HTTP 404)
     ├── ConflictError                 a state that does not allow it (HTTP 409)
@@ -46,6 +49,7 @@ A driver's exceptions are mapped where the driver is used (``shared/queue``, ``s
 """
 
 from collections.abc import Collection
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -80,6 +84,7 @@ class ErrorKind(StrEnum):
     FEED_DELETED = "feed_deleted"
     RUN_LOST = "run_lost"  # its runs ended again and again without a result
     REPLAY_LOST = "replay_lost"
+    STALE_EPOCH = "stale_epoch"  # its interval was rolled back
     UNREADABLE_FEED = "unreadable_feed"  # a document of MongoDB that somebody has spoilt
     UNREADABLE_RECORD = "unreadable_record"
     INTERNAL = "internal"  # an error of our own
@@ -340,6 +345,34 @@ class ChildEnded(FeedmillError):
         code = exit_code or 1
         super().__init__(f"{name} ended unexpectedly with code {exit_code}; everything is stopped")
         self.exit_code = code
+
+
+class ReachedLatest(FeedmillError):
+    """An indexer has no further interval just now; ``retry_at`` is when it has, if that is known.
+
+    Not a failure: whoever dispatches intervals ends its round here.
+    """
+
+    retryable = True
+
+    def __init__(self, reason: str, *, retry_at: datetime | None = None) -> None:
+        super().__init__(reason)
+        self.retry_at = retry_at
+
+
+class InFlightLimit(ReachedLatest):
+    """As many intervals of an indexer are open as may be at a time."""
+
+
+class StaleEpoch(FeedmillError):
+    """An interval's epoch is not its indexer's: it was rolled back, and is not to be worked on."""
+
+    def __init__(self, name: str, epoch: int, current: int | None) -> None:
+        now = "is gone" if current is None else f"is at epoch {current}"
+        super().__init__(f"epoch {epoch} of {name!r} was rolled back: it {now}")
+        self.name = name
+        self.epoch = epoch
+        self.current = current
 
 
 class ServiceError(FeedmillError):

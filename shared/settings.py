@@ -99,12 +99,15 @@ class Settings(BaseSettings):
     keep_failed: Count = 500
     keep_imports_days: Days = 90
     keep_dead_days: Days = 0
+    keep_bodies: int = Field(3, ge=0, le=100)
+    keep_body_max_bytes: int = Field(1_048_576, ge=1024, le=12_582_912)
     heavy_items: Count = 5000
 
     fetch_interval_s: int = Field(3600, ge=1, le=31_536_000)
     fetch_concurrency: Threads = 16
     fetch_per_host: Threads = 2
     fetch_timeout_s: float = Field(30, ge=0.1, le=280)
+    fetch_pages: int = Field(10, ge=1, le=1000)
     fetch_max_bytes: int = Field(33_554_432, ge=1024, le=1_073_741_824)
     fetch_allow_private: bool = False
     feed_salvage: Annotated[Literal["feedparser", "strict", "off"], Lowered] = "feedparser"
@@ -112,6 +115,8 @@ class Settings(BaseSettings):
     api_key: Annotated[str, AfterValidator(check_api_key)] | None = Field(None, repr=False)
     allow_unauthenticated: bool = False
     api_rate_limit: Annotated[str, AfterValidator(check_rate_limit)] = "60/minute"
+    backfill_in_flight: int = Field(3, ge=1, le=32)
+    backfill_rate_limit: Annotated[str, AfterValidator(check_rate_limit)] = "120/minute"
     allowed_hosts: Hosts = ()
     host: Host = "127.0.0.1"
     port: Port = 8000

@@ -21,7 +21,7 @@ from server.fetching.addresses import mask_url
 from server.parsing import ParsedFeed, RejectedEntry
 from shared.errors import ErrorKind, FetchError, ParseError
 from shared.models import FeedItem
-from shared.store import DeadLetter, Feed, Import, JournalEntry, StoredValidators
+from shared.store import DeadLetter, Feed, Import, JournalEntry, KeptBody, StoredValidators
 
 # The place of a handed-in document among a feed's validators: no URL is empty.
 DOCUMENT_URL = ""
@@ -40,6 +40,11 @@ class Run:
         """The source, first half of the ids of all that it finds."""
         return self.importing.source
 
+    @property
+    def content_revision(self) -> int:
+        """The revision of the items it finds: its own, but for what is older than all others."""
+        return self.importing.content_revision or self.revision
+
 
 @dataclass(frozen=True, slots=True)
 class UrlAnswer:
@@ -48,7 +53,8 @@ class UrlAnswer:
     ``parsed`` is the document of a 200 that could be read; ``error`` why there is none.
     ``history`` is what is to be remembered of the URL, None: what was. ``validators`` are those of
     a whole document, to be stored at the commit. ``is_look``: it was asked without conditions
-    after nothing but 304s, and answered with another body.
+    after nothing but 304s, and answered with another body. ``next_page`` is the URL of the page
+    behind the last one that was read. ``body`` is what is to be kept of the answer.
     """
 
     url: str
@@ -61,6 +67,8 @@ class UrlAnswer:
     history: UrlHistory | None = None
     max_age_s: float | None = None
     is_look: bool = False
+    next_page: str | None = None
+    body: KeptBody | None = None
 
     @property
     def shown_url(self) -> str:
@@ -136,6 +144,11 @@ class Fetched:
     def validators(self) -> dict[str, StoredValidators]:
         """The validators of the URLs that answered with a whole document."""
         return {one.url: one.validators for one in self.answers if one.validators is not None}
+
+    @property
+    def next_page(self) -> str | None:
+        """The URL of the page behind the last one that was read, if there is one."""
+        return next((one.next_page for one in self.answers if one.next_page is not None), None)
 
     @property
     def is_not_modified(self) -> bool:

@@ -5,6 +5,7 @@ The only package that knows pymongo. Its exceptions become :class:`~shared.error
 majority and its journals, reads that decide something see only what a majority has.
 """
 
+from shared.store.bodies import BodyStore, KeptBody
 from shared.store.causes import Cause
 from shared.store.database import Database, open_database
 from shared.store.dead_letter_documents import DeadLetter, LetterKind
@@ -14,6 +15,13 @@ from shared.store.feed_documents import Deferral, Feed, FeedCounts, StoredValida
 from shared.store.feeds import FeedStore
 from shared.store.hosts import HostStore
 from shared.store.imports import Import, ImportState, ImportStore, Trigger, new_import_id
+from shared.store.intervals import (
+    BackFill,
+    IndexerState,
+    IntervalStore,
+    OpenInterval,
+    Position,
+)
 from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport
 from shared.store.journal import Chunk, JournalEntry, JournalStore
 from shared.store.pages import Page
@@ -21,6 +29,8 @@ from shared.store.sources import KnownGuids, SourceStore
 from shared.store.stores import MongoReport, Stores, examine_mongodb
 
 __all__ = [
+    "BackFill",
+    "BodyStore",
     "Cause",
     "Chunk",
     "Database",
@@ -35,14 +45,19 @@ __all__ = [
     "Import",
     "ImportState",
     "ImportStore",
+    "IndexerState",
+    "IntervalStore",
     "ItemStore",
     "ItemWrite",
     "JournalEntry",
     "JournalStore",
+    "KeptBody",
     "KnownGuids",
     "LetterKind",
     "MongoReport",
+    "OpenInterval",
     "Page",
+    "Position",
     "SourceStore",
     "StoredValidators",
     "StoredVersion",

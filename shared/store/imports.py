@@ -42,6 +42,15 @@ _REQUIRED = {
     "state": "state",
     "requested_at": "requested_at",
 }
+# What most imports have not; stored only where it is set.
+_ONLY_IF_SET = (
+    "indexer",
+    "epoch",
+    "interval",
+    "content_revision",
+    "next_page",
+    "bodies_since",
+)
 _OPTIONAL = (
     "force",
     "has_document",
@@ -58,6 +67,7 @@ _OPTIONAL = (
     "queue",
     "feed_step",
     "audited_at",
+    *_ONLY_IF_SET,
 )
 
 
@@ -68,6 +78,7 @@ class Trigger(StrEnum):
     CLI = "cli"
     SCHEDULE = "schedule"
     REPLAY = "replay"
+    PULL = "pull"
 
 
 class ImportState(StrEnum):
@@ -90,6 +101,11 @@ class Import:
 
     ``counts`` of an open one holds what was final at its commit; ``journaled`` is the number of
     entries in its journal. ``feed_step`` is what the commit (or failure) gives to the feed.
+
+    One that an indexer asked for names it in ``indexer``, with the ``epoch`` and the ``interval``
+    (``start`` and ``ended``). ``content_revision`` is the revision of its items where that is not
+    its own. ``next_page`` is the URL of the page behind the last one that was read.
+    ``bodies_since``: it reads kept bodies of that time and later, and asks nobody.
     """
 
     import_id: str
@@ -113,6 +129,12 @@ class Import:
     queue: str | None = None
     feed_step: Document = field(default_factory=dict)
     audited_at: datetime | None = None
+    indexer: str | None = None
+    epoch: int | None = None
+    interval: Document | None = None
+    content_revision: int | None = None
+    next_page: str | None = None
+    bodies_since: datetime | None = None
 
     @property
     def is_open(self) -> bool:
@@ -367,6 +389,9 @@ def _to_document(new: Import) -> Document:
     }
     if new.started_at is not None:  # absent, not null: a null is below any time for $min
         document["started_at"] = new.started_at
+    for name in _ONLY_IF_SET:
+        if (value := getattr(new, name)) is not None:
+            document[name] = value
     return document
 
 

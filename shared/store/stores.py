@@ -7,6 +7,7 @@ from typing import cast
 
 from shared.clock import Clock
 from shared.errors import StoreRefused
+from shared.store.bodies import BodyStore
 from shared.store.database import Database, Document, mapped_errors
 from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
@@ -21,6 +22,7 @@ from shared.store.indexes import (
     compare_indexes,
     make_indexes,
 )
+from shared.store.intervals import IntervalStore
 from shared.store.items import ItemStore
 from shared.store.journal import JournalStore
 from shared.store.sources import SourceStore
@@ -32,6 +34,8 @@ COLLECTIONS = (
     "imports",
     "journal",
     "import_documents",
+    "intervals",
+    "bodies",
     "items",
     "dead_letters",
     "meta",
@@ -52,6 +56,8 @@ class Stores:
     imports: ImportStore
     journal: JournalStore
     documents: DocumentStore
+    intervals: IntervalStore
+    bodies: BodyStore
     items: ItemStore
     dead_letters: DeadLetterStore
 
@@ -66,6 +72,8 @@ class Stores:
             imports=ImportStore(database),
             journal=JournalStore(database),
             documents=DocumentStore(database),
+            intervals=IntervalStore(database),
+            bodies=BodyStore(database),
             items=ItemStore(database),
             dead_letters=DeadLetterStore(database),
         )
@@ -100,7 +108,14 @@ class Stores:
 
         Looks at ``limit`` documents of each kind that anybody is likely to change by hand.
         """
-        kinds = (self.feeds, self.imports, self.sources, self.dead_letters, self.journal)
+        kinds = (
+            self.feeds,
+            self.imports,
+            self.intervals,
+            self.sources,
+            self.dead_letters,
+            self.journal,
+        )
         return [text for store in kinds for text in store.find_misfits(limit)]
 
     def probe_write(self, now: datetime) -> None:
@@ -140,6 +155,8 @@ def wanted_indexes() -> list[WantedIndex]:
         stores.imports,
         stores.journal,
         stores.documents,
+        stores.intervals,
+        stores.bodies,
         stores.items,
         stores.dead_letters,
     ):

@@ -1,0 +1,106 @@
+"""Kept bodies: what publishers answered last, so that it can be imported again without them."""
+
+import hashlib
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson.binary import Binary
+from pymongo import ASCENDING, DESCENDING
+
+from shared.store.database import Database, Document, mapped_errors
+from shared.store.reading import read_fields, read_those_that_fit
+
+BODIES = "bodies"
+_COMPRESSION_LEVEL = 6
+_KEY_LENGTH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBody:
+    """One distinct body of a source, compressed with zlib.
+
+    ``url`` is without secrets, empty for a handed-in document. ``revision`` and ``import_id`` are
+    of the last import that read it. ``indexer`` and ``start`` say which interval it answered, if
+    it was one's. ``size`` is the length of the body before compression.
+    """
+
+    source: str
+    url: str
+    revision: int
+    import_id: str
+    fetched_at: datetime
+    size: int
+    body: bytes
+    content_type: str | None = None
+    final_url: str | None = None
+    indexer: str | None = None
+    start: Any = None
+
+    @property
+    def key(self) -> str:
+        """The id under which it is stored: the same for the same body of the same URL."""
+        digest = hashlib.sha256(self.url.encode() + b"\n" + self.body).hexdigest()
+        return f"{self.source}#{digest[:_KEY_LENGTH]}"
+
+    def read(self) -> bytes:
+        """Return the body itself."""
+        return zlib.decompress(self.body)
+
+
+def compress_body(body: bytes) -> bytes:
+    """Return a body as it is kept; equal bodies are equal when compressed."""
+    return zlib.compress(body, _COMPRESSION_LEVEL)
+
+
+class BodyStore:
+    """Collection ``bodies``."""
+
+    def __init__(self, database: Database) -> None:
+        self._bodies = database.collection(BODIES)
+
+    def ensure_indexes(self) -> None:
+        """Make the index of a source's bodies, latest read first."""
+        with mapped_errors():
+            self._bodies.create_index([("source", ASCENDING), ("revision", DESCENDING)])
+
+    def keep(self, body: KeptBody, most: int) -> None:
+        """Keep a body, and of its source the ``most`` that were read last. Safe to repeat."""
+        document: Document = {
+            name: getattr(body, name) for name in body.__dataclass_fields__ if name != "body"
+        }
+        query: Document = {"_id": body.key}
+        update: Document = {"$set": {**document, "body": Binary(body.body)}}
+        with mapped_errors():
+            self._bodies.update_one(query, update, upsert=True)
+            kept = self._bodies.find({"source": body.source}, {"_id": True})
+            old = [each["_id"] for each in kept.sort("revision", DESCENDING).skip(most)]
+            if old:
+                self._bodies.delete_many({"_id": {"$in": old}})
+
+    def find(self, source: str, since: datetime | None = None) -> list[KeptBody]:
+        """Return a source's bodies, latest read first; those fetched at ``since`` or later."""
+        query: Document = {"source": source}
+        if since is not None:
+            query["fetched_at"] = {"$gte": since}
+        with mapped_errors():
+            found = list(self._bodies.find(query).sort("revision", DESCENDING))
+        return list(read_those_that_fit(BODIES, found, _to_body))
+
+    def delete(self, source: str) -> None:
+        """Delete all bodies of a source. Safe to repeat."""
+        with mapped_errors():
+            self._bodies.delete_many({"source": source})
+
+    def delete_some(self, keys: Iterable[str]) -> None:
+        """Delete bodies by their keys. Safe to repeat."""
+        with mapped_errors():
+            self._bodies.delete_many({"_id": {"$in": list(keys)}})
+
+
+def _to_body(document: Document) -> KeptBody:
+    names = KeptBody.__dataclass_fields__
+    values = {name: value for name, value in document.items() if name in names}
+    return read_fields(KeptBody, {**values, "body": bytes(document["body"])})
