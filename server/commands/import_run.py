@@ -9,14 +9,12 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from server.commands.api_client import ApiClient, quote_id
+from server.commands.following import follow
 from shared.errors import InvalidRequestError, ServiceError
 from shared.models import MAX_SOURCE_LENGTH, is_source
 from shared.store import Trigger
 
 ENDED_STATES = ("completed", "failed")
-POLL_S = 0.25
-# A service that restarts in the middle is waited for; what it accepted, it keeps.
-_SILENCE_S = 60.0
 _BUSY_TRIES = 120
 _BUSY_PAUSE_S = 0.5
 
@@ -176,20 +174,13 @@ def follow_imports(
     check: Callable[[], None] = lambda: None,
 ) -> list[Import]:
     """Wait until imports have ended and return them, each once; as :func:`run_imports`."""
-    seen = list({each["id"]: each for each in imports}.values())
-    answered_at = time.monotonic()
-    while True:
-        progress.show(seen)
-        if all(each["state"] in ENDED_STATES for each in seen):
-            return seen
-        time.sleep(POLL_S)
-        check()
-        try:
-            seen = [_refreshed(client, each) for each in seen]
-            answered_at = time.monotonic()
-        except ServiceError as exc:
-            if not exc.retryable or time.monotonic() - answered_at > _SILENCE_S:
-                raise
+    return follow(
+        list({each["id"]: each for each in imports}.values()),
+        lambda seen: [_refreshed(client, each) for each in seen],
+        show=progress.show,
+        is_ended=lambda seen: all(each["state"] in ENDED_STATES for each in seen),
+        check=check,
+    )
 
 
 def _start(client: ApiClient, feed: FeedToImport, *, force: bool) -> list[Import]:
