@@ -17,7 +17,7 @@ from server.commands.dead_letters import app as dead_letters
 from server.commands.doctor import doctor
 from server.commands.feeds import app as feeds
 from server.commands.imports import app as imports
-from server.commands.imports import run_import
+from server.commands.imports import reparse, run_import
 from server.commands.options import AsJson
 from server.commands.output import FAILED, WRONG_USAGE, messages, print_text
 from server.commands.queues import app as queues
@@ -45,6 +45,7 @@ app = typer.Typer(
 for group in GROUPS:
     app.add_typer(group)
 app.command(epilog="Example: feedmill doctor --json")(doctor)
+app.command(epilog="Example: feedmill reparse lwn --since 2026-11-01")(reparse)
 
 Feeds = Annotated[list[str] | None, typer.Argument(help="URLs or files to import first")]
 FeedsToImport = Annotated[list[str], typer.Argument(help="URLs or files", metavar="URL-or-file...")]

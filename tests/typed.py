@@ -14,7 +14,7 @@ from tests.fakes import FakeClock
 from tests.stub_service import StubService
 
 # Where commands ask for the time: distances in what they print are those from noon.
-_CLOCKS = ("dead_letters", "feed_editing", "feeds", "imports")
+_CLOCKS = ("backfills", "dead_letters", "feed_editing", "feeds", "imports", "windows")
 
 
 class Done(NamedTuple):

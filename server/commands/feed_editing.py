@@ -15,6 +15,7 @@ from server.commands.import_report import choose_progress, print_summary, show_r
 from server.commands.import_run import FeedToImport, ImportRun, follow_imports, run_imports
 from server.commands.options import AsJson, Source, Sources
 from server.commands.output import FAILED, act_on_each, messages, print_json, print_text
+from server.commands.windows import NewWindow, NoWindow, Window, read_window
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError, NotFoundError
 from shared.urls import mask_secrets
@@ -72,12 +73,14 @@ class FeedOptions:
     no_schedule: bool
     headers: Sequence[str]
     weight: Weight | None
+    window: str | None
 
     def body(self, urls: Sequence[str]) -> dict[str, Any]:
         """Return the body of ``POST /feeds``; without URLs that of ``PATCH``: the changes alone.
 
         Raises:
-            InvalidRequestError: options that exclude one another, or a header without a colon.
+            InvalidRequestError: options that exclude one another, a header without a colon, or a
+                window that cannot be read.
         """
         if sum((self.interval_s is not None, self.cron is not None, self.no_schedule)) > 1:
             raise InvalidRequestError("choose one of --interval-s, --cron and --no-schedule")
@@ -88,6 +91,7 @@ class FeedOptions:
             "cron": self.cron,
             "headers": _read_headers(self.headers) or None,
             "weight": self.weight,
+            "window": read_window(self.window) if self.window is not None else None,
         }
         body = given if urls else {}
         body |= {name: value for name, value in chosen.items() if value is not None}
@@ -102,6 +106,7 @@ def add(
     no_schedule: NoSchedule = False,
     header: Headers = None,
     weight: WithWeight = None,
+    window: Window = None,
     is_page: IsPage = False,
     import_now: ImportNow = False,
     as_json: AsJson = False,
@@ -110,7 +115,7 @@ def add(
 
     Exit 2 with --discover: the page names several feeds; they are listed, so that one can be named.
     """
-    options = FeedOptions(source, interval_s, cron, no_schedule, header or [], weight)
+    options = FeedOptions(source, interval_s, cron, no_schedule, header or [], weight, window)
     body = options.body(urls)
     with service_client() as client:
         if is_page:
@@ -131,22 +136,34 @@ def edit(
     header: NewHeaders = None,
     no_headers: NoHeaders = False,
     weight: WithWeight = None,
+    window: NewWindow = None,
+    no_window: NoWindow = False,
     as_json: AsJson = False,
 ) -> None:
     """Change a feed; what is not named stays. A new schedule or URL makes it due at once."""
     if header and no_headers:
         raise InvalidRequestError("choose one of --header and --no-headers")
-    options = FeedOptions(None, interval_s, cron, no_schedule, header or [], weight)
-    changes = options.body(url or []) | ({"headers": {}} if no_headers else {})
+    if window is not None and no_window:
+        raise InvalidRequestError("choose one of --window and --no-window")
+    options = FeedOptions(None, interval_s, cron, no_schedule, header or [], weight, window)
+    changes = options.body(url or [])
+    changes |= ({"headers": {}} if no_headers else {}) | ({"window": None} if no_window else {})
     if not changes:
         raise InvalidRequestError("nothing to change: name an option, see --help")
     with service_client() as client:
-        feed = client.patch(f"/feeds/{quote_id(source)}", changes)
+        feed = _change(client, f"/feeds/{quote_id(source)}", changes)
     if as_json:
         print_json(Console(), feed)
         return
     for line in explain_schedule(feed, SystemClock().now()):
         print_text(Console(), line)
+
+
+def _change(client: ApiClient, path: str, changes: dict[str, Any]) -> Any:
+    """Change a feed; what was not named of its window stays as it is."""
+    if changes.get("window"):
+        changes["window"] = (client.get(path).get("window") or {}) | changes["window"]
+    return client.patch(path, changes)
 
 
 def enable(sources: Sources, as_json: AsJson = False) -> None:

@@ -43,6 +43,10 @@ def explain_feed(
     ``last`` is its last import, ``running`` the one that is queued or fetching, if there is any.
     """
     yield from explain_schedule(feed, now)
+    if feed.get("window"):
+        yield f"Window: {_describe_window(feed['window'])}"
+    if feed.get("position"):
+        yield f"Read up to: {_describe_position(feed['position'], now)}"
     if running is not None:
         requested = describe_time(running["requested_at"], now)
         yield f"Import {running['id']} is {running['state']}, requested {requested}"
@@ -100,6 +104,17 @@ def _describe_state(feed: Feed) -> str:
     elif not words:
         words.append("ok" if feed["last_import"] else "new")
     return "; ".join(words)
+
+
+def _describe_window(window: dict[str, Any]) -> str:
+    """Return a window as it can be typed: ``from=…, step_s=3600``."""
+    return ", ".join(f"{name}={value}" for name, value in window.items())
+
+
+def _describe_position(position: dict[str, Any], now: datetime) -> str:
+    cursor = position["cursor"]
+    reached = f"page {cursor}" if isinstance(cursor, int) else describe_time(cursor, now)
+    return f"{reached}, epoch {position['epoch']}, in flight: {position['in_flight']}"
 
 
 def _describe_next(feed: Feed, now: datetime) -> str:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from server.commands.api_client import ApiClient, quote_id, service_client
+from server.commands.backfills import backfill
 from server.commands.feed_editing import add, disable, edit, enable
 from server.commands.feed_report import explain_feed, print_feeds, print_hosts
 from server.commands.options import AsJson, Source, Sources, Yes
@@ -19,6 +20,7 @@ from server.commands.output import (
     print_json,
     print_text,
 )
+from server.commands.windows import rollback
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError, ServiceError
 
@@ -54,6 +56,8 @@ app.command(epilog="Example: feedmill feeds add https://lwn.net --discover --imp
 app.command(epilog="Example: feedmill feeds edit lwn --interval-s 900")(edit)
 app.command(epilog="Example: feedmill feeds enable lwn")(enable)
 app.command(epilog="Example: feedmill feeds disable lwn slashdot")(disable)
+app.command(epilog="Example: feedmill feeds backfill board --from 2024-11-01")(backfill)
+app.command(epilog="Example: feedmill feeds rollback board --to 2026-11-01T12:00:00Z")(rollback)
 
 
 @app.command(epilog="Example: feedmill feeds remove lwn --yes")

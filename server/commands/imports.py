@@ -19,8 +19,8 @@ from server.commands.import_report import (
     show_run,
 )
 from server.commands.import_run import ImportRun, read_feed_arguments, run_imports
-from server.commands.options import AsJson, Limit, OfSource
-from server.commands.output import FAILED, messages, print_json, print_text
+from server.commands.options import AsJson, Limit, OfSource, Source
+from server.commands.output import FAILED, messages, print_json, print_text, read_moment
 from server.commands.roles import running_service
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError
@@ -84,6 +84,31 @@ def show(
         for line in explain_import(found, SystemClock().now()):
             print_text(Console(), line)
     if is_followed and not ImportRun([found]).is_clean:
+        sys.exit(FAILED)
+
+
+def reparse(
+    source: Source,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="only from answers fetched since: 2026-11-01"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import a feed again from its kept answers, without its publisher, and wait for the end.
+
+    What a changed parser is for. Exit 1: it failed, or items are dead.
+    """
+    body = {"since": read_moment(since, "--since")} if since is not None else {}
+    with service_client() as client:
+        started = client.post(f"/feeds/{quote_id(source)}/reparse", body)["imports"]
+        try:
+            run = follow_to_end(client, [each["id"] for each in started], messages())
+        except Stopped as stopped:
+            print_text(messages(), "interrupted; the service goes on with it")
+            sys.exit(stopped.exit_code)
+    print_json(Console(), show_run(run)) if as_json else print_summary(run, Console())
+    if not run.is_clean:
         sys.exit(FAILED)
 
 

@@ -44,6 +44,7 @@ OfSource = Annotated[
     str | None, typer.Option("--source", help="of this feed", autocompletion=complete_sources)
 ]
 Source = Annotated[str, typer.Argument(metavar="SOURCE", autocompletion=complete_sources)]
+AnySource = Annotated[str | None, typer.Argument(metavar="SOURCE", autocompletion=complete_sources)]
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE", autocompletion=complete_sources)]
 Queue = Annotated[str, typer.Argument(metavar="QUEUE", autocompletion=complete_queues)]
 AnyQueue = Annotated[str | None, typer.Argument(metavar="QUEUE", autocompletion=complete_queues)]

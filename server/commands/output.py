@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.errors import InvalidRequestError, ServiceError
-from shared.models import parse_time
+from shared.models import format_time, parse_time
 
 # Exit codes; 0 is success.
 FAILED = 1
@@ -147,3 +147,17 @@ def parse_span_ms(text: str) -> int:
     if typed is None or typed[2] not in _TYPED_UNITS_MS:
         raise InvalidRequestError(f"{text!r} is no span of time: write 90s, 15m, 1h or 7d")
     return int(typed[1]) * _TYPED_UNITS_MS[typed[2]]
+
+
+def read_moment(text: str, option: str) -> str:
+    """Return a time that a person typed as RFC 3339; a day is its midnight, UTC where no zone is.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    try:
+        return format_time(parse_time(text.strip()))
+    except ValueError as exc:
+        raise InvalidRequestError(
+            f"{option} {text!r} is no time: write 2026-11-01 or 2026-11-01T12:00:00Z"
+        ) from exc
