@@ -5,18 +5,23 @@ from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 
+from limits import parse as parse_limit
+
 from server.feeds.discovery import FeedDiscoverer
 from server.feeds.outcomes import ImportMetrics, Outcomes
 from server.feeds.retry_after import RetryAfter
+from server.feeds.rounds import BackFillLimits
 from server.feeds.schedules import Random
 from server.feeds.service import FeedChanges, FeedService
 from server.feeds.starter import FeedReservations, ImportStarter
+from server.feeds.windows import PullsWanted, Windows
 from server.fetching.addresses import check_url
 from server.fetching.egress import Egress
 from server.fetching.fetcher import Fetcher
 from server.fetching.host_slots import HostSlots
 from server.fetching.network import Resolver, resolve
 from server.importing.auditor import Auditor
+from server.importing.dispatcher import Dispatcher, KeptJobs, Settle
 from server.importing.enqueueing import AuditRequests, Enqueuer, ItemJobOptions
 from server.importing.feed_reader import FeedReader
 from server.importing.feed_step import Failures
@@ -98,6 +103,8 @@ class Base:
     failures: Failures
     audits: AuditRequests
     changes: FeedChanges
+    pulls_wanted: PullsWanted
+    windows: Windows
     run_limit_s: float
 
     def check_url(self, url: str) -> str:
@@ -150,7 +157,7 @@ def make_base(
 ) -> Base:
     """Return what the parts share, on these stores and this web."""
     queues, metrics = open_queues(settings, redis, clock), ImportMetrics()
-    outcomes = Outcomes(clock, metrics.note_end)
+    outcomes, pulls_wanted = Outcomes(clock, metrics.note_end), PullsWanted()
     return Base(
         settings,
         stores,
@@ -166,6 +173,8 @@ def make_base(
         failures=Failures(stores, outcomes, clock, random),
         audits=AuditRequests(),
         changes=FeedChanges(),
+        pulls_wanted=pulls_wanted,
+        windows=Windows(stores, clock, outcomes, pulls_wanted),
         run_limit_s=run_limit_s,
     )
 
@@ -245,7 +254,25 @@ def make_auditor(base: Base) -> Auditor:
     )
 
 
-def make_services(base: Base, supervisor: Supervisor) -> Services:
+def make_dispatcher(base: Base, settle: Settle) -> Dispatcher:
+    """Return what takes intervals; ``settle`` is how it settles rollbacks."""
+    settings = base.settings
+    rate = parse_limit(settings.backfill_rate_limit)
+    gap = timedelta(seconds=rate.get_expiry() / rate.amount)
+    return Dispatcher(
+        stores=base.stores,
+        fetch_queue=base.queues.fetches,
+        windows=base.windows,
+        settle=settle,
+        failures=base.failures,
+        wanted=base.pulls_wanted,
+        limits=BackFillLimits(settings.backfill_in_flight, gap),
+        kept_jobs=KeptJobs(settings.keep_completed, settings.keep_failed),
+        clock=base.clock,
+    )
+
+
+def make_services(base: Base, dispatcher: Dispatcher, supervisor: Supervisor) -> Services:
     """Return what the HTTP API works with."""
     stores, queues, clock = base.stores, base.queues, base.clock
     feeds = FeedService(
@@ -268,6 +295,8 @@ def make_services(base: Base, supervisor: Supervisor) -> Services:
         own_queues=make_own_queues(base),
         starter=ImportStarter(stores, base.reservations, feeds, clock),
         feeds=feeds,
+        windows=base.windows,
+        dispatcher=dispatcher,
         retry_after=base.retry_after,
         discoverer=make_discoverer(base),
         replayer=Replayer(stores=stores, enqueuer=base.enqueuer, audits=base.audits, clock=clock),

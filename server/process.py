@@ -15,6 +15,7 @@ from server.composition import (
     Web,
     make_auditor,
     make_base,
+    make_dispatcher,
     make_importer,
     make_services,
     make_web,
@@ -52,7 +53,7 @@ class ServerProcess:
     """The server without its HTTP side: start it, serve ``services``, stop it.
 
     Or leave it unstarted and drive its parts on one's own thread: ``scheduler.tick``,
-    ``fetch_one``, ``auditor.look``; then ``close`` it.
+    ``dispatcher.look``, ``fetch_one``, ``auditor.look``; then ``close`` it.
 
     A run of an import is given up after ``run_limit_s``; it fetches and parses for the first four
     fifths of that.
@@ -84,7 +85,8 @@ class ServerProcess:
             clock=clock,
             max_per_host=settings.fetch_per_host,
         )
-        self.services = make_services(base, self.supervisor)
+        self.dispatcher = make_dispatcher(base, settle=lambda _state: 1)
+        self.services = make_services(base, self.dispatcher, self.supervisor)
         self._fetch_worker = make_fetch_worker(base, self.importer, self.supervisor)
         self._fetch_upkeep = fetch_upkeep(base.queues.fetches, settings, clock, self.supervisor)
 
@@ -103,11 +105,13 @@ class ServerProcess:
         self._fetch_worker.start()
         self.auditor.start(self.supervisor, self._stop)
         self.scheduler.start(self.supervisor, self._stop)
+        self.dispatcher.start(self.supervisor, self._stop)
 
     def stop(self) -> None:
         """End in the order in which work flows; fetches under way get 3 s, then are handed back."""
         self._stop.set()
         self.base.audits.note_committed()
+        self.base.pulls_wanted.set()
         self._fetch_worker.stop(FETCH_STOP_S)
         self._fetch_upkeep.stop(timeout_s=0.5)
         self.close()
@@ -166,8 +170,11 @@ def _start_next_import(base: Base, ended: EndedRun) -> None:
     """
     if not ended.is_final:
         return
-    base.changes.set()
     data = orjson.loads(ended.job.raw_data)
+    if "epoch" in data:
+        base.pulls_wanted.set()
+        return
+    base.changes.set()
     running = base.stores.feeds.read_running_import(data["source"])
     if running is None or running == data["import_id"]:
         return

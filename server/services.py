@@ -7,6 +7,8 @@ from server.feeds.outcomes import ImportMetrics
 from server.feeds.retry_after import RetryAfter
 from server.feeds.service import FeedService
 from server.feeds.starter import ImportStarter
+from server.feeds.windows import Windows
+from server.importing.dispatcher import Dispatcher
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
 from server.own_queues import OwnQueues
@@ -31,6 +33,8 @@ class Services:
     own_queues: OwnQueues
     starter: ImportStarter
     feeds: FeedService
+    windows: Windows
+    dispatcher: Dispatcher
     retry_after: RetryAfter
     discoverer: FeedDiscoverer
     replayer: Replayer

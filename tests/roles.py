@@ -81,12 +81,17 @@ class Server(Role):
         self.services = self.process.services
         self.auditor = self.process.auditor
         self.scheduler = self.process.scheduler
+        self.dispatcher = self.process.dispatcher
         self.reservations = self.process.base.reservations
 
     def start(self, source: str, *, force: bool = False) -> Import:
         """Ask for an import of a feed, as the API does."""
         [started] = self.services.starter.start_sources([source], force=force)
         return started
+
+    def dispatch(self) -> None:
+        """Let the dispatcher do a round of each indexer that is due, or nearly so."""
+        self.dispatcher.look()
 
     def fetch(self) -> bool:
         """Run one fetch job to its settlement; False when none is ready."""

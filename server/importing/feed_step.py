@@ -171,7 +171,8 @@ class Failures:
         if failure is None or importing is None or importing.state not in BEFORE_COMMIT:
             return
         try:
-            feed = self._stores.feeds.get(importing.source)
+            is_pull = importing.indexer is not None
+            feed = None if is_pull else self._stores.feeds.get(importing.source)
             self.fail(importing, importing.revision, failure, feed)
         except StoreUnavailable:
             raise
@@ -204,8 +205,12 @@ class Failures:
 
 
 def finish_feed(stores: Stores, ended: Import) -> None:
-    """Do the feed step of an import that is committed or failed, as its document holds it."""
-    stores.feeds.finish(ended)
+    """Do the feed step of an import that is committed or failed, as its document holds it.
+
+    No feed names the import of an interval: the dispatcher shows how that ended.
+    """
+    if ended.indexer is None:
+        stores.feeds.finish(ended)
     if ended.has_document:
         stores.documents.delete(ended.import_id)
 

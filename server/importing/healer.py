@@ -187,7 +187,7 @@ class Healer:
         """
         now = self._clock.now()
         for found in unnamed:
-            if found.state not in BEFORE_COMMIT:
+            if found.state not in BEFORE_COMMIT or found.indexer is not None:
                 continue
             if found.trigger == Trigger.REPLAY:
                 if now - found.requested_at > REPLAY_PATIENCE:

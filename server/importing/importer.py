@@ -5,6 +5,7 @@ Every step is safe to repeat; a run that was overtaken notices at its commit and
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from server.feeds.outcomes import Outcomes
@@ -23,11 +24,12 @@ from shared.errors import (
     ErrorKind,
     ParseError,
     QueueError,
+    StaleEpoch,
     UnreadableDocument,
 )
 from shared.logs import get_logger
 from shared.queue import AddOutcome, ClaimedJob, JobQueue
-from shared.store import DeadLetter, Import, ImportState, JournalEntry, Stores, Trigger
+from shared.store import DeadLetter, Feed, Import, ImportState, JournalEntry, Stores, Trigger
 from shared.store.imports import BEFORE_COMMIT, empty_counts
 from shared.store.journal import split_entries
 from shared.urls import hosts_of
@@ -106,11 +108,11 @@ class Importer:
         with self._host_slots.hold(_hosts_to_ask(importing)):
             run = self._begin(importing)
             fetched = self._reader.read(run, deadline) if run is not None else None
-        if run is None or fetched is None:
+        if run is None or fetched is None or self._is_stale(run.importing):
             return self._resume(import_id)
         if isinstance(fetched, Failure):
             if is_last_attempt or not fetched.error.retryable:
-                self._failures.fail(run.importing, run.revision, fetched, run.feed)
+                self._failures.fail(run.importing, run.revision, fetched, run.feed_to_change)
             try:
                 raise fetched.error
             finally:
@@ -139,6 +141,17 @@ class Importer:
         """Draw a revision and mark the import with it; None when this run is out."""
         if importing.state not in BEFORE_COMMIT:
             return None
+        feed = self._find_feed(importing)
+        if feed is None or self._is_stale(importing):
+            return None
+        revision = self._stores.sources.draw_revision(importing.source)
+        now = self._clock.now()
+        if not self._stores.imports.mark_fetching(importing.import_id, revision, now):
+            return None
+        return Run(importing, feed, revision)
+
+    def _find_feed(self, importing: Import) -> Feed | None:
+        """Return the feed that waits for an import; without one the import fails."""
         try:
             feed = self._stores.feeds.get(importing.source)
         except UnreadableDocument as exc:
@@ -147,14 +160,28 @@ class Importer:
                 importing, None, Failure(ParseError(ErrorKind.UNREADABLE_FEED, str(exc))), None
             )
             return None
-        if feed is None or feed.running_import != importing.import_id:
+        # The import of an interval is named by its indexer.
+        named = importing.import_id if importing.indexer is not None else None
+        if feed is None or (named or feed.running_import) != importing.import_id:
             self._failures.fail(importing, None, Failure(_FEED_DELETED), None)
             return None
-        revision = self._stores.sources.draw_revision(importing.source)
-        now = self._clock.now()
-        if not self._stores.imports.mark_fetching(importing.import_id, revision, now):
-            return None
-        return Run(importing, feed, revision)
+        return feed
+
+    def _is_stale(self, importing: Import) -> bool:
+        """Fail an import whose interval was rolled back; ordinary imports cost nothing here.
+
+        Asked when the import is there, so that whoever rolls back sees one or the other.
+        """
+        if importing.indexer is None or importing.epoch is None:
+            return False
+        epochs = self._stores.intervals.read_epochs([importing.indexer])
+        current = epochs.get(importing.indexer)
+        if current == importing.epoch:
+            return False
+        reason = str(StaleEpoch(importing.indexer, importing.epoch, current))
+        failure = Failure(ParseError(ErrorKind.STALE_EPOCH, reason))
+        self._failures.fail(importing, None, failure, None)
+        return True
 
     def _resume(self, import_id: str) -> str | None:
         """Finish what a run before this one left: the feed step, and the jobs."""
@@ -232,8 +259,14 @@ class Importer:
             "queue": self._enqueuer.choose_queue(run.importing, journaled),
             "fetches": fetched.fetches,
             "warnings": fetched.warnings,
-            "feed_step": imported_feed_step(run, fetched, now, self._random),
-        }
+            "feed_step": self._feed_step(run, fetched, now),
+        } | ({"next_page": fetched.next_page} if fetched.next_page is not None else {})
+
+    def _feed_step(self, run: Run, fetched: Fetched, now: datetime) -> dict[str, Any]:
+        """Return what a commit changes in its feed: a pull import nothing, see the dispatcher."""
+        if run.feed_to_change is None:
+            return {}
+        return imported_feed_step(run, fetched, now, self._random)
 
     def _enqueue(self, committed: Import, entries: Sequence[JournalEntry]) -> None:
         if self._enqueuer.enqueue(committed, entries)[AddOutcome.BUSY]:

@@ -41,6 +41,11 @@ class Run:
         return self.importing.source
 
     @property
+    def feed_to_change(self) -> Feed | None:
+        """The feed, if what is fetched says something of its URLs; an interval's does not."""
+        return self.feed if self.importing.indexer is None else None
+
+    @property
     def content_revision(self) -> int:
         """The revision of the items it finds: its own, but for what is older than all others."""
         return self.importing.content_revision or self.revision

@@ -140,10 +140,12 @@ class FeedStore:
         page = self._list.find(query, limit=limit, cursor=cursor)
         return Page(list(read_those_that_fit(FEEDS, page.items, to_feed)), page.next_cursor)
 
-    def find_enabled(self) -> list[Feed]:
-        """Return all enabled feeds that have a URL."""
+    def find_enabled(self, *, windowed: bool = False) -> list[Feed]:
+        """Return all enabled feeds that have a URL, or those of them that have a window."""
+        query: Document = {"enabled": True, "urls": {"$ne": []}}
         with mapped_errors():
-            found = self._feeds.find({"enabled": True, "urls": {"$ne": []}}).sort("_id", ASCENDING)
+            found = self._feeds.find(query | ({"window": {"$ne": None}} if windowed else {}))
+            found = found.sort("_id", ASCENDING)
             return list(read_those_that_fit(FEEDS, found, to_feed))
 
     def find_due(
