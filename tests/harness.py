@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from server.api.metrics import Metrics
@@ -147,6 +148,7 @@ class Harness:
         """
         for _ in range(_MAX_ROUNDS):
             self.reclaim()
+            self.server.dispatch()
             while self.server.fetch():
                 pass
             self.work()
@@ -169,8 +171,18 @@ class Harness:
         return {
             "open imports": self.stores.imports.find_open(),
             "feeds": self.stores.feeds.find_running(),
+            "intervals": self._open_intervals(),
             "jobs": sum(queue.counts()[state] for queue in queues for state in busy),
         }
+
+    def _open_intervals(self) -> list[str]:
+        """Return the indexers with open intervals, or that are yet to be settled."""
+        horizon = self.clock.now() + timedelta(days=1)
+        return [
+            state.name
+            for state in self.stores.intervals.find_due(horizon, 100)
+            if state.open or state.settled_epoch < state.epoch
+        ]
 
     def _open(self, name: str) -> JobQueue:
         return open_item_queue(self.settings, self.redis, name, self.clock)

@@ -13,6 +13,7 @@ from shared.models import format_time
 from shared.store import Feed, Import, ImportState
 from shared.store.imports import BEFORE_COMMIT
 from shared.store.intervals import BackFill, IndexerState, OpenInterval
+from shared.store.reading import Misfit
 
 # A round is worth while as often, as long as anything is open.
 LOOK_EVERY = timedelta(seconds=1)
@@ -98,6 +99,8 @@ def advance(state: IndexerState, at: Conditions) -> Round:
     if is_over(state) or at.feed is None or (state.backfill is None and at.feed.window is None):
         return Round(_end(state, at.now))
     window = window_of(state, at.feed)
+    if isinstance(state.cursor, int) != window.is_by_page:
+        raise Misfit(f"the window is not of the same kind as its cursor, {state.cursor}")
     closed = _find_closed(state, at)
     state = _close(state, window, closed, at)
     hold = _find_hold(state, at)

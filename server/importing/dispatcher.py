@@ -207,7 +207,7 @@ class Dispatcher:
         """
         try:
             todo = advance(state, at)
-        except ValueError as exc:
+        except (ValueError, OverflowError) as exc:
             self._put_off(state, exc)
             self._show_fault(at.feed, exc)
             return Round(state)
@@ -220,7 +220,7 @@ class Dispatcher:
             self._stores.feeds.update(state.source, todo.feed_changes)
         return todo
 
-    def _show_fault(self, feed: Feed | None, error: ValueError) -> None:
+    def _show_fault(self, feed: Feed | None, error: Exception) -> None:
         shown = f"{ErrorKind.UNREADABLE_FEED}: {error}"
         if feed is not None and feed.error != shown:
             self._stores.feeds.update(feed.source, {"error": shown})
