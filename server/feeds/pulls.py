@@ -10,6 +10,7 @@ from shared.intervals import Interval
 from shared.models import format_time
 from shared.queue import NewJob
 from shared.store import Feed, Import, ImportState, Trigger
+from shared.store.database import Document
 from shared.store.intervals import IndexerState, OpenInterval, Position
 
 
@@ -47,6 +48,11 @@ def pull_import(state: IndexerState, one: OpenInterval, feed: Feed, now: datetim
     interval = Interval(one.start, one.ended, one.epoch)
     window = window_of(state, feed)
     urls = [window.render(url, interval) for url in feed.urls]
+    shown: Document = {"start": one.start, "ended": one.ended}
+    if backfill is not None and is_paged(state):
+        urls = [backfill.next_url or ""]
+        # Where the pages are older than that, its reader ends.
+        shown["from"] = backfill.starts_at
     return Import(
         import_id=pull_import_id(state.name, one),
         source=feed.source,
@@ -57,7 +63,7 @@ def pull_import(state: IndexerState, one: OpenInterval, feed: Feed, now: datetim
         is_heavy_feed=backfill is not None or feed.weight == HEAVY_WEIGHT,
         indexer=state.name,
         epoch=one.epoch,
-        interval={"start": one.start, "ended": one.ended},
+        interval=shown,
         content_revision=backfill.content_revision if backfill is not None else None,
     )
 
@@ -88,10 +94,17 @@ def show_position(position: Any) -> Any:
     return format_time(position) if isinstance(position, datetime) else position
 
 
+def is_paged(state: IndexerState) -> bool:
+    """Return whether an indexer is a back-fill by the pages that name one another."""
+    return state.backfill is not None and bool(state.backfill.step.get("pages"))
+
+
 def window_of(state: IndexerState, feed: Feed) -> FeedWindow:
     """Return the window that an indexer goes by: its back-fill's own, as that began, or its feed's.
 
     Raises:
         Misfit: it is not fit for anything, or is missing.
     """
+    if state.backfill is not None and is_paged(state):
+        return FeedWindow(state.backfill.starts_at, step_s=1, format="page")
     return FeedWindow.read((state.backfill.step if state.backfill else feed.window) or {})

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from server.feeds.pulls import pull_import, pull_import_id, window_of
+from server.feeds.page_chains import is_seen, note_page, note_taken
+from server.feeds.pulls import is_paged, pull_import, pull_import_id, window_of
 from server.feeds.windows import FeedWindow, end_indexer
 from shared.errors import ReachedLatest
 from shared.intervals import MAX_OPEN, take
@@ -102,6 +103,7 @@ def advance(state: IndexerState, at: Conditions) -> Round:
     if isinstance(state.cursor, int) != window.is_by_page:
         raise Misfit(f"the window is not of the same kind as its cursor, {state.cursor}")
     closed = _find_closed(state, at)
+    state = note_page(state, at.imports, at.feed.urls)
     state = _close(state, window, closed, at)
     hold = _find_hold(state, at)
     taken = _take(state, window, at) if hold is None else _Taken(state, hold.until)
@@ -174,7 +176,7 @@ def _close(
             left.append(one)
         elif ended.state is ImportState.FAILED:
             left.append(_try_again(one, at.now))
-        elif window.is_by_page and not ended.counts.get("fetched"):
+        elif window.is_by_page and not (ended.counts.get("fetched") or is_paged(state)):
             state = _await_page(state, window, one, at.now)
     counted = _count(state.backfill, closed.values(), at.now) if state.backfill else None
     return replace(state, open=tuple(left), backfill=counted)
@@ -234,13 +236,14 @@ def _find_hold(state: IndexerState, at: Conditions) -> _Hold | None:
 
 def _take(state: IndexerState, window: FeedWindow, at: Conditions) -> _Taken:
     """Return the state with as many intervals in flight as may be, retries first."""
-    limit = at.backfills.in_flight if state.backfill else window.in_flight
+    limit = window.in_flight
+    if state.backfill is not None and not window.is_by_page:
+        limit = at.backfills.in_flight
     running = [one for one in state.open if one.retry_at is None]
     found = [_find_import(state, one, at) for one in running]
     room = limit - sum(each is None or each.state in BEFORE_COMMIT for each in found)
     state, room = _begin_retries(state, room, at)
-    if window.is_by_page and state.open:
-        # One after the other: whether there is a further one shows when this one has come.
+    if window.is_by_page and not _knows_next_page(state):
         return _Taken(state, None)
     until = state.backfill.until if state.backfill else None
     step = window.on_handle_step(at.now, until)
@@ -252,6 +255,14 @@ def _take(state: IndexerState, window: FeedWindow, at: Conditions) -> _Taken:
     except ReachedLatest as exc:
         return _Taken(state, exc.retry_at)
     return _Taken(state, state.next_take_at if room > 0 else None)
+
+
+def _knows_next_page(state: IndexerState) -> bool:
+    """Return whether it is known that there is a further page: it shows by the one before."""
+    if state.backfill is None or not is_paged(state):
+        return not state.open
+    url = state.backfill.next_url
+    return url is not None and not is_seen(state.backfill, url)
 
 
 def _begin_retries(state: IndexerState, room: int, at: Conditions) -> tuple[IndexerState, int]:
@@ -266,10 +277,12 @@ def _begin_retries(state: IndexerState, room: int, at: Conditions) -> tuple[Inde
 
 def _note_take(state: IndexerState, at: Conditions) -> IndexerState:
     """Keep a back-fill's rate: what a late round missed is made up for, as far as one round."""
-    if state.backfill is None:
+    backfill = state.backfill
+    if backfill is None:
         return state
     earliest = max(state.next_take_at or at.now, at.now - LOOK_EVERY)
-    return replace(state, next_take_at=earliest + at.backfills.gap)
+    taken = note_taken(backfill) if is_paged(state) else backfill
+    return replace(state, next_take_at=earliest + at.backfills.gap, backfill=taken)
 
 
 def _find_due(

@@ -102,6 +102,8 @@ class FeedWindow:
         """
 
         def next_page(current: int) -> int:
+            if until is not None and current >= until:
+                raise ReachedLatest(f"all is taken before page {until}")
             return current + 1
 
         def next_time(current: datetime) -> datetime:

@@ -30,6 +30,7 @@ from shared.queue import JobQueue, JobState
 from shared.store import Feed, Import, Stores
 from shared.store.imports import BEFORE_COMMIT
 from shared.store.intervals import IndexerState
+from shared.store.reading import Misfit
 from shared.supervision import Supervisor
 from shared.urls import hosts_of
 
@@ -42,6 +43,8 @@ OUTAGE_WAIT_S = 1.0
 REST_S = 0.05
 MAX_INDEXERS_A_LOOK = 100
 SWEEP_EVERY_S = 60.0
+# Reads all enabled feeds; a server that starts does it at once.
+ENSURE_EVERY_S = 3600.0
 # Before an indexer is looked at again whose feed or window cannot be read.
 UNREADABLE_PAUSE = timedelta(minutes=1)
 # Each lost race means that another dispatcher did a round of the same indexer.
@@ -88,7 +91,7 @@ class Dispatcher:
         self._limits = limits
         self._kept_jobs = kept_jobs
         self._clock = clock
-        self._swept_s = float("-inf")
+        self._swept_s = self._ensured_s = float("-inf")
 
     def start(self, supervisor: Supervisor, stop: threading.Event) -> None:
         """Look again and again until ``stop`` is set, on a supervised thread."""
@@ -255,10 +258,18 @@ class Dispatcher:
         now_s = self._clock.monotonic_s()
         if now_s - self._swept_s < SWEEP_EVERY_S:
             return
-        for feed in self._stores.feeds.find_enabled(windowed=True):
-            self._windows.ensure(feed)
+        if now_s - self._ensured_s >= ENSURE_EVERY_S:
+            for feed in self._stores.feeds.find_enabled(windowed=True):
+                self._ensure(feed)
+            self._ensured_s = now_s
         self._fail_orphans()
         self._swept_s = now_s
+
+    def _ensure(self, feed: Feed) -> None:
+        try:
+            self._windows.ensure(feed)
+        except (Misfit, UnreadableDocument) as exc:
+            log.warning("window_unreadable", source=feed.source, error=str(exc))
 
     def _fail_orphans(self) -> None:
         """Fail imports before their commit that no indexer names: nobody would ever do so else.
