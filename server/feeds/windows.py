@@ -194,6 +194,8 @@ class Windows:
                 )
             return replace(state, cursor=window.first, due_at=self._clock.now())
 
+        if self._stores.intervals.get(feed.source) is None:
+            return
         change(self._stores.intervals, feed.source, move)
         self._wanted.set()
 

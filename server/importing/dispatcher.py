@@ -5,12 +5,13 @@ that takes it: a crash behind that write is made good by the next round, on whic
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from server.feeds.pulls import job_id_of, pull_import_id, pull_job
-from server.feeds.rounds import LOOK_EVERY, BackFillLimits, Conditions, Round, advance
+from server.feeds.conditions import ConditionReader, ids_of_open
+from server.feeds.pulls import job_id_of, pull_job
+from server.feeds.rounds import LOOK_EVERY, BackFillLimits, Conditions, Round, advance, is_over
 from server.feeds.windows import PullsWanted, Windows
 from server.importing.feed_step import Failures
 from server.importing.values import Failure
@@ -32,7 +33,6 @@ from shared.store.imports import BEFORE_COMMIT
 from shared.store.intervals import IndexerState
 from shared.store.reading import Misfit
 from shared.supervision import Supervisor
-from shared.urls import hosts_of
 
 log = get_logger("server.importing.dispatcher")
 
@@ -88,7 +88,7 @@ class Dispatcher:
         self._settle = settle
         self._failures = failures
         self._wanted = wanted
-        self._limits = limits
+        self._conditions = ConditionReader(stores, limits, clock)
         self._kept_jobs = kept_jobs
         self._clock = clock
         self._swept_s = self._ensured_s = float("-inf")
@@ -121,8 +121,8 @@ class Dispatcher:
         now = self._clock.now()
         coming = self._stores.intervals.find_due(now + IDLE_LOOK, MAX_INDEXERS_A_LOOK)
         due = [state for state in coming if state.due_at and state.due_at <= now + ahead]
-        self._dispatch([self._settled(state) for state in due])
         if due:
+            self._dispatch(due)
             return LOOK_EVERY.total_seconds()
         next_at = min((state.due_at for state in coming if state.due_at), default=None)
         return (IDLE_LOOK if next_at is None else next_at - now).total_seconds()
@@ -146,14 +146,25 @@ class Dispatcher:
         self._windows.ensure(feed)
         for _ in range(_MAX_TRIES):
             state = self._stores.intervals.get(source)
-            if state is None:
-                break
-            [(state, at)] = self._read_conditions([self._settled(state)])
-            done = self._do_round(state, replace(at, is_asked=True))
-            if done is not None:
-                running = [each for each in at.imports.values() if each.indexer == source]
-                return [*_uncommitted(running), *done.to_insert]
+            seen = [self._settled(state)] if state is not None else []
+            for indexer, at in self._conditions.read(seen, is_asked=True).found:
+                done = self._do_round(indexer, at)
+                if done is not None:
+                    return [*_uncommitted(at.imports.values()), *done.to_insert]
         raise ConflictError(f"the window of {source!r} is being changed by others; try again")
+
+    def _dispatch(self, due: Sequence[IndexerState]) -> None:
+        settled: list[IndexerState] = []
+        for state in due:
+            try:
+                settled.append(self._settled(state))
+            except UnreadableDocument as exc:
+                self._put_off(state, exc)
+        read = self._conditions.read(settled)
+        for state, error in read.unreadable:
+            self._put_off(state, error)
+        for state, at in read.found:
+            self._do_round(state, at)
 
     def _settled(self, state: IndexerState) -> IndexerState:
         """Return an indexer after what can be settled of its last rollback."""
@@ -161,44 +172,8 @@ class Dispatcher:
             return state
         return self._stores.intervals.get(state.name) or state
 
-    def _dispatch(self, states: Sequence[IndexerState]) -> None:
-        for state, at in self._read_conditions(states):
-            self._do_round(state, at)
-
-    def _read_conditions(
-        self, states: Sequence[IndexerState]
-    ) -> list[tuple[IndexerState, Conditions]]:
-        """Return what the rounds of some indexers go by; few round trips for all of them.
-
-        Those whose feed cannot be read are left out, and looked at again in a minute.
-        """
-        feeds = self._read_feeds(states)
-        known = [state for state in states if state.source in feeds]
-        running = {feed.running_import for feed in feeds.values() if feed and feed.running_import}
-        imports = self._stores.imports.read_many({*_ids_of_open(known), *running})
-        now = self._clock.now()
-        hosts = hosts_of(url for feed in feeds.values() if feed for url in feed.urls)
-        blocked = self._stores.hosts.read_blocked(hosts, now) if hosts else {}
-        conditions = Conditions(None, imports, now, self._limits)
-        return [
-            (state, _with_feed(conditions, feeds[state.source], blocked, state)) for state in known
-        ]
-
-    def _read_feeds(self, states: Sequence[IndexerState]) -> dict[str, Feed | None]:
-        """Return the feeds of indexers by source, None for those that are not there."""
-        sources = {state.source for state in states}
-        feeds: dict[str, Feed | None] = dict(self._stores.feeds.read_many(sources))
-        for state in states:
-            if state.source in feeds:
-                continue
-            try:
-                # Left out above also if it cannot be read: that must not end its window.
-                feeds[state.source] = self._stores.feeds.get(state.source)
-            except UnreadableDocument as exc:
-                self._put_off(state, exc)
-        return feeds
-
     def _put_off(self, state: IndexerState, error: Exception) -> None:
+        """Leave an indexer alone for a minute, of which something has to be corrected first."""
         log.error("indexer_put_off", indexer=state.name, error=str(error))
         later = self._clock.now() + UNREADABLE_PAUSE
         self._stores.intervals.swap(state, replace(state, due_at=later))
@@ -210,7 +185,8 @@ class Dispatcher:
         """
         try:
             todo = advance(state, at)
-        except (ValueError, OverflowError) as exc:
+        except (ValueError, TypeError, OverflowError) as exc:
+            # Whatever somebody wrote into the window or the indexer must not end the loop.
             self._put_off(state, exc)
             self._show_fault(at.feed, exc)
             return Round(state)
@@ -221,6 +197,8 @@ class Dispatcher:
         self._add_jobs([*todo.to_insert, *self._without_job(todo.waiting)])
         if todo.feed_changes:
             self._stores.feeds.update(state.source, todo.feed_changes)
+        if is_over(todo.state) and not is_over(state):
+            _log_end(todo.state)
         return todo
 
     def _show_fault(self, feed: Feed | None, error: Exception) -> None:
@@ -280,7 +258,7 @@ class Dispatcher:
         uncommitted = _uncommitted(opened)
         # Read later than the imports: an indexer names its intervals before these are inserted.
         states = self._stores.intervals.read_many({each.indexer or "" for each in uncommitted})
-        named = set(_ids_of_open(states.values()))
+        named = set(ids_of_open(states.values()))
         for found in uncommitted:
             if found.import_id not in named:
                 reason = f"{found.indexer} does not go on with this interval"
@@ -292,29 +270,17 @@ def _uncommitted(imports: Iterable[Import]) -> list[Import]:
     return [each for each in imports if each.state in BEFORE_COMMIT]
 
 
-def _ids_of_open(states: Iterable[IndexerState]) -> list[str]:
-    return [pull_import_id(state.name, one) for state in states for one in state.open]
-
-
-def _with_feed(
-    at: Conditions,
-    feed: Feed | None,
-    blocked: Mapping[str, datetime],
-    state: IndexerState,
-) -> Conditions:
-    """Return the conditions of one indexer's round, of those that were read for many."""
-    if feed is None:
-        return at
-    running = at.imports.get(feed.running_import or "")
-    hosts = hosts_of(feed.urls)
-    pauses = [blocked[host] for host in hosts if host in blocked]
-    ids = set(_ids_of_open([state]))
-    return replace(
-        at,
-        feed=feed,
-        imports={name: each for name, each in at.imports.items() if name in ids},
-        blocked_until=min(pauses) if pauses and len(pauses) == len(hosts) else None,
-        is_reparsing=running is not None
-        and running.bodies_since is not None
-        and running.state in BEFORE_COMMIT,
+def _log_end(ended: IndexerState) -> None:
+    backfill = ended.backfill
+    if backfill is None:
+        log.info("window_ended", source=ended.source)
+        return
+    log.info(
+        "backfill_ended",
+        source=ended.source,
+        outcome=backfill.outcome,
+        intervals=backfill.done,
+        items=backfill.items,
+        new=backfill.new,
+        dead=backfill.dead,
     )
