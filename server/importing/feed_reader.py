@@ -143,7 +143,9 @@ class FeedReader:
             return replace(answer, error=exc, http_status=exc.http_status, history=history)
 
     def _fetch(self, url: str, known: UrlHistory, run: Run, deadline: RunDeadline) -> FetchedFeed:
-        validators = None if run.importing.force else _to_send(run.feed.validators.get(url))
+        # Of an interval it is not known here what of it was read before.
+        is_whole = run.importing.force or run.importing.indexer is not None
+        validators = None if is_whole else _to_send(run.feed.validators.get(url))
         if validators is not None and (known.is_disbelieved or self._is_look_due(known)):
             validators = Validators(body_hash=validators.body_hash)
         started_s = self._clock.monotonic_s()

@@ -9,7 +9,7 @@ import pytest
 from shared.errors import ErrorKind, InvalidRequestError, NotFoundError
 from shared.queue import JobState
 from shared.store import Feed, Import, ImportState
-from shared.store.intervals import IndexerState
+from shared.store.intervals import BackFill, IndexerState
 from tests.fake_publisher import render
 from tests.harness import SOURCE, Harness
 from tests.roles import Held
@@ -56,14 +56,16 @@ def fetch_all(harness: Harness) -> None:
 
 
 def pull_all(harness: Harness, rounds: int = 12) -> None:
-    """Let everybody work until nothing of the window is open any more."""
+    """Let everybody work until nothing is open any more."""
     for _ in range(rounds):
         harness.server.dispatch()
         fetch_all(harness)
         harness.work()
         harness.server.look()
         harness.clock.advance(seconds=1)
-        if not state_of(harness).open:
+        if not harness.stores.imports.find_open():
+            harness.server.dispatch()
+        if not harness.stores.imports.find_open():
             return
 
 
@@ -375,3 +377,33 @@ def test_the_import_of_an_interval_leaves_its_feed_free_and_unscheduled(harness:
     assert (feed.running_import, feed.next_fetch_at) == (None, None)
     assert feed.last_import == pulls_of(harness)[0].import_id
     assert feed.next_fetch_reason.startswith("its window: next from ")
+
+
+def test_a_back_fill_by_page_reads_the_feeds_own_page_whole_and_as_a_heavy_one(
+    harness: Harness,
+) -> None:
+    harness.subscribe({"g1": "t1", "g2": "t2"})
+    harness.poll()
+    harness.work()
+    begin_paged_back_fill(harness)
+
+    pull_all(harness)
+    harness.server.dispatch()
+
+    [pulled] = pulls_of(harness)
+    assert (pulled.fetches[0]["not_modified"], pulled.counts["fetched"]) == (False, 2)
+    assert pulled.is_heavy_feed
+    ended = state_of(harness, f"{SOURCE}#backfill").backfill
+    assert ended is not None
+    assert (ended.outcome, ended.done, ended.items, ended.new) == ("done", 1, 2, 0)
+
+
+def begin_paged_back_fill(harness: Harness) -> None:
+    now = harness.clock.now()
+    backfill = BackFill(now - timedelta(days=1), None, {"pages": True}, now, content_revision=1)
+    name = f"{SOURCE}#backfill"
+    harness.stores.intervals.insert(
+        IndexerState(
+            name, SOURCE, epoch=1, settled_epoch=1, cursor=1, due_at=now, backfill=backfill
+        )
+    )
