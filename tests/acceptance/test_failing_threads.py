@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # All of them: a test compares these with what the running roles tell.
 WORKER_LOOPS = ("consumer", "flush", "heartbeat", "queue-upkeep", "signaller")
 SERVER_LOOPS = (
-    "auditor", "feed_fetch_queue-dispatch", "feed_fetch_queue-heartbeat", "queue-upkeep",
-    "scheduler",
+    "auditor", "dispatcher", "feed_fetch_queue-dispatch", "feed_fetch_queue-heartbeat",
+    "queue-upkeep", "scheduler",
 )  # fmt: skip
 # A worker is of use without leaving signs.
 NEVER_GIVEN_UP = "signaller"
