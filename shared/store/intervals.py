@@ -76,7 +76,7 @@ class IndexerState:
     stale; those of ``settled_epoch`` and above may still be worked on, those below are not, and
     ``rolled_back_to`` is the target of a rollback until that is so. ``is_active`` is False once its
     feed is deleted. ``due_at`` is when a dispatcher has to look at it. ``history`` holds the last
-    back-fills that ended.
+    back-fills that ended, ``takes`` the last intervals that a program took, each with its tag.
     """
 
     name: str
@@ -92,6 +92,7 @@ class IndexerState:
     due_at: datetime | None = None
     backfill: BackFill | None = None
     history: list[Document] = field(default_factory=list)
+    takes: list[Document] = field(default_factory=list)
 
 
 _PLAIN_FIELDS = (
@@ -105,6 +106,7 @@ _PLAIN_FIELDS = (
     "next_take_at",
     "due_at",
     "history",
+    "takes",
 )
 
 
