@@ -159,6 +159,10 @@ IMPORT_ADVICE: Mapping[str, str] = {
         "the feed."
     ),
     ErrorKind.FEED_DELETED: "The feed was deleted while the import ran. Nothing is to be done.",
+    ErrorKind.STALE_EPOCH: (
+        "The feed was rolled back, or its back-fill ended, while the import ran. What it would "
+        "have read is read again; nothing is to be done."
+    ),
     ErrorKind.REPLAY_LOST: (
         "The server stopped while it was replaying. The dead letters are still there: replay them"
         " again."
