@@ -9,9 +9,20 @@ from server.dashboard.pages import (
     login,
     overview,
     queues,
+    windows,
 )
 
 ROUTERS = tuple(
     page.router
-    for page in (login, overview, imports, feeds, feed_forms, queues, dead_letters, items)
+    for page in (
+        login,
+        overview,
+        imports,
+        feeds,
+        feed_forms,
+        windows,
+        queues,
+        dead_letters,
+        items,
+    )
 )

@@ -24,6 +24,7 @@ from server.dashboard.pages.feed_forms import (
 )
 from server.dashboard.pages.imports import live_rows
 from server.dashboard.pages.items import complete_item
+from server.dashboard.pages.windows import read_reading
 from server.dashboard.rendering import redirect, render
 from server.dashboard.site import attempt, page_router, read_query
 from server.fetching.addresses import mask_url
@@ -94,6 +95,7 @@ def show_feed(request: Request, parts: Parts, source: str) -> Response:
         item_count=parts.services.stores.items.count(source, MAX_COUNTED_ITEMS),
         max_counted=MAX_COUNTED_ITEMS,
         **live_rows(listing, imports),
+        **read_reading(parts, feed),
     )
 
 
