@@ -36,6 +36,7 @@ class DecodedItem:
     """A claimed job and the document that it shall become.
 
     ``content`` holds source, guid, the sanitised fields and ``content_hash`` (of the raw ones).
+    ``epoch``: the indexer whose interval listed it, and in which epoch; None of an ordinary item.
     """
 
     queue: JobQueue
@@ -44,6 +45,7 @@ class DecodedItem:
     revision: int
     import_id: str | None
     content: dict[str, Any]
+    epoch: tuple[str, int] | None = None
 
     @property
     def rank(self) -> Rank:
@@ -113,7 +115,17 @@ def decode_item(
         revision=revision,
         import_id=import_id if isinstance(import_id, str) else None,
         content=content,
+        epoch=read_epoch(data),
     )
+
+
+def read_epoch(data: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Return the indexer and the epoch that a job's data name, if they do."""
+    name = data.get("indexer")
+    if name is None:
+        return None
+    epoch = data.get("epoch")
+    return (name, epoch) if isinstance(name, str) and isinstance(epoch, int) else None
 
 
 def _check_identity(data: Mapping[str, Any]) -> None:

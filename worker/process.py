@@ -17,6 +17,7 @@ from shared.supervision import PartSupervisor, Supervisor
 from worker.buffer import Buffer
 from worker.claiming import MAX_CLAIM_BYTES, Claimer, ClaimLimits
 from worker.consumer import MAX_HELD_BYTES, Consumer, ConsumerLimits, ConsumerParts
+from worker.epochs import EpochGuard
 from worker.flush_pool import FlushPool
 from worker.heartbeat import Heartbeat
 from worker.observing import WorkerMetrics
@@ -243,6 +244,7 @@ def _make_claimer(around: Surroundings, held: HeldLocks, metrics: WorkerMetrics)
 def _make_settler(around: Surroundings, held: HeldLocks, breaker: Breaker) -> Settler:
     return Settler(
         letters=around.stores.dead_letters,
+        epochs=EpochGuard(around.stores.intervals),
         dead_letter_queue=around.queue(around.settings.dead_letter_queue),
         held=held,
         breaker=breaker,

@@ -30,6 +30,7 @@ from shared.queue import (
 from shared.store import DeadLetter, DeadLetterStore
 from worker.dead_letters import highest_of_each_item, move_of
 from worker.decisions import Outcome
+from worker.epochs import EpochGuard
 from worker.outages import Owner, is_outage, owner_of, pause_s
 
 log = get_logger("worker.settle")
@@ -136,12 +137,14 @@ class Settler:
         self,
         *,
         letters: DeadLetterStore,
+        epochs: EpochGuard,
         dead_letter_queue: JobQueue,
         held: HeldLocks,
         breaker: Breaker,
         clock: Clock,
     ) -> None:
         self._letters = letters
+        self._epochs = epochs
         self._dead_letter_queue = dead_letter_queue
         self._held = held
         self._breaker = breaker
@@ -258,10 +261,16 @@ class Settler:
         return ()
 
     def _record(
-        self, _queue: JobQueue, failed: list[RecordDeadLetter], _counts: Counts
+        self, queue: JobQueue, failed: list[RecordDeadLetter], counts: Counts
     ) -> Sequence[JobEnd]:
-        self._letters.record_many(highest_of_each_item(end.letter for end in failed))
-        return [MoveDeadLetter(end.job, end.letter) for end in failed]
+        # What was rolled back is judged afresh when it is read again.
+        stale = self._epochs.find_stale_jobs(end.job for end in failed)
+        fresh = [end for end in failed if end.job.id not in stale]
+        self._letters.record_many(highest_of_each_item(end.letter for end in fresh))
+        if stale:
+            ended = [end.job for end in failed if end.job.id in stale]
+            self._complete(queue, [Complete(job, Outcome.SUPERSEDED) for job in ended], counts)
+        return [MoveDeadLetter(end.job, end.letter) for end in fresh]
 
     def _move(
         self, queue: JobQueue, dead: list[MoveDeadLetter], counts: Counts

@@ -1,7 +1,7 @@
 """Store: write a batch, decide how its jobs are to end, and what to do when MongoDB is away."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.clock import Clock
@@ -13,6 +13,7 @@ from shared.store import DeadLetter, ItemWrite, StoredVersion, Stores, WriteRepo
 from worker.dead_letters import letter_of_item
 from worker.decisions import Decision, Outcome, decide_all, newest_by_id, outcome_beneath
 from worker.decoding import DecodedItem
+from worker.epochs import EpochGuard
 from worker.observing import WorkerMetrics
 from worker.outages import Owner, is_outage, owner_of, pause_s
 from worker.settling import (
@@ -57,6 +58,7 @@ class Storer:
     def __init__(self, *, stores: Stores, clock: Clock) -> None:
         self._items = stores.items
         self._letters = stores.dead_letters
+        self._epochs = EpochGuard(stores.intervals)
         self._clock = clock
 
     def store(self, batch: Sequence[DecodedItem]) -> Settlement:
@@ -66,10 +68,26 @@ class Storer:
             StoreUnavailable: call again with the same batch; no attempt is used.
             StoreError: MongoDB refuses the batch as a whole.
         """
-        newest = newest_by_id(list(batch))
+        stale = self._find_stale(batch)
+        newest = newest_by_id([item for item in batch if item.job.id not in stale])
         letters = self._letters.read_many(newest.keys())
         verdicts = self._store(newest, letters)
-        return Settlement(batch[0].queue, [self._end_of(item, newest, verdicts) for item in batch])
+        ends = [
+            Complete(item.job, Outcome.SUPERSEDED)
+            if item.job.id in stale
+            else self._end_of(item, newest, verdicts)
+            for item in batch
+        ]
+        return Settlement(batch[0].queue, ends)
+
+    def _find_stale(self, batch: Sequence[DecodedItem]) -> Collection[str]:
+        """Return the jobs whose intervals were rolled back; ordinary items cost nothing here.
+
+        Read behind the claim and before the writes: a rollback waits for jobs that were claimed
+        before it began, and those that are claimed later see it.
+        """
+        pulled = [item for item in batch if item.epoch is not None]
+        return self._epochs.find_stale(pulled) if pulled else ()
 
     def reject(self, item: DecodedItem, cause: Exception) -> Settlement:
         """Return the end of an item at whose fault ``cause`` is: its retry, or its dead letter."""

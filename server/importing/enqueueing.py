@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -65,7 +66,7 @@ class Enqueuer:
         return NewJob(
             id=entry.item_id,
             name=ITEM_JOB_NAME,
-            data=_with_origin(entry, importing.import_id),
+            data=_with_origin(entry, importing),
             revision=entry.revision,
             tally=importing.import_id,
             attempts=self._options.attempts,
@@ -73,9 +74,14 @@ class Enqueuer:
         )
 
 
-def _with_origin(entry: JournalEntry, import_id: str) -> bytes:
-    """Return an entry's data with its import and revision, as a rule without encoding it again."""
-    origin = {"import_id": import_id, "revision": entry.revision}
+def _with_origin(entry: JournalEntry, importing: Import) -> bytes:
+    """Return an entry's data with its import and revision, as a rule without encoding it again.
+
+    Of an interval's import also with its indexer and epoch, by which workers know what is stale.
+    """
+    origin: dict[str, Any] = {"import_id": importing.import_id, "revision": entry.revision}
+    if importing.indexer is not None:
+        origin |= {"indexer": importing.indexer, "epoch": importing.epoch}
     if b'"import_id":' in entry.data_json or b'"revision":' in entry.data_json:
         # A replay: the data of its job before.
         return encode_json(orjson.loads(entry.data_json) | origin)

@@ -32,6 +32,8 @@ _SETS = (
     JobState.WAITING_CHILDREN,
 )
 _SCAN_PAGE = 500
+# More than any list in Redis can hold.
+_ALL = 1 << 32
 Name = TypeVar("Name", bound=str)
 
 
@@ -165,6 +167,10 @@ class QueueReader:
             if len(ids) < _SCAN_PAGE:
                 break
         return found[:limit]
+
+    def active_ids(self) -> list[str]:
+        """Return the ids of all jobs that are claimed at this moment."""
+        return self._page(JobState.ACTIVE, 0, _ALL, is_ascending=False)
 
     def _page(self, state: JobState, offset: int, limit: int, *, is_ascending: bool) -> list[str]:
         if limit <= 0:
