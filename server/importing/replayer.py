@@ -97,8 +97,9 @@ class Replayer:
         importing = self._insert_import(source)
         count = 0
         for number, chunk in enumerate(chain([first], chunks)):
-            self._stores.journal.insert_chunk(importing.import_id, REPLAY_REVISION, number, chunk)
-            count += len(chunk)
+            entries = self._still_dead(chunk)
+            self._stores.journal.insert_chunk(importing.import_id, REPLAY_REVISION, number, entries)
+            count += len(entries)
         if not self._commit(importing, count):
             # The auditor took it for one that never commits: nothing was replayed.
             log.warning("replay_overtaken", import_id=importing.import_id, source=source)
@@ -110,6 +111,15 @@ class Replayer:
         replay.replayed += count
         self._enqueue(committed)
         self._audits.note_committed()
+
+    def _still_dead(self, chunk: Sequence[JournalEntry]) -> list[JournalEntry]:
+        """Return what is dead also now that the import is there.
+
+        A rollback deletes letters first and looks for replays then: it sees this one, or this one
+        sees that the letters are gone.
+        """
+        dead = set(self._stores.dead_letters.select_dead(entry.item_id for entry in chunk))
+        return [entry for entry in chunk if entry.item_id in dead]
 
     def _insert_import(self, source: str) -> Import:
         """Insert the import before its chunks, which would look like garbage without it."""
@@ -166,6 +176,9 @@ def _to_entry(letter: DeadLetter) -> JournalEntry | None:
         if not isinstance(data, dict):
             return None
         data |= {"source": letter.source, "guid": letter.guid}
+        # It is replayed because somebody wants it: no rollback of its interval is to stop it.
+        data.pop("indexer", None)
+        data.pop("epoch", None)
         return JournalEntry(
             letter.item_id,
             letter.revision,
