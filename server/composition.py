@@ -1,5 +1,6 @@
 """How a server is put together: each part made from the settings, the stores and the web."""
 
+import threading
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -29,6 +30,7 @@ from server.importing.healer import Healer
 from server.importing.importer import Importer, ImportLimits
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
+from server.importing.rollbacks import Rollbacks
 from server.own_queues import OwnQueues
 from server.parsing.isolation import ParserPool
 from server.services import Services
@@ -254,6 +256,21 @@ def make_auditor(base: Base) -> Auditor:
     )
 
 
+def make_rollbacks(base: Base, auditor: Auditor, stop: threading.Event) -> Rollbacks:
+    """Return what rolls windows back; ``stop`` ends its waits."""
+    return Rollbacks(
+        stores=base.stores,
+        auditor=auditor,
+        failures=base.failures,
+        fetch_queue=base.queues.fetches,
+        item_queues=base.queues.of_items,
+        dead_letter_queue=base.queues.dead_letters,
+        wanted=base.pulls_wanted,
+        clock=base.clock,
+        stop=stop,
+    )
+
+
 def make_dispatcher(base: Base, settle: Settle) -> Dispatcher:
     """Return what takes intervals; ``settle`` is how it settles rollbacks."""
     settings = base.settings
@@ -272,7 +289,9 @@ def make_dispatcher(base: Base, settle: Settle) -> Dispatcher:
     )
 
 
-def make_services(base: Base, dispatcher: Dispatcher, supervisor: Supervisor) -> Services:
+def make_services(
+    base: Base, dispatcher: Dispatcher, rollbacks: Rollbacks, supervisor: Supervisor
+) -> Services:
     """Return what the HTTP API works with."""
     stores, queues, clock = base.stores, base.queues, base.clock
     feeds = FeedService(
@@ -297,6 +316,7 @@ def make_services(base: Base, dispatcher: Dispatcher, supervisor: Supervisor) ->
         feeds=feeds,
         windows=base.windows,
         dispatcher=dispatcher,
+        rollbacks=rollbacks,
         retry_after=base.retry_after,
         discoverer=make_discoverer(base),
         replayer=Replayer(stores=stores, enqueuer=base.enqueuer, audits=base.audits, clock=clock),

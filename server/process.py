@@ -17,6 +17,7 @@ from server.composition import (
     make_base,
     make_dispatcher,
     make_importer,
+    make_rollbacks,
     make_services,
     make_web,
 )
@@ -85,8 +86,9 @@ class ServerProcess:
             clock=clock,
             max_per_host=settings.fetch_per_host,
         )
-        self.dispatcher = make_dispatcher(base, settle=lambda _state: 1)
-        self.services = make_services(base, self.dispatcher, self.supervisor)
+        rollbacks = make_rollbacks(base, self.auditor, self._stop)
+        self.dispatcher = make_dispatcher(base, settle=rollbacks.settle)
+        self.services = make_services(base, self.dispatcher, rollbacks, self.supervisor)
         self._fetch_worker = make_fetch_worker(base, self.importer, self.supervisor)
         self._fetch_upkeep = fetch_upkeep(base.queues.fetches, settings, clock, self.supervisor)
 

@@ -11,6 +11,7 @@ from server.feeds.windows import Windows
 from server.importing.dispatcher import Dispatcher
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
+from server.importing.rollbacks import Rollbacks
 from server.own_queues import OwnQueues
 from shared.clock import Clock
 from shared.queue import JobQueue
@@ -35,6 +36,7 @@ class Services:
     feeds: FeedService
     windows: Windows
     dispatcher: Dispatcher
+    rollbacks: Rollbacks
     retry_after: RetryAfter
     discoverer: FeedDiscoverer
     replayer: Replayer

@@ -24,6 +24,7 @@ from shared.errors import (
 from shared.logs import get_logger
 from shared.queue import AddOutcome, JobQueue
 from shared.store import Chunk, Import, Stores, Trigger
+from shared.store.imports import empty_counts
 from shared.supervision import Supervisor
 
 log = get_logger("server.importing.auditor")
@@ -150,6 +151,8 @@ class Auditor:
 
         ``add_missing``: put jobs of pending entries into their queue again. Safe at any moment.
         """
+        if self._is_stale(importing):
+            return False
         self._stores.feeds.finish(importing)
         counts = Counter(importing.counts)
         derived_count = 0
@@ -165,6 +168,35 @@ class Auditor:
         if counts[PENDING]:
             return False
         return self._close(importing, dict(counts))
+
+    def close_stale(self, importing: Import) -> bool:
+        """Close an import of an earlier epoch: what is pending is superseded, for it never comes.
+
+        Only once nobody holds a job of it: what is stored later would be counted wrongly. Answers
+        whether this closed it.
+        """
+        outcomes = [one.outcome for _, derived in self._derive(importing) for one in derived]
+        if len(outcomes) < importing.journaled:
+            return self._report_incomplete(importing, len(outcomes))
+        counts = Counter(importing.counts) + Counter(outcomes)
+        counts["superseded"] += counts.pop(PENDING, 0)
+        return self._close(importing, {**empty_counts(), **counts})
+
+    def _is_stale(self, importing: Import) -> bool:
+        """Return whether an import's interval was rolled back; ordinary imports cost nothing here.
+
+        Its jobs are not added again: a rollback waits for those that are being worked on, and then
+        closes it. What settled rollbacks left open, as by damage, is closed here.
+        """
+        name, epoch = importing.indexer, importing.epoch
+        if name is None or epoch is None:
+            return False
+        state = self._stores.intervals.read_many([name]).get(name)
+        if state is not None and state.epoch == epoch:
+            return False
+        if state is None or state.settled_epoch >= state.epoch:
+            self.close_stale(importing)
+        return True
 
     def _match_redis(self) -> tuple[bool, bool]:
         """Return whether Redis was lost, and whether it has no room for what that asks for."""
@@ -236,7 +268,7 @@ class Auditor:
                 chunk,
                 derive_chunk(
                     chunk,
-                    is_replay=importing.trigger == Trigger.REPLAY,
+                    is_replay=_shares_revisions(importing),
                     letters=letters,
                     stored=stored,
                 ),
@@ -298,6 +330,11 @@ class Auditor:
             if import_id in open_ids
         }
         self._requests.forget_busy(marked - open_ids)
+
+
+def _shares_revisions(importing: Import) -> bool:
+    """Return whether other imports have brought items at the very revisions of this one's."""
+    return importing.trigger == Trigger.REPLAY or importing.content_revision is not None
 
 
 def _report_failed(failed: Mapping[str, FeedmillError]) -> None:

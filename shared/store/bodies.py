@@ -94,6 +94,13 @@ class BodyStore:
         with mapped_errors():
             self._bodies.delete_many({"source": source})
 
+    def delete_from(self, source: str, indexer: str, start: Any) -> None:
+        """Delete those that answered an indexer's intervals from a position on. Safe to repeat."""
+        # `$gte` compares with positions of the same kind alone.
+        query: Document = {"source": source, "indexer": indexer, "start": {"$gte": start}}
+        with mapped_errors():
+            self._bodies.delete_many(query)
+
     def delete_some(self, keys: Iterable[str]) -> None:
         """Delete bodies by their keys. Safe to repeat."""
         with mapped_errors():

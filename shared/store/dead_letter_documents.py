@@ -85,6 +85,12 @@ class DeadLetter:
         return Rank(self.read_by is None, self.revision)
 
     @property
+    def import_ids(self) -> set[str]:
+        """The imports that it failed in at its revision: its own, and replays of it."""
+        ended = (one for one in self._outcomes() if one["revision"] == self.revision)
+        return {one["import_id"] for one in ended if one["import_id"] is not None}
+
+    @property
     def history_entry(self) -> Document:
         """Itself as the history holds it."""
         return {

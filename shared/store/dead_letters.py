@@ -264,6 +264,23 @@ class DeadLetterStore:
             yield found
             last_id = found[-1]
 
+    def delete_some(self, letters: Iterable[DeadLetter]) -> None:
+        """Delete dead ones, unless something replaced them. Safe to repeat."""
+        operations = [
+            DeleteOne(
+                {
+                    "_id": letter.item_id,
+                    "kind": LetterKind.DEAD,
+                    "revision": letter.revision,
+                    "import_id": letter.import_id,
+                }
+            )
+            for letter in letters
+        ]
+        if operations:
+            with mapped_errors():
+                self._letters.bulk_write(operations, ordered=False)
+
     def delete_dead_before(self, moment: datetime, keep_ids: Iterable[str]) -> int:
         """Delete dead ones older than ``moment`` but for ``keep_ids``; returns how many."""
         query = {
