@@ -3,23 +3,14 @@
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
-from shared.errors import BusyError, ErrorKind, InvalidRequestError, NotFoundError
-from shared.store import ImportState, KeptBody
-from shared.store.intervals import IndexerState
-from tests.fake_publisher import POISON
 from tests.harness import SOURCE, Harness
 from tests.integration.test_pulls import (
     add_window,
-    fetch_all,
     pull_all,
     pulls_of,
     show,
-    show_hour,
     state_of,
 )
-from tests.roles import Held
 
 
 def roll_back(harness: Harness, to: Any) -> tuple[int, Any]:
@@ -29,19 +20,6 @@ def roll_back(harness: Harness, to: Any) -> tuple[int, Any]:
 
 def start_of(harness: Harness, hours_ago: int) -> Any:
     return harness.clock.now() - timedelta(hours=hours_ago)
-
-
-def begin(harness: Harness, to: Any) -> IndexerState:
-    return harness.server.services.rollbacks.begin(SOURCE, to)
-
-
-def settle(harness: Harness) -> int:
-    return harness.server.services.rollbacks.settle(state_of(harness))
-
-
-def titles(harness: Harness) -> set[str]:
-    found = harness.database.collection("items").find({"source": SOURCE})
-    return {each["title"] for each in found}
 
 
 def test_all_intervals_behind_the_target_are_read_again(harness: Harness) -> None:
