@@ -263,7 +263,7 @@ def _is_stale(importing: Import, state: IndexerState) -> bool:
     return is_of_it and (importing.epoch or 0) < state.epoch
 
 
-def _is_read_again(importing: Import, cursor: Position) -> bool:
+def _is_read_again(importing: Import, cursor: Any) -> bool:
     """Return whether an import's interval lies behind the cursor; never where they do not compare.
 
     As after a window by time gave way to one by page.
@@ -272,7 +272,7 @@ def _is_read_again(importing: Import, cursor: Position) -> bool:
     return isinstance(start, type(cursor)) and start >= cursor
 
 
-def _find_claimed_items(queue: Any, state: IndexerState) -> list[JobView]:
+def _find_claimed_items(queue: JobQueue, state: IndexerState) -> list[JobView]:
     """Return the items of an earlier epoch that are claimed from one part of a queue."""
     ids = [each for each in queue.active_ids() if each.startswith(f"{state.source}#")]
     views: Iterable[JobView | None] = queue.get_jobs(ids) if ids else ()
