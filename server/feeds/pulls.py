@@ -4,7 +4,7 @@ import hashlib
 from datetime import datetime
 from typing import Any
 
-from server.feeds.starter import FETCH_ATTEMPTS, FETCH_BACKOFF_MS, FETCH_JOB_NAME, HEAVY_WEIGHT
+from server.feeds.fetch_jobs import FETCH_ATTEMPTS, FETCH_BACKOFF_MS, FETCH_JOB_NAME, HEAVY_WEIGHT
 from server.feeds.windows import FeedWindow
 from shared.intervals import Interval
 from shared.models import format_time

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from server.feeds.fetch_jobs import fetch_job_id
 from server.feeds.next_fetch import NOT_SCHEDULED
 from server.feeds.outcomes import Outcomes
 from server.feeds.retry_after import RetryAfter
@@ -288,11 +289,6 @@ def make_source(url: str) -> str:
 def make_hashed_source(url: str) -> str:
     """Return the slug with a short hash of the URL, for when the plain one is taken."""
     return _with_hash(make_source(url), url)
-
-
-def fetch_job_id(source: str) -> str:
-    """Return the id of a feed's fetch job: one at a time for each feed."""
-    return f"feed#{source}"
 
 
 def _why_due(update: Mapping[str, Any]) -> str | None:

@@ -1,27 +1,22 @@
 """Starts imports: reserves their feeds, inserts them and adds their fetch jobs."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from server.feeds.service import FeedService, fetch_job_id
+from server.feeds.fetch_jobs import HEAVY_WEIGHT, alternate_hosts, fetch_job
+from server.feeds.service import FeedService
 from shared.clock import Clock
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
 from shared.models import is_source
-from shared.queue import JobQueue, NewJob
+from shared.queue import JobQueue
 from shared.store import Feed, Import, ImportState, Stores, Trigger, new_import_id
 from shared.store.imports import BEFORE_COMMIT
-from shared.urls import host_of
 
-HEAVY_WEIGHT = "heavy"
 # Each lost race means that another caller made progress with this feed.
 _MAX_TRIES = 8
 _JOBS_PER_CALL = 500
 # A reserved feed whose import is not inserted yet looks like one that a crash left so.
 _RESERVED_PER_CALL = 100
-FETCH_JOB_NAME = "fetch"
-FETCH_ATTEMPTS = 3
-FETCH_BACKOFF_MS = 1000
 
 
 class FeedReservations:
@@ -292,36 +287,6 @@ class ImportStarter:
             # Also of those that were reserved before the store went away.
             self._reservations.add_fetch_jobs(started)
         return started
-
-
-def fetch_job(
-    source: str, import_id: str, *, keep_completed: int = 100, keep_failed: int = 500
-) -> NewJob:
-    """Return the fetch job of an import; ``keep_…`` say how many ended jobs the queue keeps."""
-    return NewJob(
-        id=fetch_job_id(source),
-        name=FETCH_JOB_NAME,
-        data={"source": source, "import_id": import_id},
-        attempts=FETCH_ATTEMPTS,
-        backoff_ms=FETCH_BACKOFF_MS,
-        keep_completed=keep_completed,
-        keep_failed=keep_failed,
-    )
-
-
-def alternate_hosts(imports: Iterable[Import]) -> list[Import]:
-    """Return imports in an order in which hosts take turns: the first of each, the second …
-
-    Jobs of one host in a row would all be put off but for the first few.
-    """
-    met: Counter[str] = Counter()
-
-    def turn(queued: Import) -> int:
-        host = host_of(queued.urls[0]) if queued.urls else ""
-        met[host] += 1
-        return met[host]
-
-    return sorted(imports, key=turn)
 
 
 def _running_conflict(source: str, import_id: str) -> ConflictError:

@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
 
-from server.feeds.service import fetch_job_id
+from server.feeds.fetch_jobs import fetch_job_id
 from server.feeds.starter import FeedReservations
 from server.importing.feed_step import Failures
 from server.importing.values import Failure

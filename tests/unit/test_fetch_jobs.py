@@ -1,6 +1,6 @@
 """The order in which fetch jobs stand in line."""
 
-from server.feeds.starter import alternate_hosts
+from server.feeds.fetch_jobs import alternate_hosts
 from shared.store import Import, ImportState
 from tests.factories import NOON
 
