@@ -154,6 +154,12 @@ class IntervalStore:
             first = list(found.sort("due_at", ASCENDING).limit(limit))
         return list(read_those_that_fit(INTERVALS, first, _to_state))
 
+    def find_backfills(self) -> list[IndexerState]:
+        """Return the indexers of all back-fills that have not ended; reads the whole collection."""
+        with mapped_errors():
+            found = list(self._indexers.find({"backfill.is_ended": False}))
+        return list(read_those_that_fit(INTERVALS, found, _to_state))
+
     def insert(self, state: IndexerState) -> bool:
         """Insert an indexer; False when one of its name is there already."""
         try:
