@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from server.feeds.windows import FeedWindow
 from shared.errors import ErrorKind, InvalidRequestError, NotFoundError
 from shared.queue import JobState
 from shared.store import Feed, Import, ImportState
@@ -408,3 +409,56 @@ def begin_paged_back_fill(harness: Harness) -> None:
             name, SOURCE, epoch=1, settled_epoch=1, cursor=1, due_at=now, backfill=backfill
         )
     )
+
+
+def test_a_feed_that_is_deleted_and_added_again_is_read_from_its_new_start(
+    harness: Harness,
+) -> None:
+    add_window(harness, hours=3)
+    show(harness, hours=3)
+    pull_all(harness)
+    harness.server.services.windows.end(SOURCE)
+    harness.stores.feeds.delete(SOURCE)
+
+    add_window(harness, hours=2)
+    show(harness, hours=2)
+    pull_all(harness)
+
+    state = state_of(harness)
+    assert (state.epoch, state.settled_epoch, state.is_active) == (2, 2, True)
+    again = [each for each in pulls_of(harness) if each.epoch == 2]
+    assert [each.counts["unchanged"] for each in again] == [2, 2]
+
+
+def test_what_was_under_way_when_a_feed_was_deleted_does_not_come_with_its_next_life(
+    harness: Harness,
+) -> None:
+    add_window(harness, hours=1)
+    show(harness, hours=1)
+    harness.server.dispatch()
+    with Held(harness.server.fetch, harness.publisher, "fetch", after=True):
+        harness.server.services.windows.end(SOURCE)
+        harness.stores.feeds.delete(SOURCE)
+        add_window(harness, hours=1)
+
+    pull_all(harness)
+
+    assert {each.epoch: each.state for each in pulls_of(harness)} == {
+        1: ImportState.FAILED,
+        2: ImportState.COMPLETED,
+    }
+
+
+def test_a_windows_start_can_be_moved_until_something_is_taken(harness: Harness) -> None:
+    feed = add_window(harness, hours=3)
+    windows, later = harness.server.services.windows, harness.clock.now() - timedelta(hours=1)
+    moved = FeedWindow(later, STEP_S)
+
+    windows.change_start(feed, moved)
+    assert state_of(harness).cursor == later
+
+    feed = replace(feed, window=moved.to_document())
+    harness.stores.feeds.update(SOURCE, {"window": feed.window})
+    harness.server.dispatch()
+    with pytest.raises(InvalidRequestError, match="has begun"):
+        windows.change_start(feed, replace(moved, starts_at=later - timedelta(hours=5)))
