@@ -1,9 +1,11 @@
-"""How far a feed's window is read."""
+"""How far a feed's window is read, and reading it again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from fastapi import Request
+from fastapi import Form, Request
 from starlette.responses import Response
 
 from server.api.feed_bodies import FeedAnswer
@@ -11,14 +13,18 @@ from server.api.parts import ApiParts, Parts
 from server.api.routes import feeds as feed_routes
 from server.dashboard.filters import quote_segment
 from server.dashboard.pages.feed_forms import FEED_PATH, FEEDS_PATH
-from server.dashboard.rendering import render
-from server.dashboard.site import page_router
-from server.feeds.pulls import pull_import_id
+from server.dashboard.rendering import redirect, render
+from server.dashboard.site import attempt, page_router
+from server.feeds.pulls import pull_import_id, show_position
+from shared.errors import InvalidRequestError
+from shared.models import parse_time
 from shared.store.intervals import IndexerState, OpenInterval
 
 router = page_router()
 
 BUSY_S, IDLE_S = 2, 10
+# Of a page's number; a year alone is one, and refused by a window of times.
+MAX_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,37 @@ def show_reading(request: Request, parts: Parts, source: str) -> Response:
     """Show how far a feed is read, once more."""
     feed = feed_routes.get_feed(parts, source)
     return render(request, "feeds/_reading.html", **read_reading(parts, feed))
+
+
+@router.post(FEED_PATH + "/rollback")
+def roll_back(request: Request, parts: Parts, source: str, to: Annotated[str, Form()]) -> Response:
+    """Read a windowed feed again from a time or page on, in a new epoch."""
+
+    def act() -> str:
+        position = int(to) if _is_page(to) else read_time("to", to)
+        back = parts.services.rollbacks.roll_back(source, position)
+        reached = show_position(back.cursor)
+        return f"Epoch {back.epoch} of {source} has begun: it is read again from {reached} on."
+
+    return tell(request, source, act)
+
+
+def tell(request: Request, source: str, act: Callable[[], str]) -> Response:
+    """Do what a form asks for, and say so on the feed's page; or why not."""
+    back = f"{FEEDS_PATH}/{source}"
+    return attempt(request, back, lambda: redirect(request, back, act()))
+
+
+def read_time(name: str, text: str) -> datetime:
+    """Return a time that a form holds; one without a zone is UTC.
+
+    Raises:
+        InvalidRequestError: it is none.
+    """
+    try:
+        return parse_time(text.strip())
+    except ValueError as exc:
+        raise InvalidRequestError(f"{name} {text[:40]!r}: a date and time is accepted") from exc
 
 
 def read_reading(parts: ApiParts, feed: FeedAnswer) -> dict[str, Any]:
@@ -60,3 +97,7 @@ def find_open_rows(state: IndexerState | None) -> list[OpenRow]:
 def _latest_try(one: OpenInterval) -> OpenInterval:
     """Return an interval as its latest import had it: one that waits has failed, and counts it."""
     return replace(one, tries=one.tries - 1) if one.retry_at is not None else one
+
+
+def _is_page(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS

@@ -3,10 +3,12 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from server.feeds.pulls import pull_import_id
 from shared.store import IndexerState, OpenInterval
 from tests.api import Api
-from tests.pages import get_page
+from tests.pages import get_page, post_form
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -68,3 +70,39 @@ def test_window_by_page_shows_pages(api: Api) -> None:
 def test_window_that_has_not_begun_says_so(api: Api) -> None:
     add_windowed(api)
     assert "not begun yet" in get_page(api, PATH).text
+
+
+def test_rollback_asks_first_and_says_from_where_it_reads(api: Api) -> None:
+    add_windowed(api)
+    begin(api, settled_epoch=2)
+    page = get_page(api, PATH)
+    assert page.all("form", action=f"{PATH}/rollback")
+    [asks] = [each for each in page.all("button", class_="danger") if "epoch" in str(each)]
+    assert "items stay" in asks["data-confirm"]
+    done = post_form(api, f"{PATH}/rollback", to="2026-11-01T10:00:00.000Z")
+    assert "Epoch 3 of news has begun: it is read again from 2026-11-01T10" in done.message
+    stored = api.stores.intervals.get("news")
+    assert stored is not None
+    assert (stored.epoch, stored.cursor) == (3, NOON - HOUR * 2)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("noon", "a date and time is accepted"),
+        ("2026-11-02T10:00", "ahead of"),
+        ("7", "to a time only"),
+    ],
+)
+def test_rollback_that_is_refused_says_why(api: Api, typed: str, said: str) -> None:
+    add_windowed(api)
+    state = begin(api, settled_epoch=2)
+    assert said in post_form(api, f"{PATH}/rollback", to=typed).message
+    assert api.stores.intervals.get("news") == state
+
+
+def test_window_by_page_is_rolled_back_to_a_page(api: Api) -> None:
+    add_windowed(api, format="page")
+    begin(api, cursor=7, settled_epoch=2)
+    done = post_form(api, f"{PATH}/rollback", to="3")
+    assert "read again from 3 on" in done.message
