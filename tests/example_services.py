@@ -1,4 +1,4 @@
-"""What the programs of examples/ talk to: a mail server, a bank, a warehouse; small, but real."""
+"""What the programs of examples/ talk to: a mail server, a bank, a warehouse, quotes."""
 
 import json
 import threading
@@ -122,6 +122,32 @@ class _WarehouseHandler(BaseHTTPRequestHandler):
         if not warehouse.is_down:
             warehouse.reserved.append(body["order"])
         _send(self, 503 if warehouse.is_down else 200, {})
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Quotes(ThreadingHTTPServer):
+    """Has a quote of every minute; one that is held is answered when it is let go."""
+
+    def __init__(self, *, held: str) -> None:
+        super().__init__(("127.0.0.1", 0), _QuotesHandler)
+        self.held = held
+        self.let_go = threading.Event()
+        self.quote = "wrong"
+        self.asked: list[str] = []
+
+
+class _QuotesHandler(BaseHTTPRequestHandler):
+    server: Quotes
+
+    def do_GET(self) -> None:
+        quotes, minute = self.server, self.path.partition("=")[2]
+        answered = quotes.quote
+        quotes.asked.append(minute)
+        if minute == quotes.held:
+            quotes.let_go.wait(60)
+        _send(self, 200, answered)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

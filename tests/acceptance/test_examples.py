@@ -9,15 +9,20 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from pymongo.database import Database as PymongoDatabase
 
 from feedmill import Queue
+from shared.intervals import IntervalIndexer, every
 from shared.queue import RedisConnection
-from tests.example_services import Bank, MailServer, Warehouse, serving
+from shared.store.database import open_database
+from shared.store.intervals import IntervalStore
+from tests.example_services import Bank, MailServer, Quotes, Warehouse, serving
 from tests.processes import inherited_environment, wait_until
 from tests.servers import ending_with_us
 
@@ -25,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
 MOST_LINES, MOST_LINES_OF_A_CORE = 60, 15
+MOST_LINES_OF_PULL = 40
 
 _CORE = re.compile(r"^```python\n# examples/(\w+)\.py\n(.+?)^```", re.DOTALL | re.MULTILINE)
 
@@ -68,6 +74,21 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
         subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=60)
 
     return run
+
+
+@pytest.fixture
+def indexer(
+    database_url: str, mongo_database: PymongoDatabase[dict[str, Any]]
+) -> Iterator[IntervalIndexer]:
+    """The example's indexer, seen from beside it; it has begun when this is first read."""
+    database = open_database(database_url)
+    store = IntervalStore(database)
+    yield IntervalIndexer(store, "pull", every(60), start=this_minute() - timedelta(minutes=5))
+    database.close()
+
+
+def this_minute() -> datetime:
+    return datetime.now(UTC).replace(second=0, microsecond=0)
 
 
 def counts(queue: Queue) -> dict[str, int]:
@@ -211,6 +232,45 @@ def test_orders_outlive_a_warehouse_that_is_down(
         assert (warehouse.reserved, counts(dead)) == (["4712", "4711"], {})
 
 
+def test_minutes_are_pulled_each_once_and_again_when_they_are_rolled_back(
+    start: Start,
+    redis_client: RedisConnection,
+    tmp_path: Path,
+    indexer: IntervalIndexer,
+    database_url: str,
+) -> None:
+    pulls, dispatches = Queue("pull", redis_client), Queue("minutes", redis_client)
+    first = indexer.read().cursor
+    minutes = [first + timedelta(minutes=each) for each in range(5)]
+
+    def read_quotes() -> list[str]:
+        paths = [tmp_path / f"{minute:%Y-%m-%dT%H%M}.quotes" for minute in minutes]
+        return [path.read_text().strip('"') if path.exists() else "" for path in paths]
+
+    with Quotes(held=f"{minutes[3]:%Y-%m-%dT%H:%MZ}") as quotes, serving(quotes) as port:
+        start(
+            "pull",
+            MONGODB_URL=database_url,
+            QUOTES_URL=f"http://127.0.0.1:{port}",
+            QUOTES_FROM=first.isoformat(),
+        )
+        wait_until(
+            lambda: [each.start for each in indexer.read().open] == minutes[3:4], "all but one"
+        )
+        assert read_quotes() == ["wrong", "wrong", "wrong", "", "wrong"]
+        assert indexer.rollback(minutes[2]) == (2, minutes[2])
+        quotes.quote = "right"
+        quotes.let_go.set()
+        wait_until(lambda: "failed" in counts(pulls), "the stale one has failed")
+        [stale] = pulls.get_failed()
+        assert (stale.attempts_made, "was rolled back" in stale.failed_reason) == (1, True)
+        # A quarter of a minute has passed.
+        dispatches.promote_jobs()
+        expected = ["wrong", "wrong", "right", "right", "right"]
+        wait_until(lambda: read_quotes() == expected, "what is behind the target is read again")
+    assert all(quotes.asked.count(f"{each:%Y-%m-%dT%H:%MZ}") == 1 for each in minutes[:2])
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_each_example_is_short_and_the_manual_shows_its_core(path: Path) -> None:
     text = path.read_text("utf-8")
@@ -218,6 +278,10 @@ def test_each_example_is_short_and_the_manual_shows_its_core(path: Path) -> None
     cores = dict(_CORE.findall((ROOT / "docs" / "queues.md").read_text("utf-8")))
     assert cores[path.stem] in text
     assert lines_of(cores[path.stem]) <= MOST_LINES_OF_A_CORE
+
+
+def test_the_example_of_intervals_is_no_longer_than_its_page_says() -> None:
+    assert lines_of((ROOT / "examples" / "pull.py").read_text("utf-8")) <= MOST_LINES_OF_PULL
 
 
 def test_the_manual_shows_no_example_that_is_not_there() -> None:

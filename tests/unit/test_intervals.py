@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
 import mongomock
@@ -34,6 +35,7 @@ from shared.store.database import Database
 from shared.store.intervals import IndexerState, IntervalStore
 from tests.fakes import FakeClock
 
+MANUAL = Path(__file__).parents[2] / "docs" / "intervals.md"
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
@@ -247,35 +249,37 @@ def test_a_take_that_was_rolled_back_before_its_answer_came_is_not_given(
     assert numbers.atomic() == (1, 2, 2)
 
 
-def test_a_plain_list_does_as_a_queue(store: IntervalStore) -> None:
-    """As RabbitMQ and SQS do, it gives what is not acknowledged to somebody else again."""
-    latest, queue, done = [6], [], {}
-    numbers = IntervalIndexer(store, "n", pages(lambda: latest[0]), start=1, in_flight=4)
+def test_a_plain_list_does_as_a_queue_as_the_manual_says(store: IntervalStore) -> None:
+    numbers = IntervalIndexer(store, "n", sequence(2, lambda: 7), start=1, in_flight=3)
+    down, stored = {3, 6}, {}
 
-    def work(is_crashing: Callable[[Interval], bool]) -> None:
-        interval = queue.pop(0)
-        try:
-            numbers.validate(interval.epoch)
-        except StaleEpoch:
-            return
-        if is_crashing(interval):
-            queue.append(interval)
-            return
-        done[interval.start] = interval.epoch
-        numbers.complete(interval)
+    def read(number: int) -> tuple[int, int]:
+        if number in down:
+            down.discard(number)
+            raise OSError(f"{number} cannot be read just now")
+        return number, numbers.read().epoch
 
-    for seen in range(40):
-        # One in three is worked on twice before it comes to its end.
-        queue.extend(each for each in numbers.hand_out() if each not in queue)
-        if seen == 3:
-            numbers.rollback(2)
-        elif queue:
-            work(lambda interval, seen=seen: (interval.start + seen) % 3 == 0)
-    assert (done, queue, numbers.read().open) == (
-        {1: 1, **dict.fromkeys(range(2, 7), 2)},
-        [],
-        (),
-    )
+    names: dict[str, Any] = {
+        "numbers": numbers,
+        "read": read,
+        "store": stored.update,
+        "StaleEpoch": StaleEpoch,
+    }
+    exec(MANUAL.read_text("utf-8").rpartition("```python\n")[2].partition("```")[0], names)
+    names["dispatch"]()
+    queue = names["queue"]
+    assert queue == [(1, 3, 1), (3, 5, 1), (5, 7, 1)]
+    names["work"]()
+    names["work"]()
+    assert (stored, queue) == ({1: 1, 2: 1}, [(5, 7, 1), (3, 5, 1)])
+    numbers.rollback(2)
+    while True:
+        names["dispatch"]()
+        if not queue:
+            break
+        names["work"]()
+    assert stored == {1: 1, **dict.fromkeys(range(2, 8), 2)}
+    assert numbers.read().open == ()
 
 
 acts = st.lists(
