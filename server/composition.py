@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from limits import parse as parse_limit
 
+from server.feeds.backfills import BackFills
 from server.feeds.discovery import FeedDiscoverer
 from server.feeds.outcomes import ImportMetrics, Outcomes
 from server.feeds.retry_after import RetryAfter
@@ -315,6 +316,7 @@ def make_services(
         starter=ImportStarter(stores, base.reservations, feeds, clock),
         feeds=feeds,
         windows=base.windows,
+        backfills=BackFills(stores, clock, base.pulls_wanted),
         dispatcher=dispatcher,
         rollbacks=rollbacks,
         retry_after=base.retry_after,

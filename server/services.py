@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from server.feeds.backfills import BackFills
 from server.feeds.discovery import FeedDiscoverer
 from server.feeds.outcomes import ImportMetrics
 from server.feeds.retry_after import RetryAfter
@@ -35,6 +36,7 @@ class Services:
     starter: ImportStarter
     feeds: FeedService
     windows: Windows
+    backfills: BackFills
     dispatcher: Dispatcher
     rollbacks: Rollbacks
     retry_after: RetryAfter

@@ -2,11 +2,12 @@
 
 Positions are 1, 2, and so on; which URL a position has is known when the one before it is
 committed. ``next_url`` is the URL of the last position that was taken, and, as soon as that is
-committed, of the next one: it is among those ``seen`` from the moment it is taken.
+committed, of the next one, or None when there is none: it is among those ``seen`` from the moment
+it is taken.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from server.feeds.pulls import is_paged, pull_import_id
@@ -18,27 +19,23 @@ _HASH_LENGTH = 16
 _COMMITTED = (ImportState.IMPORTING, ImportState.COMPLETED)
 
 
-def note_page(
-    state: IndexerState, imports: Mapping[str, Import], urls: Sequence[str]
-) -> IndexerState:
+def note_page(state: IndexerState, imports: Mapping[str, Import]) -> IndexerState:
     """Return a back-fill that knows its next page, if the last one taken is committed.
 
-    Where that names none, or one that was taken before, the next of the feed's ``urls`` follows,
-    and behind the last of these the back-fill's end is known. Any other indexer stays as it is.
+    Where that names none, or one that was taken before, the next of the feed's URLs follows,
+    and behind the last of these nothing. Any other indexer stays as it is.
     """
     backfill = state.backfill
-    if backfill is None or not is_paged(state) or backfill.until is not None:
-        return state
-    if backfill.next_url is not None and not is_seen(backfill, backfill.next_url):
+    if backfill is None or not is_paged(state) or knows_next(backfill) or is_at_end(backfill):
         return state
     last = _find_last(state, imports)
-    if backfill.seen and last is None:
+    if last is None:
         return state
-    following = last.next_page if last is not None else None
+    following = last.next_page
     if following is None or is_seen(backfill, following):
-        following = next((url for url in urls if not is_seen(backfill, url)), None)
-    if following is None or len(backfill.seen) >= MAX_PAGES:
-        return replace(state, backfill=replace(backfill, until=state.cursor))
+        following = next((url for url in backfill.step["urls"] if not is_seen(backfill, url)), None)
+    if len(backfill.seen) >= MAX_PAGES:
+        following = None
     return replace(state, backfill=replace(backfill, next_url=following))
 
 
@@ -46,6 +43,16 @@ def note_taken(backfill: BackFill) -> BackFill:
     """Return a back-fill whose next page has been taken."""
     assert backfill.next_url is not None
     return replace(backfill, seen=[*backfill.seen, _short(backfill.next_url)])
+
+
+def knows_next(backfill: BackFill) -> bool:
+    """Return whether there is a page to take next."""
+    return backfill.next_url is not None and not is_seen(backfill, backfill.next_url)
+
+
+def is_at_end(backfill: BackFill) -> bool:
+    """Return whether there is no page behind those that were taken."""
+    return backfill.next_url is None
 
 
 def is_seen(backfill: BackFill, url: str) -> bool:

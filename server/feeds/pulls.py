@@ -52,7 +52,7 @@ def pull_import(state: IndexerState, one: OpenInterval, feed: Feed, now: datetim
     if backfill is not None and is_paged(state):
         urls = [backfill.next_url or ""]
         # Where the pages are older than that, its reader ends.
-        shown["from"] = backfill.starts_at
+        shown["from"] = backfill.step["from"]
     return Import(
         import_id=pull_import_id(state.name, one),
         source=feed.source,
@@ -106,5 +106,5 @@ def window_of(state: IndexerState, feed: Feed) -> FeedWindow:
         Misfit: it is not fit for anything, or is missing.
     """
     if state.backfill is not None and is_paged(state):
-        return FeedWindow(state.backfill.starts_at, step_s=1, format="page")
+        return FeedWindow(state.backfill.started_at, step_s=1, format="page")
     return FeedWindow.read((state.backfill.step if state.backfill else feed.window) or {})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from server.feeds.page_chains import is_seen, note_page, note_taken
+from server.feeds.page_chains import is_at_end, knows_next, note_page, note_taken
 from server.feeds.pulls import is_paged, pull_import, pull_import_id, window_of
 from server.feeds.windows import FeedWindow, end_indexer
 from shared.errors import ReachedLatest
@@ -103,7 +103,7 @@ def advance(state: IndexerState, at: Conditions) -> Round:
     if isinstance(state.cursor, int) != window.is_by_page:
         raise Misfit(f"the window is not of the same kind as its cursor, {state.cursor}")
     closed = _find_closed(state, at)
-    state = note_page(state, at.imports, at.feed.urls)
+    state = note_page(state, at.imports)
     state = _close(state, window, closed, at)
     hold = _find_hold(state, at)
     taken = _take(state, window, at) if hold is None else _Taken(state, hold.until)
@@ -218,9 +218,11 @@ def _count(backfill: BackFill, closed: Iterable[Import], now: datetime) -> BackF
 
 def _end_if_done(state: IndexerState, now: datetime) -> IndexerState:
     backfill = state.backfill
-    if backfill is None or backfill.until is None or state.open or state.cursor < backfill.until:
+    if backfill is None or state.open:
         return state
-    return end_backfill(state, DONE, now)
+    if is_paged(state):
+        return end_backfill(state, DONE, now) if is_at_end(backfill) else state
+    return end_backfill(state, DONE, now) if state.cursor >= backfill.until else state
 
 
 def _find_hold(state: IndexerState, at: Conditions) -> _Hold | None:
@@ -261,8 +263,7 @@ def _knows_next_page(state: IndexerState) -> bool:
     """Return whether it is known that there is a further page: it shows by the one before."""
     if state.backfill is None or not is_paged(state):
         return not state.open
-    url = state.backfill.next_url
-    return url is not None and not is_seen(state.backfill, url)
+    return knows_next(state.backfill)
 
 
 def _begin_retries(state: IndexerState, room: int, at: Conditions) -> tuple[IndexerState, int]:

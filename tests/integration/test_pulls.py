@@ -10,7 +10,7 @@ from server.feeds.windows import FeedWindow
 from shared.errors import ErrorKind, InvalidRequestError, NotFoundError
 from shared.queue import JobState
 from shared.store import Feed, Import, ImportState
-from shared.store.intervals import BackFill, IndexerState
+from shared.store.intervals import IndexerState
 from tests.fake_publisher import render
 from tests.harness import SOURCE, Harness
 from tests.roles import Held
@@ -387,7 +387,7 @@ def test_a_back_fill_by_page_reads_the_feeds_own_page_whole_and_as_a_heavy_one(
     harness.subscribe({"g1": "t1", "g2": "t2"})
     harness.poll()
     harness.work()
-    begin_paged_back_fill(harness)
+    harness.server.services.backfills.start(SOURCE, harness.clock.now() - timedelta(days=1))
 
     pull_all(harness)
     harness.server.dispatch()
@@ -398,17 +398,6 @@ def test_a_back_fill_by_page_reads_the_feeds_own_page_whole_and_as_a_heavy_one(
     ended = state_of(harness, f"{SOURCE}#backfill").backfill
     assert ended is not None
     assert (ended.outcome, ended.done, ended.items, ended.new) == ("done", 1, 2, 0)
-
-
-def begin_paged_back_fill(harness: Harness) -> None:
-    now = harness.clock.now()
-    backfill = BackFill(now - timedelta(days=1), None, {"pages": True}, now, content_revision=1)
-    name = f"{SOURCE}#backfill"
-    harness.stores.intervals.insert(
-        IndexerState(
-            name, SOURCE, epoch=1, settled_epoch=1, cursor=1, due_at=now, backfill=backfill
-        )
-    )
 
 
 def test_a_feed_that_is_deleted_and_added_again_is_read_from_its_new_start(
@@ -462,3 +451,37 @@ def test_a_windows_start_can_be_moved_until_something_is_taken(harness: Harness)
     harness.server.dispatch()
     with pytest.raises(InvalidRequestError, match="has begun"):
         windows.change_start(feed, replace(moved, starts_at=later - timedelta(hours=5)))
+
+
+def test_a_back_fill_reads_what_is_older_than_the_window_beside_it(harness: Harness) -> None:
+    add_window(harness, hours=1)
+    show(harness, hours=5)
+
+    began = harness.server.services.backfills.start(
+        SOURCE, harness.clock.now() - timedelta(hours=5)
+    )
+    pull_all(harness, rounds=20)
+
+    assert began.total == 4
+    view = harness.server.services.backfills.get(SOURCE)
+    assert (view.state, view.done, view.fetched, view.new) == ("completed", 4, 8, 8)
+    assert [each.counts["new"] for each in pulls_of(harness)] == [2] * 5
+    assert sum(each.is_heavy_feed for each in pulls_of(harness)) == 4
+
+
+def test_a_back_fill_begins_again_after_it_was_cancelled(harness: Harness) -> None:
+    add_window(harness, hours=1)
+    show(harness, hours=5)
+    fills, begins_at = harness.server.services.backfills, harness.clock.now() - timedelta(hours=5)
+    fills.start(SOURCE, begins_at)
+    harness.server.dispatch()
+    fetch_all(harness)
+    assert fills.cancel(SOURCE).state == "cancelled"
+
+    fills.start(SOURCE, begins_at)
+    pull_all(harness, rounds=20)
+
+    view = fills.get(SOURCE)
+    assert (view.state, view.done, view.fetched) == ("completed", 4, 8)
+    assert harness.stores.items.count(SOURCE, 100) == 10
+    assert {each.state for each in pulls_of(harness)} == {ImportState.COMPLETED}

@@ -21,7 +21,8 @@ class Chain:
 
     def __init__(self, *urls: str) -> None:
         self.feed = replace(FEED, urls=list(urls))
-        backfill = BackFill(NOON, None, {"pages": True}, NOON, content_revision=1)
+        step = {"pages": True, "from": NOON, "urls": list(urls)}
+        backfill = BackFill(1, None, step, NOON, next_url=urls[0], content_revision=1)
         self.state = IndexerState(
             "news#backfill", "news", epoch=1, settled_epoch=1, cursor=1, backfill=backfill
         )
