@@ -1,0 +1,86 @@
+"""Which items a worker takes for stale: those of another epoch than their indexer's."""
+
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from shared.models import encode_json
+from shared.queue import JobQueue, connect
+from shared.store import IntervalStore
+from tests.factories import make_claimed, make_data, make_decoded
+from tests.fakes import FakeClock
+from worker.decoding import read_epoch
+from worker.epochs import EpochGuard
+
+QUEUE = JobQueue(connect("redis://127.0.0.1:1"), "items", clock=FakeClock())
+
+
+class Epochs:
+    """Knows the epochs of indexers, and how often it was asked."""
+
+    def __init__(self, **epochs: int) -> None:
+        self.store = mock.create_autospec(IntervalStore, instance=True)
+        self.store.read_epochs.side_effect = lambda names: {
+            name: epochs[name] for name in names if name in epochs
+        }
+        self.guard = EpochGuard(self.store)
+
+    @property
+    def reads(self) -> int:
+        return int(self.store.read_epochs.call_count)
+
+
+def data_of(guid: str, indexer: object = None, epoch: object = None) -> dict[str, Any]:
+    named = {"indexer": indexer, "epoch": epoch} if indexer is not None else {}
+    return make_data(guid, **named)
+
+
+def test_items_of_another_epoch_are_stale_and_so_are_those_of_no_indexer() -> None:
+    epochs = Epochs(news=3, other=1)
+    items = [
+        make_decoded(QUEUE, data_of("old", "news", 2)),
+        make_decoded(QUEUE, data_of("right", "news", 3)),
+        make_decoded(QUEUE, data_of("ahead", "news", 4)),
+        make_decoded(QUEUE, data_of("other", "other", 1)),
+        make_decoded(QUEUE, data_of("gone", "gone", 1)),
+        make_decoded(QUEUE, data_of("plain")),
+    ]
+
+    stale = epochs.guard.find_stale(items)
+
+    assert {job_id.partition("#")[2] for job_id in stale} == {"old", "ahead", "gone"}
+    assert epochs.reads == 1
+
+
+def test_ordinary_items_are_not_asked_about() -> None:
+    epochs = Epochs()
+    plain = data_of("1")
+
+    assert epochs.guard.find_stale([make_decoded(QUEUE, plain)]) == set()
+    assert epochs.guard.find_stale_jobs([make_claimed(encode_json(plain).decode())]) == set()
+    assert epochs.reads == 0
+
+
+@pytest.mark.parametrize(
+    ("raw_data", "is_stale"),
+    [
+        ('{"title":5,"indexer":"news","epoch":2}', True),
+        ('{"title":5,"indexer":"news","epoch":3}', False),
+        ('{"indexer":"news","epoch":', False),
+        ('["epoch", {"epoch":2}]', False),
+    ],
+)
+def test_jobs_that_are_no_items_are_judged_by_what_can_be_read(
+    raw_data: str, is_stale: bool
+) -> None:
+    job = make_claimed(raw_data)
+    assert bool(Epochs(news=3).guard.find_stale_jobs([job])) is is_stale
+
+
+@pytest.mark.parametrize(
+    ("indexer", "epoch", "read"),
+    [("news", 2, ("news", 2)), ("news", "2", None), ("news", None, None), (7, 2, None)],
+)
+def test_what_is_no_epoch_makes_an_ordinary_item(indexer: Any, epoch: Any, read: Any) -> None:
+    assert read_epoch({"indexer": indexer, "epoch": epoch}) == read
