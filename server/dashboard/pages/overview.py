@@ -18,6 +18,7 @@ from server.dashboard.charts import Chart, Samples, Series, choose_top_s, draw_c
 from server.dashboard.filters import show_count, show_duration, show_rate
 from server.dashboard.rendering import redirect, render
 from server.dashboard.site import DashboardParts, Site, page_router
+from server.feeds.progress import BackFillView
 from shared.errors import QueueUnavailable, StoreUnavailable
 from shared.queue import JobState
 
@@ -60,6 +61,7 @@ class Overview:
     running: Sequence[ImportAnswer] = ()
     running_total: int = 0
     finished: Sequence[ImportAnswer] = ()
+    backfills: Sequence[BackFillView] = ()
     feeds_exist: bool = True
     failing_feeds: int = 0
 
@@ -153,6 +155,7 @@ def _read_imports(parts: ApiParts, overview: Overview) -> Overview:
         running_total=len(running),
         running=parts.imports.show_many(running[:MAX_RUNNING]),
         finished=parts.imports.show_many(finished[:MAX_FINISHED]),
+        backfills=parts.services.backfills.list_running()[:MAX_RUNNING],
         feeds_exist=bool(running or stores.feeds.find_page(limit=1).items),
         failing_feeds=stores.feeds.count_failing(),
     )
@@ -181,6 +184,7 @@ def find_troubles(overview: Overview) -> list[Trouble]:
         *_find_worker_troubles(overview),
         *_find_pauses(overview.queues),
         *_find_failures(overview),
+        *_find_failing_backfills(overview.backfills),
     ]
 
 
@@ -252,6 +256,20 @@ def _find_pauses(queues: Sequence[QueueAnswer]) -> list[Trouble]:
         )
         for queue in queues
         if queue.is_paused
+    ]
+
+
+def _find_failing_backfills(backfills: Sequence[BackFillView]) -> list[Trouble]:
+    return [
+        Trouble(
+            f"Intervals of the back-fill of {each.source} fail: {each.error or 'see its imports'}.",
+            "They are tried again by themselves; it does not end before they are read.",
+            "warning",
+            f"/admin/feeds/{quote(each.source, safe='')}",
+            "See the feed",
+        )
+        for each in backfills
+        if each.failing
     ]
 
 

@@ -1,6 +1,6 @@
-"""How far a feed's window is read, and reading it again."""
+"""How far a feed's window and back-fill are, and what can be done to them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,14 +9,16 @@ from fastapi import Form, Request
 from starlette.responses import Response
 
 from server.api.feed_bodies import FeedAnswer
-from server.api.parts import ApiParts, Parts
+from server.api.parts import ApiParts, Parts, count_start
 from server.api.routes import feeds as feed_routes
 from server.dashboard.filters import quote_segment
 from server.dashboard.pages.feed_forms import FEED_PATH, FEEDS_PATH
 from server.dashboard.rendering import redirect, render
 from server.dashboard.site import attempt, page_router
+from server.feeds.backfills import name_of
+from server.feeds.progress import BackFillView
 from server.feeds.pulls import pull_import_id, show_position
-from shared.errors import InvalidRequestError
+from shared.errors import InvalidRequestError, NotFoundError
 from shared.models import parse_time
 from shared.store.intervals import IndexerState, OpenInterval
 
@@ -55,6 +57,45 @@ def roll_back(request: Request, parts: Parts, source: str, to: Annotated[str, Fo
     return tell(request, source, act)
 
 
+@router.post(FEED_PATH + "/backfill")
+def start_backfill(
+    request: Request,
+    parts: Parts,
+    source: str,
+    from_: Annotated[str, Form(alias="from")],
+    to: Annotated[str, Form()] = "",
+) -> Response:
+    """Begin to import a feed's past."""
+
+    def act() -> str:
+        count_start(request, parts)
+        until = read_time("to", to) if to.strip() else None
+        parts.services.backfills.start(source, read_time("from", from_), until)
+        return f"The back-fill of {source} has begun."
+
+    return tell(request, source, act)
+
+
+@router.post(FEED_PATH + "/backfill/{verb}")
+def change_backfill(request: Request, parts: Parts, source: str, verb: str) -> Response:
+    """Pause, resume or cancel a back-fill."""
+    backfills = parts.services.backfills
+    verbs: Mapping[str, tuple[Callable[[str], object], str]] = {
+        "pause": (backfills.pause, "pauses; what is in flight goes on to its end"),
+        "resume": (backfills.resume, "goes on"),
+        "cancel": (backfills.cancel, "is cancelled; its items stay"),
+    }
+    if verb not in verbs:
+        raise NotFoundError(f"a back-fill cannot be {verb[:20]!r}")
+    change, outcome = verbs[verb]
+
+    def act() -> str:
+        change(source)
+        return f"The back-fill of {source} {outcome}."
+
+    return tell(request, source, act)
+
+
 def tell(request: Request, source: str, act: Callable[[], str]) -> Response:
     """Do what a form asks for, and say so on the feed's page; or why not."""
     back = f"{FEEDS_PATH}/{source}"
@@ -75,16 +116,29 @@ def read_time(name: str, text: str) -> datetime:
 
 def read_reading(parts: ApiParts, feed: FeedAnswer) -> dict[str, Any]:
     """Return what ``feeds/_reading.html`` shows, and how it looks after itself."""
-    has_window = feed.window is not None
-    indexer = parts.services.stores.intervals.get(feed.source) if has_window else None
+    source, has_window = feed.source, feed.window is not None
+    indexers = parts.services.stores.intervals.read_many([source, name_of(source)])
+    indexer = indexers.get(source) if has_window else None
+    backfill = _find_backfill(parts, source) if name_of(source) in indexers else None
     rows = find_open_rows(indexer)
+    rows_of_backfill = find_open_rows(indexers[name_of(source)]) if backfill is not None else []
+    is_moving = has_window or (backfill is not None and backfill.ended_at is None)
     return {
-        "here": f"{FEEDS_PATH}/{quote_segment(feed.source)}",
+        "here": f"{FEEDS_PATH}/{quote_segment(source)}",
         "window": feed.window,
         "indexer": indexer,
         "open_intervals": rows,
-        "reading_every_s": (BUSY_S if rows else IDLE_S) if has_window else None,
+        "backfill": backfill,
+        "open_of_backfill": rows_of_backfill,
+        "reading_every_s": (BUSY_S if rows or rows_of_backfill else IDLE_S) if is_moving else None,
     }
+
+
+def _find_backfill(parts: ApiParts, source: str) -> BackFillView | None:
+    try:
+        return parts.services.backfills.get(source)
+    except NotFoundError:
+        return None
 
 
 def find_open_rows(state: IndexerState | None) -> list[OpenRow]:

@@ -1,5 +1,6 @@
 """What a feed's page shows of its window."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -106,3 +107,76 @@ def test_window_by_page_is_rolled_back_to_a_page(api: Api) -> None:
     begin(api, cursor=7, settled_epoch=2)
     done = post_form(api, f"{PATH}/rollback", to="3")
     assert "read again from 3 on" in done.message
+
+
+def begin_backfill(api: Api, **fields: Any) -> None:
+    add_windowed(api)
+    page = post_form(api, f"{PATH}/backfill", **{"from": "2026-10-30T12:00", **fields})
+    assert "The back-fill of news has begun." in page.message
+
+
+def backfill_of(api: Api) -> IndexerState:
+    state = api.stores.intervals.get("news#backfill")
+    assert state is not None
+    assert state.backfill is not None
+    return state
+
+
+def count_done(api: Api, **counted: Any) -> None:
+    """Let a back-fill have come so far."""
+    seen = backfill_of(api)
+    assert seen.backfill is not None
+    assert api.stores.intervals.swap(
+        seen, replace(seen, backfill=replace(seen.backfill, **counted))
+    )
+
+
+def test_backfill_shows_a_bar_on_the_feeds_page_and_on_the_overview(api: Api) -> None:
+    begin_backfill(api)
+    recent = [NOON - timedelta(seconds=each) for each in (30, 20, 10)]
+    count_done(api, done=6, items=300, new=290, dead=2, recent=recent)
+    for path in (PATH, f"{PATH}/reading", "/"):
+        text = get_page(api, path).text
+        for said in ("6 of 24 intervals", "300 items", "290 new", "2 dead", "left", "running"):
+            assert said in text, path
+    [bar] = get_page(api, PATH).all("svg", class_="bar")
+    assert bar["aria-label"] == "Back-fill of news: 6 of 24 intervals"
+    assert PATH in get_page(api, "/").links()
+
+
+def test_backfill_is_paused_resumed_and_cancelled(api: Api) -> None:
+    begin_backfill(api, to="2026-10-31T00:00:00Z")
+    page = post_form(api, f"{PATH}/backfill/pause")
+    assert "The back-fill of news pauses" in page.message
+    assert page.all("form", action=f"{PATH}/backfill/resume")
+    assert "paused" in get_page(api, "/").text
+    page = post_form(api, f"{PATH}/backfill/resume")
+    assert page.all("form", action=f"{PATH}/backfill/pause")
+    page = post_form(api, f"{PATH}/backfill/cancel")
+    assert "is cancelled; its items stay" in page.message
+    assert "cancelled" in page.text
+    assert not page.all("form", action=f"{PATH}/backfill/resume")
+    assert "Back-fills" not in get_page(api, "/").text
+    assert "has ended" in post_form(api, f"{PATH}/backfill/pause").message
+    assert post_form(api, f"{PATH}/backfill/explode", status=404)
+
+
+def test_failing_interval_of_a_backfill_is_a_trouble_of_the_overview(api: Api) -> None:
+    begin_backfill(api)
+    seen = backfill_of(api)
+    failed = OpenInterval(seen.cursor, seen.cursor + HOUR, seen.epoch, NOON, 1, NOON + HOUR)
+    assert api.stores.intervals.swap(seen, replace(seen, open=(failed,)))
+    assert "Intervals of the back-fill of news fail" in get_page(api, "/").text
+    assert "1 failing, tried again" in get_page(api, PATH).text
+
+
+def test_second_backfill_of_a_feed_is_refused(api: Api) -> None:
+    begin_backfill(api)
+    again = post_form(api, f"{PATH}/backfill", **{"from": "2026-10-01"})
+    assert "back-fill" in again.message
+    assert "has begun." not in again.message
+
+
+def test_feed_that_was_handed_in_offers_nothing_to_read_again(api: Api) -> None:
+    api.post("/imports/start", {"source": "news", "document": "<rss/>"})
+    assert not get_page(api, PATH).all("form", action=f"{PATH}/backfill")
