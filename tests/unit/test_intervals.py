@@ -1,13 +1,13 @@
 """Indexers of programs, on a MongoDB in memory: steps, rollbacks, lost answers, any queue."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import mongomock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,39 +34,41 @@ from shared.intervals import (
 from shared.store.database import Database
 from shared.store.intervals import IndexerState, IntervalStore
 from tests.fakes import FakeClock
+from tests.memory_database import make_memory_database
 
 MANUAL = Path(__file__).parents[2] / "docs" / "intervals.md"
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-class MemoryDatabase:
-    """Gives out collections as :class:`~shared.store.database.Database` does."""
+class Answer(Enum):
+    """What becomes of a write."""
 
-    def __init__(self) -> None:
-        self._database = mongomock.MongoClient(tz_aware=True).get_database("test")
-
-    def collection(self, name: str) -> Any:
-        return self._database[name]
+    GIVEN = auto()
+    LOST = auto()
+    NEVER_ASKED = auto()
+    # The driver asks again, and is told that the document is not as it was.
+    ASKED_TWICE = auto()
 
 
 class LosingStore(IntervalStore):
-    """Loses answers to swaps: ``lost`` says of each whether it was written; None is answered."""
+    """Answers swaps as ``answers`` says, and then as it should."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
-        self.lost: Iterator[bool | None] = iter(())
+        self.database = database
+        self.answers: list[Answer] = []
 
     def swap(self, seen: IndexerState, new: IndexerState) -> IndexerState | None:
-        is_written = next(self.lost, None)
-        stored = super().swap(seen, new) if is_written is not False else None
-        if is_written is None:
-            return stored
-        raise StoreUnavailable("MongoDB cannot serve: the answer is lost")
+        answer = self.answers.pop(0) if self.answers else Answer.GIVEN
+        stored = super().swap(seen, new) if answer is not Answer.NEVER_ASKED else None
+        if answer in (Answer.LOST, Answer.NEVER_ASKED):
+            raise StoreUnavailable("MongoDB cannot serve: the answer is lost")
+        return None if answer is Answer.ASKED_TWICE else stored
 
 
 @pytest.fixture
 def store() -> LosingStore:
-    return LosingStore(cast("Database", MemoryDatabase()))
+    return LosingStore(make_memory_database())
 
 
 def minute(count: int) -> datetime:
@@ -201,25 +203,24 @@ def test_an_epoch_of_an_indexer_that_is_gone_is_stale(store: IntervalStore) -> N
 
 @settings(max_examples=40)
 @given(
-    lost=st.lists(st.sampled_from([None, True, False]), max_size=12),
+    answers=st.lists(st.sampled_from(Answer), max_size=12),
     in_flight=st.sampled_from([None, MAX_OPEN]),
 )
 def test_whoever_loses_answers_is_given_every_interval_once(
-    lost: list[bool | None], in_flight: int | None
+    answers: list[Answer], in_flight: int | None
 ) -> None:
-    store = LosingStore(cast("Database", MemoryDatabase()))
+    store = LosingStore(make_memory_database())
+    # The other one has its answers always, and comes in between.
+    sound = IntervalStore(store.database)
     mine, other = (
-        IntervalIndexer(store, "n", pages(), start=1, in_flight=in_flight) for _ in range(2)
+        IntervalIndexer(each, "n", pages(), start=1, in_flight=in_flight) for each in (store, sound)
     )
-    store.lost, taken = iter(lost), []
-    for _ in range(len(lost) + 1):
+    store.answers, taken = answers.copy(), []
+    while store.answers:
         try:
             taken.append(mine.atomic().start)
         except StoreUnavailable:
-            held, store.lost = store.lost, iter(())
             taken.append(other.atomic().start)
-            store.lost = held
-    store.lost = iter(())
     taken.append(mine.atomic().start)
     assert sorted(taken) == list(range(1, len(taken) + 1))
 
@@ -230,7 +231,7 @@ def test_a_take_that_nobody_knows_the_end_of_is_not_given_again_once_it_is_done(
     mine, other = (
         IntervalIndexer(store, "n", pages(lambda: 2), start=1, in_flight=5) for _ in range(2)
     )
-    store.lost = iter([True])
+    store.answers = [Answer.LOST]
     with pytest.raises(StoreUnavailable):
         mine.atomic()
     assert [other.complete(each) for each in other.hand_out()] == [True, True]
@@ -242,7 +243,7 @@ def test_a_take_that_was_rolled_back_before_its_answer_came_is_not_given(
     store: LosingStore,
 ) -> None:
     numbers = IntervalIndexer(store, "n", pages(), start=1)
-    store.lost = iter([True])
+    store.answers = [Answer.LOST]
     with pytest.raises(StoreUnavailable):
         numbers.atomic()
     numbers.rollback(1)

@@ -1,31 +1,21 @@
 """The stores whose acts concern one document, on a MongoDB in memory."""
 
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
-import mongomock
 import pytest
 
 from shared.errors import ConflictError
 from shared.store import Feed, FeedStore, Import, ImportState, ImportStore, SourceStore
 from shared.store.database import Database
+from tests.memory_database import make_memory_database
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 
-class MemoryDatabase:
-    """Gives out collections as :class:`~shared.store.database.Database` does."""
-
-    def __init__(self) -> None:
-        self._database = mongomock.MongoClient(tz_aware=True).get_database("test")
-
-    def collection(self, name: str) -> Any:
-        return self._database[name]
-
-
 @pytest.fixture
 def database() -> Database:
-    return cast("Database", MemoryDatabase())
+    return make_memory_database()
 
 
 def make_feed(**fields: Any) -> Feed:
