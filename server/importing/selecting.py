@@ -139,7 +139,14 @@ def select(
         "dead": compared.counts[Verdict.DEAD] + len(dead_letters),
         "removed": compared.counts[Verdict.REMOVED],
     }
-    return Selected(compared.entries, counts, dead_letters)
+    return Selected(_with_revision(run, compared.entries), counts, dead_letters)
+
+
+def _with_revision(run: Run, entries: tuple[JournalEntry, ...]) -> tuple[JournalEntry, ...]:
+    """Return entries at the revision that the run's items have, if that is not the run's own."""
+    if run.content_revision == run.revision:
+        return entries
+    return tuple(replace(entry, revision=run.content_revision) for entry in entries)
 
 
 def prepare(
@@ -201,7 +208,7 @@ def _dead_letter(
         queue=queue,
         source=run.source,
         guid=guid,
-        revision=run.revision,
+        revision=run.content_revision,
         import_id=run.importing.import_id,
         # Equal to no content's hash: the item is looked at anew at each fetch.
         content_hash="",

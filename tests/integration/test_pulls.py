@@ -485,3 +485,21 @@ def test_a_back_fill_begins_again_after_it_was_cancelled(harness: Harness) -> No
     assert (view.state, view.done, view.fetched) == ("completed", 4, 8)
     assert harness.stores.items.count(SOURCE, 100) == 10
     assert {each.state for each in pulls_of(harness)} == {ImportState.COMPLETED}
+
+
+def test_a_back_fill_by_page_fills_gaps_and_reverts_nothing(harness: Harness) -> None:
+    harness.subscribe({"g1": "old"})
+    harness.poll()
+    harness.poll({"g1": "new"})
+    harness.work()
+    harness.server.look()
+    harness.publisher.show(SOURCE, {"g1": "old", "g9": "gap"})
+
+    harness.server.services.backfills.start(SOURCE, harness.clock.now() - timedelta(days=1))
+    pull_all(harness)
+
+    [pulled] = pulls_of(harness)
+    assert (pulled.counts["superseded"], pulled.counts["new"]) == (1, 1)
+    stored = harness.stores.items
+    titles = [(stored.get(f"{SOURCE}#{guid}") or {}).get("title") for guid in ("g1", "g9")]
+    assert titles == ["new", "gap"]
