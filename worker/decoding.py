@@ -115,16 +115,13 @@ def decode_item(
         revision=revision,
         import_id=import_id if isinstance(import_id, str) else None,
         content=content,
-        epoch=read_epoch(data),
+        epoch=read_epoch(data) if "indexer" in data else None,
     )
 
 
 def read_epoch(data: Mapping[str, Any]) -> tuple[str, int] | None:
     """Return the indexer and the epoch that a job's data name, if they do."""
-    name = data.get("indexer")
-    if name is None:
-        return None
-    epoch = data.get("epoch")
+    name, epoch = data.get("indexer"), data.get("epoch")
     return (name, epoch) if isinstance(name, str) and isinstance(epoch, int) else None
 
 

@@ -137,12 +137,19 @@ class Rollbacks:
         if claimed := self._count_claimed(state):
             return claimed
         for importing in committed:
-            self._auditor.close_stale(importing)
+            self._close(importing)
         if replays := self._count_replays(state):
             return replays
         self._clear(state)
         # A replay that began before that may hold what was cleared; a later one does not.
         return self._count_replays(state) or self._mark_settled(state)
+
+    def _close(self, importing: Import) -> None:
+        """Close a stale import; one whose journal is spoilt stays open, and stores nothing."""
+        try:
+            self._auditor.close_stale(importing)
+        except UnreadableDocument as exc:
+            log.warning("stale_import_not_closed", import_id=importing.import_id, error=str(exc))
 
     def _settle_on(self, begun: IndexerState) -> int:
         """Settle the indexer as it is by now, unless somebody else did."""

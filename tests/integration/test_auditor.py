@@ -7,8 +7,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared.errors import StoreUnavailable
+from shared.models import encode_json
 from shared.queue import RedisConnection
-from shared.store import Import, ImportState, Stores
+from shared.store import Import, ImportState, JournalEntry, Stores, Trigger
+from tests.factories import make_letter
 from tests.failpoints import FailPoints, full_redis
 from tests.fakes import FakeClock
 from tests.harness import SOURCE, Harness
@@ -106,6 +108,35 @@ def test_an_import_whose_journal_is_spoilt_holds_up_no_other(harness: Harness) -
     [line] = warnings_of(logs)
     assert line["import_ids"] == [spoilt.import_id]
     assert f"journal: document '{spoilt.import_id}#1#0' cannot be read" in line["error"]
+
+
+def test_a_death_in_another_import_of_the_same_content_revision_ends_no_entry(
+    harness: Harness,
+) -> None:
+    item_id = f"{SOURCE}#g1"
+    entry = JournalEntry(item_id, 1, "hash", encode_json({"source": SOURCE, "guid": "g1"}))
+    importing = Import(
+        "page2",
+        SOURCE,
+        [],
+        Trigger.PULL,
+        ImportState.FETCHING,
+        harness.clock.now(),
+        revision=5,
+        content_revision=1,
+    )
+    harness.stores.imports.insert(importing)
+    harness.stores.journal.insert_chunk("page2", 5, 0, [entry])
+    outcome = {"state": ImportState.IMPORTING, "journaled": 1, "counts": {"fetched": 1}}
+    assert harness.stores.imports.commit("page2", 5, outcome)
+    died_before = make_letter(1, item_id=item_id, source=SOURCE, guid="g1", import_id="page1")
+    harness.stores.dead_letters.record_many([died_before])
+
+    assert not harness.server.audit("page2")
+    died_here = make_letter(1, item_id=item_id, source=SOURCE, guid="g1", import_id="page2")
+    harness.stores.dead_letters.record_many([died_here])
+
+    assert harness.server.audit("page2")
 
 
 def test_a_record_that_is_away_is_told_once_and_not_once_an_import(

@@ -421,6 +421,18 @@ def test_an_import_of_the_source_that_cannot_be_read_holds_up_no_rollback(
     assert roll_back(harness, begun).epoch == 2
 
 
+def test_a_journal_that_is_spoilt_holds_up_no_rollback(harness: Harness) -> None:
+    begun = add_hours(harness)
+    spoilt = commit_first(harness)
+    chunks = harness.database.collection("journal")
+    chunks.update_many({"import_id": spoilt.import_id}, {"$set": {"item_ids": 7}})
+
+    assert roll_back(harness, begun).epoch == 2
+    harness.work()
+
+    assert documents(harness) == {}
+
+
 def test_a_server_that_stops_ends_its_wait(harness: Harness) -> None:
     begun = add_hours(harness)
     commit_first(harness)
