@@ -108,6 +108,7 @@ class Base:
     changes: FeedChanges
     pulls_wanted: PullsWanted
     windows: Windows
+    backfills: BackFills
     run_limit_s: float
 
     def check_url(self, url: str) -> str:
@@ -178,6 +179,7 @@ def make_base(
         changes=FeedChanges(),
         pulls_wanted=pulls_wanted,
         windows=Windows(stores, clock, outcomes, pulls_wanted),
+        backfills=BackFills(stores, clock, pulls_wanted),
         run_limit_s=run_limit_s,
     )
 
@@ -303,6 +305,8 @@ def make_services(
         base.outcomes,
         base.changes,
         base.retry_after,
+        base.windows,
+        base.backfills,
     )
     return Services(
         settings=base.settings,
@@ -313,10 +317,10 @@ def make_services(
         dead_letter_queue=queues.dead_letters,
         fetch_queue=queues.fetches,
         own_queues=make_own_queues(base),
-        starter=ImportStarter(stores, base.reservations, feeds, clock),
+        starter=ImportStarter(stores, base.reservations, feeds, dispatcher.pull, clock),
         feeds=feeds,
         windows=base.windows,
-        backfills=BackFills(stores, clock, base.pulls_wanted),
+        backfills=base.backfills,
         dispatcher=dispatcher,
         rollbacks=rollbacks,
         retry_after=base.retry_after,

@@ -127,4 +127,4 @@ def _put(mailbox: _Mailbox, latest: ImportAnswer | None) -> None:
 
 
 def _encode(shown: ImportAnswer) -> bytes:
-    return b"event: import\ndata: " + shown.model_dump_json().encode() + b"\n\n"
+    return b"event: import\ndata: " + shown.model_dump_json(exclude_unset=True).encode() + b"\n\n"

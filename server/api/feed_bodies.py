@@ -15,10 +15,11 @@ from server.api.values import (
     show_time,
     show_value,
 )
+from server.api.window_bodies import PositionAnswer, WindowBody, show_position
 from server.feeds.history import FeedHistory
 from server.feeds.service import MAX_URLS
 from server.fetching.addresses import mask_url
-from shared.store import Feed
+from shared.store import Feed, IndexerState
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\xa0-\xff\t]{0,4096}")
@@ -67,14 +68,7 @@ class FeedFields(RequestBody):
         None, max_length=32, description="write-only"
     )
     weight: Literal["light", "heavy"] | None = None
-    window: None = Field(None, description="not supported yet")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_window(cls, body: Any) -> Any:
-        if isinstance(body, dict) and body.get("window") is not None:
-            raise ValueError("windowed feeds are not supported yet")
-        return body
+    window: WindowBody | None = Field(None, description="null ends it")
 
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
@@ -119,8 +113,10 @@ class FeedChangeRequest(FeedFields):
 
     def changes(self) -> dict[str, Any]:
         """Return what is to be set, named as the store names it."""
-        given = self.model_fields_set - {"url", "urls", "window"}
+        given = self.model_fields_set - {"url", "urls"}
         changes = {name: getattr(self, name) for name in given}
+        if self.window is not None:
+            changes["window"] = self.window.to_window()
         if "headers" in changes:
             changes["headers"] = changes["headers"] or {}
         if self.all_urls is not None:
@@ -140,6 +136,7 @@ class FeedAnswer(BaseModel):
     headers: list[str] = Field(description="names only")
     weight: Literal["light", "heavy"] | None
     window: dict[str, Any] | None = None
+    position: PositionAnswer | None = Field(None, description="where its window stands")
     next_fetch_at: Time | None
     next_fetch_reason: str
     moved_to: dict[str, str] | None = Field(
@@ -153,9 +150,11 @@ class FeedAnswer(BaseModel):
     error: str | None
 
 
-def show_feed(feed: Feed) -> FeedAnswer:
-    """Return a feed: ``url`` or ``urls``, headers by name only."""
+def show_feed(feed: Feed, indexer: IndexerState | None = None) -> FeedAnswer:
+    """Return a feed: ``url`` or ``urls``, headers by name only; ``indexer`` is its window's."""
     window = {"window": show_value(feed.window)} if feed.window is not None else {}
+    if feed.window is not None and indexer is not None:
+        window["position"] = show_position(indexer)
     return FeedAnswer(
         **_show_urls(feed),
         **window,

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from server.api.values import Time, show_text, show_time
+from server.api.values import Time, show_text, show_time, show_value
 from server.fetching.addresses import mask_url
 from server.importing.deriving import live_counts
 from shared.errors import QueueUnavailable
@@ -70,6 +70,9 @@ class ImportAnswer(BaseModel):
     started_at: Time | None
     finished_at: Time | None
     counts: Counts
+    indexer: str | None = Field(None, description="only of an interval's import, as the next two")
+    epoch: int | None = None
+    interval: dict[str, Any] | None = Field(None, description="`start` and `ended`")
 
 
 class ImportReader:
@@ -125,7 +128,15 @@ def show_import(shown: Import, tally: Mapping[str, int]) -> ImportAnswer:
         started_at=show_time(shown.started_at),
         finished_at=show_time(shown.finished_at),
         counts=Counts(**live_counts(shown, tally)),
+        **_show_interval(shown),
     )
+
+
+def _show_interval(shown: Import) -> dict[str, Any]:
+    if shown.indexer is None:
+        return {}
+    interval = {name: show_value(value) for name, value in (shown.interval or {}).items()}
+    return {"indexer": shown.indexer, "epoch": shown.epoch, "interval": interval}
 
 
 def show_started(started: Import) -> StartedImport:

@@ -44,7 +44,8 @@ def _drop_blank(value: object) -> object:
     return None if value == "" else value
 
 
-def _read_moment(value: object) -> object:
+def read_moment(value: object) -> object:
+    """Return the time that a text names, None for none; anything else as it is."""
     if not isinstance(value, str) or value == "":
         return value or None
     try:
@@ -66,7 +67,7 @@ Filter = Annotated[T | None, BeforeValidator(_drop_blank)]
 # A time in a query: RFC 3339, nothing else that pydantic would take for one.
 Moment = Annotated[
     datetime | None,
-    BeforeValidator(_read_moment),
+    BeforeValidator(read_moment),
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 64}, {"type": "null"}]}),
 ]
 Time = Annotated[
@@ -88,9 +89,10 @@ class RequestBody(BaseModel):
     @classmethod
     def _name_accepted_fields(cls, body: Any) -> Any:
         if isinstance(body, dict):
-            unknown = sorted(str(name)[:40] for name in body.keys() - cls.model_fields.keys())
+            names = [field.alias or name for name, field in cls.model_fields.items()]
+            unknown = sorted(str(name)[:40] for name in body.keys() - set(names))
             if unknown:
-                accepted = ", ".join(cls.model_fields)
+                accepted = ", ".join(names)
                 raise ValueError(f"unknown field {unknown[0]!r}: accepted are {accepted}")
         return body
 

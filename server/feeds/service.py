@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from server.feeds.backfills import BackFills
 from server.feeds.fetch_jobs import fetch_job_id
 from server.feeds.next_fetch import NOT_SCHEDULED
 from server.feeds.outcomes import Outcomes
 from server.feeds.retry_after import RetryAfter
 from server.feeds.schedules import check_cron
+from server.feeds.windows import FeedWindow, Windows, check_window, read_window
 from server.fetching.addresses import is_masked
 from shared.clock import Clock
 from shared.errors import ConflictError, ErrorKind, InvalidRequestError, NotFoundError
@@ -26,6 +28,8 @@ NEW_FEED = "new feed"
 SCHEDULE_CHANGED = "schedule changed"
 URL_CHANGED = "URL changed"
 ENABLED = "enabled"
+BY_WINDOW = "its window"
+WINDOW_ENDED = "its window ended"
 _HASH_LENGTH = 8
 _UNFIT = re.compile(r"[^a-z0-9_.-]+")
 _FALLBACK = "feed"
@@ -50,6 +54,8 @@ class FeedService:
         outcomes: Outcomes,
         changes: FeedChanges,
         retry_after: RetryAfter,
+        windows: Windows,
+        backfills: BackFills,
     ) -> None:
         self._stores = stores
         self._fetch_queue = fetch_queue
@@ -58,6 +64,8 @@ class FeedService:
         self._outcomes = outcomes
         self._changes = changes
         self._retry_after = retry_after
+        self._windows = windows
+        self._backfills = backfills
 
     def get(self, source: str) -> Feed:
         """Return a feed.
@@ -84,24 +92,38 @@ class FeedService:
         cron: str | None = None,
         headers: Mapping[str, str] | None = None,
         weight: str | None = None,
+        window: FeedWindow | None = None,
     ) -> Feed:
         """Add a feed, due at once if it is scheduled (has ``interval_s`` or ``cron``).
+
+        One with a ``window`` is read by intervals instead, and its schedule rests.
 
         Without ``source`` one is made from the first URL's host and path, with a short hash when
         that is taken.
 
         Raises:
-            InvalidRequestError: a URL that may not be fetched, no crontab line, not a slug.
+            InvalidRequestError: a URL that may not be fetched, no crontab line, not a slug, or a
+                window that does not fit the URLs.
             ConflictError: the source is taken, or a feed has just these URLs.
         """
         checked = self._check_urls(urls)
         if cron is not None:
             check_cron(cron, self._clock.now())
+        check_window(checked, window)
         if source is None:
             self._refuse_known_urls(checked)
-        fields = {"enabled": enabled, "interval_s": interval_s, "cron": cron, "weight": weight}
+        fields: dict[str, Any] = {
+            "enabled": enabled,
+            "interval_s": interval_s,
+            "cron": cron,
+            "weight": weight,
+        }
+        fields["window"] = window.to_document() if window is not None else None
         fields |= self._due(NEW_FEED, fields)
-        return self._insert(source, {**fields, "urls": checked, "headers": dict(headers or {})})
+        added = self._insert(source, {**fields, "urls": checked, "headers": dict(headers or {})})
+        if window is not None:
+            self._windows.begin(added)
+        return added
 
     def find_or_add_unscheduled(self, url: str, source: str | None) -> Feed:
         """Return the feed whose only URL this is, or a new one that is not scheduled.
@@ -150,7 +172,8 @@ class FeedService:
 
         ``interval_s`` and ``cron`` take each other's place. Changed URLs clear the validators and
         the history of earlier answers. A new schedule, new URLs or enabling make a
-        scheduled feed due at once.
+        scheduled feed due at once. ``window`` is a FeedWindow; None ends the window that there is,
+        and the schedule holds again. A changed one holds from the next interval on.
 
         Raises:
             NotFoundError: there is no such feed.
@@ -164,10 +187,35 @@ class FeedService:
             self._refuse_known_urls(update["urls"])
             update |= {"validators": {}, "history": {}, "consecutive_failures": 0, "error": None}
         update |= self._reschedule(feed, update)
+        self._prepare_window(feed, update)
         if update and not self._stores.feeds.update(source, update):
             raise NotFoundError(f"there is no feed {source!r}")
         self._changes.set()
-        return self.get(source)
+        changed = self.get(source)
+        self._follow_window(feed, changed, update)
+        return changed
+
+    def _prepare_window(self, feed: Feed, update: Mapping[str, Any]) -> None:
+        """End a feed's window, or move its start, before the feed is stored so."""
+        if not {"window", "urls"} & update.keys():
+            return
+        stored = update.get("window", feed.window)
+        wanted = FeedWindow.read(stored) if stored is not None else None
+        check_window(update.get("urls", feed.urls), wanted)
+        known = read_window(feed)
+        if wanted is None and feed.window is not None:
+            self._windows.end(feed.source)
+        elif wanted is not None and known is not None and wanted.first != known.first:
+            self._windows.change_start(feed, wanted)
+
+    def _follow_window(self, before: Feed, feed: Feed, update: Mapping[str, Any]) -> None:
+        """Begin a feed's window once the feed is stored with it, or have it looked at now."""
+        if feed.window is None:
+            return
+        if read_window(before) is None:
+            self._windows.begin(feed)
+        elif {"window", "urls", "enabled"} & update.keys():
+            self._windows.wake(feed.source)
 
     def _check_changes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         wanted = dict(changes)
@@ -179,6 +227,9 @@ class FeedService:
             wanted["cron"] = None
         elif wanted.get("cron") is not None:
             wanted["interval_s"] = None
+        if (window := wanted.get("window")) is not None:
+            check_window((), window)
+            wanted["window"] = window.to_document()
         return wanted
 
     def remove(self, source: str) -> None:
@@ -192,6 +243,8 @@ class FeedService:
             self._fail_import(feed.running_import)
         # A job that is being worked on stays: its run finds that the feed is gone.
         self._fetch_queue.remove_many([fetch_job_id(source)])
+        self._windows.end(source)
+        self._backfills.end(source)
         if not self._stores.feeds.delete(source):
             raise NotFoundError(f"there is no feed {source!r}")
 
@@ -214,13 +267,16 @@ class FeedService:
         # Another interval does not touch why a feed is disabled: its publisher's 410, perhaps.
         if reason is None or (not enabled and reason == SCHEDULE_CHANGED):
             return {}
-        settings = {name: getattr(feed, name) for name in ("enabled", "interval_s", "cron")}
+        names = ("enabled", "interval_s", "cron", "window")
+        settings = {name: getattr(feed, name) for name in names}
         return self._due(reason, {**settings, **update})
 
     def _due(self, reason: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return time and reason of a feed that is due at once, if it ever is."""
         if not settings["enabled"]:
             return {"next_fetch_at": None, "next_fetch_reason": DISABLED}
+        if settings["window"] is not None:
+            return {"next_fetch_at": None, "next_fetch_reason": BY_WINDOW}
         if settings["interval_s"] is None and settings["cron"] is None:
             return {"next_fetch_at": None, "next_fetch_reason": NOT_SCHEDULED}
         return {"next_fetch_at": self._clock.now(), "next_fetch_reason": reason}
@@ -297,6 +353,8 @@ def _why_due(update: Mapping[str, Any]) -> str | None:
         return DISABLED
     if "urls" in update:
         return URL_CHANGED
+    if "window" in update:
+        return WINDOW_ENDED
     if "interval_s" in update or "cron" in update:
         return SCHEDULE_CHANGED
     return ENABLED if "enabled" in update else None

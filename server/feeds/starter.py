@@ -1,6 +1,6 @@
 """Starts imports: reserves their feeds, inserts them and adds their fetch jobs."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from server.feeds.fetch_jobs import HEAVY_WEIGHT, alternate_hosts, fetch_job
@@ -179,21 +179,33 @@ class FeedReservations:
 class ImportStarter:
     """Starts imports now; the schedule of the feeds is not moved.
 
+    A feed with a window answers with the imports of its next intervals, by ``pull``.
+
     A feed whose import is still queued or fetching answers with that import, so a repeated call
     starts nothing twice.
     """
 
     def __init__(
-        self, stores: Stores, reservations: FeedReservations, feeds: FeedService, clock: Clock
+        self,
+        stores: Stores,
+        reservations: FeedReservations,
+        feeds: FeedService,
+        pull: Callable[[str], list[Import]],
+        clock: Clock,
     ) -> None:
         self._stores = stores
         self._reservations = reservations
         self._feeds = feeds
+        self._pull = pull
         self._clock = clock
 
     def start_all(self, *, force: bool = False, trigger: Trigger = Trigger.API) -> list[Import]:
-        """Start an import of every enabled feed that has a URL; none is an empty list."""
-        return self._start(self._stores.feeds.find_enabled(), force=force, trigger=trigger)
+        """Start an import of every enabled feed that has a URL; none is an empty list.
+
+        Those with a window are left out: they are read as their intervals come.
+        """
+        found = [feed for feed in self._stores.feeds.find_enabled() if feed.window is None]
+        return self._start(found, force=force, trigger=trigger)
 
     def start_sources(
         self, sources: Sequence[str], *, force: bool = False, trigger: Trigger = Trigger.API
@@ -278,15 +290,17 @@ class ImportStarter:
             raise _running_conflict(feed.source, running.import_id)
 
     def _start(self, feeds: Sequence[Feed], *, force: bool, trigger: Trigger) -> list[Import]:
+        windowed = [feed for feed in feeds if feed.window is not None]
+        plain = [feed for feed in feeds if feed.window is None]
         started: list[Import] = []
         try:
             # Without those deleted since: as if they had been deleted a moment earlier.
-            for one in self._reservations.reserve_many(feeds, trigger, force=force):
+            for one in self._reservations.reserve_many(plain, trigger, force=force):
                 started.append(one)
         finally:
             # Also of those that were reserved before the store went away.
             self._reservations.add_fetch_jobs(started)
-        return started
+        return [*started, *(one for feed in windowed for one in self._pull(feed.source))]
 
 
 def _running_conflict(source: str, import_id: str) -> ConflictError:

@@ -1,7 +1,7 @@
 """Windows: feeds that are read interval by interval, by time or by page number."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -133,6 +133,31 @@ class FeedWindow:
             return format_time(position).replace(".000Z", "Z")
         epoch_ms = round(position.timestamp() * 1000)
         return str(epoch_ms if self.format == "epoch_ms" else epoch_ms // 1000)
+
+
+def read_window(feed: Feed) -> FeedWindow | None:
+    """Return a feed's window; None when it has none, or one that nobody can read."""
+    try:
+        return FeedWindow.read(feed.window) if feed.window is not None else None
+    except Misfit:
+        return None
+
+
+def check_window(urls: Sequence[str], window: FeedWindow | None) -> None:
+    """Refuse a window that is not fit for a feed's URLs.
+
+    Raises:
+        InvalidRequestError: a field of it is wrong, or a URL has no place for an interval.
+    """
+    if window is None:
+        return
+    if (fault := window.find_fault()) is not None:
+        raise InvalidRequestError(f"window: {fault}")
+    for url in urls:
+        if not is_template(url):
+            raise InvalidRequestError(
+                f"window: the URL must hold {START} or {ENDED}, where an interval's times go: {url}"
+            )
 
 
 def is_template(url: str) -> bool:

@@ -1,5 +1,7 @@
 """What the API answers at which path, one router a subject; add yours to ``ROUTERS``."""
 
-from server.api.routes import dead_letters, feeds, imports, items, queues, system
+from server.api.routes import dead_letters, feeds, imports, items, queues, system, windows
 
-ROUTERS = tuple(routes.router for routes in (imports, feeds, items, queues, dead_letters, system))
+ROUTERS = tuple(
+    routes.router for routes in (imports, feeds, windows, items, queues, dead_letters, system)
+)

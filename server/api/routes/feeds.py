@@ -1,5 +1,6 @@
 """Feeds: adding, changing, removing, OPML; what a URL leads to; hosts that asked to wait."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -7,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from server.api.feed_bodies import FeedAnswer, FeedChangeRequest, NewFeedRequest, show_feed
-from server.api.parts import Parts, count_start, read_body
+from server.api.parts import ApiParts, Parts, count_start, read_body
 from server.api.problems import describe_problems
 from server.api.values import (
     Filter,
@@ -24,6 +25,7 @@ from server.feeds.discovery import Discovery
 from server.feeds.opml import OPML_TYPE, OpmlReport, import_outlines, read_opml, write_opml
 from server.fetching.addresses import mask_url
 from shared.models import format_time
+from shared.store import Feed, IndexerState
 
 router = APIRouter(tags=["feeds"])
 
@@ -87,7 +89,9 @@ def list_feeds(parts: Parts, query: Annotated[FeedQuery, Query()]) -> Listing[Fe
         limit=query.limit,
         cursor=query.cursor,
     )
-    return Listing(items=[show_feed(feed) for feed in page.items], next_cursor=page.next_cursor)
+    indexers = _read_indexers(parts, page.items)
+    items = [show_feed(feed, indexers.get(feed.source)) for feed in page.items]
+    return Listing(items=items, next_cursor=page.next_cursor)
 
 
 @router.post(
@@ -106,8 +110,9 @@ def add_feed(parts: Parts, wanted: NewFeedRequest) -> FeedAnswer:
         interval_s=wanted.choose_interval_s(parts.services.settings.fetch_interval_s),
         headers=wanted.headers,
         weight=wanted.weight,
+        window=wanted.window.to_window() if wanted.window is not None else None,
     )
-    return show_feed(added)
+    return _show(parts, added)
 
 
 @router.get(
@@ -148,7 +153,7 @@ def discover_feeds(parts: Parts, wanted: DiscoverRequest) -> DiscoveryAnswer:
 @router.get("/feeds/{source}", responses=describe_problems(404), response_model_exclude_unset=True)
 def get_feed(parts: Parts, source: str) -> FeedAnswer:
     """Return one feed."""
-    return show_feed(parts.services.feeds.get(source))
+    return _show(parts, parts.services.feeds.get(source))
 
 
 @router.patch(
@@ -159,7 +164,7 @@ def get_feed(parts: Parts, source: str) -> FeedAnswer:
 def change_feed(parts: Parts, source: str, wanted: FeedChangeRequest) -> FeedAnswer:
     """Change a feed; fields left out stay. A new schedule or URL makes it due at once."""
     changes: dict[str, Any] = wanted.changes()
-    return show_feed(parts.services.feeds.change(source, changes))
+    return _show(parts, parts.services.feeds.change(source, changes))
 
 
 @router.delete("/feeds/{source}", status_code=204, responses=describe_problems(404))
@@ -183,6 +188,15 @@ def list_hosts(parts: Parts) -> Listing[HostAnswer]:
 def lift_host(parts: Parts, host: str) -> None:
     """Let a host be asked again; its feeds that waited for it are due at once."""
     parts.services.feeds.lift_pause(host)
+
+
+def _show(parts: ApiParts, feed: Feed) -> FeedAnswer:
+    return show_feed(feed, _read_indexers(parts, [feed]).get(feed.source))
+
+
+def _read_indexers(parts: ApiParts, feeds: Sequence[Feed]) -> dict[str, IndexerState]:
+    windowed = [feed.source for feed in feeds if feed.window is not None]
+    return parts.services.stores.intervals.read_many(windowed) if windowed else {}
 
 
 def show_discovery(discovery: Discovery) -> DiscoveryAnswer:

@@ -84,7 +84,7 @@ def start_imports(parts: Parts, body: Annotated[bytes, Depends(read_body)]) -> S
     return StartedImports(imports=[show_started(each) for each in started])
 
 
-@router.get("/imports", responses=describe_problems())
+@router.get("/imports", responses=describe_problems(), response_model_exclude_unset=True)
 def list_imports(parts: Parts, query: Annotated[ImportQuery, Query()]) -> Listing[ImportAnswer]:
     """List imports, latest requested first."""
     page = parts.services.stores.imports.find_page(
@@ -118,7 +118,11 @@ def watch_import(parts: Parts, import_id: str) -> StreamingResponse:
     )
 
 
-@router.get("/imports/{import_id:path}", responses=describe_problems(404))
+@router.get(
+    "/imports/{import_id:path}",
+    responses=describe_problems(404),
+    response_model_exclude_unset=True,
+)
 def get_import(parts: Parts, import_id: str) -> ImportAnswer:
     """Return one import."""
     return parts.imports.show_many([_get_import(parts, import_id)])[0]
