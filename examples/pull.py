@@ -1,6 +1,7 @@
 """Quotes, minute by minute: none is left out, and what was read wrongly can be read again.
 
-REDIS_URL=redis://127.0.0.1 MONGODB_URL=mongodb://127.0.0.1 feedmill worker --app pull
+export MONGODB_URL=mongodb://127.0.0.1 QUOTES_URL=http://quotes.example QUOTES_FROM=2026-11-28T00Z
+REDIS_URL=redis://127.0.0.1 feedmill worker --app pull
 """
 
 from datetime import datetime
