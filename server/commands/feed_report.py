@@ -7,7 +7,13 @@ from typing import Any
 from rich.console import Console
 
 from server.commands.import_report import describe_outcome, describe_state
-from server.commands.output import NOTHING, describe_interval, describe_time, print_table
+from server.commands.output import (
+    NOTHING,
+    describe_interval,
+    describe_time,
+    print_table,
+    show_position,
+)
 
 Feed = dict[str, Any]
 Import = dict[str, Any]
@@ -74,7 +80,9 @@ def urls_of(feed: Feed) -> list[str]:
 
 
 def describe_schedule(feed: Feed) -> str:
-    """Return a feed's schedule in words."""
+    """Return a feed's schedule in words; one with a window is read as its intervals come."""
+    if feed.get("window"):
+        return "by its window"
     if feed["cron"]:
         return f"cron {feed['cron']} (UTC)"
     if feed["interval_s"]:
@@ -112,8 +120,7 @@ def _describe_window(window: dict[str, Any]) -> str:
 
 
 def _describe_position(position: dict[str, Any], now: datetime) -> str:
-    cursor = position["cursor"]
-    reached = f"page {cursor}" if isinstance(cursor, int) else describe_time(cursor, now)
+    reached = show_position(position["cursor"], now)
     return f"{reached}, epoch {position['epoch']}, in flight: {position['in_flight']}"
 
 

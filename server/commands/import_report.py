@@ -11,7 +11,7 @@ from rich.progress import Progress as Bars
 
 from server.commands.api_client import ApiClient, quote_id
 from server.commands.import_run import ENDED_STATES, Import, ImportRun, Progress, follow_imports
-from server.commands.output import describe_time, print_table, print_text
+from server.commands.output import describe_time, print_table, print_text, show_position
 
 COUNTS = (
     "fetched",
@@ -167,6 +167,9 @@ def explain_import(each: Import, now: datetime) -> Iterator[str]:
     """Yield lines: what it is, when it ran, how each URL answered, its counts and complaints."""
     yield f"{each['id']}: {each['source']}, {describe_state(each)}"
     yield f"Requested: {describe_time(each['requested_at'], now)} by {each['trigger']}"
+    if each.get("interval"):
+        start, ended = (show_position(each["interval"][end], now) for end in ("start", "ended"))
+        yield f"Interval: {start} to {ended}, epoch {each['epoch']}"
     for name, field in (("Started", "started_at"), ("Finished", "finished_at")):
         if each[field]:
             yield f"{name}: {describe_time(each[field], now)}"

@@ -112,6 +112,11 @@ def describe_time(text: str, now: datetime, zone: tzinfo | None = None) -> str:
     return f"{local} ({describe_distance(time, now)})"
 
 
+def show_position(position: str | int, now: datetime) -> str:
+    """Return where an interval begins or ends: a time as ``describe_time`` has it, or a page."""
+    return f"page {position}" if isinstance(position, int) else describe_time(position, now)
+
+
 def describe_distance(time: datetime, now: datetime) -> str:
     """Return ``in 12 min``, ``12 min ago`` or ``now``."""
     seconds = round((time - now).total_seconds())

@@ -10,11 +10,11 @@ from server.commands.api_client import ApiClient, quote_id, service_client
 from server.commands.options import AsJson, Source, Yes
 from server.commands.output import (
     confirm,
-    describe_time,
     messages,
     print_json,
     print_text,
     read_moment,
+    show_position,
 )
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError, ServiceError
@@ -81,7 +81,8 @@ def rollback(source: Source, to: To, yes: Yes = False, as_json: AsJson = False) 
     if as_json:
         print_json(Console(), answer)
         return
-    print_text(Console(), f"{source}: epoch {answer['epoch']}, read again from {_name(answer)}")
+    reached = show_position(answer["cursor"], SystemClock().now())
+    print_text(Console(), f"{source}: epoch {answer['epoch']}, read again from {reached}")
     if answer["cursor"] != since:
         print_text(messages(), "that is earlier than asked for: an interval of then is not done")
 
@@ -103,10 +104,3 @@ def _roll_back(client: ApiClient, source: str, since: int | str) -> dict[str, An
                 raise
             print_text(messages(), f"{source}: {exc}")
             time.sleep(exc.retry_after_s if exc.retry_after_s is not None else _PAUSE_S)
-
-
-def _name(answer: dict[str, Any]) -> str:
-    cursor = answer["cursor"]
-    return (
-        f"page {cursor}" if isinstance(cursor, int) else describe_time(cursor, SystemClock().now())
-    )

@@ -322,3 +322,16 @@ def test_why_says_how_far_a_window_is_read(service: StubService, run: Run) -> No
     assert "Window: from=2024-11-01T00:00:00.000Z, step_s=3600" in lines
     [reached] = [line for line in lines if line.startswith("Read up to: ")]
     assert reached.endswith("(60 min ago), epoch 2, in flight: 1")
+
+
+def test_import_of_an_interval_says_which(service: StubService, feedmill: Run) -> None:
+    hour = {"start": "2026-11-01T10:00:00.000Z", "ended": "2026-11-01T11:00:00.000Z"}
+    pull = make_import(trigger="pull", fetches=[], started_at=None, epoch=3, interval=hour)
+    service.answer("/imports/i%231", 200, pull)
+    [line] = [
+        each
+        for each in feedmill("imports", "show", "i#1").stdout.splitlines()
+        if each.startswith("Interval: ")
+    ]
+    assert "(2 h ago) to " in line
+    assert line.endswith("(60 min ago), epoch 3")

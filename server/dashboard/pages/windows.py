@@ -49,6 +49,7 @@ def roll_back(request: Request, parts: Parts, source: str, to: Annotated[str, Fo
     """Read a windowed feed again from a time or page on, in a new epoch."""
 
     def act() -> str:
+        count_start(request, parts)
         position = int(to) if _is_page(to) else read_time("to", to)
         back = parts.services.rollbacks.roll_back(source, position)
         reached = show_position(back.cursor)

@@ -68,10 +68,12 @@ def fill(deployed: Deployment, publisher: Publisher) -> dict[str, str]:
     deployed.wait_until_closed(import_id)
     missing = deployed.start_import(url=publisher.url("/gone.xml"), source="gone")
     deployed.wait_until_closed(missing)
+    add_windowed(deployed, publisher)
     dead = quote("well#bad")
     return {
         "feed": "/admin/feeds/well",
         "feed-edit": "/admin/feeds/well/edit",
+        "feed-windowed": "/admin/feeds/windowed",
         "import": f"/admin/imports/{import_id}",
         "import-failed": f"/admin/imports/{missing}",
         "dead-letter": f"/admin/dlq/{dead}",
@@ -80,6 +82,14 @@ def fill(deployed: Deployment, publisher: Publisher) -> dict[str, str]:
         "item": f"/admin/items/{quote('well#a')}",
         "item-long": f"/admin/items/{quote('well#' + LONG)}",
     }
+
+
+def add_windowed(deployed: Deployment, publisher: Publisher) -> None:
+    """Leave a feed with a window and a back-fill; the publisher has nothing for either."""
+    year = {"from": "2022-01-01T00:00:00Z", "step_s": 366 * 86400}
+    url = publisher.url("/by-time.xml?from={start}")
+    deployed.api.post("/feeds", json={"url": url, "source": "windowed", "window": year})
+    deployed.api.post("/feeds/windowed/backfill", json={"from": "2012-01-01T00:00:00Z"})
 
 
 def test_every_page_stands_while_there_is_nothing(deploy: Deploy, visit: Visit) -> None:

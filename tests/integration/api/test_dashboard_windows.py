@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.feeds.pulls import pull_import_id
+from server.feeds.pulls import pull_import, pull_import_id
 from shared.store import IndexerState, OpenInterval
 from tests.api import Api
 from tests.pages import get_page, post_form
@@ -180,3 +180,17 @@ def test_second_backfill_of_a_feed_is_refused(api: Api) -> None:
 def test_feed_that_was_handed_in_offers_nothing_to_read_again(api: Api) -> None:
     api.post("/imports/start", {"source": "news", "document": "<rss/>"})
     assert not get_page(api, PATH).all("form", action=f"{PATH}/backfill")
+
+
+def test_import_of_an_interval_says_which(api: Api) -> None:
+    add_windowed(api)
+    opened = OpenInterval(NOON - HOUR, NOON, 2, taken_at=NOON)
+    state = begin(api, opened, settled_epoch=2)
+    feed = api.stores.feeds.get("news")
+    assert feed is not None
+    pulled = pull_import(state, opened, feed, NOON)
+    api.stores.imports.insert(pulled)
+    for path in ("/admin/imports", f"/admin/imports/{pulled.import_id}"):
+        said = "2026-11-01 11:00:00 UTC to 2026-11-01 12:00:00 UTC"
+        assert said in get_page(api, path).text
+    assert "by its window" in get_page(api, PATH).text
