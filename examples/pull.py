@@ -10,8 +10,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from feedmill import Job, UnrecoverableError, queue
-from shared.errors import StaleEpoch
-from shared.intervals import IntervalIndexer, every
+from shared.intervals import IntervalIndexer, StaleEpoch, every
 
 QUOTES, FIRST = environ["QUOTES_URL"], datetime.fromisoformat(environ["QUOTES_FROM"])
 minutes = IntervalIndexer.open(environ["MONGODB_URL"], "pull", every(60), start=FIRST, in_flight=9)
@@ -23,8 +22,7 @@ def pull(job: Job[tuple[datetime, datetime, int]]) -> None:
     start, _, epoch = job.data
     try:
         minutes.validate(epoch)
-        with urlopen(f"{QUOTES}?start={start:%Y-%m-%dT%H:%MZ}", timeout=30) as answer:
-            quotes = answer.read()
+        quotes = urlopen(f"{QUOTES}?start={start:%Y-%m-%dT%H:%MZ}", timeout=30).read()
         minutes.validate(epoch)
     except StaleEpoch as exc:
         raise UnrecoverableError(str(exc)) from exc

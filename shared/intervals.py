@@ -24,6 +24,23 @@ from shared.errors import (
 from shared.store.database import Document, open_database
 from shared.store.intervals import IndexerState, IntervalStore, OpenInterval, Position
 
+__all__ = [
+    "MAX_OPEN",
+    "InFlightLimit",
+    "Interval",
+    "IntervalIndexer",
+    "ReachedLatest",
+    "RolledBack",
+    "StaleEpoch",
+    "change",
+    "complete",
+    "every",
+    "pages",
+    "roll_back",
+    "sequence",
+    "take",
+]
+
 # Given where an interval starts, returns where it ends, or raises ReachedLatest. It is called again
 # whenever another program was faster, so it must change nothing.
 Step: TypeAlias = Callable[[Any], Any]
