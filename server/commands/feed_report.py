@@ -69,7 +69,8 @@ def explain_feed(
 def explain_schedule(feed: Feed, now: datetime) -> Iterator[str]:
     """Yield a feed's schedule and its next fetch."""
     yield f"{feed['source']}: {describe_schedule(feed)}{'' if feed['enabled'] else ', disabled'}"
-    yield f"Next fetch: {_describe_next(feed, now)}"
+    name = "Next interval" if feed.get("window") else "Next fetch"
+    yield f"{name}: {_describe_next(feed, now)}"
 
 
 def urls_of(feed: Feed) -> list[str]:
@@ -125,6 +126,8 @@ def _describe_position(position: dict[str, Any], now: datetime) -> str:
 
 
 def _describe_next(feed: Feed, now: datetime) -> str:
+    if feed.get("window"):
+        return str(feed["next_fetch_reason"])
     if feed["next_fetch_at"] is None:
         return f"none: {feed['next_fetch_reason']}"
     return f"{describe_time(feed['next_fetch_at'], now)}: {feed['next_fetch_reason']}"

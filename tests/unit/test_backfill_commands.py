@@ -319,6 +319,7 @@ def test_why_says_how_far_a_window_is_read(service: StubService, run: Run) -> No
     service.answer("/feeds/board", 200, feed)
     service.answer("/imports", 200, {"items": [], "next_cursor": None})
     lines = run("why", "board").stdout.splitlines()
+    assert "Next interval: its window" in lines
     assert "Window: from=2024-11-01T00:00:00.000Z, step_s=3600" in lines
     [reached] = [line for line in lines if line.startswith("Read up to: ")]
     assert reached.endswith("(60 min ago), epoch 2, in flight: 1")

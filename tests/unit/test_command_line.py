@@ -36,6 +36,7 @@ def test_interface_names_no_command_that_is_not_there() -> None:
         *("import", "imports", "imports show"),
         *(f"feeds {name}" for name in ("list", "add", "remove", "why")),
         *(f"feeds {name}" for name in ("edit", "enable", "disable", "import-opml", "export-opml")),
+        *("feeds backfill", "feeds rollback"),
         *(f"queue {name}" for name in ("status", "pause", "resume", "clean")),
         *(f"dlq {name}" for name in ("list", "show", "replay", "remove")),
     }
