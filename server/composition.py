@@ -29,6 +29,7 @@ from server.importing.feed_reader import FeedReader
 from server.importing.feed_step import Failures
 from server.importing.healer import Healer
 from server.importing.importer import Importer, ImportLimits
+from server.importing.pages import PageLimits
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
 from server.importing.rollbacks import Rollbacks
@@ -217,6 +218,8 @@ def make_importer(base: Base) -> Importer:
         parser=base.web.parser,
         metrics=base.metrics,
         clock=base.clock,
+        pages=PageLimits(base.settings.fetch_pages, base.settings.fetch_max_bytes),
+        max_kept_bytes=base.settings.keep_body_max_bytes if base.settings.keep_bodies else 0,
     )
     return Importer(
         stores=base.stores,

@@ -49,6 +49,10 @@ class FakePublisher:
         """Let a source's feed be this document from now on, be it a feed or not."""
         self._shown[feed_url(source)] = body.encode()
 
+    def show_at(self, url: str, items: Mapping[str, str], **named: Any) -> None:
+        """Let a URL list these titles by guid; ``named`` as for :func:`render`."""
+        self._shown[url] = render(items, **named)
+
     def refuse(self, source: str, kind: str, **fields: Any) -> None:
         """Answer a source's feed with this error from now on."""
         url = feed_url(source)
@@ -130,6 +134,8 @@ def render(
     items: Mapping[str, str],
     *,
     damaged: Collection[str] = (),
+    next_url: str | None = None,
+    published_at: str | None = None,
 ) -> bytes:
     """Return a JSON Feed of items: titles by guid, each item at a link of its own."""
     listed = [
@@ -139,9 +145,11 @@ def render(
             "title": title,
             "content_text": title,
         }
+        | ({"date_published": published_at} if published_at is not None else {})
         for guid, title in items.items()
     ]
     feed = {"version": "https://jsonfeed.org/version/1.1", "title": "Feed", "items": listed}
+    feed |= {"next_url": next_url} if next_url is not None else {}
     return json.dumps(feed | ({_DAMAGED: sorted(damaged)} if damaged else {})).encode()
 
 

@@ -1,7 +1,8 @@
 """From an import's URLs, or its document, to what each of them answered."""
 
 import hashlib
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -13,13 +14,23 @@ from server.fetching.addresses import mask_url
 from server.fetching.answers import FetchedFeed, Validators
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import Fetcher
+from server.importing.pages import (
+    PAGE,
+    PageLimits,
+    find_next_page,
+    follow_links,
+    follow_numbers,
+    needs_all_answers,
+    wants_linked_pages,
+    warn_of_page,
+)
 from server.importing.values import DOCUMENT_URL, Failure, Fetched, Run, UrlAnswer
 from server.parsing import ParsedFeed
 from server.parsing.isolation import ParserPool
 from server.parsing.links import read_refresh, show_other
 from shared.clock import Clock
 from shared.errors import ErrorKind, FetchError, ParseError
-from shared.store import DocumentStore, Import, StoredValidators
+from shared.store import DocumentStore, Import, KeptBody, StoredValidators
 
 # It came as text in JSON: UTF-8 now, whatever its XML declaration says of the file it once was.
 DOCUMENT_TYPE = "application/xml; charset=utf-8"
@@ -27,6 +38,8 @@ DOCUMENT_TYPE = "application/xml; charset=utf-8"
 SLOW_FROM_S = 3.0
 # After nothing but 304s for so long, one request is made without conditions.
 ONLY_304_FOR = timedelta(days=14)
+# Bodies are compressed at each fetch that brings news: speed counts more than size.
+KEPT_LEVEL = 1
 # Shorter than this no request and no parser can do anything.
 _WORTH_TRYING_S = 0.01
 # What a feed may look like of which only the beginning came.
@@ -69,7 +82,10 @@ class RunDeadline:
 
 
 class FeedReader:
-    """Fetches and parses all that one import looks at. Safe for threads."""
+    """Fetches and parses all that one import looks at. Safe for threads.
+
+    Bodies of up to ``max_kept_bytes`` when compressed go along to be kept; 0 keeps none.
+    """
 
     def __init__(
         self,
@@ -81,6 +97,8 @@ class FeedReader:
         parser: ParserPool,
         metrics: ImportMetrics,
         clock: Clock,
+        pages: PageLimits,
+        max_kept_bytes: int,
     ) -> None:
         self._documents = documents
         self._fetcher = fetcher
@@ -89,6 +107,8 @@ class FeedReader:
         self._parser = parser
         self._metrics = metrics
         self._clock = clock
+        self._pages = pages
+        self._max_kept_bytes = max_kept_bytes
 
     def find_pause(self, importing: Import) -> tuple[datetime, str] | None:
         """Return until when an import may ask none of its hosts, and why; None when it may."""
@@ -102,13 +122,14 @@ class FeedReader:
         request and each parse; URLs that it does not reach fail with ``timeout``. A URL that fails
         is a warning while another one answers; when all fail, the result is a failure with an
         error that may not come again, if there is such a one, and one that is not to be tried
-        again when the deadline has passed.
+        again when the deadline has passed. An interval of a window needs the answers of all.
         """
         if run.importing.has_document:
             fetched = Fetched((self._read_document(run, deadline),))
         else:
             fetched = self._ask_all(run, deadline)
-        if len(fetched.errors) < len(fetched.answers):
+        failed = len(fetched.errors)
+        if not failed or (failed < len(fetched.answers) and not needs_all_answers(run)):
             return fetched
         return self._explain_failure(fetched, deadline)
 
@@ -117,8 +138,29 @@ class FeedReader:
         histories = FeedHistory.read(run.feed.history).urls
         known = {url: histories.get(url, UrlHistory()) for url in urls}
         order = sorted(urls, key=lambda url: known[url].was_slow)
-        answers = {url: self._ask(url, known[url], run, deadline) for url in order}
-        return Fetched(tuple(answers[url] for url in urls))
+        answers = {url: self._ask_with_pages(url, known[url], run, deadline) for url in order}
+        return Fetched(tuple(one for url in urls for one in answers[url]))
+
+    def _ask_with_pages(
+        self, url: str, known: UrlHistory, run: Run, deadline: RunDeadline
+    ) -> Sequence[UrlAnswer]:
+        """Return what a URL answers, and behind it what its further pages do, if they are read."""
+
+        def ask(page: str) -> UrlAnswer:
+            return self._ask(page, UrlHistory(), run, deadline)
+
+        if run.importing.indexer is not None and PAGE in url:
+            return list(follow_numbers(url, ask, self._pages))
+        first = self._ask(url, known, run, deadline)
+        if first.next_page is None:
+            return [first]
+        if not wants_linked_pages(run, had_items=known.had_items):
+            return [warn_of_page(first, run.source)]
+        return list(
+            follow_links(
+                first, run, ask, self._pages, share_left=lambda: deadline.left_s / deadline.limit_s
+            )
+        )
 
     def _ask(self, url: str, known: UrlHistory, run: Run, deadline: RunDeadline) -> UrlAnswer:
         """Return what one URL answers, whatever happens."""
@@ -133,7 +175,8 @@ class FeedReader:
             if fetched.not_modified:
                 return _note_move(answer, fetched)
             answer = replace(answer, is_look=is_look and not run.importing.force)
-            return _note_move(self._parse(answer, known, fetched, deadline), fetched)
+            parsed = self._parse(answer, known, fetched, deadline)
+            return _note_move(replace(parsed, body=self._keep(fetched, run)), fetched)
         except ParseError as exc:
             return replace(answer, error=exc)
         except FetchError as exc:
@@ -180,6 +223,27 @@ class FeedReader:
             validators=_to_store(fetched.validators) if is_same_body else None,
             history=replace(known, was_slow=False, only_304_since=since),
             max_age_s=fetched.cache_max_age_s,
+            final_url=fetched.final_url,
+            size=len(fetched.body),
+        )
+
+    def _keep(self, fetched: FetchedFeed, run: Run) -> KeptBody | None:
+        """Return a body as it is to be kept; None when it is too large, or none are."""
+        compressed = zlib.compress(fetched.body, KEPT_LEVEL) if self._max_kept_bytes else b""
+        if not 0 < len(compressed) <= self._max_kept_bytes:
+            return None
+        return KeptBody(
+            source=run.source,
+            url=mask_url(fetched.url),
+            revision=run.revision,
+            import_id=run.importing.import_id,
+            fetched_at=self._clock.now(),
+            size=len(fetched.body),
+            body=compressed,
+            content_type=fetched.content_type,
+            final_url=mask_url(fetched.final_url),
+            indexer=run.importing.indexer,
+            start=(run.importing.interval or {}).get("start"),
         )
 
     def _parse(
@@ -200,8 +264,9 @@ class FeedReader:
             is_disbelieved=known.is_disbelieved,
         )
         warnings = [f"{answer.shown_url}: {fault}" for fault in fetched.faults]
-        warnings += _other_places(answer.shown_url, history, parsed.next_page, fetched)
-        read = replace(answer, history=history, warnings=tuple(warnings))
+        warnings += _other_places(answer.shown_url, history, fetched)
+        next_page = find_next_page(fetched.final_url, parsed.next_page)
+        read = replace(answer, history=history, warnings=tuple(warnings), next_page=next_page)
         return _with_document(read, known, parsed, _to_store(fetched.validators))
 
     def _parse_body(
@@ -306,9 +371,7 @@ def _explain_refusal(error: ParseError, url: str, fetched: FetchedFeed) -> Fetch
     return error
 
 
-def _other_places(
-    shown: str, history: UrlHistory, next_page: str | None, fetched: FetchedFeed
-) -> Iterator[str]:
+def _other_places(shown: str, history: UrlHistory, fetched: FetchedFeed) -> Iterator[str]:
     """Yield warnings with the URLs that a feed or its answer names instead of its own."""
     if history.said_moved_to is not None:
         target = history.said_moved_to
@@ -316,12 +379,6 @@ def _other_places(
     refreshed_to = read_refresh(fetched.refresh, url=fetched.final_url)
     if refreshed_to is not None:
         yield f"{shown}: its Refresh header leads to {refreshed_to}"
-    following = show_other(fetched.final_url, next_page or "")
-    if following is not None:
-        yield (
-            f"{shown}: the document is page one of several: older items are at {following}, which "
-            "is not fetched; give it to the feed as a further URL to have them"
-        )
 
 
 def _out_of_time(errors: list[FetchError | ParseError], deadline: RunDeadline) -> FetchError:

@@ -58,8 +58,9 @@ class UrlAnswer:
     ``parsed`` is the document of a 200 that could be read; ``error`` why there is none.
     ``history`` is what is to be remembered of the URL, None: what was. ``validators`` are those of
     a whole document, to be stored at the commit. ``is_look``: it was asked without conditions
-    after nothing but 304s, and answered with another body. ``next_page`` is the URL of the page
-    behind the last one that was read. ``body`` is what is to be kept of the answer.
+    after nothing but 304s, and answered with another body. ``final_url`` is the URL behind all
+    redirects, ``size`` the bytes of the body. ``next_page`` is the URL of the page behind this one,
+    unless that was read too. ``body`` is what is to be kept of the answer.
     """
 
     url: str
@@ -72,6 +73,8 @@ class UrlAnswer:
     history: UrlHistory | None = None
     max_age_s: float | None = None
     is_look: bool = False
+    final_url: str | None = None
+    size: int = 0
     next_page: str | None = None
     body: KeptBody | None = None
 

@@ -14,7 +14,6 @@ from shared.store.database import Database, Document, mapped_errors
 from shared.store.reading import read_fields, read_those_that_fit
 
 BODIES = "bodies"
-_COMPRESSION_LEVEL = 6
 _KEY_LENGTH = 32
 
 
@@ -48,11 +47,6 @@ class KeptBody:
     def read(self) -> bytes:
         """Return the body itself."""
         return zlib.decompress(self.body)
-
-
-def compress_body(body: bytes) -> bytes:
-    """Return a body as it is kept; equal bodies are equal when compressed."""
-    return zlib.compress(body, _COMPRESSION_LEVEL)
 
 
 class BodyStore:

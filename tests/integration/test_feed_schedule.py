@@ -485,6 +485,7 @@ def test_a_document_that_is_one_page_of_several_says_so(
     harness: Harness, document: str, is_paged: bool
 ) -> None:
     schedule(harness)
+    fetch_when_due(harness)
     harness.publisher.show_document(SOURCE, document)
     warnings = fetch_when_due(harness).warnings
     assert len(warnings) == is_paged

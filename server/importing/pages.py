@@ -1,0 +1,218 @@
+"""Follows the pages of a feed: those that name one another, and those that are numbered.
+
+Pages that name one another (RFC 5005, JSON Feed's ``next_url``) are followed at a feed's first
+import and by back-fills; numbered ones (``{page}`` in the URL) for each interval of a window. All
+of one run are asked one after the other, in the run's time.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from server.fetching.addresses import mask_url
+from server.importing.values import Run, UrlAnswer
+from server.parsing import ParsedFeed
+from server.parsing.links import is_absolute, join_url
+from shared.errors import ErrorKind, ParseError
+
+PAGE = "{page}"
+# An interval whose pages do not end within so many is too long, whatever FETCH_PAGES says.
+LEAST_NUMBERED_PAGES = 100
+# A run with less of its time left than this begins no further page: it has to store what it has.
+_LEAST_SHARE_LEFT = 0.2
+_NO_PAGE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+
+# Asks one URL; returns what it answers, whatever happens.
+Ask = Callable[[str], UrlAnswer]
+
+
+@dataclass(frozen=True, slots=True)
+class PageLimits:
+    """How many pages one run reads of a URL, and how many bytes they may have together."""
+
+    pages: int
+    max_bytes: int
+
+
+def find_next_page(final_url: str, written: str | None) -> str | None:
+    """Return the URL of the page that a document names as its next, if it is another one."""
+    url = join_url(final_url, (written or "").strip())
+    is_page = written is not None and is_absolute(url) and url.isprintable()
+    return url if is_page and _plain(url) != _plain(final_url) else None
+
+
+def wants_linked_pages(run: Run, *, had_items: bool) -> bool:
+    """Return whether a run follows pages: a back-fill's, or the first import of a feed."""
+    if run.importing.indexer is not None:
+        return reads_back(run)
+    return not had_items and run.feed.last_import is None
+
+
+def reads_back(run: Run) -> bool:
+    """Return whether a run is a part of a back-fill by pages."""
+    return run.importing.content_revision is not None
+
+
+def needs_all_answers(run: Run) -> bool:
+    """Return whether an import without the answer of one URL would leave a gap that nobody fills.
+
+    So it is with the intervals of a window, which are read once.
+    """
+    return run.importing.indexer is not None and not reads_back(run)
+
+
+def follow_links(
+    first: UrlAnswer, run: Run, ask: Ask, limits: PageLimits, *, share_left: Callable[[], float]
+) -> Iterator[UrlAnswer]:
+    """Yield the answer of a URL, then those of the pages behind it.
+
+    Ends at the limits, at the first page that fails, at one of another site, and where nothing new
+    comes; a back-fill also where all is older than what it was asked for. The last answer that was
+    read names the page behind it, if that was not read. Only the first says anything of the feed's
+    state: a page's validators are none of the feed.
+    """
+    until = _read_until(run)
+    seen_urls, seen_entries = {_plain(first.url)}, _entries(first)
+    pages, size, last = 1, first.size, first
+    while True:
+        following = last.next_page
+        if following is None or _is_older(last.parsed, until):
+            break
+        reason = _why_to_stop(last, following, seen_urls)
+        is_at_limit = pages >= limits.pages or size >= limits.max_bytes
+        if reason is not None or is_at_limit or share_left() < _LEAST_SHARE_LEFT:
+            yield _stop_before(last, following, reason, run)
+            return
+        answer = _as_page(ask(_with_login(following, first.url)))
+        if answer.error is not None:
+            yield last
+            yield answer
+            return
+        yield replace(last, next_page=None)
+        seen_urls.add(_plain(following))
+        if _entries(answer) <= seen_entries:
+            answer = replace(answer, next_page=None)
+        seen_entries |= _entries(answer)
+        pages, size, last = pages + 1, size + answer.size, answer
+    yield replace(last, next_page=None)
+
+
+def follow_numbers(template: str, ask: Ask, limits: PageLimits) -> Iterator[UrlAnswer]:
+    """Yield the answers of a URL's pages 1, 2 and so on, to the first that holds nothing new.
+
+    One that does not come is an error, except that there is none; so are too many pages, or too
+    large ones.
+    """
+    seen: set[tuple[str | None, ...]] = set()
+    size = 0
+    most = max(limits.pages, LEAST_NUMBERED_PAGES)
+    for number in range(1, most + 1):
+        url = template.replace(PAGE, str(number))
+        answer = replace(ask(url), next_page=None)
+        if number > 1 and answer.http_status in _NO_PAGE:
+            return
+        yield answer
+        if answer.error is not None or _entries(answer) <= seen:
+            return
+        seen |= _entries(answer)
+        size += answer.size
+        if size > limits.max_bytes:
+            reason = f"its pages hold more than FETCH_MAX_BYTES={limits.max_bytes} bytes"
+            yield UrlAnswer(url, error=ParseError(ErrorKind.LIMITS, f"{reason}: shorten step_s"))
+            return
+    reason = f"the interval has more than {most} pages: shorten step_s, or raise FETCH_PAGES"
+    yield UrlAnswer(template, error=ParseError(ErrorKind.LIMITS, reason))
+
+
+def warn_of_page(answer: UrlAnswer, source: str) -> UrlAnswer:
+    """Return an answer that says of itself that it is one page of several, if it is."""
+    if answer.next_page is None:
+        return answer
+    return _stop_before(answer, answer.next_page, None, None, source=source)
+
+
+def _stop_before(
+    last: UrlAnswer,
+    following: str,
+    reason: str | None,
+    run: Run | None,
+    *,
+    source: str | None = None,
+) -> UrlAnswer:
+    """Return the last answer that was read, with what is to be said of the page behind it."""
+    shown = mask_url(following)
+    if reason is not None:
+        warning = f"{last.shown_url}: {reason}: {shown}"
+        return replace(last, next_page=None, warnings=(*last.warnings, warning))
+    if run is not None and reads_back(run):
+        return last
+    source = source if run is None else run.source
+    warning = (
+        f"{last.shown_url}: the document is page one of several: older items are at {shown}; "
+        f"'feedmill feeds backfill {source} --from TIME' reads them"
+    )
+    return replace(last, warnings=(*last.warnings, warning))
+
+
+def _why_to_stop(last: UrlAnswer, following: str, seen_urls: set[str]) -> str | None:
+    if _plain(following) in seen_urls:
+        return "its pages lead in a circle, back to"
+    if _origin(following) != _origin(last.final_url or last.url):
+        return "its next page is of another site and is not read"
+    return None
+
+
+def _as_page(answer: UrlAnswer) -> UrlAnswer:
+    """Return a page's answer without what only the first page may say of the feed."""
+    return replace(answer, validators=None, history=None, max_age_s=None, is_look=False, body=None)
+
+
+def _entries(answer: UrlAnswer) -> set[tuple[str | None, ...]]:
+    """Return what tells the entries of a page from one another."""
+    if answer.parsed is None:
+        return set()
+    found = {(one.item.guid, one.written_link, one.item.title) for one in answer.parsed.entries}
+    return found | {(one.guid, one.link, one.title) for one in answer.parsed.rejected}
+
+
+def _read_until(run: Run) -> datetime | None:
+    """Return the time before which a back-fill reads nothing."""
+    moment = (run.importing.interval or {}).get("from")
+    return moment if isinstance(moment, datetime) else None
+
+
+def _is_older(parsed: ParsedFeed | None, until: datetime | None) -> bool:
+    """Return whether a page has dates, all of them before a time."""
+    if parsed is None or until is None:
+        return False
+    dates = [entry.item.published_at or entry.item.updated_at for entry in parsed.entries]
+    known = [date for date in dates if date is not None]
+    return bool(known) and max(known) < until
+
+
+def _with_login(url: str, like: str) -> str:
+    """Return a URL with the login that another one of its site has, if it has none itself."""
+    login = urlsplit(like).netloc.rpartition("@")[0]
+    parts = urlsplit(url)
+    if not login or "@" in parts.netloc:
+        return url
+    return parts._replace(netloc=f"{login}@{parts.netloc}").geturl()
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        return "", None, None
+
+
+def _plain(url: str) -> str:
+    """Return a URL without its fragment and login: what tells pages from one another."""
+    try:
+        parts = urlsplit(url)
+        return parts._replace(fragment="", netloc=parts.netloc.rpartition("@")[2]).geturl()
+    except ValueError:
+        return url
