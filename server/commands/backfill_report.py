@@ -18,7 +18,7 @@ _HEADER = ("source", "state", "from", "to", "intervals", "items", "left")
 # Lines that a back-fill of any length prints where there is no terminal, about.
 _LINES = 20
 # Pages of a feed: nobody knows how many there are.
-_PAGES_PER_LINE = 10
+_DONE_PER_LINE = 10
 
 
 class Progress(Protocol):
@@ -38,7 +38,7 @@ class LineProgress:
     def show(self, backfill: BackFill) -> None:
         """Print how far it is, if that is worth a line."""
         intervals = backfill["intervals"]
-        per_line = _PAGES_PER_LINE
+        per_line = _DONE_PER_LINE
         if intervals["total"] is not None:
             per_line = max(1, intervals["total"] // _LINES)
         reached = (backfill["state"], intervals["done"] // per_line)
@@ -88,10 +88,10 @@ def describe_progress(backfill: BackFill) -> str:
 
 
 def describe_intervals(backfill: BackFill) -> str:
-    """Return how many intervals are done: ``12 of 96 intervals``, ``12 pages``."""
+    """Return how many intervals are done: ``12 of 96 intervals``; of pages nobody knows all."""
     intervals = backfill["intervals"]
     if intervals["total"] is None:
-        return f"{intervals['done']} pages"
+        return f"{intervals['done']} intervals"
     return f"{intervals['done']} of {intervals['total']} intervals"
 
 

@@ -140,7 +140,7 @@ def test_pages_of_a_feed_are_counted_without_a_total(service: StubService, run: 
     pages = make_backfill(to=None, intervals={"total": None, "done": 12})
     service.answer(f"GET {PATH}", 200, pages)
     done = run("backfill", "board")
-    assert "board: running: 12 pages, 0 items, 0 new" in done.stdout
+    assert "board: running: 12 intervals, 0 items, 0 new" in done.stdout
     assert " to " not in next(line for line in done.stdout.splitlines() if "Range" in line)
 
 
