@@ -32,9 +32,8 @@ def assert_accounted_for(
     removed_ids = {f"{source}#{guid}" for guid in removed}
     _assert_documents(harness, expected, dead_ids | removed_ids)
     _assert_dead_letters(harness, dead_ids, removed_ids)
-    _assert_imports_balance(harness)
-    _assert_nothing_left_in_mongodb(harness)
-    _assert_nothing_left_in_redis(harness)
+    assert_imports_balance(harness)
+    assert_nothing_left(harness)
 
 
 def _assert_documents(harness: Harness, expected: Mapping[str, str], ended: set[str]) -> None:
@@ -59,13 +58,20 @@ def _assert_dead_letters(harness: Harness, dead: set[str], removed: set[str]) ->
     assert {job.id for job in jobs} == dead, "the dead-letter queue differs from the record"
 
 
-def _assert_imports_balance(harness: Harness) -> None:
+def assert_imports_balance(harness: Harness) -> None:
+    """Assert that every import is closed, and that its counts sum up to what it fetched."""
     for found in harness.database.collection("imports").find():
         assert found["state"] in (ImportState.COMPLETED, ImportState.FAILED), found
         assert found["open"] is False, found
         counts = dict(found.get("counts") or {"fetched": 0})
         assert counts.get("pending", 0) == 0, found
         assert counts.pop("fetched") == sum(counts.values()), found
+
+
+def assert_nothing_left(harness: Harness) -> None:
+    """Assert that no journal, document, running import, job, lock or counter is left."""
+    _assert_nothing_left_in_mongodb(harness)
+    _assert_nothing_left_in_redis(harness)
 
 
 def _assert_nothing_left_in_mongodb(harness: Harness) -> None:

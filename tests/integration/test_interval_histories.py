@@ -1,0 +1,14 @@
+"""Whatever happens to a windowed feed, each of its intervals is read, and no stale item stored."""
+
+import pytest
+
+from shared.queue import RedisConnection
+from tests.interval_histories import run_interval_histories
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_interval_is_accounted_for_after_any_history(
+    redis_client: RedisConnection, database_url: str
+) -> None:
+    run_interval_histories(redis_client, database_url, 12, is_repeatable=True)
