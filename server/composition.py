@@ -232,7 +232,11 @@ def make_importer(base: Base) -> Importer:
         clock=base.clock,
         random=base.random,
         failures=base.failures,
-        limits=ImportLimits(base.settings.job_max_bytes, base.run_limit_s * DEADLINE_SHARE),
+        limits=ImportLimits(
+            base.settings.job_max_bytes,
+            base.run_limit_s * DEADLINE_SHARE,
+            base.settings.keep_bodies,
+        ),
     )
 
 

@@ -233,7 +233,7 @@ class FeedService:
         return wanted
 
     def remove(self, source: str) -> None:
-        """Delete a feed; its items stay, its queued or fetching import fails.
+        """Delete a feed with its kept bodies; its items stay, its queued or fetching import fails.
 
         Raises:
             NotFoundError: there is no such feed.
@@ -245,6 +245,7 @@ class FeedService:
         self._fetch_queue.remove_many([fetch_job_id(source)])
         self._windows.end(source)
         self._backfills.end(source)
+        self._stores.bodies.delete(source)
         if not self._stores.feeds.delete(source):
             raise NotFoundError(f"there is no feed {source!r}")
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from server.feeds.fetch_jobs import HEAVY_WEIGHT, alternate_hosts, fetch_job
 from server.feeds.service import FeedService
 from shared.clock import Clock
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
-from shared.models import is_source
+from shared.models import format_time, is_source
 from shared.queue import JobQueue
 from shared.store import Feed, Import, ImportState, Stores, Trigger, new_import_id
 from shared.store.imports import BEFORE_COMMIT
 
+_FIRST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 # Each lost race means that another caller made progress with this feed.
 _MAX_TRIES = 8
 _JOBS_PER_CALL = 500
@@ -50,12 +53,14 @@ class FeedReservations:
         scheduled: bool = False,
         has_document: bool = False,
         import_id: str | None = None,
+        bodies_since: datetime | None = None,
     ) -> tuple[Import, bool]:
         """Return the feed's import that is queued or fetching, and whether this call made it.
 
         What a crash left is repaired first. ``scheduled``: only while the feed is enabled and due
         as it was seen. ``import_id`` is the new import's id, where something is stored under it
-        already. The fetch job is not added: see :meth:`add_fetch_jobs`.
+        already. ``bodies_since`` makes it read kept bodies. The fetch job is not added: see
+        :meth:`add_fetch_jobs`.
 
         Raises:
             NotFoundError: the feed was deleted.
@@ -65,6 +70,7 @@ class FeedReservations:
         for _ in range(_MAX_TRIES):
             if seen.running_import is None:
                 new = self._new_import(seen, trigger, force, has_document, import_id)
+                new = replace(new, bodies_since=bodies_since)
                 if self._stores.feeds.reserve(seen, new.import_id, scheduled=scheduled):
                     self._stores.imports.insert(new)
                     return new, True
@@ -268,6 +274,31 @@ class ImportStarter:
         except (ConflictError, NotFoundError):
             self._stores.documents.delete(import_id)
             raise
+        self._reservations.add_fetch_jobs([started])
+        return [started]
+
+    def start_reparse(
+        self, source: str, since: datetime | None = None, *, trigger: Trigger = Trigger.API
+    ) -> list[Import]:
+        """Start an import of a feed's bodies that were fetched ``since`` and kept; of all of them.
+
+        Its publisher is not asked, and nothing that came later is written over.
+
+        Raises:
+            NotFoundError: there is no such feed.
+            ConflictError: an import of it is queued or fetching.
+            InvalidRequestError: none of its bodies is kept.
+        """
+        feed = self._feeds.get(source)
+        since = since or _FIRST_MOMENT
+        if not self._stores.bodies.find_keys(source, since):
+            raise InvalidRequestError(
+                f"nothing that feed {source!r} answered since {format_time(since)} is kept; "
+                "give an earlier time, or import it from its publisher (see KEEP_BODIES)"
+            )
+        started, is_new = self._reservations.reserve(feed, trigger, bodies_since=since)
+        if not is_new:
+            raise _running_conflict(source, started.import_id)
         self._reservations.add_fetch_jobs([started])
         return [started]
 

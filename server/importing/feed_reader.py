@@ -14,6 +14,7 @@ from server.fetching.addresses import mask_url
 from server.fetching.answers import FetchedFeed, Validators
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import Fetcher
+from server.importing.bodies import body_to_keep
 from server.importing.pages import (
     PAGE,
     PageLimits,
@@ -21,6 +22,7 @@ from server.importing.pages import (
     follow_links,
     follow_numbers,
     needs_all_answers,
+    reads_back,
     wants_linked_pages,
     warn_of_page,
 )
@@ -176,7 +178,8 @@ class FeedReader:
                 return _note_move(answer, fetched)
             answer = replace(answer, is_look=is_look and not run.importing.force)
             parsed = self._parse(answer, known, fetched, deadline)
-            return _note_move(replace(parsed, body=self._keep(fetched, run)), fetched)
+            kept = self._keep(run, fetched.body, url, fetched.content_type, fetched.final_url)
+            return _note_move(replace(parsed, body=kept), fetched)
         except ParseError as exc:
             return replace(answer, error=exc)
         except FetchError as exc:
@@ -227,24 +230,17 @@ class FeedReader:
             size=len(fetched.body),
         )
 
-    def _keep(self, fetched: FetchedFeed, run: Run) -> KeptBody | None:
-        """Return a body as it is to be kept; None when it is too large, or none are."""
-        compressed = zlib.compress(fetched.body, KEPT_LEVEL) if self._max_kept_bytes else b""
-        if not 0 < len(compressed) <= self._max_kept_bytes:
+    def _keep(
+        self, run: Run, body: bytes, url: str, content_type: str | None, final_url: str | None
+    ) -> KeptBody | None:
+        """Return a body as it is to be kept; None when it is not."""
+        # What a back-fill reads by pages is older than all else, whenever it comes.
+        if not self._max_kept_bytes or reads_back(run):
             return None
-        return KeptBody(
-            source=run.source,
-            url=mask_url(fetched.url),
-            revision=run.revision,
-            import_id=run.importing.import_id,
-            fetched_at=self._clock.now(),
-            size=len(fetched.body),
-            body=compressed,
-            content_type=fetched.content_type,
-            final_url=mask_url(fetched.final_url),
-            indexer=run.importing.indexer,
-            start=(run.importing.interval or {}).get("start"),
-        )
+        compressed, now = zlib.compress(body, KEPT_LEVEL), self._clock.now()
+        if len(compressed) > self._max_kept_bytes:
+            return None
+        return body_to_keep(run, compressed, len(body), now, (url, content_type, final_url))
 
     def _parse(
         self, answer: UrlAnswer, known: UrlHistory, fetched: FetchedFeed, deadline: RunDeadline
@@ -252,7 +248,7 @@ class FeedReader:
         # Items with a relative link take over what they are resolved against.
         base_url = mask_url(fetched.final_url)
         try:
-            parsed = self._parse_body(fetched.body, fetched.content_type, base_url, deadline)
+            parsed = self.parse_body(fetched.body, fetched.content_type, base_url, deadline)
         except ParseError as exc:
             raise _explain_refusal(exc, answer.url, fetched) from exc
         history = UrlHistory(
@@ -269,9 +265,10 @@ class FeedReader:
         read = replace(answer, history=history, warnings=tuple(warnings), next_page=next_page)
         return _with_document(read, known, parsed, _to_store(fetched.validators))
 
-    def _parse_body(
+    def parse_body(
         self, body: bytes, content_type: str | None, url: str | None, deadline: RunDeadline
     ) -> ParsedFeed:
+        """Parse a body, or raise ``ParseError``, in what is left of a run's time."""
         started_s = self._clock.monotonic_s()
         try:
             return self._parser.parse(
@@ -296,12 +293,14 @@ class FeedReader:
         if is_known and not run.importing.force:
             return replace(answer, is_not_modified=True)
         try:
-            parsed = self._parse_body(body, DOCUMENT_TYPE, None, deadline)
+            parsed = self.parse_body(body, DOCUMENT_TYPE, None, deadline)
         except ParseError as exc:
             return replace(answer, error=exc)
         known = FeedHistory.read(run.feed.history).urls.get(DOCUMENT_URL, UrlHistory())
         history = UrlHistory(had_items=known.had_items or bool(parsed.entries))
-        return _with_document(replace(answer, history=history), known, parsed, validators)
+        kept = self._keep(run, body, DOCUMENT_URL, DOCUMENT_TYPE, None)
+        read = replace(answer, history=history, body=kept)
+        return _with_document(read, known, parsed, validators)
 
     def _explain_failure(self, fetched: Fetched, deadline: RunDeadline) -> Failure:
         errors = fetched.errors or [ParseError(ErrorKind.NO_URL, "the feed has no URL to fetch")]

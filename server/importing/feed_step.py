@@ -171,8 +171,8 @@ class Failures:
         if failure is None or importing is None or importing.state not in BEFORE_COMMIT:
             return
         try:
-            is_pull = importing.indexer is not None
-            feed = None if is_pull else self._stores.feeds.get(importing.source)
+            says_nothing = importing.indexer is not None or importing.bodies_since is not None
+            feed = None if says_nothing else self._stores.feeds.get(importing.source)
             self.fail(importing, importing.revision, failure, feed)
         except StoreUnavailable:
             raise

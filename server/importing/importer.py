@@ -11,12 +11,15 @@ from typing import Any
 from server.feeds.outcomes import Outcomes
 from server.feeds.schedules import Random
 from server.fetching.host_slots import HostSlots
+from server.importing.bodies import keep_bodies
 from server.importing.enqueueing import AuditRequests, Enqueuer
 from server.importing.feed_reader import FeedReader, RunDeadline, believe_no_304
 from server.importing.feed_step import Failures, find_import, finish_feed, imported_feed_step
 from server.importing.merging import merge
+from server.importing.reparsing import merge_bodies, read_bodies, wait_for_others
 from server.importing.selecting import select
 from server.importing.values import Failure, Fetched, Run, Selected
+from server.parsing import ParsedFeed
 from shared.clock import Clock
 from shared.dead_jobs import dead_job
 from shared.errors import (
@@ -41,10 +44,11 @@ _FEED_DELETED = ParseError(ErrorKind.FEED_DELETED, "feed deleted")
 
 @dataclass(frozen=True, slots=True)
 class ImportLimits:
-    """The largest item, and how long a run may fetch and parse."""
+    """The largest item, how long a run may fetch and parse, how many bodies of a URL are kept."""
 
     max_item_bytes: int
     deadline_s: float
+    keep_bodies: int = 0
 
 
 class Importer:
@@ -87,7 +91,8 @@ class Importer:
             FetchError, ParseError: nothing could be imported. With ``retryable`` and attempts left
                 the import stays ``fetching`` for the next run, else it is failed already.
             StoreUnavailable, QueueUnavailable: the run can be repeated as it is.
-            Postponed: a host is asked enough just now; the import is as it was.
+            Postponed: a host is asked enough just now, and the import is as it was; or kept bodies
+                are to be read, and another import of the source is open.
         """
         import_id = find_import(job)
         if import_id is None:
@@ -107,7 +112,7 @@ class Importer:
         # Before anything is written: what is postponed must stay as it is.
         with self._host_slots.hold(_hosts_to_ask(importing)):
             run = self._begin(importing)
-            fetched = self._reader.read(run, deadline) if run is not None else None
+            fetched = self._read(run, deadline) if run is not None else None
         if run is None or fetched is None or self._is_stale(run.importing):
             return self._resume(import_id)
         if isinstance(fetched, Failure):
@@ -119,6 +124,17 @@ class Importer:
                 # The error's traceback holds this frame, and the error may hold the whole body.
                 del fetched
         return self._import(run, fetched)
+
+    def _read(self, run: Run, deadline: RunDeadline) -> Fetched | Failure:
+        if not run.is_reparse:
+            return self._reader.read(run, deadline)
+
+        def parse(body: bytes, content_type: str | None, url: str | None) -> ParsedFeed:
+            deadline.check(url or "")
+            return self._reader.parse_body(body, content_type, url, deadline)
+
+        wait_for_others(self._stores, run)
+        return read_bodies(self._stores, run, parse)
 
     def _withdraw_paused(self, importing: Import) -> bool:
         """Take back a scheduled import whose hosts asked to be left alone since it was queued.
@@ -196,7 +212,10 @@ class Importer:
 
     def _import(self, run: Run, fetched: Fetched) -> str | None:
         """Merge, select, journal, commit, finish the feed, enqueue; return the state then."""
-        merged = merge(self._stores, run.importing, fetched)
+        if run.is_reparse:
+            merged = merge_bodies(self._stores, run, fetched)
+        else:
+            merged = merge(self._stores, run.importing, fetched)
         selected = select(
             self._stores,
             run,
@@ -211,6 +230,8 @@ class Importer:
         if committed is None:
             return self._state_of(run.importing.import_id)
         finish_feed(self._stores, committed)
+        if not run.is_reparse:
+            keep_bodies(self._stores, fetched.bodies, self._limits.keep_bodies)
         self._show_dead_letters(run, selected.dead_letters)
         for entries in chunks:
             self._enqueue(committed, entries)
@@ -263,7 +284,7 @@ class Importer:
         } | ({"next_page": fetched.next_page} if fetched.next_page is not None else {})
 
     def _feed_step(self, run: Run, fetched: Fetched, now: datetime) -> dict[str, Any]:
-        """Return what a commit changes in its feed: a pull import nothing, see the dispatcher."""
+        """Return what a commit changes in its feed: a pull import and a reparse nothing."""
         if run.feed_to_change is None:
             return {}
         return imported_feed_step(run, fetched, now, self._random)
@@ -296,6 +317,8 @@ class Importer:
 
 
 def _hosts_to_ask(importing: Import) -> set[str]:
-    if importing.has_document or importing.state not in BEFORE_COMMIT:
+    if importing.has_document or importing.bodies_since is not None:
+        return set()
+    if importing.state not in BEFORE_COMMIT:
         return set()
     return hosts_of(importing.urls)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -35,6 +35,8 @@ from shared.store import (
     Stores,
 )
 from shared.store.items import check_encodable
+
+T = TypeVar("T")
 
 # As many are compared, and held, at a time.
 COMPARE_ITEMS = 500
@@ -122,24 +124,50 @@ def select(
     remembered with the source.
     """
     prepared = prepare(run, merged, queue=queue, max_item_bytes=max_item_bytes, now=now)
+    prepared, superseded = _without_superseded(stores, merged, prepared)
     listed = [one.item_id for one in prepared.candidates]
     listed += [one.item_id for one in prepared.dead_letters]
+    counts = {"fetched": len(listed) + prepared.duplicates, "duplicate": prepared.duplicates}
+    if superseded:
+        counts |= {"fetched": counts["fetched"] + superseded, "superseded": superseded}
     if not listed:
-        return Selected(counts={"fetched": prepared.duplicates, "duplicate": prepared.duplicates})
+        return Selected(counts=counts)
     moved = MovedGuids(stores, run.source, listed=listed, aliases=merged.aliases)
     dead_letters = tuple(moved.rename_letters(prepared.dead_letters))
     if dead_letters:
         stores.dead_letters.record_many(dead_letters)
     compared = compare(stores, run.importing, run.revision, prepared.candidates, moved)
     moved.remember()
-    counts = {
-        "fetched": len(listed) + prepared.duplicates,
+    counts |= {
         "unchanged": compared.counts[Verdict.UNCHANGED],
-        "duplicate": prepared.duplicates,
         "dead": compared.counts[Verdict.DEAD] + len(dead_letters),
         "removed": compared.counts[Verdict.REMOVED],
     }
     return Selected(_with_revision(run, compared.entries), counts, dead_letters)
+
+
+def _without_superseded(stores: Stores, merged: Merged, prepared: Prepared) -> tuple[Prepared, int]:
+    """Leave out what is stored from a later answer than the kept body that an item is read from.
+
+    No other import is open then, and one that begins now has a higher revision. Returns how many
+    were left out, too; reads nothing but in a reparse.
+    """
+    if not merged.revisions:
+        return prepared, 0
+    ids = [one.item_id for one in prepared.candidates]
+    ids += [one.item_id for one in prepared.dead_letters]
+    old: set[str] = set()
+    for some in _in_parts(ids):
+        for item_id, version in stores.items.read_versions(some).items():
+            fetched_at = merged.revisions.get(split_item_id(item_id)[1])
+            if fetched_at is not None and fetched_at.is_older_than(version.revision):
+                old.add(item_id)
+    kept = Prepared(
+        tuple(one for one in prepared.candidates if one.item_id not in old),
+        tuple(one for one in prepared.dead_letters if one.item_id not in old),
+        prepared.duplicates,
+    )
+    return kept, len(old)
 
 
 def _with_revision(run: Run, entries: tuple[JournalEntry, ...]) -> tuple[JournalEntry, ...]:
@@ -360,6 +388,6 @@ def _is_stored(candidate: Candidate, version: StoredVersion, letter: DeadLetter 
     )
 
 
-def _in_parts(candidates: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
-    for start in range(0, len(candidates), COMPARE_ITEMS):
-        yield candidates[start : start + COMPARE_ITEMS]
+def _in_parts(many: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(many), COMPARE_ITEMS):
+        yield many[start : start + COMPARE_ITEMS]

@@ -42,8 +42,16 @@ class Run:
 
     @property
     def feed_to_change(self) -> Feed | None:
-        """The feed, if what is fetched says something of its URLs; an interval's does not."""
-        return self.feed if self.importing.indexer is None else None
+        """The feed, if what is fetched says something of its URLs.
+
+        An interval's answer does not, and where kept bodies are read nobody was asked.
+        """
+        return None if self.importing.indexer or self.is_reparse else self.feed
+
+    @property
+    def is_reparse(self) -> bool:
+        """Whether it reads kept bodies, and asks nobody."""
+        return self.importing.bodies_since is not None
 
     @property
     def content_revision(self) -> int:
@@ -144,6 +152,11 @@ class Fetched:
         return [answer.parsed for answer in self.answers if answer.parsed is not None]
 
     @property
+    def bodies(self) -> list[KeptBody]:
+        """The bodies that are to be kept; those that were read again, in a reparse."""
+        return [answer.body for answer in self.answers if answer.body is not None]
+
+    @property
     def histories(self) -> dict[str, UrlHistory]:
         """What is to be remembered, by URL."""
         return {one.url: one.history for one in self.answers if one.history is not None}
@@ -203,24 +216,39 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchedAt:
+    """The revision of a kept body, and those of the imports that read it again."""
+
+    revision: int
+    reparsed: tuple[int, ...] = ()
+
+    def is_older_than(self, stored: int) -> bool:
+        """Return whether what is stored at a revision came from a later answer."""
+        return stored > self.revision and stored not in self.reparsed
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
     """The items of an import, each guid once, and the entries that cannot be read.
 
     ``duplicates`` counts the entries left out. ``aliases`` holds the guids under which items of the
-    source are stored that have others today.
+    source are stored that have others today. ``revisions`` holds by guid the revision at which the
+    item was fetched, with those of imports that stored it again: in a reparse only.
     """
 
     items: tuple[FeedItem, ...] = ()
     rejected: tuple[RejectedEntry, ...] = ()
     duplicates: int = 0
     aliases: Mapping[str, str] = field(default_factory=dict)
+    revisions: Mapping[str, FetchedAt] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
     """What is to be journaled of an import, and the counts that are final.
 
-    ``counts`` has ``fetched``, ``unchanged``, ``duplicate``, ``dead`` and ``removed``.
+    ``counts`` has ``fetched``, ``unchanged``, ``duplicate``, ``dead`` and ``removed``, and in a
+    reparse ``superseded``.
     ``dead_letters`` are on record already.
     """
 

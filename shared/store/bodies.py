@@ -3,7 +3,7 @@
 import hashlib
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,10 +11,12 @@ from bson.binary import Binary
 from pymongo import ASCENDING, DESCENDING
 
 from shared.store.database import Database, Document, mapped_errors
-from shared.store.reading import read_fields, read_those_that_fit
+from shared.store.reading import read_document, read_fields, read_those_that_fit
 
 BODIES = "bodies"
 _KEY_LENGTH = 32
+# As many reparses of one body are remembered.
+_MAX_REPARSED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class KeptBody:
 
     ``url`` is without secrets, empty for a handed-in document. ``revision`` and ``import_id`` are
     of the last import that read it. ``indexer`` and ``start`` say which interval it answered, if
-    it was one's. ``size`` is the length of the body before compression.
+    it was one's. ``size`` is the length of the body before compression. ``reparsed`` are the
+    revisions of the imports that read it again from here: what they stored is no newer than it.
     """
 
     source: str
@@ -37,6 +40,7 @@ class KeptBody:
     final_url: str | None = None
     indexer: str | None = None
     start: Any = None
+    reparsed: list[int] = field(default_factory=list)
 
     @property
     def key(self) -> str:
@@ -61,18 +65,53 @@ class BodyStore:
             self._bodies.create_index([("source", ASCENDING), ("revision", DESCENDING)])
 
     def keep(self, body: KeptBody, most: int) -> None:
-        """Keep a body, and of its source the ``most`` that were read last. Safe to repeat."""
+        """Keep a body, and the ``most`` that were read last of its URL, or of its indexer.
+
+        Safe to repeat. A body that is kept already is not written twice; its revision never falls.
+        One write and one read, and another write where an older body goes.
+        """
         document: Document = {
-            name: getattr(body, name) for name in body.__dataclass_fields__ if name != "body"
+            name: getattr(body, name)
+            for name in body.__dataclass_fields__
+            if name not in ("body", "revision")
         }
-        query: Document = {"_id": body.key}
-        update: Document = {"$set": {**document, "body": Binary(body.body)}}
+        update: Document = {
+            "$set": document,
+            "$max": {"revision": body.revision},
+            "$setOnInsert": {"body": Binary(body.body)},
+        }
+        # Each interval has a URL of its own.
+        place = {"url": body.url} if body.indexer is None else {}
+        alike: Document = {"source": body.source, "indexer": body.indexer, **place}
         with mapped_errors():
-            self._bodies.update_one(query, update, upsert=True)
-            kept = self._bodies.find({"source": body.source}, {"_id": True})
+            self._bodies.update_one({"_id": body.key}, update, upsert=True)
+            kept = self._bodies.find(alike, {"_id": True})
             old = [each["_id"] for each in kept.sort("revision", DESCENDING).skip(most)]
             if old:
                 self._bodies.delete_many({"_id": {"$in": old}})
+
+    def find_keys(self, source: str, since: datetime) -> list[str]:
+        """Return the keys of a source's bodies fetched at ``since`` or later, latest read first."""
+        query: Document = {"source": source, "fetched_at": {"$gte": since}}
+        with mapped_errors():
+            found = self._bodies.find(query, {"_id": True}).sort("revision", DESCENDING)
+            return [each["_id"] for each in found]
+
+    def get(self, key: str) -> KeptBody | None:
+        """Return one body; None if it is gone.
+
+        Raises:
+            UnreadableDocument: it does not fit.
+        """
+        with mapped_errors():
+            found = self._bodies.find_one({"_id": key})
+        return None if found is None else read_document(BODIES, found, _to_body)
+
+    def note_reparsed(self, keys: Iterable[str], revision: int) -> None:
+        """Note that an import of this revision reads these again. Safe to repeat."""
+        pushed = {"$each": [revision], "$slice": -_MAX_REPARSED}
+        with mapped_errors():
+            self._bodies.update_many({"_id": {"$in": list(keys)}}, {"$push": {"reparsed": pushed}})
 
     def find(self, source: str, since: datetime | None = None) -> list[KeptBody]:
         """Return a source's bodies, latest read first; those fetched at ``since`` or later."""

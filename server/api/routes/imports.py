@@ -29,6 +29,13 @@ from shared.store import Import, ImportState, Trigger
 router = APIRouter(tags=["imports"])
 
 
+class ReparseRequest(RequestBody):
+    """Which kept bodies to read again: all when it says nothing."""
+
+    since: Moment = Field(None, description="fetched at this time or after; RFC 3339")
+    trigger: Literal[Trigger.API, Trigger.CLI] = Trigger.API
+
+
 class StartRequest(RequestBody):
     """Which imports to start: of all enabled feeds when it names nothing."""
 
@@ -81,6 +88,21 @@ def start_imports(parts: Parts, body: Annotated[bytes, Depends(read_body)]) -> S
     # Read here and not by FastAPI: large documents must not be decoded on the event loop.
     wanted = StartRequest.model_validate_json(body or b"{}")
     started = start(parts.services, wanted)
+    return StartedImports(imports=[show_started(each) for each in started])
+
+
+@router.post(
+    "/feeds/{source}/reparse",
+    status_code=202,
+    responses=describe_problems(404, 409, 413, 415, 429),
+    dependencies=[Depends(count_start)],
+)
+def start_reparse(parts: Parts, source: str, wanted: ReparseRequest) -> StartedImports:
+    """Import a feed again from what its publisher answered and was kept, without asking it.
+
+    What a changed parser is for. Nothing that came later is written over. 422: nothing is kept.
+    """
+    started = parts.services.starter.start_reparse(source, wanted.since, trigger=wanted.trigger)
     return StartedImports(imports=[show_started(each) for each in started])
 
 

@@ -1,0 +1,187 @@
+"""A feed read again from its kept bodies: by the same path, and never over what came later."""
+
+import zlib
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from server.importing import selecting
+from shared.errors import ConflictError, InvalidRequestError, NotFoundError, Postponed
+from shared.store import Import, ImportState
+from shared.store.bodies import BODIES
+from tests.harness import SOURCE, Harness
+
+
+def close(harness: Harness) -> None:
+    harness.work()
+    harness.server.look()
+
+
+def import_items(harness: Harness, items: dict[str, str]) -> Import:
+    """Import the feed to its end after it showed these."""
+    found = harness.poll(items)
+    close(harness)
+    harness.clock.advance(seconds=60)
+    return found
+
+
+def reparse(harness: Harness, **since: Any) -> Import:
+    """Import the feed from its kept bodies, to its end."""
+    [started] = harness.server.services.starter.start_reparse(SOURCE, **since)
+    while harness.server.fetch():
+        pass
+    close(harness)
+    found = harness.stores.imports.get(started.import_id)
+    assert found is not None
+    return found
+
+
+def change_mapping(monkeypatch: pytest.MonkeyPatch, mark: str) -> None:
+    """Let every item's title end with a mark from now on."""
+    make = selecting.job_data
+
+    def marked(source: str, item: Any) -> dict[str, Any]:
+        return make(source, item._replace(title=f"{item.title}{mark}"))
+
+    monkeypatch.setattr(selecting, "job_data", marked)
+
+
+def titles(harness: Harness) -> dict[str, str]:
+    found = harness.database.collection("items").find({}, {"guid": True, "title": True})
+    return {each["guid"]: each["title"] for each in found}
+
+
+def refuse_all(harness: Harness) -> None:
+    harness.publisher.break_down()
+
+
+def test_a_changed_mapping_changes_what_is_stored_without_the_publisher(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.subscribe({})
+    import_items(harness, {"a": "one", "b": "two"})
+    refuse_all(harness)
+    change_mapping(monkeypatch, "!")
+
+    done = reparse(harness)
+
+    assert done.state is ImportState.COMPLETED, done.error
+    assert (done.counts["fetched"], done.counts["updated"]) == (2, 2)
+    assert titles(harness) == {"a": "one!", "b": "two!"}
+    feed = harness.stores.feeds.get(SOURCE)
+    assert feed is not None
+    assert (feed.running_import, feed.error) == (None, None)
+
+
+def test_it_can_be_done_again_and_again(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness.subscribe({})
+    import_items(harness, {"a": "one"})
+    change_mapping(monkeypatch, "!")
+    reparse(harness)
+    change_mapping(monkeypatch, "?")
+
+    assert reparse(harness).counts["updated"] == 1
+    assert reparse(harness).counts["unchanged"] == 1
+    assert titles(harness) == {"a": "one?!"}
+
+
+def test_of_several_bodies_the_latest_that_lists_an_item_counts(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.subscribe({})
+    import_items(harness, {"a": "old", "gone": "gone"})
+    import_items(harness, {"a": "new", "b": "two"})
+    change_mapping(monkeypatch, "!")
+
+    done = reparse(harness)
+
+    assert (done.counts["fetched"], done.counts["duplicate"]) == (4, 1)
+    assert titles(harness) == {"a": "new!", "gone": "gone!", "b": "two!"}
+
+
+def test_nothing_is_written_over_what_came_later(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.subscribe({})
+    import_items(harness, {"a": "old", "b": "two"})
+    import_items(harness, {"a": "new"})
+    latest = harness.stores.bodies.find(SOURCE)[0]
+    # As if it had been too large to be kept.
+    harness.stores.bodies.delete_some([latest.key])
+    change_mapping(monkeypatch, "!")
+
+    for _ in range(2):
+        done = reparse(harness)
+        assert (done.counts["superseded"], done.counts["fetched"]) == (1, 2)
+        assert titles(harness) == {"a": "new", "b": "two!"}
+
+
+def test_only_bodies_since_then_are_read(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness.subscribe({})
+    import_items(harness, {"a": "one"})
+    since = harness.clock.now()
+    import_items(harness, {"b": "two"})
+    change_mapping(monkeypatch, "!")
+
+    reparse(harness, since=since)
+
+    assert titles(harness) == {"a": "one", "b": "two!"}
+
+
+def test_a_body_that_cannot_be_read_is_a_warning(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.subscribe({})
+    import_items(harness, {"a": "one"})
+    import_items(harness, {"b": "two"})
+    latest = harness.stores.bodies.find(SOURCE)[0]
+    harness.database.collection(BODIES).update_one(
+        {"_id": latest.key}, {"$set": {"body": zlib.compress(b"no feed")}}
+    )
+    change_mapping(monkeypatch, "!")
+
+    done = reparse(harness)
+
+    assert done.state is ImportState.COMPLETED
+    assert len(done.warnings) == 1
+    assert titles(harness) == {"a": "one!", "b": "two"}
+
+
+def test_without_kept_bodies_it_is_refused(harness: Harness) -> None:
+    starter = harness.server.services.starter
+    with pytest.raises(NotFoundError):
+        starter.start_reparse(SOURCE)
+    harness.subscribe({})
+    import_items(harness, {"a": "one"})
+    with pytest.raises(InvalidRequestError, match="is kept"):
+        starter.start_reparse(SOURCE, harness.clock.now() + timedelta(days=1))
+    harness.server.services.feeds.remove(SOURCE)
+    assert harness.stores.bodies.find(SOURCE) == []
+
+
+def test_it_waits_for_another_import_and_refuses_to_run_beside_one(harness: Harness) -> None:
+    harness.subscribe({})
+    import_items(harness, {"a": "one"})
+    other = harness.poll({"a": "two"})
+    [started] = harness.server.services.starter.start_reparse(SOURCE)
+    with pytest.raises(ConflictError):
+        harness.server.services.starter.start_reparse(SOURCE)
+
+    with pytest.raises(Postponed, match=other.import_id):
+        harness.server.process.importer.import_feed(started.import_id)
+
+
+def test_kept_bodies_hold_no_login_and_are_few(harness: Harness) -> None:
+    url = "https://user:secret@src.example/feed"
+    harness.publisher.show_at(url, {"a": "one"})
+    harness.server.services.feeds.add([url], source=SOURCE)
+    for number in range(harness.settings.keep_bodies + 2):
+        harness.publisher.show_at(url, {"a": f"title {number}"})
+        import_items(harness, {})
+
+    kept = harness.stores.bodies.find(SOURCE)
+
+    assert len(kept) == harness.settings.keep_bodies
+    assert not any("secret" in str(replace(each, body=b"")) for each in kept)
