@@ -7,7 +7,7 @@ import pytest
 
 from shared.models import format_time
 from shared.queue import RedisConnection
-from shared.store import Import, Stores
+from shared.store import Import, KeptBody, Stores
 from tests.api import Api, open_api
 
 URL = "https://news.example/items?from={start}&to={ended}"
@@ -246,3 +246,20 @@ def test_calls_that_start_reading_count_against_the_limit(
         assert api.post("/feeds/news/rollback", {"to": at(api, -4)}).status_code == 200
         assert api.post("/feeds/news/rollback", {"to": at(api, -4)}).status_code == 429
         assert api.post("/feeds/news/backfill", {"from": at(api, -9)}).status_code == 429
+
+
+def test_kept_answers_are_read_again_on_request(api: Api) -> None:
+    assert api.post("/feeds/news/reparse", {}).status_code == 404
+    api.post("/feeds", {"source": "news", "url": "https://news.example/feed"})
+    assert api.post("/feeds/news/reparse", {}).status_code == 422
+    api.stores.bodies.keep(KeptBody("news", "", 1, "i1", api.clock.now(), 1, b"x"), 3)
+    assert api.post("/feeds/news/reparse", {"since": at(api, 1)}).status_code == 422
+
+    started = api.post("/feeds/news/reparse", {"since": at(api, -1)})
+
+    assert started.status_code == 202, started.text
+    [shown] = started.json()["imports"]
+    running = api.stores.imports.get(shown["id"])
+    assert running is not None
+    assert running.bodies_since is not None
+    assert api.post("/feeds/news/reparse", {}).status_code == 409
