@@ -147,7 +147,7 @@ def select(
 
 
 def _without_superseded(stores: Stores, merged: Merged, prepared: Prepared) -> tuple[Prepared, int]:
-    """Leave out what is stored from a later answer than the kept body that an item is read from.
+    """Leave out what is stored, or dead, from a later answer than the kept body it is read from.
 
     No other import is open then, and one that begins now has a higher revision. Returns how many
     were left out, too; reads nothing but in a reparse.
@@ -158,9 +158,13 @@ def _without_superseded(stores: Stores, merged: Merged, prepared: Prepared) -> t
     ids += [one.item_id for one in prepared.dead_letters]
     old: set[str] = set()
     for some in _in_parts(ids):
-        for item_id, version in stores.items.read_versions(some).items():
+        stored = stores.items.read_versions(some)
+        revisions = [(item_id, version.revision) for item_id, version in stored.items()]
+        letters = stores.dead_letters.read_many(some)
+        revisions += [(item_id, letter.revision) for item_id, letter in letters.items()]
+        for item_id, revision in revisions:
             fetched_at = merged.revisions.get(split_item_id(item_id)[1])
-            if fetched_at is not None and fetched_at.is_older_than(version.revision):
+            if fetched_at is not None and fetched_at.is_older_than(revision):
                 old.add(item_id)
     kept = Prepared(
         tuple(one for one in prepared.candidates if one.item_id not in old),

@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 
 from server.importing import selecting
-from shared.errors import ConflictError, InvalidRequestError, NotFoundError, Postponed
-from shared.store import Import, ImportState
+from shared.errors import (
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    Postponed,
+    StoreUnavailable,
+)
+from shared.store import BodyStore, Import, ImportState
 from shared.store.bodies import BODIES
+from tests.fake_publisher import POISON, render
 from tests.harness import SOURCE, Harness
 
 
@@ -38,12 +45,12 @@ def reparse(harness: Harness, **since: Any) -> Import:
     return found
 
 
-def change_mapping(monkeypatch: pytest.MonkeyPatch, mark: str) -> None:
-    """Let every item's title end with a mark from now on."""
+def change_mapping(monkeypatch: pytest.MonkeyPatch, mark: str, before: str = "") -> None:
+    """Let every item's title end with a mark from now on, and begin with another."""
     make = selecting.job_data
 
     def marked(source: str, item: Any) -> dict[str, Any]:
-        return make(source, item._replace(title=f"{item.title}{mark}"))
+        return make(source, item._replace(title=f"{before}{item.title}{mark}"))
 
     monkeypatch.setattr(selecting, "job_data", marked)
 
@@ -118,6 +125,62 @@ def test_nothing_is_written_over_what_came_later(
         assert titles(harness) == {"a": "new", "b": "two!"}
 
 
+def test_dead_items_are_judged_afresh(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness.subscribe({})
+    import_items(harness, {"a": POISON})
+    harness.come_to_rest()
+    assert titles(harness) == {}
+    assert reparse(harness).counts["dead"] == 1
+    change_mapping(monkeypatch, "", before="no ")
+
+    assert reparse(harness).counts["new"] == 1
+    assert titles(harness) == {"a": f"no {POISON}"}
+    assert harness.stores.dead_letters.find_dead() == []
+
+
+def test_no_dead_letter_of_what_came_later_is_cleared(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.subscribe({})
+    import_items(harness, {"a": "old"})
+    import_items(harness, {"a": POISON})
+    harness.come_to_rest()
+    latest = harness.stores.bodies.find(SOURCE)[0]
+    harness.stores.bodies.delete_some([latest.key])
+    change_mapping(monkeypatch, "!")
+
+    assert reparse(harness).counts["superseded"] == 1
+    assert titles(harness) == {"a": "old"}
+    assert harness.stores.dead_letters.find_dead() == [f"{SOURCE}#a"]
+
+
+def test_an_import_needs_no_place_for_its_body(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreUnavailable("full")
+
+    monkeypatch.setattr(BodyStore, "keep", refuse)
+    harness.subscribe({})
+    import_items(harness, {"a": "one"})
+
+    assert titles(harness) == {"a": "one"}
+
+
+def test_a_document_that_was_handed_in_is_read_again(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.server.services.starter.start_document(render({"a": "one"}), SOURCE)
+    while harness.server.fetch():
+        pass
+    close(harness)
+    change_mapping(monkeypatch, "!")
+
+    reparse(harness)
+
+    assert titles(harness) == {"a": "one!"}
+
+
 def test_only_bodies_since_then_are_read(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     harness.subscribe({})
     import_items(harness, {"a": "one"})
@@ -171,6 +234,13 @@ def test_it_waits_for_another_import_and_refuses_to_run_beside_one(harness: Harn
 
     with pytest.raises(Postponed, match=other.import_id):
         harness.server.process.importer.import_feed(started.import_id)
+    close(harness)
+    harness.clock.advance(seconds=2)
+    while harness.server.fetch():
+        pass
+    ended = harness.stores.imports.get(started.import_id)
+    assert ended is not None
+    assert ended.counts["unchanged"] == 1
 
 
 def test_kept_bodies_hold_no_login_and_are_few(harness: Harness) -> None:
