@@ -158,10 +158,11 @@ def _without_superseded(stores: Stores, merged: Merged, prepared: Prepared) -> t
     ids += [one.item_id for one in prepared.dead_letters]
     old: set[str] = set()
     for some in _in_parts(ids):
-        stored = stores.items.read_versions(some)
-        revisions = [(item_id, version.revision) for item_id, version in stored.items()]
+        # In this order: a replay stores a letter's item before the letter goes.
         letters = stores.dead_letters.read_many(some)
-        revisions += [(item_id, letter.revision) for item_id, letter in letters.items()]
+        revisions = [(item_id, letter.revision) for item_id, letter in letters.items()]
+        stored = stores.items.read_versions(some)
+        revisions += [(item_id, version.revision) for item_id, version in stored.items()]
         for item_id, revision in revisions:
             fetched_at = merged.revisions.get(split_item_id(item_id)[1])
             if fetched_at is not None and fetched_at.is_older_than(revision):
