@@ -97,6 +97,21 @@ def change_backfill(request: Request, parts: Parts, source: str, verb: str) -> R
     return tell(request, source, act)
 
 
+@router.post(FEED_PATH + "/reparse")
+def reparse(
+    request: Request, parts: Parts, source: str, since: Annotated[str, Form()] = ""
+) -> Response:
+    """Import a feed again from its kept bodies; goes to the import."""
+
+    def start() -> Response:
+        count_start(request, parts)
+        moment = read_time("since", since) if since.strip() else None
+        [started] = parts.services.starter.start_reparse(source, moment)
+        return redirect(request, f"/admin/imports/{started.import_id}")
+
+    return attempt(request, f"{FEEDS_PATH}/{source}", start)
+
+
 def tell(request: Request, source: str, act: Callable[[], str]) -> Response:
     """Do what a form asks for, and say so on the feed's page; or why not."""
     back = f"{FEEDS_PATH}/{source}"

@@ -1,5 +1,6 @@
 """What a feed's page shows of its window."""
 
+import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from server.feeds.pulls import pull_import, pull_import_id
-from shared.store import IndexerState, OpenInterval
+from shared.store import IndexerState, KeptBody, OpenInterval
 from tests.api import Api
 from tests.pages import get_page, post_form
 
@@ -194,3 +195,12 @@ def test_import_of_an_interval_says_which(api: Api) -> None:
         said = "2026-11-01 11:00:00 UTC to 2026-11-01 12:00:00 UTC"
         assert said in get_page(api, path).text
     assert "by its window" in get_page(api, PATH).text
+
+
+def test_reparse_leads_to_its_import_and_says_when_nothing_is_kept(api: Api) -> None:
+    api.post("/feeds", {"source": "news", "url": "https://example.org/"})
+    assert "is kept" in post_form(api, f"{PATH}/reparse").message
+    kept = KeptBody("news", "https://example.org/", 1, "i", NOON, 6, zlib.compress(b"<rss/>"))
+    api.stores.bodies.keep(kept, 3)
+    page = post_form(api, f"{PATH}/reparse", since="2026-11-01T11:00:00Z")
+    assert "waits for a free fetcher" in page.text
