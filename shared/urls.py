@@ -94,3 +94,30 @@ def mask_secrets(text: str) -> str:
 def mask_query(url: str) -> str:
     """Return a URL, or text with URLs in it, without the values of names that sound secret."""
     return _SECRET_PAIR.sub(rf"\1{MASK}", url)
+
+
+def is_same_site(url: str, own: str) -> bool:
+    """Return whether what is secret in the URL ``own``, or sent to it, may be sent to ``url``.
+
+    Same scheme, host and port, or the same host by https instead of http.
+    """
+    try:
+        one, other = urlsplit(url), urlsplit(own)
+        ports = [each.port or _DEFAULT_PORTS.get(each.scheme) for each in (one, other)]
+    except ValueError:
+        return False
+    if one.hostname is None or one.hostname != other.hostname:
+        return False
+    is_secured = (other.scheme, *ports) == ("http", 443, 80) and one.scheme == "https"
+    return is_secured or (one.scheme == other.scheme and ports[0] == ports[1])
+
+
+def with_login(url: str, own: str) -> str:
+    """Return a URL with the login of ``own``, if it has none itself and is of the same site."""
+    login = urlsplit(own).netloc.rpartition("@")[0]
+    if not login or not is_same_site(url, own):
+        return url
+    parts = urlsplit(url)
+    if "@" in parts.netloc:
+        return url
+    return parts._replace(netloc=f"{login}@{parts.netloc}").geturl()

@@ -12,6 +12,7 @@ from shared.queue import NewJob
 from shared.store import Feed, Import, ImportState, Trigger
 from shared.store.database import Document
 from shared.store.intervals import IndexerState, OpenInterval, Position
+from shared.urls import is_same_site, with_login
 
 
 def pull_import_id(name: str, one: OpenInterval) -> str:
@@ -50,7 +51,8 @@ def pull_import(state: IndexerState, one: OpenInterval, feed: Feed, now: datetim
     urls = [window.render(url, interval) for url in feed.urls]
     shown: Document = {"start": one.start, "ended": one.ended}
     if backfill is not None and is_paged(state):
-        urls = [backfill.next_url or ""]
+        page = backfill.next_url or ""
+        urls = [next((with_login(page, own) for own in feed.urls if is_same_site(page, own)), page)]
         # Where the pages are older than that, its reader ends.
         shown["from"] = backfill.step["from"]
     return Import(

@@ -16,6 +16,7 @@ from server.importing.values import Run, UrlAnswer
 from server.parsing import ParsedFeed
 from server.parsing.links import is_absolute, join_url
 from shared.errors import ErrorKind, ParseError
+from shared.urls import is_same_site, with_login
 
 PAGE = "{page}"
 # An interval whose pages do not end within so many is too long, whatever FETCH_PAGES says.
@@ -80,12 +81,12 @@ def follow_links(
         following = last.next_page
         if following is None or _is_older(last.parsed, until):
             break
-        reason = _why_to_stop(last, following, seen_urls)
+        reason = _why_to_stop(last, following, seen_urls, run, first.url)
         is_at_limit = pages >= limits.pages or size >= limits.max_bytes
         if reason is not None or is_at_limit or share_left() < _LEAST_SHARE_LEFT:
             yield _stop_before(last, following, reason, run)
             return
-        answer = _as_page(ask(_with_login(following, first.url)))
+        answer = _as_page(ask(with_login(following, first.url)))
         if answer.error is not None:
             yield last
             yield answer
@@ -156,10 +157,15 @@ def _stop_before(
     return replace(last, warnings=(*last.warnings, warning))
 
 
-def _why_to_stop(last: UrlAnswer, following: str, seen_urls: set[str]) -> str | None:
+def _why_to_stop(
+    last: UrlAnswer, following: str, seen_urls: set[str], run: Run, own_url: str
+) -> str | None:
+    """Return why a page is not asked; logins and headers go to the feed's own site alone."""
     if _plain(following) in seen_urls:
         return "its pages lead in a circle, back to"
-    if _origin(following) != _origin(last.final_url or last.url):
+    is_open = not run.feed.headers and "@" not in urlsplit(own_url).netloc
+    sites = [own_url, last.final_url or last.url] if is_open else [own_url]
+    if not any(is_same_site(following, site) for site in sites):
         return "its next page is of another site and is not read"
     return None
 
@@ -190,23 +196,6 @@ def _is_older(parsed: ParsedFeed | None, until: datetime | None) -> bool:
     dates = [entry.item.published_at or entry.item.updated_at for entry in parsed.entries]
     known = [date for date in dates if date is not None]
     return bool(known) and max(known) < until
-
-
-def _with_login(url: str, like: str) -> str:
-    """Return a URL with the login that another one of its site has, if it has none itself."""
-    login = urlsplit(like).netloc.rpartition("@")[0]
-    parts = urlsplit(url)
-    if not login or "@" in parts.netloc:
-        return url
-    return parts._replace(netloc=f"{login}@{parts.netloc}").geturl()
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme, parts.hostname, parts.port
-    except ValueError:
-        return "", None, None
 
 
 def _plain(url: str) -> str:

@@ -21,7 +21,7 @@ _DAYS = frozenset({"monday", "tuesday", "wednesday", "thursday", "friday", "satu
 _ATOM_VERSIONS = {ATOM_10: "1.0", ATOM_03: "0.3"}
 _RDF_VERSIONS = {RSS_10: "1.0", RSS_090: "0.90"}
 _TITLES = ("title", "dc:title")
-_NEXT_PAGES = ("next", "prev-archive")
+_NEXT_PAGES = ("prev-archive", "next")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from server.importing.enqueueing import _with_origin
 from server.importing.selecting import prepare
 from server.importing.values import Merged, Run
 from shared.models import Enclosure, ExtraField, FeedItem
-from shared.store import Feed, Import, ImportState, JournalEntry
+from shared.store import Feed, Import, ImportState, JournalEntry, Trigger
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
@@ -19,16 +19,20 @@ def entry_of(data: dict[str, Any]) -> JournalEntry:
     return JournalEntry("lwn#1", 7, "h", orjson.dumps(data))
 
 
+def import_of(import_id: str) -> Import:
+    return Import(import_id, "lwn", [], Trigger.API, ImportState.IMPORTING, NOW, revision=7)
+
+
 def test_a_job_carries_its_import_and_revision_behind_the_item() -> None:
     data = {"source": "lwn", "guid": "1", "title": 'says "import_id": x'}
     expected = orjson.dumps({**data, "import_id": "i1", "revision": 7})
-    assert _with_origin(entry_of(data), "i1") == expected
+    assert _with_origin(entry_of(data), import_of("i1")) == expected
 
 
 @pytest.mark.parametrize("name", ["import_id", "revision"])
 def test_a_replayed_job_names_its_import_and_revision_once(name: str) -> None:
     data = {"source": "lwn", "guid": "1", name: 3}
-    written = _with_origin(entry_of(data), "i2")
+    written = _with_origin(entry_of(data), import_of("i2"))
     assert written.count(b'"import_id"') == written.count(b'"revision"') == 1
     assert orjson.loads(written) == {**data, "import_id": "i2", "revision": 7}
 
