@@ -204,6 +204,8 @@ class Rollbacks:
 
     def _clear(self, state: IndexerState) -> None:
         """Delete dead letters and kept bodies of what is read again: it is judged afresh."""
+        if not _reads_again(state):
+            return
         letters = self._stores.dead_letters
         ids = letters.find_dead(source=state.source)
         outdated = self._find_outdated(list(letters.read_many(ids).values()), state)
@@ -211,7 +213,7 @@ class Rollbacks:
             # The job first: after a crash in between the letter is there to be found again.
             self._dead_letter_queue.remove_many([each.item_id for each in outdated])
             letters.delete_some(outdated)
-        self._stores.bodies.delete_from(state.source, state.name, state.cursor)
+        self._stores.bodies.delete_from(state.source, state.name, state.cursor, _end_of(state))
 
     def _find_outdated(
         self, letters: Sequence[DeadLetter], state: IndexerState
@@ -225,7 +227,7 @@ class Rollbacks:
         outdated = {
             name
             for name, each in imports.items()
-            if _is_stale(each, state) and _is_read_again(each, state.cursor)
+            if _is_stale(each, state) and _is_read_again(each, state)
         }
         return [each for each in letters if outdated & each.import_ids]
 
@@ -270,13 +272,26 @@ def _is_stale(importing: Import, state: IndexerState) -> bool:
     return is_of_it and (importing.epoch or 0) < state.epoch
 
 
-def _is_read_again(importing: Import, cursor: Any) -> bool:
-    """Return whether an import's interval lies behind the cursor; never where they do not compare.
+def _reads_again(state: IndexerState) -> bool:
+    """Return whether an indexer reads anything again; by pages nobody knows what it will be."""
+    is_over = state.backfill is not None and state.backfill.is_ended
+    is_paged = state.backfill is not None and state.backfill.until is None
+    return state.is_active and not is_over and not is_paged
 
-    As after a window by time gave way to one by page.
+
+def _end_of(state: IndexerState) -> Any:
+    return state.backfill.until if state.backfill is not None else None
+
+
+def _is_read_again(importing: Import, state: IndexerState) -> bool:
+    """Return whether an import's interval is ahead of its indexer, and before its end.
+
+    Never where they do not compare, as after a window by time gave way to one by page.
     """
     start: Any = (importing.interval or {}).get("start")
-    return isinstance(start, type(cursor)) and start >= cursor
+    until = _end_of(state)
+    is_ahead = isinstance(start, type(state.cursor)) and start >= state.cursor
+    return is_ahead and (until is None or start < until)
 
 
 def _find_claimed_items(queue: JobQueue, state: IndexerState) -> list[JobView]:

@@ -127,10 +127,14 @@ class BodyStore:
         with mapped_errors():
             self._bodies.delete_many({"source": source})
 
-    def delete_from(self, source: str, indexer: str, start: Any) -> None:
-        """Delete those that answered an indexer's intervals from a position on. Safe to repeat."""
+    def delete_from(self, source: str, indexer: str, start: Any, until: Any = None) -> None:
+        """Delete those that answered an indexer's intervals from one position to before another.
+
+        None: to the last. Safe to repeat.
+        """
         # `$gte` compares with positions of the same kind alone.
-        query: Document = {"source": source, "indexer": indexer, "start": {"$gte": start}}
+        bounds = {"$gte": start} | ({} if until is None else {"$lt": until})
+        query: Document = {"source": source, "indexer": indexer, "start": bounds}
         with mapped_errors():
             self._bodies.delete_many(query)
 

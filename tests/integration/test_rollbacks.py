@@ -255,6 +255,33 @@ def replay(server: Server) -> int:
     return server.services.replayer.replay(everything=True).replayed
 
 
+@pytest.mark.parametrize("is_cancelled", [False, True])
+def test_dead_letters_of_a_back_fill_stay_unless_a_later_one_reads_their_interval(
+    harness: Harness, is_cancelled: bool
+) -> None:
+    hour, now = timedelta(hours=1), harness.clock.now()
+    add_window(harness, hours=0)
+    show_hour(harness, -2, {"bad": f"{POISON} item"})
+    backfills = harness.server.services.backfills
+    backfills.start(SOURCE, now - 2 * hour, now - hour)
+    for _ in range(4):
+        pull_all(harness)
+        harness.clock.advance(seconds=30)
+        harness.reclaim()
+    assert harness.stores.dead_letters.find_dead() == [f"{SOURCE}#bad"]
+
+    backfills.start(SOURCE, now - 4 * hour, now - (1 if is_cancelled else 3) * hour)
+    if is_cancelled:
+        backfills.cancel(SOURCE)
+    pull_all(harness)
+
+    state = harness.stores.intervals.get(f"{SOURCE}#backfill")
+    assert state is not None
+    assert state.settled_epoch == state.epoch > 1
+    assert harness.stores.dead_letters.find_dead() == [f"{SOURCE}#bad"]
+    assert harness.dead_letter_queue.get_job(f"{SOURCE}#bad") is not None
+
+
 def test_a_replay_that_has_begun_is_waited_for(harness: Harness) -> None:
     begun = make_letters(harness)
     harness.accept_poison()
