@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,6 +15,8 @@ from shared.store.reading import read_document, read_fields, read_those_that_fit
 
 BODIES = "bodies"
 _KEY_LENGTH = 32
+# What is read of a body that is about to go.
+_LIFE = {"revision": True, "reparsed": True}
 # As many reparses of one body are remembered.
 _MAX_REPARSED = 100
 
@@ -26,7 +28,8 @@ class KeptBody:
     ``url`` is without secrets, empty for a handed-in document. ``revision`` and ``import_id`` are
     of the last import that read it. ``indexer`` and ``start`` say which interval it answered, if
     it was one's. ``size`` is the length of the body before compression. ``reparsed`` are the
-    revisions of the imports that read it again from here: what they stored is no newer than it.
+    revisions of the imports that read it again from here: what they stored is no newer than it, as
+    long as every later body that they read is kept too.
     """
 
     source: str
@@ -85,10 +88,8 @@ class BodyStore:
         alike: Document = {"source": body.source, "indexer": body.indexer, **place}
         with mapped_errors():
             self._bodies.update_one({"_id": body.key}, update, upsert=True)
-            kept = self._bodies.find(alike, {"_id": True})
-            old = [each["_id"] for each in kept.sort("revision", DESCENDING).skip(most)]
-            if old:
-                self._bodies.delete_many({"_id": {"$in": old}})
+            kept = self._bodies.find(alike, _LIFE).sort("revision", DESCENDING)
+            self._delete(body.source, list(kept.skip(most)))
 
     def find_keys(self, source: str, since: datetime) -> list[str]:
         """Return the keys of a source's bodies fetched at ``since`` or later, latest read first."""
@@ -136,7 +137,21 @@ class BodyStore:
         bounds = {"$gte": start} | ({} if until is None else {"$lt": until})
         query: Document = {"source": source, "indexer": indexer, "start": bounds}
         with mapped_errors():
-            self._bodies.delete_many(query)
+            self._delete(source, list(self._bodies.find(query, _LIFE)))
+
+    def _delete(self, source: str, gone: Sequence[Document]) -> None:
+        """Delete some of a source's bodies, given by what ``_LIFE`` names.
+
+        What a reparse stored may be from one of them: of the earlier bodies that it read too, none
+        may take that for its own any more. First that, so that a crash in between reverts nothing.
+        """
+        for each in gone:
+            if reparsed := each.get("reparsed"):
+                earlier: Document = {"source": source, "revision": {"$lt": each["revision"]}}
+                update: Document = {"$pull": {"reparsed": {"$in": reparsed}}}
+                self._bodies.update_many(earlier, update)
+        if gone:
+            self._bodies.delete_many({"_id": {"$in": [each["_id"] for each in gone]}})
 
     def delete_some(self, keys: Iterable[str]) -> None:
         """Delete bodies by their keys. Safe to repeat."""

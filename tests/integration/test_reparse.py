@@ -255,3 +255,31 @@ def test_kept_bodies_hold_no_login_and_are_few(harness: Harness) -> None:
 
     assert len(kept) == harness.settings.keep_bodies
     assert not any("secret" in str(replace(each, body=b"")) for each in kept)
+
+
+def test_a_second_reparse_reverts_nothing_whose_latest_body_is_gone(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = "https://src.example/one", "https://src.example/two"
+    harness.server.services.feeds.add([one, two], source=SOURCE)
+
+    def import_both(url_one: dict[str, str], url_two: dict[str, str]) -> None:
+        harness.publisher.show_at(one, url_one)
+        harness.publisher.show_at(two, url_two)
+        harness.poll()
+        close(harness)
+        harness.clock.advance(seconds=60)
+
+    listed = {"x": "old", "y": "why"}
+    import_both(listed, {"z": "zed"})
+    import_both(listed, {"x": "new"})
+    change_mapping(monkeypatch, "!")
+    reparse(harness)
+    assert titles(harness)["x"] == "new!"
+    for number in range(harness.settings.keep_bodies):
+        import_both(listed, {"z": f"zed {number}"})
+
+    again = reparse(harness)
+
+    assert titles(harness)["x"] == "new!"
+    assert again.counts["superseded"] > 0
