@@ -1,4 +1,4 @@
-"""Hands out intervals, of time or of numbers, one after the other; knows no queue.
+"""Gives out intervals, of time or of numbers, one after the other; knows no queue.
 
 An indexer's state is one document: whoever changes it replaces it as it was read, or tries again.
 So any number of programs may take intervals from it at once: no two are given the same one, none
@@ -54,7 +54,7 @@ _CLOCK = SystemClock()
 
 
 class Interval(NamedTuple):
-    """What an indexer hands out: from ``start`` to just before ``ended``."""
+    """What an indexer gives out: from ``start`` to just before ``ended``."""
 
     start: Any
     ended: Any
@@ -69,7 +69,7 @@ class RolledBack(NamedTuple):
 
 
 class IntervalIndexer:
-    """A program's indexer: hands out intervals under a name. Safe for threads.
+    """A program's indexer: gives out intervals under a name. Safe for threads.
 
     ``on_handle_step`` says where the interval that starts at a position ends. The first one starts
     at ``start``; positions are times (kept in whole milliseconds), numbers or texts.

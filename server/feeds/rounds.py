@@ -292,12 +292,12 @@ def _find_due(
     """Return when the next round is worth while; None: when somebody changes something."""
     if is_over(state):
         return _due_to_settle(state, now)
-    moments = [] if more_at is None else [more_at]
+    times = [] if more_at is None else [more_at]
     if any(one.retry_at is None for one in state.open):
-        moments.append(now + LOOK_EVERY)
+        times.append(now + LOOK_EVERY)
     if hold is None:
-        moments += [one.retry_at for one in state.open if one.retry_at is not None]
-    return max(now, min(moments)) if moments else None
+        times += [one.retry_at for one in state.open if one.retry_at is not None]
+    return max(now, min(times)) if times else None
 
 
 def _show(

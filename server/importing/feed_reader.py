@@ -10,13 +10,13 @@ from http import HTTPStatus
 from server.feeds.history import FeedHistory, UrlHistory
 from server.feeds.outcomes import ImportMetrics
 from server.feeds.retry_after import RetryAfter
+from server.feeds.windows import PAGE
 from server.fetching.addresses import mask_url
 from server.fetching.answers import FetchedFeed, Validators
 from server.fetching.egress import UNREACHABLE, Egress
 from server.fetching.fetcher import Fetcher
 from server.importing.bodies import body_to_keep
 from server.importing.pages import (
-    PAGE,
     PageLimits,
     find_next_page,
     follow_links,

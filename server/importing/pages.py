@@ -11,6 +11,7 @@ from datetime import datetime
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
+from server.feeds.windows import PAGE
 from server.fetching.addresses import mask_url
 from server.importing.values import Run, UrlAnswer
 from server.parsing import ParsedFeed
@@ -18,7 +19,6 @@ from server.parsing.links import is_absolute, join_url
 from shared.errors import ErrorKind, ParseError
 from shared.urls import is_same_site, with_login
 
-PAGE = "{page}"
 # An interval whose pages do not end within so many is too long, whatever FETCH_PAGES says.
 LEAST_NUMBERED_PAGES = 100
 # A run with less of its time left than this begins no further page: it has to store what it has.
@@ -83,8 +83,11 @@ def follow_links(
             break
         reason = _why_to_stop(last, following, seen_urls, run, first.url)
         is_at_limit = pages >= limits.pages or size >= limits.max_bytes
-        if reason is not None or is_at_limit or share_left() < _LEAST_SHARE_LEFT:
-            yield _stop_before(last, following, reason, run)
+        if reason is not None:
+            yield _warned(replace(last, next_page=None), f"{reason}: {mask_url(following)}")
+            return
+        if is_at_limit or share_left() < _LEAST_SHARE_LEFT:
+            yield last if reads_back(run) else warn_of_page(last, run.source)
             return
         answer = _as_page(ask(with_login(following, first.url)))
         if answer.error is not None:
@@ -93,9 +96,10 @@ def follow_links(
             return
         yield replace(last, next_page=None)
         seen_urls.add(_plain(following))
-        if _entries(answer) <= seen_entries:
+        entries = _entries(answer)
+        if entries <= seen_entries:
             answer = replace(answer, next_page=None)
-        seen_entries |= _entries(answer)
+        seen_entries |= entries
         pages, size, last = pages + 1, size + answer.size, answer
     yield replace(last, next_page=None)
 
@@ -115,9 +119,10 @@ def follow_numbers(template: str, ask: Ask, limits: PageLimits) -> Iterator[UrlA
         if number > 1 and answer.http_status in _NO_PAGE:
             return
         yield answer
-        if answer.error is not None or _entries(answer) <= seen:
+        entries = _entries(answer)
+        if answer.error is not None or entries <= seen:
             return
-        seen |= _entries(answer)
+        seen |= entries
         size += answer.size
         if size > limits.max_bytes:
             reason = f"its pages hold more than FETCH_MAX_BYTES={limits.max_bytes} bytes"
@@ -131,30 +136,15 @@ def warn_of_page(answer: UrlAnswer, source: str) -> UrlAnswer:
     """Return an answer that says of itself that it is one page of several, if it is."""
     if answer.next_page is None:
         return answer
-    return _stop_before(answer, answer.next_page, None, None, source=source)
-
-
-def _stop_before(
-    last: UrlAnswer,
-    following: str,
-    reason: str | None,
-    run: Run | None,
-    *,
-    source: str | None = None,
-) -> UrlAnswer:
-    """Return the last answer that was read, with what is to be said of the page behind it."""
-    shown = mask_url(following)
-    if reason is not None:
-        warning = f"{last.shown_url}: {reason}: {shown}"
-        return replace(last, next_page=None, warnings=(*last.warnings, warning))
-    if run is not None and reads_back(run):
-        return last
-    source = source if run is None else run.source
-    warning = (
-        f"{last.shown_url}: the document is page one of several: older items are at {shown}; "
-        f"'feedmill feeds backfill {source} --from TIME' reads them"
+    return _warned(
+        answer,
+        f"the document is page one of several: older items are at {mask_url(answer.next_page)}; "
+        f"'feedmill feeds backfill {source} --from TIME' reads them",
     )
-    return replace(last, warnings=(*last.warnings, warning))
+
+
+def _warned(answer: UrlAnswer, warning: str) -> UrlAnswer:
+    return replace(answer, warnings=(*answer.warnings, f"{answer.shown_url}: {warning}"))
 
 
 def _why_to_stop(

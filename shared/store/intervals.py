@@ -1,4 +1,4 @@
-"""Indexers: who hands out the intervals of what, and which of them are still open."""
+"""Indexers: who gives out the intervals of what, and which of them are still open."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
