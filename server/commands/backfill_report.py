@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
+from server.commands.following import make_bars
 from server.commands.output import NOTHING, describe_span, describe_time, print_table, print_text
 
 BackFill = dict[str, Any]
@@ -72,13 +72,7 @@ def choose_progress(console: Console) -> Iterator[Progress]:
     if not console.is_terminal:
         yield LineProgress(console)
         return
-    columns = (
-        TextColumn("{task.fields[source]}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
-    )
-    with Bars(*columns, console=console, transient=True) as bars:
+    with make_bars(console, "text") as bars:
         yield BarProgress(bars)
 
 

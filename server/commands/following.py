@@ -1,8 +1,12 @@
-"""Following something that the service does until it has ended."""
+"""Following something that the service does until it has ended; the bars that show it."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
 
 from shared.errors import ServiceError
 
@@ -42,3 +46,15 @@ def follow(
         except ServiceError as exc:
             if not exc.retryable or time.monotonic() - answered_at > _SILENCE_S:
                 raise
+
+
+def make_bars(console: Console, field: str) -> Bars:
+    """Return bars with their source before them and a ``field`` of text behind; gone at the end."""
+    return Bars(
+        TextColumn("{task.fields[source]}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{{task.fields[{field}]}}", markup=False),
+        console=console,
+        transient=True,
+    )

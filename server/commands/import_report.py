@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
+from rich.progress import TaskID
 
 from server.commands.api_client import ApiClient, quote_id
+from server.commands.following import make_bars
 from server.commands.import_run import ENDED_STATES, Import, ImportRun, Progress, follow_imports
 from server.commands.output import describe_time, print_table, print_text, show_position
 
@@ -73,13 +74,7 @@ def choose_progress(console: Console) -> Iterator[Progress]:
     if not console.is_terminal:
         yield LineProgress(console)
         return
-    columns = (
-        TextColumn("{task.fields[source]}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}", markup=False),
-    )
-    with Bars(*columns, console=console, transient=True) as bars:
+    with make_bars(console, "state") as bars:
         yield BarProgress(bars)
 
 
