@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from server.api.values import show_text
+from shared.error_kinds import ErrorKind
 from shared.errors import (
     BusyError,
     ConflictError,
-    ErrorKind,
     FeedmillError,
     FetchError,
     InvalidJobId,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shared.errors import ErrorKind
+from shared.error_kinds import ErrorKind
 
 DOCS_PATH = "/docs#/dead%20letters"
 

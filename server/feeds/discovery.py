@@ -13,14 +13,8 @@ from server.parsing.isolation import ParserPool
 from server.parsing.page_feeds import CERTAIN_TYPES, WebPageError, read_link_header
 from server.parsing.parsed import NamedFeed
 from shared.clock import Clock
-from shared.errors import (
-    BusyError,
-    ErrorKind,
-    FetchError,
-    InvalidRequestError,
-    ParseError,
-    Postponed,
-)
+from shared.error_kinds import ErrorKind
+from shared.errors import BusyError, FetchError, InvalidRequestError, ParseError, Postponed
 from shared.urls import hosts_of
 
 # Each holds one of the threads that serve requests, for as long as a fetch may take.

@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import Any, Self, TypeVar
 
-from shared.errors import ErrorKind
+from shared.error_kinds import ErrorKind
 
 T = TypeVar("T")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 
 from server.feeds.history import MAX_WAIT, FeedHistory, Response
 from server.feeds.schedules import Random, cron_time, fit, share, show_duration, small_part
-from shared.errors import ErrorKind
+from shared.error_kinds import ErrorKind
 from shared.models import format_time
 from shared.store import Feed
 

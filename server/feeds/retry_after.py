@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.clock import Clock
-from shared.errors import ErrorKind, FetchError, NotFoundError
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError, NotFoundError
 from shared.models import format_time
 from shared.store import Stores
 from shared.store.feeds import WAITS_FOR_HOST

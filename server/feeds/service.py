@@ -16,7 +16,8 @@ from server.feeds.schedules import check_cron
 from server.feeds.windows import FeedWindow, Windows, check_window, read_window
 from server.fetching.addresses import is_masked
 from shared.clock import Clock
-from shared.errors import ConflictError, ErrorKind, InvalidRequestError, NotFoundError
+from shared.error_kinds import ErrorKind
+from shared.errors import ConflictError, InvalidRequestError, NotFoundError
 from shared.models import MAX_SOURCE_LENGTH, is_source
 from shared.queue import JobQueue
 from shared.store import Feed, Stores

@@ -8,7 +8,8 @@ from typing import Any
 
 from server.feeds.outcomes import Outcomes
 from shared.clock import Clock
-from shared.errors import ErrorKind, InvalidRequestError, ReachedLatest
+from shared.error_kinds import ErrorKind
+from shared.errors import InvalidRequestError, ReachedLatest
 from shared.intervals import Interval, change
 from shared.models import format_time
 from shared.store import Feed, Stores

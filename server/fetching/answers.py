@@ -18,7 +18,8 @@ from typing import NoReturn
 import httpcore2
 import httpx2
 
-from shared.errors import ErrorKind, FetchError
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError
 
 ACCEPT = (
     "application/atom+xml, application/rss+xml, application/rdf+xml, application/feed+json, "

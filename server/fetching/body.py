@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import httpcore2
 import httpx2
 
-from shared.errors import ErrorKind, FetchError
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError
 
 # Feeds shrink tenfold or so; repetitive ones a hundredfold. Beyond is a bomb, once it is large.
 MAX_RATIO = 200

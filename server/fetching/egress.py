@@ -3,7 +3,8 @@
 import threading
 
 from shared.clock import Clock
-from shared.errors import ErrorKind, FetchError
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError
 from shared.urls import host_of
 
 WINDOW_S = 60.0

@@ -30,7 +30,8 @@ from server.fetching.answers import (
 from server.fetching.body import Body, read_body, read_start
 from server.fetching.network import Deadline, Resolver, VettedBackend, make_ssl_context, resolve
 from shared.clock import Clock
-from shared.errors import ErrorKind, FetchError, InvalidRequestError
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError, InvalidRequestError
 from shared.urls import host_of
 
 MAX_REDIRECTS = 5

@@ -25,7 +25,8 @@ import httpx2
 
 from server.fetching.addresses import IPNetwork, is_allowed_address, is_allowed_port
 from server.fetching.answer_head import MAX_HEAD_BYTES, find_head_end, fix_head
-from shared.errors import ErrorKind, FetchError, SettingsError
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError, SettingsError
 
 Resolver = Callable[[str, int], Sequence[str]]
 _SocketOption = (

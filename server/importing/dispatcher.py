@@ -16,9 +16,9 @@ from server.feeds.windows import PullsWanted, Windows
 from server.importing.feed_step import Failures
 from server.importing.values import Failure
 from shared.clock import Clock
+from shared.error_kinds import ErrorKind
 from shared.errors import (
     ConflictError,
-    ErrorKind,
     InvalidRequestError,
     NotFoundError,
     ParseError,

@@ -31,7 +31,8 @@ from server.parsing import ParsedFeed
 from server.parsing.isolation import ParserPool
 from server.parsing.links import read_refresh, show_other
 from shared.clock import Clock
-from shared.errors import ErrorKind, FetchError, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError, ParseError
 from shared.store import DocumentStore, Import, KeptBody, StoredValidators
 
 # It came as text in JSON: UTF-8 now, whatever its XML declaration says of the file it once was.

@@ -16,9 +16,9 @@ from server.feeds.outcomes import Outcomes
 from server.feeds.schedules import Random
 from server.importing.values import DOCUMENT_URL, Failure, Fetched, Run
 from shared.clock import Clock
+from shared.error_kinds import ErrorKind
 from shared.errors import (
     DoomedJob,
-    ErrorKind,
     FetchError,
     ParseError,
     RunOverdue,

@@ -11,14 +11,8 @@ from server.importing.feed_step import Failures
 from server.importing.values import Failure
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job
-from shared.errors import (
-    ConflictError,
-    ErrorKind,
-    NotFoundError,
-    ParseError,
-    QueueFull,
-    UnreadableDocument,
-)
+from shared.error_kinds import ErrorKind
+from shared.errors import ConflictError, NotFoundError, ParseError, QueueFull, UnreadableDocument
 from shared.logs import get_logger
 from shared.queue import JobQueue, JobState
 from shared.store import Feed, Import, Stores, Trigger

@@ -22,14 +22,8 @@ from server.importing.values import Failure, Fetched, Run, Selected
 from server.parsing import ParsedFeed
 from shared.clock import Clock
 from shared.dead_jobs import dead_job
-from shared.errors import (
-    DoomedJob,
-    ErrorKind,
-    ParseError,
-    QueueError,
-    StaleEpoch,
-    UnreadableDocument,
-)
+from shared.error_kinds import ErrorKind
+from shared.errors import DoomedJob, ParseError, QueueError, StaleEpoch, UnreadableDocument
 from shared.logs import get_logger
 from shared.queue import AddOutcome, ClaimedJob, JobQueue
 from shared.store import DeadLetter, Feed, Import, ImportState, JournalEntry, Stores, Trigger

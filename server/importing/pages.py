@@ -16,7 +16,8 @@ from server.fetching.addresses import mask_url
 from server.importing.values import Run, UrlAnswer
 from server.parsing import ParsedFeed
 from server.parsing.links import is_absolute, join_url
-from shared.errors import ErrorKind, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ParseError
 from shared.urls import is_same_site, with_login
 
 # An interval whose pages do not end within so many is too long, whatever FETCH_PAGES says.

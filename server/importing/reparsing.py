@@ -8,13 +8,8 @@ from itertools import groupby
 from server.importing.merging import merge
 from server.importing.values import Failure, Fetched, FetchedAt, Merged, Run, UrlAnswer
 from server.parsing import ParsedFeed
-from shared.errors import (
-    ErrorKind,
-    FetchError,
-    ParseError,
-    Postponed,
-    UnreadableDocument,
-)
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError, ParseError, Postponed, UnreadableDocument
 from shared.models import make_guid
 from shared.store import KeptBody, Stores
 

@@ -18,9 +18,9 @@ from server.importing.auditor import Auditor
 from server.importing.feed_step import Failures
 from server.importing.values import Failure
 from shared.clock import Clock
+from shared.error_kinds import ErrorKind
 from shared.errors import (
     BusyError,
-    ErrorKind,
     InvalidRequestError,
     NotFoundError,
     ParseError,

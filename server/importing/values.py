@@ -19,7 +19,8 @@ from typing import Any
 from server.feeds.history import UrlHistory
 from server.fetching.addresses import mask_url
 from server.parsing import ParsedFeed, RejectedEntry
-from shared.errors import ErrorKind, FetchError, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError, ParseError
 from shared.models import FeedItem
 from shared.store import DeadLetter, Feed, Import, JournalEntry, KeptBody, StoredValidators
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from shared.errors import ErrorKind, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ParseError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),

@@ -19,7 +19,8 @@ from server.parsing.lenient import Lenience
 from server.parsing.page_feeds import WebPageError
 from server.parsing.parsed import ParsedFeed
 from server.parsing.parser_process import Answer, receive_message, send_message
-from shared.errors import ErrorKind, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ParseError
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_S = 2.0

@@ -32,7 +32,8 @@ from server.parsing.parsed import (
     hash_guid,
     identifying_texts,
 )
-from shared.errors import ErrorKind, ItemError, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ItemError, ParseError
 from shared.models import TEXT, Enclosure, ExtraField, FeedItem
 
 _ADDRESS = "jsonfeed.org/version/"

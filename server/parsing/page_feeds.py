@@ -11,7 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from server.parsing.links import is_absolute, join_url
 from server.parsing.parsed import NamedFeed
-from shared.errors import ErrorKind, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ParseError
 from shared.urls import mask_secrets
 
 MAX_PAGE_LENGTH = 512 * 1024

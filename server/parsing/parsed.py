@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from shared.errors import ErrorKind, ItemError, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ItemError, ParseError
 from shared.models import FeedItem, make_guid
 
 MAX_ITEMS = 100_000

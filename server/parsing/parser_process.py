@@ -24,7 +24,8 @@ from server.parsing import ParsedFeed, parse_feed
 from server.parsing.lenient import Lenience
 from server.parsing.page_feeds import WebPageError
 from server.parsing.parsed import Refusal
-from shared.errors import ErrorKind, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ParseError
 
 # The feed or its refusal, and whether the process ends after this answer.
 Answer = tuple[ParsedFeed | Refusal, bool]

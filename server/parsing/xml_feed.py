@@ -12,7 +12,8 @@ from server.parsing.xml_channel import Channel, read_channel, read_language
 from server.parsing.xml_entries import EntryReader, date_reader
 from server.parsing.xml_source import PREDEFINED, repair_document
 from server.parsing.xml_tree import Document, Node, read_document
-from shared.errors import ErrorKind, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ParseError
 
 MAX_ENTITIES = 100
 MAX_ENTITY_LENGTH = 1000

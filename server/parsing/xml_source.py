@@ -8,7 +8,8 @@ import re
 from html.entities import html5
 
 from server.parsing.xml_tree import USUAL_ADDRESSES
-from shared.errors import ErrorKind, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ParseError
 
 # Where `&` and stray characters mean what they say, or nothing at all.
 _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)|<\?.*?(?:\?>|\Z)", re.DOTALL)

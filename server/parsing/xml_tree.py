@@ -16,7 +16,8 @@ from xml.parsers import expat
 
 from server.parsing.links import join_url
 from server.parsing.parsed import check_items, check_parts
-from shared.errors import ErrorKind, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ParseError
 
 # Between the parts of a name as expat gives it: a character that no XML document can hold, since
 # a blank may stand in the URL of a namespace.

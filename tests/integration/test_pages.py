@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from shared.errors import ErrorKind, FetchError
+from shared.error_kinds import ErrorKind
+from shared.errors import FetchError
 from shared.store import Feed, Import, ImportState
 from shared.store.intervals import IndexerState
 from tests.fake_publisher import feed_url

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from server.feeds.windows import FeedWindow
-from shared.errors import ErrorKind, InvalidRequestError, NotFoundError
+from shared.error_kinds import ErrorKind
+from shared.errors import InvalidRequestError, NotFoundError
 from shared.queue import JobState
 from shared.store import Feed, Import, ImportState
 from shared.store.intervals import IndexerState

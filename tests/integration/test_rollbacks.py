@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from server.importing import rollbacks
-from shared.errors import BusyError, ErrorKind, InvalidRequestError, NotFoundError
+from shared.error_kinds import ErrorKind
+from shared.errors import BusyError, InvalidRequestError, NotFoundError
 from shared.intervals import RolledBack
 from shared.store import Import, ImportState, KeptBody
 from tests.factories import make_job

@@ -4,7 +4,8 @@ import pytest
 
 from server.dashboard.advice import advise, advise_by_text
 from server.dashboard.pages.feed_forms import FeedForm
-from shared.errors import ErrorKind, InvalidRequestError
+from shared.error_kinds import ErrorKind
+from shared.errors import InvalidRequestError
 from shared.store import Feed
 from tests.factories import NOON
 

@@ -16,7 +16,8 @@ from server.dashboard.rendering import redirect, render
 from server.dashboard.site import describe_problem, page_router, show_problem
 from server.fetching.addresses import mask_url
 from server.parsing.parsed import NamedFeed
-from shared.errors import ConflictError, ErrorKind, FetchError, InvalidRequestError, ParseError
+from shared.error_kinds import ErrorKind
+from shared.errors import ConflictError, FetchError, InvalidRequestError, ParseError
 from shared.store import Feed
 
 router = page_router()
