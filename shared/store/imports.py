@@ -43,14 +43,7 @@ _REQUIRED = {
     "requested_at": "requested_at",
 }
 # What most imports have not; stored only where it is set.
-_ONLY_IF_SET = (
-    "indexer",
-    "epoch",
-    "interval",
-    "content_revision",
-    "next_page",
-    "bodies_since",
-)
+_ONLY_IF_SET = ("indexer", "epoch", "interval", "content_revision", "next_page", "bodies_since")
 _OPTIONAL = (
     "force",
     "has_document",
