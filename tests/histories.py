@@ -10,29 +10,25 @@ from contextlib import suppress
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
-    invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
 
 from shared.errors import ConflictError, NotFoundError
-from shared.models import Rank
 from shared.queue import RedisConnection
-from shared.store import LetterKind, open_database
+from shared.store import LetterKind
 from tests.fake_publisher import POISON, feed_url, hash_of
-from tests.fakes import FakeClock
-from tests.harness import SOURCE, Harness
+from tests.harness import SOURCE
 from tests.judge import assert_accounted_for
 from tests.mongodb_features import Feature, missing_features
-from tests.roles import Held, Role, Server
+from tests.role_machine import MAX_HELD, RoleMachine
+from tests.roles import Held, Server
 
 GUIDS = ("a", "b")
 _CAN_REFUSE = Feature.VALIDATORS not in missing_features()
 TITLES = ("A", "B", "C", *((f"{POISON} P", f"{POISON} Q") if _CAN_REFUSE else ()))
-_MAX_HELD = 2
 _FETCH_POINTS = (
     ("imports", "mark_fetching"),
     ("items", "read_versions"),
@@ -62,18 +58,13 @@ _AUDIT_POINTS = (
 )
 
 
-class MillMachine(RuleBasedStateMachine):
+class MillMachine(RoleMachine):
     """One history of one feed with two items."""
 
     def __init__(self, redis: RedisConnection, database_url: str) -> None:
-        super().__init__()
-        redis.flushdb()
-        self._database = open_database(database_url)
-        self.harness = Harness(redis, self._database, FakeClock())
+        super().__init__(redis, database_url)
         self.shown = dict.fromkeys(GUIDS, "A")
         self.damaged: set[str] = set()
-        self.ranks: dict[str, Rank] = {}
-        self.held: list[tuple[Held, Role]] = []
 
     @initialize()
     def subscribe(self) -> None:
@@ -94,10 +85,6 @@ class MillMachine(RuleBasedStateMachine):
         self.harness.server.start(SOURCE, force=force)
 
     @rule()
-    def fetch(self) -> None:
-        self.harness.server.fetch()
-
-    @rule()
     def work(self) -> None:
         self.harness.worker.work()
 
@@ -111,7 +98,7 @@ class MillMachine(RuleBasedStateMachine):
         self.harness.clock.advance(seconds=seconds)
         self.harness.server.look()
 
-    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @precondition(lambda self: len(self.held) < MAX_HELD)
     @rule(point=st.sampled_from(_FETCH_POINTS), after=st.booleans())
     def hold_a_fetch(self, point: tuple[str, str], after: bool) -> None:
         server = self.harness.new_server()
@@ -119,7 +106,7 @@ class MillMachine(RuleBasedStateMachine):
         target = getattr(_parts_of(server, owner), owner)
         self._hold(Held(server.fetch, target, method, after=after), server)
 
-    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @precondition(lambda self: len(self.held) < MAX_HELD)
     @rule(point=st.sampled_from(_WORK_POINTS), after=st.booleans())
     def hold_work(self, point: tuple[str, str], after: bool) -> None:
         worker = self.harness.new_worker()
@@ -128,7 +115,7 @@ class MillMachine(RuleBasedStateMachine):
         self.harness.clock.advance(seconds=10)
         self._hold(Held(worker.work, target, method, after=after), worker)
 
-    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @precondition(lambda self: len(self.held) < MAX_HELD)
     @rule(point=st.sampled_from(_AUDIT_POINTS), after=st.booleans())
     def hold_an_audit(self, point: tuple[str, str], after: bool) -> None:
         server = self.harness.new_server()
@@ -136,19 +123,6 @@ class MillMachine(RuleBasedStateMachine):
         target = getattr(_parts_of(server, owner), owner)
         self.harness.clock.advance(seconds=61)
         self._hold(Held(server.look, target, method, after=after), server)
-
-    @precondition(lambda self: self.held)
-    @rule(which=st.integers(0, _MAX_HELD - 1))
-    def let_go_on(self, which: int) -> None:
-        held, _ = self.held.pop(which % len(self.held))
-        held.go_on()
-
-    @precondition(lambda self: self.held)
-    @rule(which=st.integers(0, _MAX_HELD - 1))
-    def crash(self, which: int) -> None:
-        held, role = self.held.pop(which % len(self.held))
-        role.line.cut()
-        held.go_on()
 
     @rule()
     def lose_locks(self) -> None:
@@ -161,10 +135,6 @@ class MillMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.harness.replace_roles()
-
-    @rule()
-    def replay(self) -> None:
-        self.harness.server.services.replayer.replay(everything=True)
 
     @precondition(lambda _: _CAN_REFUSE)
     @rule(accepts=st.booleans())
@@ -193,27 +163,15 @@ class MillMachine(RuleBasedStateMachine):
             feeds.remove(SOURCE)
         feeds.add([feed_url(SOURCE)], source=SOURCE)
 
-    @invariant()
-    def no_document_loses_rank(self) -> None:
-        found = self._database.collection("items").find({}, {"revision": 1, "read_by": 1})
-        ranks = {one["_id"]: Rank.of(one, one["revision"]) for one in found}
-        for item_id, rank in self.ranks.items():
-            assert ranks[item_id] >= rank, f"{item_id} was overwritten"
-        self.ranks = ranks
-
     def teardown(self) -> None:
         try:
-            for held, _ in self.held:
-                held.go_on()
+            self._let_all_go_on()
             self._come_to_rest()
-            self.no_document_loses_rank()
             self.harness.poll(self.shown)
             self._come_to_rest()
-            self.no_document_loses_rank()
             self._judge()
         finally:
-            self._database.drop()
-            self._database.close()
+            self._close()
 
     def _show(self, guid: str, title: str, *, is_damaged: bool) -> None:
         self.shown[guid] = title
@@ -221,19 +179,6 @@ class MillMachine(RuleBasedStateMachine):
         if is_damaged:
             self.damaged.add(guid)
         self.harness.publisher.show(SOURCE, self.shown, damaged=self.damaged)
-
-    def _hold(self, held: Held, role: Role) -> None:
-        if held.begin():
-            self.held.append((held, role))
-        else:
-            held.go_on()
-
-    def _come_to_rest(self) -> None:
-        self.harness.lose_locks()
-        self.harness.clock.advance(minutes=11)
-        self.harness.come_to_rest()
-        self.harness.clock.advance(hours=1)
-        self.harness.come_to_rest()
 
     def _judge(self) -> None:
         ends: dict[str, set[str]] = {"stored": set(), "dead": set(), "removed": set()}

@@ -12,7 +12,6 @@ from datetime import timedelta
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -23,22 +22,20 @@ from hypothesis.stateful import (
 from server.feeds.backfills import BackFills
 from server.feeds.windows import PullsWanted
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
-from shared.models import Rank
 from shared.queue import RedisConnection
-from shared.store import Feed, IndexerState, open_database
+from shared.store import Feed, IndexerState
 from tests.fake_publisher import POISON, hash_of
-from tests.fakes import FakeClock
-from tests.harness import SOURCE, Harness
+from tests.harness import SOURCE
 from tests.interval_publisher import HOUR, IntervalPublisher
 from tests.judge import assert_imports_balance, assert_nothing_left
 from tests.mongodb_features import Feature, missing_features
-from tests.roles import Held, Role, Server
+from tests.role_machine import MAX_HELD, RoleMachine
+from tests.roles import Held, Server
 from tests.swap_log import SwapLog
 
 _CAN_REFUSE = Feature.VALIDATORS not in missing_features()
 VERSIONS = ("second", "third", *((f"{POISON} P",) if _CAN_REFUSE else ()))
 _HOURS = 3
-_MAX_HELD = 2
 _DISPATCH_POINTS = (
     ("intervals", "swap"),
     ("imports", "read_many"),
@@ -76,23 +73,18 @@ _ROLLBACK_POINTS = (
 )
 
 
-class IntervalMachine(RuleBasedStateMachine):
+class IntervalMachine(RoleMachine):
     """One history of one feed with a window of a few hours."""
 
     def __init__(self, redis: RedisConnection, database_url: str) -> None:
-        super().__init__()
-        redis.flushdb()
-        self._database = open_database(database_url)
-        clock = FakeClock()
-        self.harness = Harness(redis, self._database, clock)
+        super().__init__(redis, database_url)
+        clock = self.harness.clock
         self.begun = clock.now() - _HOURS * HOUR
         self.publisher = IntervalPublisher(self.begun)
         self.harness.publisher = self.publisher
         self._begin_anew()
         self.swaps = SwapLog(self.harness.stores)
         self.backfills = BackFills(self.harness.stores, clock, PullsWanted())
-        self.ranks: dict[str, Rank] = {}
-        self.held: list[tuple[Held, Role]] = []
 
     @initialize(in_flight=st.integers(1, 3))
     def subscribe(self, in_flight: int) -> None:
@@ -120,10 +112,6 @@ class IntervalMachine(RuleBasedStateMachine):
         self.harness.server.dispatch()
         self.harness.server.fetch()
 
-    @rule()
-    def fetch(self) -> None:
-        self.harness.server.fetch()
-
     @rule(seconds=st.sampled_from([0, 10]))
     def work(self, seconds: int) -> None:
         self.harness.clock.advance(seconds=seconds)
@@ -138,7 +126,7 @@ class IntervalMachine(RuleBasedStateMachine):
     def roll_back(self, quarters: int) -> None:
         self._roll_back(self.harness.server, quarters)
 
-    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @precondition(lambda self: len(self.held) < MAX_HELD)
     @rule(
         point=st.sampled_from(_ROLLBACK_POINTS),
         after=st.booleans(),
@@ -150,20 +138,20 @@ class IntervalMachine(RuleBasedStateMachine):
         held = Held(lambda: self._roll_back(server, quarters), target, point[1], after=after)
         self._hold(held, server)
 
-    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @precondition(lambda self: len(self.held) < MAX_HELD)
     @rule(point=st.sampled_from(_DISPATCH_POINTS), after=st.booleans())
     def hold_a_dispatch(self, point: tuple[str, str], after: bool) -> None:
         server = self._new_server()
         self.harness.clock.advance(seconds=1)
         self._hold(Held(server.dispatch, *_target(server, point), after=after), server)
 
-    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @precondition(lambda self: len(self.held) < MAX_HELD)
     @rule(point=st.sampled_from(_FETCH_POINTS), nth=st.integers(1, 2), after=st.booleans())
     def hold_a_fetch(self, point: tuple[str, str], nth: int, after: bool) -> None:
         server = self._new_server()
         self._hold(Held(server.fetch, *_target(server, point), nth=nth, after=after), server)
 
-    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @precondition(lambda self: len(self.held) < MAX_HELD)
     @rule(point=st.sampled_from(_WORK_POINTS), after=st.booleans())
     def hold_work(self, point: tuple[str, str], after: bool) -> None:
         worker = self.harness.new_worker()
@@ -174,25 +162,12 @@ class IntervalMachine(RuleBasedStateMachine):
         self.harness.clock.advance(seconds=10)
         self._hold(Held(worker.work, target, method, after=after), worker)
 
-    @precondition(lambda self: len(self.held) < _MAX_HELD)
+    @precondition(lambda self: len(self.held) < MAX_HELD)
     @rule(point=st.sampled_from(_AUDIT_POINTS), after=st.booleans())
     def hold_an_audit(self, point: tuple[str, str], after: bool) -> None:
         server = self._new_server()
         self.harness.clock.advance(seconds=61)
         self._hold(Held(server.look, *_target(server, point), after=after), server)
-
-    @precondition(lambda self: self.held)
-    @rule(which=st.integers(0, _MAX_HELD - 1))
-    def let_go_on(self, which: int) -> None:
-        held, _ = self.held.pop(which % len(self.held))
-        held.go_on()
-
-    @precondition(lambda self: self.held)
-    @rule(which=st.integers(0, _MAX_HELD - 1))
-    def crash(self, which: int) -> None:
-        held, role = self.held.pop(which % len(self.held))
-        role.line.cut()
-        held.go_on()
 
     # Who is held without his locks may write behind a rollback: that is a known limit.
     @precondition(lambda self: not self.held)
@@ -209,10 +184,6 @@ class IntervalMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self._begin_anew()
 
-    @rule()
-    def replay(self) -> None:
-        self.harness.server.services.replayer.replay(everything=True)
-
     @rule(hours=st.integers(1, 3))
     def start_a_backfill(self, hours: int) -> None:
         with suppress(ConflictError):
@@ -228,18 +199,9 @@ class IntervalMachine(RuleBasedStateMachine):
         assert not self.swaps.faults, self.swaps.faults
         self.swaps.check_documents()
 
-    @invariant()
-    def no_document_loses_rank(self) -> None:
-        found = self._database.collection("items").find({}, {"revision": 1, "read_by": 1})
-        ranks = {one["_id"]: Rank.of(one, one["revision"]) for one in found}
-        for item_id, rank in self.ranks.items():
-            assert ranks[item_id] >= rank, f"{item_id} was overwritten"
-        self.ranks = ranks
-
     def teardown(self) -> None:
         try:
-            for held, _ in self.held:
-                held.go_on()
+            self._let_all_go_on()
             self._come_to_rest()
             self._judge()
             self.publisher.mend()
@@ -249,8 +211,7 @@ class IntervalMachine(RuleBasedStateMachine):
             self._assert_all_is_shown()
         finally:
             self.swaps.end()
-            self._database.drop()
-            self._database.close()
+            self._close()
 
     def _begin_anew(self) -> None:
         self.harness.replace_roles()
@@ -268,22 +229,11 @@ class IntervalMachine(RuleBasedStateMachine):
             begun = rollbacks.begin(SOURCE, self.begun + quarters * timedelta(minutes=15))
             rollbacks.settle(begun)
 
-    def _hold(self, held: Held, role: Role) -> None:
-        if held.begin():
-            self.held.append((held, role))
-        else:
-            held.go_on()
-
     def _come_to_rest(self) -> None:
         with suppress(ConflictError, NotFoundError):
             self.backfills.resume(SOURCE)
-        self.harness.lose_locks()
-        self.harness.clock.advance(minutes=11)
-        self.harness.come_to_rest()
-        self.harness.clock.advance(hours=1)
-        self.harness.come_to_rest()
+        super()._come_to_rest()
         self.intervals_are_gapless_and_rollbacks_hold()
-        self.no_document_loses_rank()
 
     def _state(self, name: str = SOURCE) -> IndexerState | None:
         return self.harness.stores.intervals.get(name)
