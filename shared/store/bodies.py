@@ -11,7 +11,7 @@ from bson.binary import Binary
 from pymongo import ASCENDING, DESCENDING
 
 from shared.store.database import Database, Document, mapped_errors
-from shared.store.reading import read_document, read_fields, read_those_that_fit
+from shared.store.reading import read_document, read_fields
 
 BODIES = "bodies"
 _KEY_LENGTH = 32
@@ -114,15 +114,6 @@ class BodyStore:
         with mapped_errors():
             self._bodies.update_many({"_id": {"$in": list(keys)}}, {"$push": {"reparsed": pushed}})
 
-    def find(self, source: str, since: datetime | None = None) -> list[KeptBody]:
-        """Return a source's bodies, latest read first; those fetched at ``since`` or later."""
-        query: Document = {"source": source}
-        if since is not None:
-            query["fetched_at"] = {"$gte": since}
-        with mapped_errors():
-            found = list(self._bodies.find(query).sort("revision", DESCENDING))
-        return list(read_those_that_fit(BODIES, found, _to_body))
-
     def delete(self, source: str) -> None:
         """Delete all bodies of a source. Safe to repeat."""
         with mapped_errors():
@@ -152,11 +143,6 @@ class BodyStore:
                 self._bodies.update_many(earlier, update)
         if gone:
             self._bodies.delete_many({"_id": {"$in": [each["_id"] for each in gone]}})
-
-    def delete_some(self, keys: Iterable[str]) -> None:
-        """Delete bodies by their keys. Safe to repeat."""
-        with mapped_errors():
-            self._bodies.delete_many({"_id": {"$in": list(keys)}})
 
 
 def _to_body(document: Document) -> KeptBody:

@@ -25,6 +25,7 @@ from tests.integration.test_pulls import (
     show_time,
     state_of,
 )
+from tests.kept_bodies import read_kept
 from tests.roles import Held, Server
 
 
@@ -349,7 +350,7 @@ def test_kept_bodies_of_what_is_read_again_are_deleted(harness: Harness) -> None
 
     roll_back(harness, begun + timedelta(hours=1))
 
-    assert {each.start for each in harness.stores.bodies.find(SOURCE)} == {begun, None}
+    assert {each.start for each in read_kept(harness.stores.bodies, SOURCE)} == {begun, None}
 
 
 @pytest.mark.parametrize("is_committed", [True, False])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from shared.store import BodyStore, KeptBody
+from tests.kept_bodies import read_kept
 from tests.memory_database import make_memory_database
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -27,7 +28,7 @@ def body(text: str, revision: int, **fields: Any) -> KeptBody:
 
 
 def texts(bodies: BodyStore) -> list[str]:
-    return [each.read().decode() for each in bodies.find(_SOURCE)]
+    return [each.read().decode() for each in read_kept(bodies, _SOURCE)]
 
 
 def test_the_latest_of_a_url_are_kept(bodies: BodyStore) -> None:
@@ -43,7 +44,10 @@ def test_the_same_body_is_kept_once_and_moves_to_the_front(bodies: BodyStore) ->
         bodies.keep(body(text, revision), 3)
     bodies.keep(body("a", 1), 3)
 
-    assert [(each.read(), each.revision) for each in bodies.find(_SOURCE)] == [(b"a", 3), (b"b", 2)]
+    assert [(each.read(), each.revision) for each in read_kept(bodies, _SOURCE)] == [
+        (b"a", 3),
+        (b"b", 2),
+    ]
 
 
 def test_intervals_of_an_indexer_share_their_room(bodies: BodyStore) -> None:
