@@ -11,4 +11,4 @@ from tests.interval_histories import run_interval_histories
 def test_every_interval_is_accounted_for_after_any_history(
     redis_client: RedisConnection, database_url: str
 ) -> None:
-    run_interval_histories(redis_client, database_url, 12, is_repeatable=True)
+    run_interval_histories(redis_client, database_url, 25, is_repeatable=True)
