@@ -81,7 +81,7 @@ def render(
     """
     is_whole = not is_fragment_wanted(request)
     context.setdefault("message", take_message(request) if is_whole else None)
-    page = environment().get_template(template)
+    page = environment(root_path_of(request)).get_template(template)
     html = page.render(
         layout="base.html" if is_whole else "fragment.html",
         request=request,
@@ -105,8 +105,11 @@ def redirect(
     link: str | None = None,
     link_text: str = "",
 ) -> Response:
-    """Answer an action: go to ``path`` and show ``text`` there, with or without htmx."""
-    response: Response = RedirectResponse(path, 303, PAGE_HEADERS)
+    """Answer an action: go to ``path`` and show ``text`` there, with or without htmx.
+
+    ``path`` and ``link`` are without ``ROOT_PATH``, as all paths but those that a browser is given.
+    """
+    response: Response = RedirectResponse(root_path_of(request) + path, 303, PAGE_HEADERS)
     if is_fragment_wanted(request):
         # Quoted as a header needs it, whatever a form made the path of.
         target = response.headers["location"]
@@ -139,8 +142,12 @@ def static_url(name: str) -> str:
 
 
 @cache
-def environment() -> Environment:
-    """Return where templates come from, with their filters; it escapes everything."""
+def environment(root_path: str = "") -> Environment:
+    """Return where templates come from, with their filters; it escapes everything.
+
+    ``root_path`` is what a browser sees before each path, as ``/feedmill``: ``root`` in templates,
+    which write it in each attribute that holds a path.
+    """
     made = Environment(
         loader=FileSystemLoader(ROOM / "templates"),
         autoescape=True,
@@ -161,7 +168,11 @@ def environment() -> Environment:
         "sentence": filters.show_sentence,
         "segment": filters.quote_segment,
     }
-    made.globals |= {"show_span": filters.show_span, "static": static_url}
+    made.globals |= {
+        "root": root_path,
+        "show_span": filters.show_span,
+        "static": static_url,
+    }
     return made
 
 
@@ -186,6 +197,12 @@ def take_message(request: Request) -> Message | None:
     if link is not None and not is_own_path(link):
         return None
     return Message(text, level, link, str(link_text))
+
+
+def root_path_of(request: Request) -> str:
+    """Return what a browser sees before each path of this site: empty, or as ``/feedmill``."""
+    root_path: str = request.app.state.dashboard.root_path
+    return root_path
 
 
 def is_own_path(path: object) -> bool:

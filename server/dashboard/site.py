@@ -25,6 +25,7 @@ from server.dashboard.rendering import (
     is_fragment_wanted,
     redirect,
     render_problem,
+    root_path_of,
 )
 from server.services import Services
 from shared.clock import Clock
@@ -106,11 +107,12 @@ class _Signer(TimestampSigner):
 
 @dataclass(frozen=True, slots=True)
 class DashboardParts:
-    """Sessions, how often one client may try a key, and what the charts show."""
+    """Sessions, how often one client may try a key, what the charts show, and under which path."""
 
     sessions: Sessions
     samples: Samples
     login_limit: StartLimit
+    root_path: str = ""
 
     @classmethod
     def of(cls, services: Services) -> "DashboardParts":
@@ -223,11 +225,13 @@ def _name(field: str) -> str:
 
 def _ask_to_log_in(request: Request) -> Response:
     """Send to the login, which leads back to the page that is shown or was asked for."""
+    root_path = root_path_of(request)
     if is_fragment_wanted(request):
-        shown = _shown_page(request.headers.get("hx-current-url", ""))
-        return Response(status_code=401, headers=PAGE_HEADERS | {"HX-Redirect": _login_url(shown)})
+        shown = _shown_page(request.headers.get("hx-current-url", "")).removeprefix(root_path)
+        headers = PAGE_HEADERS | {"HX-Redirect": root_path + _login_url(shown)}
+        return Response(status_code=401, headers=headers)
     wanted = own_url(request.url) if request.method in ("GET", "HEAD") else "/"
-    return RedirectResponse(_login_url(wanted), 303, PAGE_HEADERS)
+    return RedirectResponse(root_path + _login_url(wanted), 303, PAGE_HEADERS)
 
 
 def _shown_page(url: str) -> str:

@@ -1,6 +1,7 @@
 """Items: looking for them, and one with all that is known of it."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -9,7 +10,7 @@ from starlette.responses import Response
 from server.api.parts import Parts
 from server.api.routes.dead_letters import show_dead_letter
 from server.api.routes.items import ItemQuery, read_item, read_items
-from server.dashboard.rendering import render, static_url
+from server.dashboard.rendering import render, root_path_of, static_url
 from server.dashboard.site import page_router, read_query
 from shared.store.items import OPTIONAL_FIELDS
 
@@ -55,7 +56,7 @@ def show_item(request: Request, parts: Parts, item_id: str) -> Response:
         "items/one.html",
         item=item,
         texts={name: item[name] for name in _TEXTS if item[name]},
-        frame=frame_content,
+        frame=partial(frame_content, root_path=root_path_of(request)),
         others={name: item[name] for name in item.keys() - _ABSENT.keys() - {"_id", "id"}},
         imports=stores.imports.read_many(made_by),
         has_feed=parts.services.feeds.exists(str(item["source"])),
@@ -68,7 +69,7 @@ def complete_item(item: Mapping[str, Any]) -> dict[str, Any]:
     return {**_ABSENT, **item}
 
 
-def frame_content(html: str) -> str:
+def frame_content(html: str, root_path: str = "") -> str:
     """Return the document for the sandboxed frame: an item's HTML, in our letters."""
-    style = f'<link rel="stylesheet" href="{static_url(CONTENT_STYLE)}">'
+    style = f'<link rel="stylesheet" href="{root_path}{static_url(CONTENT_STYLE)}">'
     return f'<!doctype html><meta charset="utf-8"><title>Content</title>{style}<body>{html}'
