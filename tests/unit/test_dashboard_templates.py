@@ -136,3 +136,12 @@ def test_part_that_has_come_to_rest_asks_no_more() -> None:
     resting = '{% call m.live("/x", none) %}a{% endcall %}'
     assert 'hx-get="/x" hx-trigger="every 2s, refresh"' in render_text(moving)
     assert "hx-" not in render_text(resting)
+
+
+def test_part_that_folds_is_closed_unless_it_is_asked_for() -> None:
+    html = render_text('{% call m.fold("Filters <b>") %}<p>in it</p>{% endcall %}')
+    assert '<details class="fold">' in html
+    assert "<span>Filters &lt;b&gt;</span></summary>" in html
+    assert "<p>in it</p>" in html
+    wide = '{% call m.fold("Filters", is_open=true, id="filters", wide="open") %}x{% endcall %}'
+    assert '<details class="fold wide-open" id="filters" open>' in render_text(wide)

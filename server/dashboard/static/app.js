@@ -163,6 +163,22 @@ function setUpLiveParts() {
   });
   // Before it is painted: a part would flicker each time that it is replaced.
   document.addEventListener("htmx:afterSwap", (event) => prepare(event.target));
+  keepFolds();
+}
+
+// What a reader has unfolded, or folded, stays so when its live part is replaced.
+function keepFolds() {
+  const choices = new Map();
+  document.addEventListener("click", (event) => {
+    const fold = event.target.closest(".live details[id] > summary")?.parentElement;
+    if (fold) choices.set(fold.id, !fold.open);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const [id, isOpen] of choices) {
+      const fold = document.getElementById(id);
+      if (fold) fold.open = isOpen;
+    }
+  });
 }
 
 // g and a letter goes to a page, / searches, ? helps.
