@@ -177,17 +177,15 @@ def _method_refuser(
 ) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
     """Return a handler that names all methods of a path: Starlette knows the first route's only."""
 
-    async def refuse(request: Request, _error: Exception) -> Response:
+    async def refuse(request: Request, error: Exception) -> Response:
+        allow = (error.headers or {}).get("Allow", "") if isinstance(error, HTTPException) else ""
         path = request.url.path
-        found = {
-            method
-            for route in routes
-            if route.path_regex.match(path)
-            for method in route.methods or ()
-        }
-        allowed = ", ".join(sorted(found)) or "GET"
-        detail = f"{request.method} is not possible here, but {allowed}"
-        return ProblemResponse(405, detail, {"Allow": allowed})
+        found = {name for name in allow.split(", ") if name}.union(
+            *(route.methods or () for route in routes if route.path_regex.match(path))
+        )
+        allowed = sorted(found) or ["GET"]
+        detail = f"{request.method} not allowed; use {' or '.join(allowed)}"
+        return ProblemResponse(405, detail, {"Allow": ", ".join(allowed)})
 
     return refuse
 

@@ -36,6 +36,7 @@ _DENIED_NETWORKS = tuple(
 )  # fmt: skip
 _LOOPBACK_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _NUMERIC_HOST = re.compile(r"(?:0[xX][0-9a-fA-F]*|\d+)(?:\.(?:0[xX][0-9a-fA-F]*|\d+)){0,3}\.?")
+_HOW_TO_ALLOW = "set FETCH_ALLOW_PRIVATE=true to allow private addresses"
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -87,6 +88,22 @@ def is_allowed_address(
     return ip.is_global and not ip.is_reserved
 
 
+def explain_refusal(address: str, *, allow_private: bool) -> str:
+    """Return which address is refused and why, with the setting that would allow it, if any."""
+    if allow_private:
+        return f"{address}, which is a multicast or unspecified address: no feed can be there"
+    return f"{address}, which is not a public address; {_HOW_TO_ALLOW}"
+
+
+def explain_port(port: int, *, allow_private: bool) -> str:
+    """Return why a port is refused, with the setting that would allow it, if any."""
+    if allow_private:
+        return f"port {port} is not a port: use 1 to 65535"
+    return (
+        f"port {port} is not allowed: use 80 or 443; set FETCH_ALLOW_PRIVATE=true to allow any port"
+    )
+
+
 def mask_url(url: str) -> str:
     """Return a URL fit for logs and answers: credentials and secret-looking values masked."""
     try:
@@ -112,12 +129,12 @@ def _split(url: str) -> SplitResult:
     if not url or len(url) > MAX_URL_LENGTH:
         raise InvalidRequestError(f"URL must have 1 to {MAX_URL_LENGTH} characters")
     if _FORBIDDEN.search(url.partition("?")[0]) or re.search(r"[\x00-\x1f\x7f]", url):
-        raise InvalidRequestError("URL must not hold blanks, backslashes or control characters")
+        raise InvalidRequestError("URL must not contain spaces, backslashes or control characters")
     try:
         return urlsplit(url)
     except ValueError:
         # The text of that one may quote user name and password.
-        raise InvalidRequestError("URL cannot be read: its host is no host name") from None
+        raise InvalidRequestError("URL is malformed: its host is not a host name") from None
 
 
 def _check_host(parts: SplitResult, *, allow_private: bool) -> str:
@@ -125,17 +142,18 @@ def _check_host(parts: SplitResult, *, allow_private: bool) -> str:
     if not written:
         raise InvalidRequestError("URL must name a host")
     if parts.netloc.count("@") > 1:
-        raise InvalidRequestError("URL must not hold more than one @ before its path")
+        raise InvalidRequestError("URL must not contain more than one @ before its path")
     literal = read_literal_address(written)
     host = _encode_host(written) if literal is None else ""
     # Encoding may bring the address to light: other dots, invisible characters.
     literal = literal or read_literal_address(host)
     if literal is not None:
         if not is_allowed_address(str(literal), allow_private=allow_private):
-            raise InvalidRequestError(f"URL points at {literal}, which is not a public address")
+            what = explain_refusal(str(literal), allow_private=allow_private)
+            raise InvalidRequestError(f"URL points at {what}")
         return f"[{literal}]" if literal.version == 6 else str(literal)
     if not allow_private and (host.rstrip(".") in _LOOPBACK_NAMES or _is_local_name(host)):
-        raise InvalidRequestError(f"URL points at {host}, which is this machine")
+        raise InvalidRequestError(f"URL points at {host}, which is this machine; {_HOW_TO_ALLOW}")
     return host
 
 
@@ -147,18 +165,18 @@ def read_literal_address(host: str) -> IPAddress | None:
     """
     text = unicodedata.normalize("NFKC", host).rstrip(".")
     if "%" in text:
-        raise InvalidRequestError("URL must not name an address with a scope")
+        raise InvalidRequestError("URL must not contain an IPv6 address with a scope (%)")
     if ":" in text:
         try:
             return ipaddress.ip_address(text)
         except ValueError as exc:
-            raise InvalidRequestError(f"URL's host {host!r} is no address") from exc
+            raise InvalidRequestError(f"URL's host {host!r} is not an IP address") from exc
     if _NUMERIC_HOST.fullmatch(text) is None:
         return None
     try:
         return ipaddress.IPv4Address(socket.inet_aton(text))
     except OSError as exc:
-        raise InvalidRequestError(f"URL's host {host!r} is no address") from exc
+        raise InvalidRequestError(f"URL's host {host!r} is not an IP address") from exc
 
 
 def _check_port(
@@ -171,7 +189,7 @@ def _check_port(
         raise InvalidRequestError("URL's port is not a number from 0 to 65535") from None
     port = DEFAULT_PORTS[scheme] if port is None else port
     if not is_allowed_port(port, allow_private=allow_private, extra_ports=extra_ports):
-        raise InvalidRequestError(f"URL's port {port} is not allowed: only 80 and 443 are")
+        raise InvalidRequestError(f"URL's {explain_port(port, allow_private=allow_private)}")
     return port
 
 
@@ -190,10 +208,10 @@ def _encode_host(host: str) -> str:
         try:
             encoded = idna.encode(text, uts46=True).decode("ascii")
         except idna.IDNAError as exc:
-            raise InvalidRequestError(f"URL's host {host!r} is no host name: {exc}") from exc
+            raise InvalidRequestError(f"URL's host {host!r} is not a host name: {exc}") from exc
     is_name = _HOST.fullmatch(encoded) and ".." not in encoded and not encoded.startswith(".")
     if not is_name or len(encoded) > 253 or any(len(label) > 63 for label in encoded.split(".")):
-        raise InvalidRequestError(f"URL's host {host!r} is no host name")
+        raise InvalidRequestError(f"URL's host {host!r} is not a host name")
     return encoded
 
 

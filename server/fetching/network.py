@@ -23,7 +23,13 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from server.fetching.addresses import IPNetwork, is_allowed_address, is_allowed_port
+from server.fetching.addresses import (
+    IPNetwork,
+    explain_port,
+    explain_refusal,
+    is_allowed_address,
+    is_allowed_port,
+)
 from server.fetching.answer_head import MAX_HEAD_BYTES, find_head_end, fix_head
 from shared.error_kinds import ErrorKind
 from shared.errors import FetchError, SettingsError
@@ -134,7 +140,8 @@ class VettedBackend(httpcore2.NetworkBackend):
         if not is_allowed_port(
             port, allow_private=self._allow_private, extra_ports=self._extra_ports
         ):
-            raise FetchError("", ErrorKind.REFUSED_ADDRESS, f"port {port} is not allowed")
+            reason = explain_port(port, allow_private=self._allow_private)
+            raise FetchError("", ErrorKind.REFUSED_ADDRESS, reason)
         addresses = self._resolve_in_time(host.strip("[]"), port)
         if not addresses:
             raise FetchError("", ErrorKind.DNS, f"{host} has no address", retryable=True)
@@ -168,8 +175,8 @@ class VettedBackend(httpcore2.NetworkBackend):
         if not is_allowed_address(
             address, allow_private=self._allow_private, extra_networks=self._extra_networks
         ):
-            reason = f"{host} leads to {address}, which is not a public address"
-            raise FetchError("", ErrorKind.REFUSED_ADDRESS, reason)
+            what = explain_refusal(address, allow_private=self._allow_private)
+            raise FetchError("", ErrorKind.REFUSED_ADDRESS, f"{host} resolves to {what}")
 
     def _check_peer(self, stream: httpcore2.NetworkStream, host: str) -> None:
         try:

@@ -102,6 +102,15 @@ def test_a_url_of_another_scheme_or_none_is_told_what_is_missing(url: str, said:
     assert str(caught.value) == said
 
 
+@pytest.mark.parametrize("url", ["http://10.0.0.1/", "http://localhost/", "http://a.example:81/"])
+def test_refusal_names_the_setting_that_would_allow_it(url: str) -> None:
+    with pytest.raises(InvalidRequestError, match="set FETCH_ALLOW_PRIVATE=true to allow"):
+        check_url(url, allow_private=False)
+    with pytest.raises(InvalidRequestError) as caught:
+        check_url("http://224.0.0.1/", allow_private=True)
+    assert "FETCH_ALLOW_PRIVATE" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("address", "allowed"),
     [("8.8.8.8", True), ("127.0.0.1", False), ("::ffff:10.0.0.1", False), ("no address", False),

@@ -149,8 +149,15 @@ def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
 
 
 def test_refused_method_names_all_that_are_possible(api: Api) -> None:
-    assert api.client.put("/feeds/news").headers["allow"] == "DELETE, GET, PATCH"
-    assert api.client.put("/imports/start").headers["allow"] == "GET, POST"
+    for path, allow in (("/feeds/news", "DELETE, GET, PATCH"), ("/imports/start", "GET, POST")):
+        answer = api.client.put(path)
+        assert answer.headers["allow"] == allow
+        assert answer.json()["detail"] == f"PUT not allowed; use {allow.replace(', ', ' or ')}"
+    answer = api.client.post("/admin/static/app.css", headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        405,
+        "POST not allowed; use GET or HEAD",
+    )
 
 
 def test_answers_carry_safe_headers(api: Api) -> None:
