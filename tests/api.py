@@ -1,6 +1,7 @@
 """The HTTP application on real stores, as tests of the API use it."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from starlette.testclient import TestClient
 
 from server.dashboard.mounting import create_site
 from server.feeds.starter import FeedReservations
-from server.importing.replayer import Replayer
+from server.importing.replayer import Obstacle, Replayer
 from server.process import ServerProcess
 from server.services import Services
 from shared.queue import RedisConnection
@@ -29,6 +30,7 @@ class RecordingReplay:
 
     replayed: int = 0
     imports: list[Import] = field(default_factory=list)
+    not_replayed: Counter[Obstacle] = field(default_factory=Counter)
 
 
 @dataclass
@@ -39,7 +41,8 @@ class RecordingReplayer:
 
     def replay(self, **choice: Any) -> RecordingReplay:
         self.asked.append(choice)
-        return RecordingReplay(replayed=2)
+        refused = Counter({Obstacle.UNREADABLE: 1, Obstacle.TOO_LARGE: 5})
+        return RecordingReplay(replayed=2, not_replayed=refused)
 
 
 @dataclass

@@ -183,6 +183,7 @@ class Bench:
             enqueuer=self.make_enqueuer(),
             audits=AuditRequests(),
             clock=self.clock,
+            max_item_bytes=self.max_item_bytes,
         )
 
     def add(self, *items: dict[str, Any], revision: int | None = 1) -> list[AddOutcome]:

@@ -29,6 +29,15 @@ from shared.errors import InvalidRequestError
 Letter = dict[str, Any]
 # A replay is answered when its imports are journaled.
 REPLAY_TIMEOUT_S = 600.0
+# Why some are not replayed, and what to do: the API's words, in those of a person.
+_OBSTACLES = {
+    "too_large": "raise JOB_MAX_BYTES on servers and workers, restart them, then replay",
+    "unreadable": "only the publisher can fix it; the entry is read again at each import",
+    "undecodable": "the program that added it has to add it again",
+    "removed": "an operator removed it; it stays away until its content changes",
+    "not_found": "there is no such dead letter, or no longer",
+    "overtaken": "the replay took too long; try again",
+}
 
 app = typer.Typer(
     name="dlq",
@@ -87,18 +96,21 @@ def replay(
     cause: OfCause = None,
     everything: Annotated[bool, typer.Option("--all", help="all dead letters")] = False,
     is_followed: Annotated[
-        bool, typer.Option("--wait", help="wait for the end; exit 1 unless all went well")
+        bool, typer.Option("--wait", help="wait for the end; exit 1 unless each one was stored")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bring dead letters back, by one import a source. Newer content is never overwritten."""
+    """Replay dead letters, one import a source. Newer content is never overwritten.
+
+    Exits with 1 when nothing could be replayed.
+    """
     body = _choose(item_ids, source, cause, everything=everything)
     with service_client() as client:
         report = client.post("/dlq/replay", body, timeout_s=REPLAY_TIMEOUT_S)
         started = [each["id"] for each in report["imports"]]
         run = follow_to_end(client, started, messages()) if is_followed else None
     _show_replay(report, run, as_json=as_json)
-    if run is not None and not run.is_clean:
+    if not report["replayed"] or (run and (report["not_replayed"] or not run.is_clean)):
         sys.exit(FAILED)
 
 
@@ -131,7 +143,7 @@ def _list_causes(source: str | None, limit: int, *, as_json: bool) -> None:
 
 
 def _report_none() -> None:
-    print_text(messages(), "there are no such dead letters")
+    print_text(messages(), "no dead letter matches")
 
 
 def _choose(
@@ -148,12 +160,30 @@ def _show_replay(report: dict[str, Any], run: ImportRun | None, *, as_json: bool
     if as_json:
         print_json(Console(), report if run is None else {**report, **show_run(run)})
         return
-    print_text(Console(), f"{report['replayed']} dead letters are brought back")
+    explain_replay(report)
     if run is not None:
         print_summary(run, Console())
         return
     for each in report["imports"]:
         print_text(Console(), f"{each['source']}: feedmill imports show {each['id']} --follow")
+
+
+def explain_replay(report: dict[str, Any]) -> None:
+    """Print how many are replayed; on stderr how many are not, why, and what to do about it."""
+    refused = report["not_replayed"]
+    count = sum(each["count"] for each in refused)
+    reasons = ", ".join(f"{_name(each['reason'])} ({each['count']})" for each in refused)
+    if report["replayed"]:
+        text = f"Replaying {_letters(report['replayed'])}"
+        print_text(Console(), f"{text}; {count} not: {reasons}" if refused else text)
+    elif refused:
+        print_text(messages(), f"feedmill: nothing replayed: {reasons}")
+    else:
+        print_text(messages(), "feedmill: nothing replayed: no dead letter matches")
+    for each in refused:
+        remedy = _OBSTACLES.get(each["reason"])
+        if remedy:
+            print_text(messages(), f"{_name(each['reason'])}: {remedy}")
 
 
 def print_letters(letters: Sequence[Letter], console: Console, now: datetime) -> None:
@@ -204,6 +234,14 @@ def explain_letter(letter: Letter, now: datetime) -> Iterator[str]:
 def _name_sources(row: dict[str, Any]) -> str:
     more = row["source_count"] - len(row["sources"])
     return ", ".join(row["sources"]) + (f" and {more} more" if more else "")
+
+
+def _name(reason: str) -> str:
+    return reason.replace("_", " ")
+
+
+def _letters(count: int) -> str:
+    return f"{count} dead letter{'' if count == 1 else 's'}"
 
 
 def _attempts(letter: Letter) -> str:

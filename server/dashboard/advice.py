@@ -183,3 +183,9 @@ def advise(kind: str | None) -> str | None:
 def advise_by_text(error: str | None) -> str | None:
     """As :func:`advise`, for an error that is only there as text: ``kind: what happened``."""
     return advise(error.partition(":")[0]) if error else None
+
+
+def describe_refused(counts: Mapping[str, int]) -> str:
+    """Return why how many are not replayed: ``too large (5), unreadable (2)``; empty for none."""
+    frequent = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{reason.replace('_', ' ')} ({count})" for reason, count in frequent)

@@ -1,7 +1,9 @@
 """Replays dead letters: as an import of their own, with the revisions that they had."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import chain, groupby
 from typing import Any
 
@@ -30,16 +32,29 @@ log = get_logger("server.importing.replayer")
 
 # No fetch, so no draw: one run only, and its items keep the revisions that they failed with.
 REPLAY_REVISION = 0
-# What could not be read when it was fetched is not whole on record either.
-UNREADABLE = "unreadable"
+
+
+class Obstacle(StrEnum):
+    """Why a dead letter that was chosen is not replayed, as a stable word for programs."""
+
+    TOO_LARGE = "too_large"  # its data has more than JOB_MAX_BYTES
+    UNREADABLE = "unreadable"  # not read when it was fetched, so not whole on record either
+    UNDECODABLE = "undecodable"  # its data is no JSON object
+    REMOVED = "removed"  # an operator removed it
+    NOT_FOUND = "not_found"  # it is no dead letter, or no longer
+    OVERTAKEN = "overtaken"  # the auditor gave this replay up before it was committed
 
 
 @dataclass(slots=True)
 class Replay:
-    """How a replay began: ``replayed`` items, in one import a source."""
+    """How a replay began: ``replayed`` items, in one import a source.
+
+    Every letter that was chosen counts once: in ``replayed`` or in ``not_replayed``.
+    """
 
     replayed: int = 0
     imports: list[Import] = field(default_factory=list)
+    not_replayed: Counter[Obstacle] = field(default_factory=Counter)
 
 
 class Replayer:
@@ -52,11 +67,13 @@ class Replayer:
         enqueuer: Enqueuer,
         audits: AuditRequests,
         clock: Clock,
+        max_item_bytes: int,
     ) -> None:
         self._stores = stores
         self._enqueuer = enqueuer
         self._audits = audits
         self._clock = clock
+        self._max_item_bytes = max_item_bytes
 
     def replay(
         self,
@@ -77,40 +94,64 @@ class Replayer:
         ways = [item_ids is not None, source is not None, cause is not None, everything]
         if sum(ways) != 1:
             raise InvalidRequestError('give exactly one of "ids", "source", "cause", "all": true')
+        replay = Replay()
         letters = self._stores.dead_letters
         if item_ids is not None:
             chosen = letters.select_dead(item_ids)
+            replay.not_replayed += self._count_absent(set(item_ids) - set(chosen))
         else:
             chosen = letters.find_dead(source=source, cause=cause)
-        replay = Replay()
         by_source = groupby(chosen, key=lambda item_id: split_item_id(item_id)[0])
         for one_source, ids in by_source:
             self._replay_source(one_source, list(ids), replay)
         return replay
 
+    def _count_absent(self, item_ids: Iterable[str]) -> Counter[Obstacle]:
+        """Return why these are not dead."""
+        absent = set(item_ids)
+        found = self._stores.dead_letters.read_many(absent).values()
+        removed = sum(letter.kind is LetterKind.REMOVED for letter in found)
+        return Counter({Obstacle.REMOVED: removed, Obstacle.NOT_FOUND: len(absent) - removed})
+
     def _replay_source(self, source: str, item_ids: list[str], replay: Replay) -> None:
-        """Journal chunk after chunk, commit, enqueue chunk after chunk: one is in memory."""
-        chunks = split_entries(self._entries(item_ids))
+        refused: Counter[Obstacle] = Counter()
+        replayed = 0
+        chunks = split_entries(self._entries(item_ids, refused))
         first = next(chunks, None)
-        if first is None:
-            return
+        if first is not None:
+            committed, stored = self._store(source, chain([first], chunks))
+            if committed is None:
+                refused[Obstacle.OVERTAKEN] = stored
+            else:
+                replay.imports.append(committed)
+                replayed = stored
+        # Those that were stored, removed or spoilt since they were chosen.
+        refused[Obstacle.NOT_FOUND] = len(item_ids) - replayed - refused.total()
+        replay.replayed += replayed
+        replay.not_replayed += refused
+
+    def _store(
+        self, source: str, chunks: Iterable[Sequence[JournalEntry]]
+    ) -> tuple[Import | None, int]:
+        """Journal chunk after chunk, commit, enqueue chunk after chunk: one is in memory.
+
+        Returns the import, None if the auditor took it for one that never commits, and how many
+        items it has.
+        """
         importing = self._insert_import(source)
         count = 0
-        for number, chunk in enumerate(chain([first], chunks)):
+        for number, chunk in enumerate(chunks):
             entries = self._still_dead(chunk)
             self._stores.journal.insert_chunk(importing.import_id, REPLAY_REVISION, number, entries)
             count += len(entries)
-        if not self._commit(importing, count):
-            # The auditor took it for one that never commits: nothing was replayed.
-            log.warning("replay_overtaken", import_id=importing.import_id, source=source)
-            return
-        committed = self._stores.imports.get(importing.import_id)
+        is_committed = self._commit(importing, count)
+        committed = self._stores.imports.get(importing.import_id) if is_committed else None
         if committed is None:
-            return
-        replay.imports.append(committed)
-        replay.replayed += count
+            log.warning("replay_overtaken", import_id=importing.import_id, source=source)
+            return None, count
         self._enqueue(committed)
         self._audits.note_committed()
+        return committed, count
 
     def _still_dead(self, chunk: Sequence[JournalEntry]) -> list[JournalEntry]:
         """Return what is dead also now that the import is there.
@@ -160,31 +201,43 @@ class Replayer:
             # Committed is what counts: the auditor adds the jobs when both stores are back.
             log.warning("replay_not_enqueued", import_id=committed.import_id, error=str(exc))
 
-    def _entries(self, item_ids: Sequence[str]) -> Iterator[JournalEntry]:
+    def _entries(
+        self, item_ids: Sequence[str], refused: Counter[Obstacle]
+    ) -> Iterator[JournalEntry]:
+        """Yield what can be run; the rest is counted in ``refused``."""
         for letter in self._stores.dead_letters.iterate_whole(item_ids):
-            entry = _to_entry(letter)
-            if entry is not None:
+            entry = to_entry(letter, self._max_item_bytes)
+            if isinstance(entry, JournalEntry):
                 yield entry
+            else:
+                refused[entry] += 1
 
 
-def _to_entry(letter: DeadLetter) -> JournalEntry | None:
-    """Return the journal entry of an item to replay; None when its data cannot be run."""
-    if letter.kind is not LetterKind.DEAD or letter.error_type == UNREADABLE:
-        return None
+def to_entry(letter: DeadLetter, max_item_bytes: int) -> JournalEntry | Obstacle:
+    """Return the journal entry of an item to replay, or why its data cannot be run. Pure."""
+    if letter.kind is not LetterKind.DEAD:
+        return Obstacle.REMOVED
+    if letter.error_type == Obstacle.UNREADABLE:
+        return Obstacle.UNREADABLE
+    if letter.error_type == Obstacle.TOO_LARGE and not letter.data:
+        return Obstacle.TOO_LARGE
     try:
         data: Any = orjson.loads(letter.data)
         if not isinstance(data, dict):
-            return None
+            return Obstacle.UNDECODABLE
         data |= {"source": letter.source, "guid": letter.guid}
         # It is replayed because somebody wants it: no rollback of its interval is to stop it.
         data.pop("indexer", None)
         data.pop("epoch", None)
+        data_json = encode_json(data)
+        if len(data_json) > max_item_bytes:
+            return Obstacle.TOO_LARGE
         return JournalEntry(
             letter.item_id,
             letter.revision,
             content_hash(data),
-            encode_json(data),
+            data_json,
             is_lenient=get_reader(data) is not None,
         )
     except (orjson.JSONDecodeError, ItemError, TypeError, AttributeError):
-        return None
+        return Obstacle.UNDECODABLE

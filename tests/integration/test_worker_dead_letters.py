@@ -7,14 +7,21 @@ import pytest
 
 from server.importing.merging import MovedGuids
 from server.importing.remover import Remover
-from server.importing.replayer import Replay
+from server.importing.replayer import Obstacle, Replay
 from server.importing.selecting import compare
 from shared.errors import InvalidRequestError, NotFoundError, StoreUnavailable
-from shared.models import content_hash
+from shared.models import content_hash, encode_json
 from shared.queue import JobState
 from shared.store import DeadLetterStore, Import, ImportState, LetterKind, dead_letters
 from shared.store.journal import Chunk, JournalEntry, JournalStore
-from tests.factories import NOON, Bench, make_candidate, make_data, make_letter_of
+from tests.factories import (
+    JOB_MAX_BYTES,
+    NOON,
+    Bench,
+    make_candidate,
+    make_data,
+    make_letter_of,
+)
 
 
 class UnreadableJournal(JournalStore):
@@ -226,7 +233,9 @@ def test_removed_ones_are_not_replayed(mended: Bench) -> None:
     assert replay(mended, everything=True).replayed == 2
     mended.work()
     assert "lwn#1" not in mended.documents()
-    assert replay(mended, item_ids=["lwn#1"]).imports == []
+    again = replay(mended, item_ids=["lwn#1", "lwn#absent"])
+    assert again.imports == []
+    assert again.not_replayed == {Obstacle.REMOVED: 1, Obstacle.NOT_FOUND: 1}
 
 
 @pytest.mark.parametrize("choice", [{}, {"source": "lwn", "everything": True}])
@@ -257,16 +266,36 @@ def test_replaying_twice_at_once_stores_an_item_once(mended: Bench) -> None:
     assert mended.left() == {}
 
 
-def test_a_letter_whose_data_cannot_be_read_is_not_replayed(bench: Bench) -> None:
+def test_what_is_not_replayed_is_counted_with_its_reason(bench: Bench) -> None:
+    large = encode_json(make_data("5", content="x" * JOB_MAX_BYTES)).decode()
     bench.stores.dead_letters.record_many(
         [
             make_letter_of("1", data="{nonsense"),
             make_letter_of("2", data="[]"),
             make_letter_of("3", data=""),
             make_letter_of("4", error_type="unreadable"),
+            make_letter_of("5", data=large, error_type="too_large"),
+            make_letter_of("6", data="", error_type="too_large"),
+            make_letter_of("7", error_type="too_large"),
         ]
     )
-    assert replay(bench, everything=True).replayed == 0
+    replayed = replay(bench, everything=True)
+    assert replayed.replayed == 1
+    assert replayed.not_replayed == {
+        Obstacle.UNDECODABLE: 3,
+        Obstacle.UNREADABLE: 1,
+        Obstacle.TOO_LARGE: 2,
+    }
+
+
+def test_a_replay_that_is_overtaken_says_that_nothing_was_replayed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.stores.dead_letters.record_many([make_letter_of("1")])
+    monkeypatch.setattr(bench.stores.imports, "commit", lambda *_: False)
+    replayed = replay(bench, everything=True)
+    assert (replayed.replayed, replayed.imports) == (0, [])
+    assert replayed.not_replayed == {Obstacle.OVERTAKEN: 1}
 
 
 def test_a_job_whose_death_is_on_record_is_moved_with_the_reason_it_died_of(bench: Bench) -> None:

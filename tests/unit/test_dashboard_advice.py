@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.dashboard.advice import ADVICE, find_advice
-from server.importing.replayer import UNREADABLE
+from server.importing.replayer import Obstacle
 from worker.decoding import STALLED
 from worker.storing import REJECTED
 
@@ -19,7 +19,11 @@ def error_types_in_code() -> set[str]:
         for package in ("server", "worker", "shared")
         for path in (ROOT / package).rglob("*.py")
     )
-    return set(re.findall(r'ItemError\(\s*"(\w+)"', code)) | {STALLED, REJECTED, UNREADABLE}
+    return set(re.findall(r'ItemError\(\s*"(\w+)"', code)) | {
+        STALLED,
+        REJECTED,
+        Obstacle.UNREADABLE,
+    }
 
 
 def test_there_is_advice_for_every_error_that_an_item_dies_of() -> None:

@@ -55,7 +55,7 @@ def test_empty_list_prints_a_message(service: StubService, feedmill: Run) -> Non
     for arguments in ([], ["--by-cause"]):
         done = feedmill("dlq", "list", *arguments)
         assert (done.code, done.stdout) == (0, "")
-        assert "there are no such dead letters" in done.stderr
+        assert "no dead letter matches" in done.stderr
         assert feedmill("dlq", "list", *arguments, "--json").json == []
 
 
@@ -108,12 +108,12 @@ def test_show_prints_everything_about_one(service: StubService, feedmill: Run) -
 def test_replay_takes_one_way_to_choose(
     service: StubService, feedmill: Run, arguments: list[str], body: dict[str, Any]
 ) -> None:
-    report = {"replayed": 2, "imports": [make_import("importing")]}
+    report = {"replayed": 2, "imports": [make_import("importing")], "not_replayed": []}
     service.answer("POST /dlq/replay", 202, report)
     done = feedmill("dlq", "replay", *arguments)
     assert (done.code, done.stdout.splitlines()) == (
         0,
-        ["2 dead letters are brought back", "lwn: feedmill imports show i#1 --follow"],
+        ["Replaying 2 dead letters", "lwn: feedmill imports show i#1 --follow"],
     )
     assert service.calls_of("/dlq/replay")[0].body == body
     assert feedmill("dlq", "replay", *arguments, "--json").json == report
@@ -136,7 +136,8 @@ def test_replay_that_waits_ends_as_its_imports_do(
     service: StubService, feedmill: Run, dead: int, code: int
 ) -> None:
     ended = make_import(counts={"fetched": 1, "new": 1 - dead, "dead": dead})
-    service.answer("POST /dlq/replay", 202, {"replayed": 1, "imports": [{"id": "i#1"}]})
+    report = {"replayed": 1, "imports": [{"id": "i#1"}], "not_replayed": []}
+    service.answer("POST /dlq/replay", 202, report)
     service.answer("/imports/i%231", 200, make_import("importing"))
     service.answer("/imports/i%231", 200, ended)
     done = feedmill("dlq", "replay", "--all", "--wait")
@@ -144,7 +145,51 @@ def test_replay_that_waits_ends_as_its_imports_do(
     assert "lwn: importing" in done.stderr
     assert "completed" in done.stdout
     shown = feedmill("dlq", "replay", "--all", "--wait", "--json").json
-    assert shown == {"replayed": 1, "imports": [ended], "errors": []}
+    assert shown == {"replayed": 1, "imports": [ended], "not_replayed": [], "errors": []}
+
+
+REFUSED = [{"reason": "too_large", "count": 5}, {"reason": "unreadable", "count": 2}]
+
+
+def test_replay_of_some_names_how_many_are_not_and_why(service: StubService, feedmill: Run) -> None:
+    report = {"replayed": 1, "imports": [make_import("importing")], "not_replayed": REFUSED}
+    service.answer("POST /dlq/replay", 202, report)
+    done = feedmill("dlq", "replay", "--all")
+    assert (done.code, done.stdout.splitlines()[0]) == (
+        0,
+        "Replaying 1 dead letter; 7 not: too large (5), unreadable (2)",
+    )
+    assert "too large: raise JOB_MAX_BYTES on servers and workers" in done.stderr
+    assert "unreadable: only the publisher can fix it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("refused", "reason"),
+    [
+        (REFUSED, "nothing replayed: too large (5), unreadable (2)"),
+        ([], "nothing replayed: no dead letter matches"),
+    ],
+)
+def test_replay_of_nothing_exits_with_1_and_names_the_reason(
+    service: StubService, feedmill: Run, refused: list[dict[str, Any]], reason: str
+) -> None:
+    report = {"replayed": 0, "imports": [], "not_replayed": refused}
+    service.answer("POST /dlq/replay", 202, report)
+    done = feedmill("dlq", "replay", "--all")
+    assert (done.code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"feedmill: {reason}\n")
+    shown = feedmill("dlq", "replay", "--all", "--json")
+    assert (shown.code, shown.json) == (1, report)
+
+
+def test_replay_that_waits_exits_with_1_when_some_are_not_replayed(
+    service: StubService, feedmill: Run
+) -> None:
+    report = {"replayed": 1, "imports": [{"id": "i#1"}], "not_replayed": REFUSED}
+    service.answer("POST /dlq/replay", 202, report)
+    ended = make_import(counts={"fetched": 1, "new": 1})
+    service.answer("/imports/i%231", 200, ended)
+    assert feedmill("dlq", "replay", "--all", "--wait").code == 1
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from server.api.values import (
     show_json,
     show_text,
 )
+from server.importing.replayer import Obstacle
 from shared.errors import NotFoundError
 from shared.models import format_time
 from shared.store import Cause, DeadLetter, LetterKind
@@ -117,10 +118,23 @@ class CausesAnswer(BaseModel):
     items: list[CauseAnswer]
 
 
+class NotReplayed(BaseModel):
+    """How many of the chosen dead letters are not replayed for this reason."""
+
+    reason: Obstacle = Field(
+        description="too_large: more bytes than JOB_MAX_BYTES; unreadable: the feed's entry could "
+        "not be read, so it was not kept whole; undecodable: its data is not a JSON object; "
+        "removed: an operator removed it; not_found: it is not, or no longer, a dead letter; "
+        "overtaken: this replay took too long, try again"
+    )
+    count: int
+
+
 class ReplayAnswer(StartedImports):
-    """How many dead letters were taken, and the import of each source that stores them."""
+    """How many dead letters are replayed, one import for each source, and how many are not."""
 
     replayed: int
+    not_replayed: list[NotReplayed] = Field(description="the most frequent reason first")
 
 
 @router.get("", responses=describe_problems())
@@ -153,15 +167,24 @@ def list_causes(parts: Parts, query: Annotated[CauseQuery, Query()]) -> CausesAn
     dependencies=[Depends(count_start)],
 )
 def replay_dead_letters(parts: Parts, wanted: ReplayRequest) -> ReplayAnswer:
-    """Bring dead letters back into the item queues, by one import a source."""
+    """Replay dead letters: they run again with the content they failed with, one import a source.
+
+    Newer content is never overwritten. A dead letter is cleared when its item is stored.
+    """
     replay = parts.services.replayer.replay(
         item_ids=wanted.ids,
         source=wanted.source,
         cause=wanted.cause,
         everything=wanted.all is True,
     )
-    imports = [show_started(started) for started in replay.imports]
-    return ReplayAnswer(replayed=replay.replayed, imports=imports)
+    return ReplayAnswer(
+        replayed=replay.replayed,
+        imports=[show_started(started) for started in replay.imports],
+        not_replayed=[
+            NotReplayed(reason=reason, count=count)
+            for reason, count in replay.not_replayed.most_common()
+        ],
+    )
 
 
 @router.get("/{item_id:path}", responses=describe_problems(404))

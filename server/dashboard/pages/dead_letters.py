@@ -9,7 +9,7 @@ from starlette.responses import Response
 from server.api.parts import Parts, count_start
 from server.api.routes import dead_letters as api
 from server.api.routes.dead_letters import CauseQuery, DeadLetterQuery, ReplayAnswer, ReplayRequest
-from server.dashboard.advice import DOCS_PATH, REMOVED, find_advice
+from server.dashboard.advice import DOCS_PATH, REMOVED, describe_refused, find_advice
 from server.dashboard.filters import quote_segment
 from server.dashboard.rendering import is_own_path, redirect, render
 from server.dashboard.site import page_router
@@ -113,10 +113,14 @@ def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool =
 
 
 def _report_replay(request: Request, replay: ReplayAnswer, back: str) -> Response:
+    refused = describe_refused({each.reason: each.count for each in replay.not_replayed})
     if not replay.imports:
-        text = "Nothing was replayed: what was chosen is gone, removed, or has no data to run."
+        text = f"Nothing replayed: {refused or 'no dead letter matches'}."
         return redirect(request, _own(back), text, level="warning")
-    text = f"{_letters(replay.replayed)} under way. Each leaves this list when its item is stored."
+    text = f"Replaying {_letters(replay.replayed)}"
+    if refused:
+        text += f"; {sum(each.count for each in replay.not_replayed)} not: {refused}"
+    text += ". Each leaves this list when its item is stored."
     if len(replay.imports) == 1:
         link, link_text = f"/admin/imports/{replay.imports[0].id}", "See its import"
     else:

@@ -102,7 +102,7 @@ def test_a_dead_letter_is_opened_replayed_and_leaves_the_list(
 
     let_mongodb_refuse(deployed, None)
     visitor.button("Replay").click()
-    expect(visitor.message()).to_contain_text("1 dead letter under way")
+    expect(visitor.message()).to_contain_text("Replaying 1 dead letter")
     visitor.link("See its import").click()
     expect_completed(visitor)
     visitor.link("Dead letters").click()

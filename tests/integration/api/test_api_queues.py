@@ -212,7 +212,11 @@ def test_removed_dead_letter_is_kept_and_not_listed(api: Api) -> None:
 def test_replay_passes_on_one_choice(api: Api) -> None:
     answer = api.post("/dlq/replay", {"all": True})
     assert answer.status_code == 202
-    assert answer.json() == {"replayed": 2, "imports": []}
+    assert answer.json() == {
+        "replayed": 2,
+        "imports": [],
+        "not_replayed": [{"reason": "too_large", "count": 5}, {"reason": "unreadable", "count": 1}],
+    }
     api.post("/dlq/replay", {"ids": [ITEM_ID]})
     assert [asked["everything"] for asked in api.replayer.asked] == [True, False]
     assert api.replayer.asked[1]["item_ids"] == [ITEM_ID]

@@ -116,7 +116,7 @@ def test_replaying_one_names_its_import_and_storing_it_clears_the_list(
 ) -> None:
     item_id = seed(page, "1")
     text = page.send_form("/admin/dlq/replay", ids=item_id, back=path_of(item_id))
-    assert "1 dead letter under way" in text
+    assert "Replaying 1 dead letter." in text
     [replayed] = page.client.get("/imports").json()["items"]
     assert f'href="/admin/imports/{replayed["id"]}"' in text
     assert "lwn#1" in page.show_page("/admin/dlq?view=latest")
@@ -129,11 +129,13 @@ def test_selected_ones_those_of_a_cause_of_a_source_and_all_are_replayed(page: A
     seed(page, "1", reason="boom")
     seed(page, "2", reason="boom")
     seed(page, "3", source="ars", reason="bang")
-    assert "2 dead letters under way" in page.send_form("/admin/dlq/replay", ids=["lwn#1", "lwn#2"])
-    assert "2 dead letters under way" in page.send_form("/admin/dlq/replay", cause="invalid: boom")
-    assert "1 dead letter under way" in page.send_form("/admin/dlq/replay", source="ars")
+    assert "Replaying 2 dead letters." in page.send_form(
+        "/admin/dlq/replay", ids=["lwn#1", "lwn#2"]
+    )
+    assert "Replaying 2 dead letters." in page.send_form("/admin/dlq/replay", cause="invalid: boom")
+    assert "Replaying 1 dead letter." in page.send_form("/admin/dlq/replay", source="ars")
     text = page.send_form("/admin/dlq/replay", all="true", back="/admin/dlq?view=latest")
-    assert "3 dead letters under way" in text
+    assert "Replaying 3 dead letters." in text
     assert "See its 2 imports" in text
     assert "Select all on this page" in text
 
@@ -147,7 +149,18 @@ def test_nothing_selected_is_said_and_changes_nothing(page: Api) -> None:
 
 def test_a_replay_that_finds_nothing_to_run_says_so(page: Api) -> None:
     seed(page, "1", data="{nonsense", error_type="undecodable")
-    assert "Nothing was replayed" in page.send_form("/admin/dlq/replay", ids="lwn#1")
+    text = page.send_form("/admin/dlq/replay", ids="lwn#1")
+    assert "Nothing replayed: undecodable (1)." in text
+    text = page.send_form("/admin/dlq/replay", source="none")
+    assert "Nothing replayed: no dead letter matches." in text
+
+
+def test_a_replay_of_some_names_how_many_are_not_and_why(page: Api) -> None:
+    seed(page, "1")
+    seed(page, "2", error_type="unreadable")
+    seed(page, "3", title="x" * page.services.settings.job_max_bytes, error_type="too_large")
+    text = page.send_form("/admin/dlq/replay", all="true")
+    assert "Replaying 1 dead letter; 2 not: too large (1), unreadable (1)." in text
 
 
 def test_two_ways_to_choose_are_refused_readably(page: Api) -> None:
