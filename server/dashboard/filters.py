@@ -1,13 +1,14 @@
 """How values look on a page: numbers, sizes, spans of time. Pure."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import orjson
 from starlette.datastructures import URL
 
 from server.api.values import show_value
+from server.feeds import schedules
 from shared.models import parse_time
 
 # Zero-width characters and those that change the direction of what follows.
@@ -49,14 +50,7 @@ def show_duration(seconds: float | None) -> str:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s".replace(".0 ", " ")
-    whole = round(seconds)
-    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    parts: list[str] = []
-    for name, length_s in units:
-        amount, whole = divmod(whole, length_s)
-        if amount or parts:
-            parts.append(f"{amount} {name}" if amount else "")
-    return " ".join(part for part in parts[:2] if part)
+    return schedules.show_duration(timedelta(seconds=seconds))
 
 
 def show_sentence(text: str) -> str:

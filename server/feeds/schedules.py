@@ -19,6 +19,7 @@ _ALIASES = {
     "@hourly": "0 * * * *",
 }
 _ACCEPTED = "five crontab fields in UTC (minute hour day month weekday; 0 is Sunday): '0 6 * * 1-5'"
+_UNITS_S = {"day": 86_400, "h": 3_600, "min": 60, "s": 1}
 _MAX_PART = timedelta(minutes=5)
 _PART = 0.05
 
@@ -102,14 +103,19 @@ def share(longest: timedelta, random: Random) -> timedelta:
 
 
 def show_duration(duration: timedelta) -> str:
-    """Return a duration for people, its two largest units: ``3 h 12 min``, ``45 s``."""
+    """Return a duration for people, its two largest units: ``3 h 12 min``, ``2 days 1 h``."""
     rest = round(duration.total_seconds())
-    parts: list[str] = []
-    for unit, seconds in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, rest = divmod(rest, seconds)
-        if count and len(parts) < 2:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts) or "0 s"
+    amounts: list[str] = []
+    for unit, length_s in _UNITS_S.items():
+        amount, rest = divmod(rest, length_s)
+        if amount or amounts:
+            amounts.append(_show_amount(amount, unit))
+    return " ".join(filter(None, amounts[:2])) or "0 s"
+
+
+def _show_amount(amount: int, unit: str) -> str:
+    plural = "s" if unit == "day" and amount != 1 else ""
+    return f"{amount} {unit}{plural}" if amount else ""
 
 
 def _next_by_cron(text: str, now: datetime) -> datetime | None:

@@ -26,12 +26,12 @@ MOMENT = datetime(2026, 11, 1, 12, 0, 5, tzinfo=UTC)
     ("seconds", "text"),
     [
         (None, "–"), (0, "0 s"), (0.25, "250 ms"), (2.0, "2 s"), (2.44, "2.4 s"), (59.6, "1 min"),
-        (200, "3 min 20 s"), (3600, "1 h"), (3605, "1 h"), (90061, "1 d 1 h"),
+        (200, "3 min 20 s"), (3600, "1 h"), (3605, "1 h"), (90061, "1 day 1 h"),
+        (7020, "1 h 57 min"),
+        (172_800, "2 days"),
     ],
 )  # fmt: skip
-def test_spans_of_time_are_told_in_their_two_largest_units(
-    seconds: float | None, text: str
-) -> None:
+def test_a_duration_is_shown_in_its_two_largest_units(seconds: float | None, text: str) -> None:
     assert show_duration(seconds) == text
 
 

@@ -100,13 +100,13 @@ def test_a_feed_without_a_schedule_has_no_next_fetch() -> None:
             Response(max_age_s=7200),
             asking(ttl_s=86400),
             DAY,
-            "every 3600 s, but the feed's ttl or updatePeriod asks for 1 d",
+            "every 3600 s, but the feed's ttl or updatePeriod asks for 1 day",
         ),
         (
             Response(),
             asking(ttl_s=30 * 86400),
             MAX_WAIT,
-            "every 3600 s, but the feed's ttl or updatePeriod asks for 7 d",
+            "every 3600 s, but the feed's ttl or updatePeriod asks for 7 days",
         ),
     ],
 )
@@ -203,8 +203,8 @@ def test_a_crontab_line_that_never_comes_is_asked_for_once_a_day(cron: str) -> N
         (0, HOUR, "backing off after 1 failure in a row: next in 1 h"),
         (1, 2 * HOUR, "backing off after 2 failures in a row: next in 2 h"),
         (4, 16 * HOUR, "backing off after 5 failures in a row: next in 16 h"),
-        (5, DAY, "backing off after 6 failures in a row: next in 1 d"),
-        (5000, DAY, "backing off after 5001 failures in a row: next in 1 d"),
+        (5, DAY, "backing off after 6 failures in a row: next in 1 day"),
+        (5000, DAY, "backing off after 5001 failures in a row: next in 1 day"),
     ],
 )
 def test_a_feed_that_fails_is_asked_less_and_less_and_never_given_up(
@@ -283,7 +283,7 @@ def test_a_first_410_is_remembered_and_asked_again_after_a_day() -> None:
     assert remember(FeedHistory(), failed("gone"), NOW).gone_since == NOW
     decided = decide(failed("gone"))
     assert (wait(decided), decided.is_disabled) == (DAY, False)
-    assert "gone (410) at 2026-11-01T12:00:00.000Z: asked again after 1 d" in decided.reason
+    assert "gone (410) at 2026-11-01T12:00:00.000Z: asked again after 1 day" in decided.reason
 
 
 def test_a_second_410_within_a_day_does_not_count() -> None:
@@ -464,7 +464,15 @@ def test_nothing_makes_the_next_fetch_earlier_than_it_should_be(
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (45, "45 s"), (11520, "3 h 12 min"), (86400, "1 d"), (90061.4, "1 d 1 h")],
+    [
+        (0, "0 s"),
+        (45, "45 s"),
+        (11520, "3 h 12 min"),
+        (86400, "1 day"),
+        (90061.4, "1 day 1 h"),
+        (3605, "1 h"),
+        (180_000, "2 days 2 h"),
+    ],
 )
 def test_a_duration_is_shown_by_its_two_largest_units(seconds: float, text: str) -> None:
     assert show_duration(timedelta(seconds=seconds)) == text

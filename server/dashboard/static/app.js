@@ -35,16 +35,37 @@ function setUpTheme() {
 }
 
 // Times: "3 min ago" in the text, the viewer's zone and UTC in the title.
-const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+const DAY_S = 86400;
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-function describeTime(moment) {
-  const ahead = (moment - Date.now()) / 1000;
-  if (Math.abs(ahead) >= 7 * 86400) return DAY.format(moment);
-  const [unit, length] = STEPS.find(([, size]) => Math.abs(ahead) >= size) || STEPS[3];
-  return RELATIVE.format(Math.trunc(ahead / length), unit);
+function describeTime(moment, now = new Date()) {
+  const seconds = Math.round((moment - now) / 1000);
+  const span = Math.abs(seconds);
+  if (span >= 7 * DAY_S) return DATE.format(moment);
+  if (span >= DAY_S) return describeDays(calendarDay(moment) - calendarDay(now));
+  if (span === 0) return "now";
+  return seconds > 0 ? `in ${describeSpan(span)}` : `${describeSpan(span)} ago`;
+}
+
+// Of less than a day: in hours and minutes up to ten hours, then in hours.
+function describeSpan(seconds) {
+  const minutes = Math.round(seconds / 60);
+  if (seconds < 60) return `${seconds} s`;
+  if (minutes < 60) return `${minutes} min`;
+  if (minutes >= 600) return `${Math.round(minutes / 60)} h`;
+  return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
+}
+
+// Of calendar days of the viewer's zone: 26 hours ahead may be tomorrow, or the day after.
+function describeDays(days) {
+  if (days === 1) return "tomorrow";
+  if (days === -1) return "yesterday";
+  return days > 0 ? `in ${days} days` : `${-days} days ago`;
+}
+
+function calendarDay(moment) {
+  return Date.UTC(moment.getFullYear(), moment.getMonth(), moment.getDate()) / (DAY_S * 1000);
 }
 
 function showTimes(root) {
@@ -52,7 +73,7 @@ function showTimes(root) {
     const moment = new Date(element.dateTime);
     if (Number.isNaN(moment.getTime())) continue;
     element.dataset.utc ??= element.textContent.trim();
-    element.title = `${FULL.format(moment)} here, ${element.dataset.utc}`;
+    element.title = `${FULL.format(moment)} your time, ${element.dataset.utc}`;
     element.textContent = describeTime(moment);
   }
 }
