@@ -18,7 +18,11 @@ from shared.clock import SystemClock
 from shared.errors import FeedmillError, SettingsError
 from shared.logs import configure_logs, get_logger
 from shared.settings import Settings, load_settings
-from shared.startup import collect_garbage_seldom, connect_stores
+from shared.startup import (
+    collect_garbage_seldom,
+    connect_stores,
+    warn_of_misspelt_settings,
+)
 from shared.stopping import end_at_second_signal, end_at_worst_after
 
 log = get_logger("server")
@@ -81,6 +85,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logs(settings.log_level, settings.log_format)
+        warn_of_misspelt_settings()
         redis, stores = connect_stores(settings, "feedmill-server")
         listener = listen(settings.host, settings.port)
         process = ServerProcess(settings, redis, stores, SystemClock())

@@ -5,7 +5,9 @@ settings; everything else is handed values. ``.env.example`` documents each vari
 """
 
 import ipaddress
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
@@ -14,13 +16,20 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 
 from shared.errors import SettingsError
+from shared.setting_names import Misspelt, find_misspelt
 from shared.setting_values import (
     ANY_HOST,
     check_allowed_host,
@@ -38,6 +47,7 @@ from shared.setting_values import (
 
 FETCH_QUEUE = "feed_fetch_queue"
 DAY_MS = 86_400_000
+ENV_FILE = Path(".env")
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 Count = Annotated[int, Field(ge=0, le=10_000_000)]
@@ -52,6 +62,14 @@ Hosts = Annotated[tuple[Annotated[str, AfterValidator(check_allowed_host)], ...]
 Modules = Annotated[tuple[Annotated[str, AfterValidator(check_module)], ...], NoDecode, Split]
 Lowered = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 Uppered = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
+
+
+class Origin(StrEnum):
+    """Where a setting's value comes from."""
+
+    ENVIRONMENT = "environment"
+    ENV_FILE = ".env"
+    DEFAULT = "default"
 
 
 class Settings(BaseSettings):
@@ -126,6 +144,8 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Uppered] = "INFO"
     log_format: Annotated[Literal["console", "json"], Lowered] = "console"
 
+    _origins: dict[str, Origin] = PrivateAttr(default_factory=dict)
+
     @property
     def light_queue(self) -> str:
         """Name of the item queue that imports use unless they are big or marked heavy."""
@@ -156,6 +176,11 @@ class Settings(BaseSettings):
     def works_app_alone(self) -> bool:
         """Whether a worker works an app's queues and no items: no MongoDB is named."""
         return bool(self.feedmill_app) and self.mongodb_url is None
+
+    def origin_of(self, field: str) -> Origin:
+        """Return where a field's value comes from; REDIS_HOST counts for ``redis_url``."""
+        given = Origin.ENVIRONMENT if field in self.model_fields_set else Origin.DEFAULT
+        return self._origins.get(field, given)
 
     def named_redis(self) -> str:
         """Return the URL of Redis, for a role that starts none itself.
@@ -231,7 +256,7 @@ class Settings(BaseSettings):
         return self
 
 
-def load_settings(env_file: Path | None = Path(".env")) -> Settings:
+def load_settings(env_file: Path | None = ENV_FILE) -> Settings:
     """Read the settings from the environment and, where it is silent, from ``env_file``.
 
     Raises:
@@ -240,13 +265,39 @@ def load_settings(env_file: Path | None = Path(".env")) -> Settings:
     """
     try:
         # A constructor argument of BaseSettings that type checkers cannot see.
-        return Settings(_env_file=env_file)  # type: ignore[call-arg]
+        settings = Settings(_env_file=env_file)  # type: ignore[call-arg]
     except ValidationError as exc:
         errors = exc.errors(include_url=False)
         lines = [describe_error(error, Settings.model_fields) for error in errors]
         raise SettingsError("\n".join(lines)) from None
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError(f"{env_file} cannot be read: {exc}") from exc
+    settings._origins.update(_find_origins(settings.model_fields_set, env_file))
+    return settings
+
+
+def find_misspelt_settings(env_file: Path | None = ENV_FILE) -> list[Misspelt]:
+    """Return the variables of the environment and of ``env_file`` that look like misspelt ones.
+
+    To be called after :func:`load_settings`, which reports a file that cannot be read.
+    """
+    settings = {field.upper() for field in Settings.model_fields}
+    return find_misspelt(map(str.upper, os.environ), _names_in_file(env_file), settings)
+
+
+def _find_origins(given: Iterable[str], env_file: Path | None) -> Iterator[tuple[str, Origin]]:
+    in_file = _names_in_file(env_file)
+    in_environment = {name.upper() for name, value in os.environ.items() if value.strip()}
+    for field in given:
+        name = field.upper()
+        if name == "REDIS_URL" and name not in in_environment | in_file:
+            name = "REDIS_HOST"
+        yield field, Origin.ENVIRONMENT if name in in_environment else Origin.ENV_FILE
+
+
+def _names_in_file(env_file: Path | None) -> set[str]:
+    read = DotEnvSettingsSource(Settings, env_file=env_file, env_ignore_empty=True).env_vars
+    return {name.upper() for name in read}
 
 
 def is_loopback(host: str) -> bool:

@@ -27,7 +27,7 @@ from shared.queue import (
     partition_prefixes,
 )
 from shared.queue.limits import limit_groups
-from shared.settings import Settings
+from shared.settings import Settings, find_misspelt_settings
 from shared.store import Stores, open_database
 
 log = get_logger("startup")
@@ -45,6 +45,18 @@ def collect_garbage_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY_OBJECTS)
+
+
+def warn_of_misspelt_settings() -> None:
+    """Log each variable that nobody reads and that is nearly named as a setting."""
+    for each in find_misspelt_settings():
+        log.warning(
+            "setting_misspelt",
+            variable=each.name,
+            place=each.place,
+            nearest=each.nearest,
+            effect=f"{each.name} is not read; did you mean {each.nearest}?",
+        )
 
 
 def connect_stores(settings: Settings, app_name: str) -> tuple[RedisConnection, Stores]:

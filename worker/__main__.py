@@ -12,7 +12,11 @@ from shared.clock import SystemClock
 from shared.errors import AppError, FeedmillError, SettingsError
 from shared.logs import configure_logs, get_logger
 from shared.settings import Settings, load_settings
-from shared.startup import collect_garbage_seldom, connect_stores
+from shared.startup import (
+    collect_garbage_seldom,
+    connect_stores,
+    warn_of_misspelt_settings,
+)
 from shared.stopping import end_at_second_signal, end_at_worst_after
 from worker.app_metrics import AppMetrics, app_registry
 from worker.apps import AppProcess, open_app
@@ -37,6 +41,7 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logs(settings.log_level, settings.log_format)
+        warn_of_misspelt_settings()
         processes = open_processes(settings)
     except (SettingsError, AppError) as exc:
         print(exc, file=sys.stderr)  # noqa: T201 - before anything can be logged

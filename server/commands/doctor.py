@@ -19,7 +19,7 @@ from server.doctor.facts import Facts, Finding, Level, ServiceFacts, worst
 from shared.clock import SystemClock
 from shared.errors import ServiceError, SettingsError
 from shared.running import read_running
-from shared.settings import Settings, load_settings
+from shared.settings import Settings, find_misspelt_settings, load_settings
 
 _CALL_TIMEOUT_S = 10.0
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
@@ -59,6 +59,7 @@ def _collect(settings: Settings) -> Facts:
         disk=measure_disk(settings.data_dir) if is_embedded else None,
         own_version=metadata.version("feedmill"),
         now=clock.now(),
+        misspelt=find_misspelt_settings(),
     )
 
 

@@ -14,7 +14,12 @@ from server.doctor.content_checks import (
     check_worker_threads,
     is_work_left,
 )
-from server.doctor.deployment_checks import check_disk, check_service, check_settings
+from server.doctor.deployment_checks import (
+    check_disk,
+    check_service,
+    check_setting_names,
+    check_settings,
+)
 from server.doctor.facts import Facts, Finding, problem
 from server.doctor.store_checks import check_mongodb, check_redis
 from shared.settings import Settings
@@ -24,6 +29,7 @@ def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Yield every finding, grouped, in the order in which parts depend on one another."""
     stores = facts.stores
     yield from check_settings(settings)
+    yield from check_setting_names(facts.misspelt)
     yield from check_redis(stores.redis, settings.queue_prefix, stores.redis_refusal)
     yield from check_mongodb(stores.mongodb, stores.write_error)
     if stores.unreadable is not None:

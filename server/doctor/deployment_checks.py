@@ -1,6 +1,6 @@
 """Whether the settings fit together, the service answers, and its disk is not full."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from server.doctor.facts import (
     DiskFacts,
@@ -13,6 +13,7 @@ from server.doctor.facts import (
     warn,
 )
 from shared.errors import SettingsError
+from shared.setting_names import Misspelt
 from shared.settings import Settings, is_loopback
 
 SETTINGS = "settings"
@@ -25,6 +26,17 @@ def refuse_settings(error: SettingsError) -> list[Finding]:
     """Return what is wrong with settings that no process would start with."""
     advice = "correct it in the environment or in .env; .env.example documents every variable"
     return [problem(SETTINGS, "values", line, advice) for line in str(error).splitlines()]
+
+
+def check_setting_names(misspelt: Sequence[Misspelt]) -> Iterator[Finding]:
+    """Yield a finding for each variable that looks like a misspelt setting."""
+    for each in misspelt:
+        yield warn(
+            SETTINGS,
+            "names",
+            f"{each.name} in {each.place} is no setting, and not read",
+            f"rename it to {each.nearest}, or remove it",
+        )
 
 
 def check_settings(settings: Settings) -> Iterator[Finding]:

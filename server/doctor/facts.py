@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared.queue import QueueLook, RateLimit, RedisReport, WorkerSign
+from shared.setting_names import Misspelt
 from shared.store import Import, MongoReport
 
 # Who takes the jobs of the item queues, which have the limit of the settings.
@@ -124,6 +125,7 @@ class Facts:
     disk: DiskFacts | None
     own_version: str
     now: datetime
+    misspelt: Sequence[Misspelt] = ()
 
 
 class Level(StrEnum):

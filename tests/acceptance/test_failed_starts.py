@@ -26,7 +26,15 @@ def taken_port() -> Iterator[int]:
 
 def start(role: str, folder: Path, **settings: str) -> tuple[int, str]:
     """Run a role until it ends; return its exit code and the one line it says."""
-    done = subprocess.run(
+    done = run_role(role, folder, **settings)
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert "Traceback" not in line
+    return done.returncode, line
+
+
+def run_role(role: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", role],
         cwd=folder,
         env={**inherited_environment(), "PORT": str(find_free_port()), **settings},
@@ -34,10 +42,6 @@ def start(role: str, folder: Path, **settings: str) -> tuple[int, str]:
         text=True,
         timeout=GIVES_UP_WITHIN_S,
     )
-    assert done.stdout == ""
-    [line] = done.stderr.splitlines()
-    assert "Traceback" not in line
-    return done.returncode, line
 
 
 @pytest.mark.parametrize(
@@ -59,6 +63,16 @@ def test_wrong_setting_is_named_with_its_value_and_exit_code_2(
     code, line = start(role, tmp_path, **(stores | settings))
     assert code == 2
     assert said in line
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_misspelt_setting_is_warned_of_before_anything_else(tmp_path: Path, role: str) -> None:
+    (tmp_path / ".env").write_text("FECTH_INTERVAL_S=60\n")
+    done = run_role(role, tmp_path, REDIS_URL="", WORKER_BATCHSIZE="5")
+    told = done.stdout + done.stderr
+    assert "WORKER_BATCHSIZE is not read; did you mean WORKER_BATCH_SIZE?" in told
+    assert "FECTH_INTERVAL_S is not read; did you mean FETCH_INTERVAL_S?" in told
+    assert done.returncode == 2
 
 
 @pytest.mark.parametrize("role", ROLES)
