@@ -5,6 +5,7 @@ items, and ``HASH_VERSION`` has to be raised, with a migration, before any of th
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -242,6 +243,17 @@ def encode_json(value: object) -> bytes:
         return orjson.dumps(value)
     except TypeError as exc:
         raise ItemError("unencodable", f"cannot be written as JSON: {exc}") from exc
+
+
+def write_json(value: object) -> str:
+    """Return compact JSON text of whatever it is, for a record that people read.
+
+    What :func:`encode_json` refuses is escaped, or written as ``str`` has it.
+    """
+    try:
+        return encode_json(value).decode()
+    except ItemError:
+        return json.dumps(value, default=str)
 
 
 def format_time(moment: datetime) -> str:

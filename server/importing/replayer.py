@@ -241,3 +241,9 @@ def to_entry(letter: DeadLetter, max_item_bytes: int) -> JournalEntry | Obstacle
         )
     except (orjson.JSONDecodeError, ItemError, TypeError, AttributeError):
         return Obstacle.UNDECODABLE
+
+
+def find_obstacle(letter: DeadLetter, max_item_bytes: int) -> Obstacle | None:
+    """Return why a whole letter cannot be replayed, or None. Pure."""
+    entry = to_entry(letter, max_item_bytes)
+    return entry if isinstance(entry, Obstacle) else None

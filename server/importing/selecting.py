@@ -1,6 +1,5 @@
 """Select what is to be journaled: what is not stored already, not dead, and can be stored."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,7 @@ from shared.models import (
     make_guid,
     make_item_id,
     split_item_id,
+    write_json,
 )
 from shared.store import (
     DeadLetter,
@@ -250,7 +250,7 @@ def _dead_letter(
         error_type=error.error_type,
         attempts=1,
         failed_at=now,
-        data=json.dumps({"source": run.source, **data}, default=str),
+        data=write_json({"source": run.source, **data}),
         read_by=get_reader(data),
     )
 

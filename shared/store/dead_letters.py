@@ -48,7 +48,7 @@ class DeadLetterStore:
         self._list = PagedList(self._letters, "failed_at")
 
     def ensure_indexes(self) -> None:
-        """Make the indexes of the list, of its filters and of the causes."""
+        """Make the indexes of the list, of its filters, of the causes and of their sizes."""
         # The last one holds all that grouping by cause reads, so that no letter is read for it.
         filters: Sequence[list[str]] = (
             [],
@@ -67,6 +67,9 @@ class DeadLetterStore:
                         ("_id", DESCENDING),
                     ]
                 )
+            self._letters.create_index(
+                [("kind", ASCENDING), ("cause", ASCENDING), ("data_bytes", ASCENDING)]
+            )
 
     def record_many(self, letters: Sequence[DeadLetter]) -> None:
         """Put letters on record: the highest rank on top, the others into the history only.
@@ -242,6 +245,19 @@ class DeadLetterStore:
         """Return how many there are of a kind; counted in the index."""
         with mapped_errors():
             return self._letters.count_documents({"kind": kind})
+
+    def count_small(
+        self, cause: str, max_bytes: int, *, source: str | None = None, limit: int
+    ) -> int:
+        """Return how many dead ones of a cause have at most so many bytes of data.
+
+        ``limit`` when there are that many or more; an index finds them.
+        """
+        small = {"data_bytes": {"$lte": max_bytes}}
+        with mapped_errors():
+            return self._letters.count_documents(
+                self._dead(source=source, cause=cause) | small, limit=limit
+            )
 
     def iterate_ids(
         self, *, batch_size: int, kind: LetterKind | None = None

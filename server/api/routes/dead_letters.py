@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from server.api.import_answers import StartedImports, show_started
-from server.api.parts import Parts, count_start
+from server.api.parts import ApiParts, Parts, count_start
 from server.api.problems import describe_problems
 from server.api.values import (
     MAX_IDS,
@@ -190,10 +190,7 @@ def replay_dead_letters(parts: Parts, wanted: ReplayRequest) -> ReplayAnswer:
 @router.get("/{item_id:path}", responses=describe_problems(404))
 def get_dead_letter(parts: Parts, item_id: str) -> DeadLetterAnswer:
     """Return one dead letter, also a removed one."""
-    found = parts.services.stores.dead_letters.get(item_id)
-    if found is None:
-        raise NotFoundError(f"there is no dead letter {item_id[:80]!r}")
-    return show_dead_letter(found)
+    return show_dead_letter(read_dead_letter(parts, item_id))
 
 
 @router.delete("/{item_id:path}", status_code=204, responses=describe_problems(404, 409))
@@ -203,6 +200,18 @@ def remove_dead_letter(parts: Parts, item_id: str) -> None:
     A replay of it that waits ends as removed; one that is being run is not interrupted (409).
     """
     parts.services.remover.remove_dead_letter(item_id)
+
+
+def read_dead_letter(parts: ApiParts, item_id: str) -> DeadLetter:
+    """Return one dead letter whole, also a removed one.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = parts.services.stores.dead_letters.get(item_id)
+    if found is None:
+        raise NotFoundError(f"there is no dead letter {item_id[:80]!r}")
+    return found
 
 
 def show_dead_letter(letter: DeadLetter) -> DeadLetterAnswer:

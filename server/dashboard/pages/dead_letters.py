@@ -6,13 +6,15 @@ from typing import Annotated, Literal
 from fastapi import Depends, Form, Query, Request
 from starlette.responses import Response
 
-from server.api.parts import Parts, count_start
+from server.api.parts import ApiParts, Parts, count_start
 from server.api.routes import dead_letters as api
 from server.api.routes.dead_letters import CauseQuery, DeadLetterQuery, ReplayAnswer, ReplayRequest
 from server.dashboard.advice import DOCS_PATH, REMOVED, describe_refused, find_advice
 from server.dashboard.filters import quote_segment
 from server.dashboard.rendering import is_own_path, redirect, render
+from server.dashboard.replays import find_obstacle_of_cause, preview_causes, sum_up
 from server.dashboard.site import page_router
+from server.importing.replayer import find_obstacle
 from shared.errors import ConflictError, NotFoundError
 from shared.store import LetterKind
 from shared.store.causes import MAX_CAUSES
@@ -37,19 +39,34 @@ class LettersQuery(DeadLetterQuery):
 def show_dead_letters(
     request: Request, parts: Parts, query: Annotated[LettersQuery, Query()]
 ) -> Response:
-    """Show causes; or letters, when one cause, one import or the latest are asked for."""
+    """Show causes; or dead letters: the latest, or those of one cause or import."""
     if query.is_list:
-        listing = api.list_dead_letters(parts, query)
-        return render(request, "dead_letters/list.html", query=query, listing=listing)
+        return _show_list(request, parts, query)
     causes = api.list_causes(parts, CauseQuery(source=query.source)).items
+    previews = preview_causes(parts, causes, query.source)
     return render(
         request,
         "dead_letters/causes.html",
         query=query,
         causes=causes,
+        previews=previews,
+        in_all=sum_up(previews),
         max_causes=MAX_CAUSES,
         find_advice=find_advice,
         docs_path=DOCS_PATH,
+    )
+
+
+def _show_list(request: Request, parts: ApiParts, query: LettersQuery) -> Response:
+    listing = api.list_dead_letters(parts, query)
+    cause = query.cause
+    return render(
+        request,
+        "dead_letters/list.html",
+        query=query,
+        listing=listing,
+        find_advice=find_advice,
+        obstacle=find_obstacle_of_cause(parts, cause, query.source) if cause else None,
     )
 
 
@@ -63,7 +80,7 @@ def replay_dead_letters(
     everything: Annotated[bool, Form(alias="all")] = False,
     back: Annotated[str, Form()] = LIST_PATH,
 ) -> Response:
-    """Replay the chosen ones, and name the imports that store them."""
+    """Replay the selected ones, and name the imports that store them."""
     if not (ids or source or cause or everything):
         return _ask_to_select(request, back)
     wanted = ReplayRequest(ids=ids, source=source, cause=cause, all=True if everything else None)
@@ -77,7 +94,7 @@ def remove_dead_letters(
     ids: Annotated[list[str] | None, Form()] = None,
     back: Annotated[str, Form()] = LIST_PATH,
 ) -> Response:
-    """Remove the chosen ones for good."""
+    """Remove the selected ones for good."""
     if not ids:
         return _ask_to_select(request, back)
     removed = refused = 0
@@ -91,22 +108,23 @@ def remove_dead_letters(
                 refused += 1
     text = f"{_letters(removed)} removed; the same content stays away."
     if refused:
-        text += f" {_letters(refused)} not removed, being replayed now: look again in a moment."
+        text += f" {_letters(refused)} not removed: being replayed now. Try again in a moment."
     return redirect(request, _own(back), text)
 
 
 @router.get(f"{LIST_PATH}/{{item_id:path}}")
 def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool = False) -> Response:
     """Show one letter, also a removed one."""
-    letter = api.get_dead_letter(parts, item_id)
-    is_dead = letter.kind is LetterKind.DEAD
+    found = api.read_dead_letter(parts, item_id)
+    is_dead = found.kind is LetterKind.DEAD
     return render(
         request,
         "dead_letters/letter.html",
-        letter=letter,
+        letter=api.show_dead_letter(found),
         here=f"{LIST_PATH}/{quote_segment(item_id)}",
         is_dead=is_dead,
-        advice=find_advice(letter.error_type) if is_dead else REMOVED,
+        advice=find_advice(found.error_type) if is_dead else REMOVED,
+        obstacle=find_obstacle(found, parts.services.settings.job_max_bytes),
         docs_path=DOCS_PATH,
         is_whole=whole,
     )
@@ -129,7 +147,7 @@ def _report_replay(request: Request, replay: ReplayAnswer, back: str) -> Respons
 
 
 def _ask_to_select(request: Request, back: str) -> Response:
-    text = "Nothing was selected: tick the dead letters first."
+    text = "Nothing selected: select dead letters first."
     return redirect(request, _own(back), text, level="warning")
 
 

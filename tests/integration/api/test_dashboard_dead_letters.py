@@ -58,18 +58,15 @@ def test_without_dead_letters_the_page_says_that_all_is_well(page: Api) -> None:
 
 def test_causes_are_shown_with_count_example_and_what_to_do(page: Api) -> None:
     for guid in "123":
-        seed(page, guid, error_type="too_large", reason=f"the item has 100{guid} bytes")
-    seed(page, "4", source="ars", error_type="unreadable", reason="it is odd")
+        seed(page, guid, error_type="stalled", reason=f"stalled 100{guid} times")
     text = page.show_page("/admin/dlq")
-    assert "too_large: the item has … bytes" in text
+    assert "Worker lost" in text
+    assert "stalled: stalled … times" in text
     assert "3 dead" in text
-    assert "the item has 1003 bytes" in text
+    assert "stalled 1003 times" in text
     assert path_of("lwn#3") in text
-    assert "Raise JOB_MAX_BYTES" in text
-    assert "Replay 3" in text
-    assert "Tell the publisher" in text
-    assert "Replay 1<" not in text
-    assert 'data-confirm="Replay all 4 dead letters?' in text
+    assert "out of memory" in text
+    assert text.count('data-confirm="Replay all 3 dead letters?') == 2
 
 
 def test_causes_of_one_source_are_shown_alone(page: Api) -> None:
@@ -78,8 +75,44 @@ def test_causes_of_one_source_are_shown_alone(page: Api) -> None:
     text = page.show_page("/admin/dlq?source=ars")
     assert "invalid: bang" in text
     assert "invalid: boom" not in text
-    assert "Replay all of ars" in text
-    assert "No dead letter of none." in page.show_page("/admin/dlq?source=none")
+    assert 'data-confirm="Replay 1 dead letter of ars?' in text
+    assert "No dead letters of none." in page.show_page("/admin/dlq?source=none")
+
+
+def seed_too_large(page: Api, guid: str) -> str:
+    limit = page.services.settings.job_max_bytes
+    return seed(page, guid, title="x" * limit, error_type="too_large", reason="it is too large")
+
+
+def test_the_question_before_a_replay_says_how_many_cannot_be_replayed_and_why(page: Api) -> None:
+    seed(page, "1", reason="boom")
+    for guid in "234":
+        seed(page, guid, error_type="unreadable", reason="it is odd")
+    seed_too_large(page, "5")
+    seed(page, "6", source="ars", error_type="too_large", reason="it is too large")
+    text = page.show_page("/admin/dlq")
+    assert 'data-confirm="Replay 2 of 6 dead letters? 4 cannot be replayed:' in text
+    assert "unreadable (3), too large (1)." in text
+    assert 'data-confirm="Replay 1 of 2 dead letters? 1 cannot be replayed: too large (1)."' in text
+    assert 'data-confirm="Replay 1 dead letter? They' in text
+    assert "Cannot be replayed: unreadable (3)" in text
+    of_lwn = page.show_page("/admin/dlq?source=lwn")
+    assert "Replay 1 of 5 dead letters of lwn? 4 cannot be replayed" in of_lwn
+
+
+def test_a_replay_that_cannot_work_is_disabled_with_the_reason(page: Api) -> None:
+    large = seed_too_large(page, "1")
+    unreadable = seed(page, "2", error_type="unreadable", reason="it is odd")
+    text = page.show_page("/admin/dlq")
+    assert text.count('<button type="button" disabled>') == 3
+    assert "Cannot be replayed: too large (1), unreadable (1)" in text
+    assert "Cannot be replayed: too large" in page.show_page(path_of(large))
+    assert "Cannot be replayed: unreadable" in page.show_page(path_of(unreadable))
+    for cause in ("too_large: it is too large", "unreadable: it is odd"):
+        of_cause = page.show_page(f"/admin/dlq?cause={quote(cause)}")
+        assert of_cause.count(" disabled>") == 2
+        assert "Cannot be replayed" in of_cause
+    assert " disabled>" not in page.show_page("/admin/dlq?view=latest")
 
 
 def test_letters_of_a_cause_an_import_or_all_are_listed_in_pages(page: Api) -> None:
@@ -143,7 +176,7 @@ def test_selected_ones_those_of_a_cause_of_a_source_and_all_are_replayed(page: A
 def test_nothing_selected_is_said_and_changes_nothing(page: Api) -> None:
     seed(page, "1")
     for action in ("replay", "remove"):
-        assert "Nothing was selected" in page.send_form(f"/admin/dlq/{action}")
+        assert "Nothing selected" in page.send_form(f"/admin/dlq/{action}")
     assert page.client.get("/imports").json()["items"] == []
 
 
@@ -230,7 +263,7 @@ def test_long_data_is_cut_until_all_is_asked_for(page: Api) -> None:
     ("data", "shown"),
     [
         ("{not json <i>", "{not json &lt;i&gt;"),
-        ("", "None on record"),
+        ("", "Not kept: it was empty"),
         ('{"title": ["a"]}', "&#34;a&#34;"),
         ('{"a": ' + "[" * 400 + "]" * 400 + "}", "[" * 400),
     ],
@@ -250,7 +283,7 @@ def test_one_whose_replay_is_being_run_is_not_removed_and_the_page_says_so(
     bench.take()
     text = page.send_form("/admin/dlq/remove", ids=["lwn#1", "lwn#2"])
     assert "1 dead letter removed" in text
-    assert "1 dead letter not removed, being replayed now" in text
+    assert "1 dead letter not removed: being replayed now" in text
     answer = page.client.delete(f"/dlq/{quote('lwn#1', safe='')}")
     assert answer.status_code == 409
     assert "try again when that has ended" in answer.json()["detail"]
