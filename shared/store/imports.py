@@ -34,13 +34,8 @@ COUNT_NAMES = (
 )
 
 IMPORTS = "imports"
-_REQUIRED = {
-    "import_id": "_id",
-    "source": "source",
-    "urls": "urls",
-    "trigger": "trigger",
-    "state": "state",
-    "requested_at": "requested_at",
+_REQUIRED = {"import_id": "_id"} | {
+    name: name for name in ("source", "urls", "trigger", "state", "requested_at")
 }
 # What most imports have not; stored only where it is set.
 _ONLY_IF_SET = ("indexer", "epoch", "interval", "content_revision", "next_page", "bodies_since")
@@ -145,6 +140,7 @@ class ImportStore:
     def __init__(self, database: Database) -> None:
         self._imports = database.collection(IMPORTS)
         self._list = PagedList(self._imports, "requested_at")
+        self._finished = PagedList(self._imports, "finished_at")
 
     def ensure_indexes(self) -> None:
         """Make the indexes of the lists and of the search for open ones."""
@@ -207,6 +203,11 @@ class ImportStore:
             query["requested_at"] = requested
         page = self._list.find(query, limit=limit, cursor=cursor)
         return Page(list(read_those_that_fit(IMPORTS, page.items, _to_import)), page.next_cursor)
+
+    def find_finished(self, limit: int) -> list[Import]:
+        """Return the imports that finished last, latest first; unfinished ones never."""
+        page = self._finished.find({}, limit=limit, cursor=None)
+        return list(read_those_that_fit(IMPORTS, page.items, _to_import))
 
     def find_open(self, source: str | None = None) -> list[Import]:
         """Return all open imports that can be read, or really all of one source.

@@ -1,11 +1,12 @@
-"""What the overview says is wrong, the worst first, and what to press."""
+"""What the status of the overview reports, the worst first, with its action."""
 
 from typing import Any
 
 from server.api.queue_status import QueueAnswer
 from server.api.readiness import SILENT
 from server.api.routes.queues import WorkerAnswer
-from server.dashboard.pages.overview import Overview, Trouble, find_troubles
+from server.dashboard.overview import Overview
+from server.dashboard.troubles import Trouble, find_troubles
 from shared.queue import JobState
 
 
@@ -44,33 +45,33 @@ def test_nothing_is_wrong_when_all_is_well() -> None:
 
 def test_absent_stores_come_first_and_name_their_setting() -> None:
     troubles = find(["MongoDB"], failing_feeds=1)
-    assert [each.text for each in troubles] == ["MongoDB does not answer.", "One feed fails."]
+    assert [each.text for each in troubles] == ["MongoDB does not answer.", "1 feed is failing."]
     assert "MONGODB_URL" in troubles[0].advice
     assert troubles[0].level == "problem"
 
 
-def test_without_redis_nothing_is_said_of_workers() -> None:
+def test_without_redis_nothing_is_reported_of_workers() -> None:
     both = find(["MongoDB", "Redis"], workers=[], queues=[])
     assert [each.text for each in both] == ["Redis does not answer.", "MongoDB does not answer."]
 
 
-def test_no_worker_is_told_with_what_to_start() -> None:
+def test_no_worker_is_reported_with_what_to_start() -> None:
     [trouble] = find(workers=[])
-    assert trouble.text == "No worker runs."
+    assert trouble.text == "No worker is running."
     assert "feedmill worker" in trouble.advice
 
 
 def test_queue_that_no_worker_takes_is_named() -> None:
     [trouble] = find(queues=[queue("heavy", limited_by="no_worker")])
-    assert trouble.text == "No worker takes the jobs of heavy."
+    assert trouble.text == "No worker processes the queue heavy."
     assert "WORKER_TYPE" in trouble.advice
 
 
 def test_open_breaker_says_why_and_for_how_long() -> None:
     [trouble] = find(workers=[worker("MongoDB refused: disk is full", 65.0), worker("x", 5.0)])
-    assert trouble.text == "The breaker is open, for 1 min 5 s: MongoDB refused: disk is full."
+    assert trouble.text == "Circuit breaker open for 1 min 5 s: MongoDB refused: disk is full."
     [partly] = find(workers=[worker("away", 5.0), worker()])
-    assert partly.text.startswith("The breaker is open in 1 of 2 workers")
+    assert partly.text.startswith("Circuit breaker open in 1 of 2 workers")
 
 
 def test_paused_queue_can_be_resumed() -> None:
@@ -82,7 +83,7 @@ def test_paused_queue_can_be_resumed() -> None:
 def test_failures_lead_to_their_pages() -> None:
     troubles = find(failing_feeds=1200, queues=[queue("dlq", waiting=1), queue(waiting=7)])
     assert [(each.text, each.link) for each in troubles] == [
-        ("1\u202f200 feeds fail.", "/admin/feeds?failing=true"),
-        ("One item is dead.", "/admin/dlq"),
+        ("1\u202f200 feeds are failing.", "/admin/feeds?failing=true"),
+        ("1 dead letter.", "/admin/dlq"),
     ]
     assert {each.level for each in troubles} == {"warning"}

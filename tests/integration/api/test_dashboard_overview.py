@@ -31,13 +31,13 @@ def text_of(api: Api, path: str = "/", **options: Any) -> str:
     return re.sub(r"\s+", " ", answer.text)
 
 
-def test_overview_of_an_empty_service_says_that_all_is_well_and_what_to_do(manned: Api) -> None:
+def test_overview_of_an_empty_service_shows_that_all_is_well_and_what_to_do(manned: Api) -> None:
     page = text_of(manned)
-    assert "All is well." in page
-    assert "1 worker, no import under way" in page
+    assert "All well." in page
+    assert "1 worker, no running imports" in page
     assert "Nothing waits" in page
-    assert 'href="/admin/feeds">Add the first one' in page
-    assert "breaker closed" in page
+    assert 'href="/admin/feeds-add">Add the first feed' in page
+    assert "Backlog and throughput" in page
     for title in ("Items per second", "Waiting jobs", "Oldest waiting job"):
         assert f"<title>{title}</title>" in page
 
@@ -75,6 +75,23 @@ def test_idle_overview_looks_less_often(manned: Api) -> None:
     assert 'hx-trigger="every 5s, refresh"' in text_of(manned)
 
 
+def test_latest_finished_imports_are_sorted_by_when_they_finished(manned: Api) -> None:
+    imports = manned.stores.imports
+    for source in ("first", "second", "third"):
+        manned.post("/feeds", {"url": f"https://quay.example/{source}", "source": source})
+    ids = {}
+    for source in ("first", "second", "third"):
+        started = manned.post("/imports/start", {"sources": [source]}).json()["imports"]
+        ids[source] = started[0]["id"]
+        manned.clock.advance(seconds=1)
+    for source in ("second", "first"):
+        manned.clock.advance(seconds=60)
+        outcome = {"finished_at": manned.clock.now(), "error": "no such host", "error_kind": "dns"}
+        assert imports.fail(ids[source], None, outcome)
+    finished = manned.client.get("/").text.partition("Latest finished")[2]
+    assert re.findall(r'href="/admin/imports/\w+">(\w+)</a>', finished) == ["first", "second"]
+
+
 def test_failed_import_says_why_escaped(manned: Api) -> None:
     manned.post("/feeds", {"url": "https://quay.example/feed", "source": "quay"})
     import_id = manned.post("/imports/start", {"sources": ["quay"]}).json()["imports"][0]["id"]
@@ -91,7 +108,7 @@ def test_failed_import_says_why_escaped(manned: Api) -> None:
 
 def test_no_worker_is_a_problem(api: Api) -> None:
     page = text_of(api)
-    assert "No worker runs." in page
+    assert "No worker is running." in page
     assert "feedmill worker" in page
 
 
@@ -100,12 +117,12 @@ def test_open_breaker_says_why(api: Api) -> None:
     WorkerSigns(api.services.light_queue.client).leave(sign)
     api.services.light_queue.add_many([NewJob(id="a#1", name="item", data={}, revision=1)])
     page = text_of(api)
-    assert "The breaker is open, for 1 min 5 s: mongodb://***@db/ is away." in page
-    assert "Breaker open: mongodb://***@db/ is away (items)" in page
+    assert "Circuit breaker open for 1 min 5 s: mongodb://***@db/ is away." in page
+    assert "breaker open: mongodb://***@db/ is away (items)" in page
     assert "secret" not in page
 
 
-def test_paused_queue_dead_items_and_failing_feeds_are_told_with_what_to_press(
+def test_paused_queue_dead_letters_and_failing_feeds_are_shown_with_their_actions(
     manned: Api,
 ) -> None:
     manned.services.heavy_queue.pause()
@@ -113,11 +130,12 @@ def test_paused_queue_dead_items_and_failing_feeds_are_told_with_what_to_press(
     manned.post("/feeds", {"url": "https://quay.example/feed", "source": "quay"})
     assert manned.stores.feeds.update("quay", {"error": "http_status: 404"})
     page = text_of(manned)
-    assert "The queue items_heavy is paused." in page
+    assert "Queue items_heavy is paused." in page
     assert 'action="/admin/queues/items_heavy/resume"' in page
-    assert "One feed fails." in page
-    assert "One item is dead." in page
-    assert "All is well" not in page
+    assert "1 feed is failing." in page
+    assert "1 dead letter." in page
+    assert "All well" not in page
+    assert "<span>2 more</span>" in page
 
 
 def test_charts_show_what_was_sampled(manned: Api) -> None:
