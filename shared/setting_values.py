@@ -18,7 +18,7 @@ from shared.urls import MASK, mask_secrets
 MAX_SHOWN_CHARACTERS = 120
 ANY_HOST = "*"
 
-_SECRETS = {"REDIS_PASSWORD", "API_KEY"}
+_SECRETS = {"REDIS_PASSWORD", "API_KEY", "API_READ_KEYS"}
 _UNITS = {"ms": "milliseconds", "s": "seconds", "bytes": "bytes", "days": "days"}
 _KEY_PART = re.compile(r"[^\s\x00-\x1f\x7f]{1,100}")
 _QUEUE_NAME = re.compile(r"[^\s:\x00-\x1f\x7f]{1,100}")

@@ -60,6 +60,7 @@ Split = BeforeValidator(
 # NoDecode: it is written with commas, not as JSON.
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(check_allowed_host)], ...], NoDecode, Split]
 Modules = Annotated[tuple[Annotated[str, AfterValidator(check_module)], ...], NoDecode, Split]
+Keys = Annotated[tuple[Annotated[str, AfterValidator(check_api_key)], ...], NoDecode, Split]
 Lowered = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 Uppered = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 
@@ -131,6 +132,7 @@ class Settings(BaseSettings):
     feed_salvage: Annotated[Literal["feedparser", "strict", "off"], Lowered] = "feedparser"
 
     api_key: Annotated[str, AfterValidator(check_api_key)] | None = Field(None, repr=False)
+    api_read_keys: Keys = Field((), repr=False)
     allow_unauthenticated: bool = False
     api_rate_limit: Annotated[str, AfterValidator(check_rate_limit)] = "60/minute"
     backfill_in_flight: int = Field(3, ge=1, le=32)
@@ -235,6 +237,16 @@ class Settings(BaseSettings):
                 f"HOST={self.host} with API_KEY not set: set API_KEY, a loopback HOST (127.0.0.1), "
                 "or ALLOW_UNAUTHENTICATED=true"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_read_keys_that_guard_nothing(self) -> Self:
+        if self.api_read_keys and self.api_key is None:
+            raise ValueError(
+                "API_READ_KEYS with API_KEY not set: set API_KEY, or everybody may do everything"
+            )
+        if self.api_key in self.api_read_keys:
+            raise ValueError("API_READ_KEYS and API_KEY hold the same key: use different keys")
         return self
 
     @model_validator(mode="after")

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from server.api.guards import AllowedHosts, BearerAuth, SameOrigin, allowed_hosts
+from server.api.keys import make_keys, make_page_tokens
 from server.api.middleware import (
     DEFAULT_BODY_BYTES,
     BodyLimit,
@@ -57,7 +58,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan(parts, on_sample),
-        middleware=_middleware(services.settings, is_page, body_limits),
+        middleware=_middleware(services, is_page, body_limits),
     )
     app.state.parts = parts
     for router in ROUTERS:
@@ -68,8 +69,9 @@ def create_app(
 
 
 def _middleware(
-    settings: Settings, is_page: IsPage, body_limits: Mapping[str, int]
+    services: Services, is_page: IsPage, body_limits: Mapping[str, int]
 ) -> list[Middleware]:
+    settings = services.settings
     document_bytes = settings.fetch_max_bytes * _JSON_OVERHEAD + DEFAULT_BODY_BYTES
     limits = {"/imports/start": document_bytes, "/feeds/opml": settings.fetch_max_bytes}
     guards = [
@@ -80,8 +82,10 @@ def _middleware(
         Middleware(JsonOnly, is_exempt=lambda path: path == "/feeds/opml" or is_page(path)),
         Middleware(BodyLimit, limits={**limits, **body_limits}),
     ]
-    if settings.api_key is not None:
-        guards.insert(3, Middleware(BearerAuth, key=settings.api_key, is_open=is_page))
+    keys = make_keys(settings.api_key, settings.api_read_keys)
+    if keys:
+        tokens = make_page_tokens(keys, services.clock)
+        guards.insert(3, Middleware(BearerAuth, keys=keys, tokens=tokens, is_open=is_page))
     return guards
 
 

@@ -1,6 +1,5 @@
 """Whose requests are served: by the host they name, key, origin, and how often they start work."""
 
-import hmac
 import ipaddress
 import math
 import time
@@ -16,6 +15,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.api.keys import Key, Tokens, find_key
 from server.api.problems import ProblemResponse
 from server.api.values import show_text
 from shared.logs import get_logger
@@ -25,7 +25,10 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _SCHEME = b"bearer "
-_REFUSAL = "a valid key is needed: Authorization: Bearer KEY"
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="feedmill"'}
+_KEY_NEEDED = "API key required: send Authorization: Bearer KEY"
+_WRONG_KEY = "wrong or expired API key: send Authorization: Bearer KEY with the server's API_KEY"
+_READ_ONLY = "%s not allowed with a read-only key; use the server's API_KEY"
 _MAX_SHOWN = 100
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -82,30 +85,43 @@ class AllowedHosts:
 
 
 class BearerAuth:
-    """Refuses (401) every request without the key, whether or not its path exists.
+    """Refuses (401) every request without a key, whether or not its path exists.
 
-    ``is_open`` names paths that look after themselves, as the dashboard does with its session.
+    A read-only key is refused (403) for all methods but GET and HEAD. ``is_open`` names paths that
+    look after themselves, as the dashboard does with its session. ``tokens`` are taken beside the
+    ``keys``: those of the page that shows the API.
     """
 
-    def __init__(self, app: ASGIApp, key: str, is_open: Callable[[str], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Sequence[Key], tokens: Tokens, is_open: Callable[[str], bool]
+    ) -> None:
         self._app = app
-        self._key = key.encode()
+        self._keys = keys
+        self._tokens = tokens
         self._is_open = is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or self._is_let_in(scope):
+        refusal = self._refuse(scope)
+        if refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            refusal = ProblemResponse(
-                401, _REFUSAL, {"WWW-Authenticate": 'Bearer realm="feedmill"'}
-            )
             await refusal(scope, receive, send)
 
-    def _is_let_in(self, scope: Scope) -> bool:
-        path = scope["path"]
-        return path in OPEN_PATHS or self._is_open(path) or is_key(scope, self._key)
+    def _refuse(self, scope: Scope) -> ProblemResponse | None:
+        if scope["type"] == "lifespan" or scope["path"] in OPEN_PATHS:
+            return None
+        if self._is_open(scope["path"]):
+            return None
+        given = _read_bearer(scope)
+        if not given:
+            return ProblemResponse(401, _KEY_NEEDED, _CHALLENGE)
+        key = find_key(self._keys, given) or self._tokens.find_key(given)
+        if key is None:
+            return ProblemResponse(401, _WRONG_KEY, _CHALLENGE)
+        method = scope.get("method", "GET")  # a websocket has none
+        return None if key.access.allows(method) else ProblemResponse(403, _READ_ONLY % method)
 
 
 class SameOrigin:
@@ -153,12 +169,11 @@ class StartLimit:
         return max(1, math.ceil(reset_at - time.time()))
 
 
-def is_key(scope: Scope, key: bytes) -> bool:
-    """Return whether a request carries the key; takes as long for a wrong one as for the right."""
+def _read_bearer(scope: Scope) -> bytes:
+    """Return what a request shows as its key; empty for nothing."""
     written = Headers(scope=scope).get("authorization", "").encode("latin-1")
     has_scheme = written[: len(_SCHEME)].lower() == _SCHEME
-    given = written[len(_SCHEME) :].strip() if has_scheme else b""
-    return hmac.compare_digest(given, key)
+    return written[len(_SCHEME) :].strip() if has_scheme else b""
 
 
 async def _do_nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:

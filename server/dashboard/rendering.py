@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from server.api.keys import Access
 from server.dashboard import filters
 
 ROOM = Path(__file__).parent
@@ -82,12 +83,14 @@ def render(
     is_whole = not is_fragment_wanted(request)
     context.setdefault("message", take_message(request) if is_whole else None)
     page = environment(root_path_of(request)).get_template(template)
+    sessions = request.app.state.dashboard.sessions
     html = page.render(
         layout="base.html" if is_whole else "fragment.html",
         request=request,
         path=request.url.path,
         places=PLACES,
-        has_session=request.app.state.dashboard.sessions.are_needed,
+        has_session=sessions.are_needed,
+        is_read_only=sessions.access_of(request) is Access.READ,
         **context,
     )
     response = HTMLResponse(html, status, PAGE_HEADERS | dict(headers or {}))

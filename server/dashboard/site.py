@@ -1,21 +1,19 @@
 """What all pages share: who may see them, errors in words, and what is made once an application."""
 
-import hashlib
-import hmac
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
-from itsdangerous import BadSignature, TimestampSigner
 from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from server.api.guards import StartLimit
+from server.api.keys import Access, Key, Tokens, find_key, make_keys
 from server.api.problems import EXPLAINED_ERRORS, explain_error
 from server.dashboard.charts import Samples
 from server.dashboard.filters import own_url
@@ -35,7 +33,10 @@ from shared.logs import get_logger
 COOKIE = "feedmill_session"
 MAX_AGE_S = 14 * 86_400
 _SALT = "feedmill.dashboard.session"
-_CONTENT = b"operator"
+_READ_ONLY = (
+    "This session is read-only: you signed in with a read-only key. "
+    "To change anything, sign out, then sign in with the server's API_KEY."
+)
 LOGIN_TRIES = "10/minute"
 LOGIN_PATH = "/admin/login"
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -46,35 +47,38 @@ log = get_logger("server.dashboard")
 class Sessions:
     """Gives and checks sessions. Without an API key nobody needs one.
 
-    The signing key derives from the API key: changing it ends all sessions.
+    A session allows what the key allows that it was begun with, and ends with that key.
     """
 
-    def __init__(self, api_key: str | None, clock: Clock) -> None:
-        self._api_key = api_key
-        self._signer = _Signer(api_key, clock) if api_key is not None else None
+    def __init__(self, keys: Sequence[Key], clock: Clock) -> None:
+        self._keys = keys
+        self._tokens = Tokens(keys, purpose=_SALT, max_age_s=MAX_AGE_S, clock=clock)
 
     @property
     def are_needed(self) -> bool:
         """Whether there is an API key to ask for."""
-        return self._signer is not None
+        return bool(self._keys)
 
-    def is_key(self, given: str) -> bool:
-        """Return whether this is the API key; takes as long for a wrong one as for the right."""
-        return hmac.compare_digest(given.encode(), (self._api_key or "").encode())
+    def find_key(self, given: str) -> Key | None:
+        """Return the key that somebody typed, None for a wrong one."""
+        return find_key(self._keys, given.encode())
 
-    def lets_in(self, request: Request) -> bool:
-        """Return whether a request may see the dashboard."""
-        if self._signer is None:
-            return True
-        return self._signer.is_valid(request.cookies.get(COOKIE, ""))
+    def key_of(self, request: Request) -> Key | None:
+        """Return the key that the session of a request was begun with; None without a session."""
+        return self._tokens.find_key(request.cookies.get(COOKIE, ""))
 
-    def begin(self, request: Request, response: Response) -> None:
+    def access_of(self, request: Request) -> Access | None:
+        """Return what a request may do; None when it has to log in first."""
+        if not self._keys:
+            return Access.FULL
+        key = self.key_of(request)
+        return key.access if key is not None else None
+
+    def begin(self, request: Request, response: Response, key: Key) -> None:
         """Give a session; the browser keeps it for two weeks, and from other sites' pages."""
-        if self._signer is None:
-            return
         response.set_cookie(
             COOKIE,
-            self._signer.sign(_CONTENT).decode(),
+            self._tokens.make(key),
             max_age=MAX_AGE_S,
             httponly=True,
             samesite="strict",
@@ -86,23 +90,6 @@ class Sessions:
         response.delete_cookie(
             COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https"
         )
-
-
-class _Signer(TimestampSigner):
-    """Signs with the time of our clock."""
-
-    def __init__(self, api_key: str, clock: Clock) -> None:
-        super().__init__(api_key, salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
-        self._clock = clock
-
-    def get_timestamp(self) -> int:
-        return self._clock.now_ms() // 1000
-
-    def is_valid(self, cookie: str) -> bool:
-        try:
-            return self.unsign(cookie, max_age=MAX_AGE_S) == _CONTENT
-        except BadSignature:
-            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +105,9 @@ class DashboardParts:
     def of(cls, services: Services) -> "DashboardParts":
         """Make all parts; nothing is asked of a store yet."""
         settings = services.settings
+        keys = make_keys(settings.api_key, settings.api_read_keys)
         return cls(
-            sessions=Sessions(settings.api_key, services.clock),
+            sessions=Sessions(keys, services.clock),
             samples=Samples(services.clock),
             login_limit=StartLimit(
                 LOGIN_TRIES,
@@ -148,9 +136,9 @@ class PageRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_page(request: Request) -> Response:
-            sessions = request.app.state.dashboard.sessions
-            if not (self.is_open or sessions.lets_in(request)):
-                return _ask_to_log_in(request)
+            refused = None if self.is_open else await _refuse(request)
+            if refused is not None:
+                return refused
             try:
                 return await handle(request)
             except EXPLAINED_ERRORS as exc:
@@ -221,6 +209,17 @@ def describe_problem(request: Request, error: Exception) -> str:
 
 def _name(field: str) -> str:
     return field.removeprefix("body").removeprefix(".")
+
+
+async def _refuse(request: Request) -> Response | None:
+    """Return the answer to whoever has no session, or one that may only read."""
+    sessions: Sessions = request.app.state.dashboard.sessions
+    access = sessions.access_of(request)
+    if access is None:
+        return _ask_to_log_in(request)
+    if access.allows(request.method):
+        return None
+    return await run_in_threadpool(render_problem, request, 403, _READ_ONLY)
 
 
 def _ask_to_log_in(request: Request) -> Response:

@@ -63,7 +63,9 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
 
 def _check_access(settings: Settings) -> Finding:
     if settings.api_key is not None:
-        return fine(SETTINGS, "API_KEY", "API_KEY is set: every request needs it")
+        read_keys = len(settings.api_read_keys)
+        beside = f", or one of {read_keys} read-only keys (API_READ_KEYS)" if read_keys else ""
+        return fine(SETTINGS, "API_KEY", f"API_KEY is set: every request needs it{beside}")
     if is_loopback(settings.host):
         return fine(SETTINGS, "API_KEY", f"only this machine reaches HOST={settings.host}")
     return warn(

@@ -132,6 +132,13 @@ def test_key_on_an_open_address_and_no_rate_limit_are_fine() -> None:
     assert bad(check_settings(make_settings(**values))) == []
 
 
+def test_read_only_keys_are_counted_and_not_shown() -> None:
+    settings = make_settings(api_key="k" * 40, api_read_keys="s3cr3t-a,s3cr3t-b")
+    texts = [finding.text for finding in check_settings(settings)]
+    assert any("or one of 2 read-only keys (API_READ_KEYS)" in text for text in texts)
+    assert not any("s3cr3t" in text for text in texts)
+
+
 def test_every_wrong_value_is_a_problem_of_its_own() -> None:
     findings = refuse_settings(SettingsError("PORT=x: must be …\nHOST=?: must be …"))
     assert [finding.text for finding in findings] == ["PORT=x: must be …", "HOST=?: must be …"]

@@ -125,6 +125,7 @@ def test_each_of_several_wrong_values_has_its_line(monkeypatch: pytest.MonkeyPat
         ("MONGODB_URL", "user:hunter2@host/feedmill"),
         ("MONGODB_URL", "mongo://user:p@hunter2@host/feedmill"),
         ("API_KEY", "hunter2 with spaces"),
+        ("API_READ_KEYS", "good, hünter2"),
     ],
 )
 def test_secrets_are_masked_in_the_text(
@@ -268,6 +269,7 @@ def test_secrets_stay_out_of_the_representation(monkeypatch: pytest.MonkeyPatch)
         "REDIS_HOST": "r",
         "REDIS_PASSWORD": "hunter2",
         "API_KEY": "hunter2",
+        "API_READ_KEYS": "hunter2-a,hunter2-b",
         "MONGODB_URL": "mongodb://u:hunter2@m",
     }
     assert "hunter2" not in repr(load(monkeypatch, values))
@@ -285,3 +287,19 @@ def test_any_host_is_accepted_with_a_key_only(monkeypatch: pytest.MonkeyPatch) -
         "ALLOWED_HOSTS=* with API_KEY not set: set API_KEY, or name the hosts; "
     )
     assert load(monkeypatch, {"ALLOWED_HOSTS": "*", "API_KEY": "k"}).allowed_hosts == ("*",)
+
+
+def test_read_only_keys_are_a_list_beside_the_full_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"API_KEY": "full", "API_READ_KEYS": " one, two ,,three"}
+    assert load(monkeypatch, values).api_read_keys == ("one", "two", "three")
+
+
+@pytest.mark.parametrize("values", [{}, {"API_KEY": "hunter2"}])
+def test_read_only_keys_that_guard_nothing_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str]
+) -> None:
+    text = load_error(monkeypatch, {**values, "API_READ_KEYS": "one,hunter2"})
+    assert text.startswith("API_READ_KEYS ")
+    assert "API_KEY" in text
+    assert "\n" not in text
+    assert "hunter2" not in text

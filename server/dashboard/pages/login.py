@@ -17,7 +17,7 @@ _MAX_KEY = 1000
 @router.get(LOGIN_PATH)
 def show_login(request: Request, site: Site, next: str = "/") -> Response:
     """Show the form; whoever needs no session, or has one, is sent on."""
-    if site.sessions.lets_in(request):
+    if site.sessions.access_of(request) is not None:
         return redirect(request, _target(next))
     return render(request, "login/form.html", next=_target(next))
 
@@ -35,9 +35,9 @@ def log_in(
     wait_s = site.login_limit.count(client)
     if wait_s is not None:
         text, status = f"Too many tries; the next is possible in {wait_s} s.", 429
-    elif site.sessions.is_key(key[:_MAX_KEY].strip()):
+    elif (found := site.sessions.find_key(key[:_MAX_KEY].strip())) is not None:
         answer = redirect(request, _target(next))
-        site.sessions.begin(request, answer)
+        site.sessions.begin(request, answer, found)
         return answer
     else:
         text, status = "This is not the key. It is the server's setting API_KEY.", 401

@@ -48,6 +48,11 @@ def test_only_the_right_key_opens(locked_api: Api) -> None:
     assert status(f"bearer  {KEY}") == 200
     for wrong in ("Bearer", "Bearer x", f"Basic {KEY}", KEY, f"Bearer {KEY}x", b"Bearer \xff\xe9"):
         assert status(wrong) == 401
+    asked = locked_api.client.get("/feeds").json()["detail"]
+    assert asked == "API key required: send Authorization: Bearer KEY"
+    wrong_key = {"Authorization": "Bearer x"}
+    told = locked_api.client.get("/feeds", headers=wrong_key).json()["detail"]
+    assert told.startswith("wrong or expired API key")
 
 
 def test_start_is_limited_per_client_and_says_when(
