@@ -33,17 +33,18 @@ from server.importing.pages import PageLimits
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
 from server.importing.rollbacks import Rollbacks
+from server.item_limits import ItemLimiter
 from server.own_queues import OwnQueues
 from server.parsing.isolation import ParserPool
 from server.services import Services
 from shared.clock import Clock
+from shared.item_limits import limits_of
 from shared.partitions import open_item_queue
 from shared.queue import (
     JobQueue,
     RedisConnection,
 )
 from shared.settings import Settings
-from shared.startup import limit_items
 from shared.store import Stores
 from shared.supervision import Supervisor
 
@@ -110,6 +111,7 @@ class Base:
     pulls_wanted: PullsWanted
     windows: Windows
     backfills: BackFills
+    item_limiter: ItemLimiter
     run_limit_s: float
 
     def check_url(self, url: str) -> str:
@@ -181,6 +183,7 @@ def make_base(
         pulls_wanted=pulls_wanted,
         windows=Windows(stores, clock, outcomes, pulls_wanted),
         backfills=BackFills(stores, clock, pulls_wanted),
+        item_limiter=ItemLimiter(stores.item_limits, queues.of_items, limits_of(settings), clock),
         run_limit_s=run_limit_s,
     )
 
@@ -249,7 +252,7 @@ def make_auditor(base: Base) -> Auditor:
         item_queues=base.queues.of_items,
         dead_letter_queue=base.queues.dead_letters,
         fetch_queue=base.queues.fetches,
-        limit_items=partial(limit_items, settings),
+        limiter=base.item_limiter,
         keep_imports=timedelta(days=settings.keep_imports_days),
         keep_dead=timedelta(days=settings.keep_dead_days) if settings.keep_dead_days else None,
         failures=base.failures,
@@ -324,6 +327,7 @@ def make_services(
         dead_letter_queue=queues.dead_letters,
         fetch_queue=queues.fetches,
         own_queues=make_own_queues(base),
+        item_limiter=base.item_limiter,
         starter=ImportStarter(stores, base.reservations, feeds, dispatcher.pull, clock),
         feeds=feeds,
         windows=base.windows,

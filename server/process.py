@@ -38,7 +38,7 @@ from shared.queue import (
     WorkerOptions,
 )
 from shared.settings import Settings
-from shared.startup import ensure_indexes, limit_items
+from shared.startup import ensure_indexes
 from shared.store import Stores
 from shared.supervision import Supervisor
 
@@ -100,8 +100,7 @@ class ServerProcess:
             StoreError: an index cannot be made; the text names it.
         """
         ensure_indexes(self.base.stores)
-        for queue in self.base.queues.of_items:
-            limit_items(self.base.settings, queue)
+        self.base.item_limiter.apply()
         self._repair_url_keys()
         self._fetch_upkeep.start()
         self._fetch_worker.start()

@@ -13,6 +13,7 @@ from server.importing.dispatcher import Dispatcher
 from server.importing.remover import Remover
 from server.importing.replayer import Replayer
 from server.importing.rollbacks import Rollbacks
+from server.item_limits import ItemLimiter
 from server.own_queues import OwnQueues
 from shared.clock import Clock
 from shared.queue import JobQueue
@@ -33,6 +34,7 @@ class Services:
     dead_letter_queue: JobQueue
     fetch_queue: JobQueue
     own_queues: OwnQueues
+    item_limiter: ItemLimiter
     starter: ImportStarter
     feeds: FeedService
     windows: Windows

@@ -1,4 +1,4 @@
-"""What both composition roots begin with: connections that are known to work, and the limit."""
+"""What both composition roots begin with: connections that are known to work."""
 
 import gc
 import re
@@ -16,9 +16,7 @@ from shared.errors import (
 from shared.logs import get_logger
 from shared.partitions import check_partitions
 from shared.queue import (
-    GroupLimit,
     JobQueue,
-    RateLimit,
     RedisConnection,
     allows_client_names,
     check_permissions,
@@ -26,7 +24,6 @@ from shared.queue import (
     disconnect,
     partition_prefixes,
 )
-from shared.queue.limits import limit_groups
 from shared.settings import Settings, find_misspelt_settings
 from shared.store import Stores, open_database
 
@@ -217,30 +214,3 @@ def _remedy_of(error: QueueRefused, prefix: str) -> str:
     if _HASH_TAG.search(prefix):
         return "name its nodes, as REDIS_URL=redis+cluster://HOST:PORT,HOST:PORT"
     return f"give QUEUE_PREFIX={prefix} a hash tag, as QUEUE_PREFIX={{{prefix}}}"
-
-
-def rate_limit(settings: Settings) -> RateLimit | None:
-    """Return the limit of items started, a partition's share of it; None for no limit."""
-    if settings.worker_rate_limit_max == 0:
-        return None
-    share = max(settings.worker_rate_limit_max // settings.queue_partitions, 1)
-    return RateLimit(share, settings.worker_rate_limit_duration_ms)
-
-
-def source_limit(settings: Settings) -> GroupLimit | None:
-    """Return the limit of items of one source started; None for no limit."""
-    if settings.worker_source_rate_limit_max == 0:
-        return None
-    window_ms = settings.worker_rate_limit_duration_ms
-    return GroupLimit(settings.worker_source_rate_limit_max, window_ms, "source")
-
-
-def limit_items(settings: Settings, queue: JobQueue) -> None:
-    """Write into an item queue how many items may start, in all and of one source.
-
-    Raises:
-        QueueUnavailable: Redis cannot serve.
-    """
-    for part in queue.parts:
-        part.set_rate_limit(rate_limit(settings))
-        limit_groups(part, source_limit(settings))

@@ -1,7 +1,7 @@
 """Claim and decode: from a queue to items that can be stored, and jobs that cannot."""
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -12,13 +12,11 @@ from shared.queue import (
     BlockedBy,
     Claim,
     ClaimedJob,
-    GroupLimit,
     HeldLocks,
     JobQueue,
     Lock,
     RateLimit,
 )
-from shared.queue.limits import limit_groups
 from shared.store import SourceStore
 from worker.dead_letters import letter_of_job
 from worker.decoding import DecodedItem, decode_data, decode_item
@@ -34,12 +32,14 @@ MAX_CLAIM_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ClaimLimits:
-    """How long a claim locks, how large an item and a claim may be, how many a window, a source."""
+    """How long a claim locks, how large an item and a claim may be, how many a window.
+
+    ``rate_limit`` holds where the queue has none of its own, as after a loss of Redis.
+    """
 
     lock_ms: int
     max_item_bytes: int
     rate_limit: RateLimit | None
-    source_limit: GroupLimit | None = None
     claim_bytes: int = MAX_CLAIM_BYTES
 
 
@@ -64,12 +64,19 @@ class Claimer:
     """Claims jobs and decodes them; the locks of all of them are held when it returns."""
 
     def __init__(
-        self, *, held: HeldLocks, sources: SourceStore, limits: ClaimLimits, metrics: WorkerMetrics
+        self,
+        *,
+        held: HeldLocks,
+        sources: SourceStore,
+        limits: ClaimLimits,
+        metrics: WorkerMetrics,
+        limit_sources: Callable[[JobQueue], None] | None = None,
     ) -> None:
         self._held = held
         self._sources = sources
         self._limits = limits
         self._metrics = metrics
+        self._write_source_limit = limit_sources
         # By queue: the token of a claim whose answer did not come.
         self._unanswered: dict[str, str] = {}
         self._limited: set[str] = set()
@@ -85,7 +92,7 @@ class Claimer:
 
         Raises:
             QueueUnavailable: whatever was claimed, the next call on this queue brings it.
-            StoreUnavailable: no revision could be drawn for foreign jobs.
+            StoreUnavailable: no revision could be drawn for foreign jobs, or no limit read.
 
         After any error what was claimed is handed back, at the latest by :meth:`release_unread`;
         until then its locks are held, so that they do not run out.
@@ -136,8 +143,8 @@ class Claimer:
 
     def _limit_sources(self, queue: JobQueue) -> None:
         """Write down the limit of each source, as servers do, before the first claim."""
-        if self._limits.source_limit is not None and queue.name not in self._limited:
-            limit_groups(queue, self._limits.source_limit)
+        if self._write_source_limit is not None and queue.name not in self._limited:
+            self._write_source_limit(queue)
             self._limited.add(queue.name)
 
     def _report(self, queue: JobQueue, jobs: Sequence[ClaimedJob]) -> None:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from shared.clock import Clock
+from shared.item_limits import CurrentLimits, limits_of, source_limiter
 from shared.logs import get_logger
 from shared.partitions import divide
 from shared.queue import Breaker, HeldLocks, JobQueue, RedisConnection, Upkeep, WorkerSigns
 from shared.settings import Settings
-from shared.startup import rate_limit, source_limit
 from shared.stopping import STOP_AT_WORST_S, end_at_worst_after
 from shared.store import Stores
 from shared.supervision import PartSupervisor, Supervisor
@@ -230,15 +230,22 @@ def _consumer_parts(
 
 
 def _make_claimer(around: Surroundings, held: HeldLocks, metrics: WorkerMetrics) -> Claimer:
-    settings = around.settings
+    settings, environment = around.settings, limits_of(around.settings)
     limits = ClaimLimits(
         lock_ms=settings.worker_lock_ms,
         max_item_bytes=settings.job_max_bytes,
-        rate_limit=rate_limit(settings),
-        source_limit=source_limit(settings),
+        rate_limit=CurrentLimits(environment).of_partition(settings.queue_partitions),
         claim_bytes=MAX_CLAIM_BYTES // settings.queue_partitions,
     )
-    return Claimer(held=held, sources=around.stores.sources, limits=limits, metrics=metrics)
+    # Without a limit of its own it lifts none: servers write what was changed since.
+    limit_sources = source_limiter(around.stores.item_limits, environment)
+    return Claimer(
+        held=held,
+        sources=around.stores.sources,
+        limits=limits,
+        metrics=metrics,
+        limit_sources=limit_sources if environment.source_max_items else None,
+    )
 
 
 def _make_settler(around: Surroundings, held: HeldLocks, breaker: Breaker) -> Settler:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -46,7 +47,7 @@ class ApiParts:
             worker_signs=signs,
             queue_status=QueueStatus(
                 _queue_roles(services),
-                _rate_limits(services),
+                partial(_rate_limits, services),
                 services.own_queues,
                 signs,
                 services.clock,
@@ -108,8 +109,7 @@ def _queue_roles(services: Services) -> dict[QueueRole, Sequence[JobQueue]]:
 
 
 def _rate_limits(services: Services) -> dict[str, RateLimit]:
-    settings = services.settings
-    if settings.worker_rate_limit_max == 0:
+    limit = services.item_limiter.known.of_queue()
+    if limit is None:
         return {}
-    limit = RateLimit(settings.worker_rate_limit_max, settings.worker_rate_limit_duration_ms)
     return {queue.name: limit for queue in (services.light_queue, services.heavy_queue)}

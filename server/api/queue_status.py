@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -160,19 +160,19 @@ class RateMeter:
 
 
 class QueueStatus:
-    """Shows queues, and what limits each; ``rate_limits`` names those that have a limit."""
+    """Shows queues, and what limits each; ``read_rate_limits`` names those with a limit now."""
 
     def __init__(
         self,
         roles: Mapping[QueueRole, Sequence[JobQueue]],
-        rate_limits: Mapping[str, RateLimit],
+        read_rate_limits: Callable[[], Mapping[str, RateLimit]],
         own_queues: OwnQueues,
         signs: WorkerSigns,
         clock: Clock,
     ) -> None:
         self._queues = [queue for queues in roles.values() for queue in queues]
         self._roles = {queue.name: role for role, queues in roles.items() for queue in queues}
-        self._rate_limits = rate_limits
+        self._read_rate_limits = read_rate_limits
         self._own_queues = own_queues
         self._signs = signs
         self._clock = clock
@@ -231,7 +231,7 @@ class QueueStatus:
         rate_per_s: float | None,
         record: QueueRecord | None,
     ) -> QueueView:
-        limit = self._rate_limits.get(queue.name) if record is None else record.limit
+        limit = self._read_rate_limits().get(queue.name) if record is None else record.limit
         return QueueView(
             role=self._role_of(queue.name, record),
             counts=sample.counts,

@@ -19,6 +19,7 @@ from server.doctor.facts import (
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME
 from shared.errors import QueueError, QueueRefused, StoreError
+from shared.item_limits import CurrentLimits, current_limits, limits_of, read_or_ignore
 from shared.partitions import read_partitions
 from shared.queue import (
     QueueExaminer,
@@ -34,7 +35,7 @@ from shared.queue import (
 from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
 from shared.running import Running
 from shared.settings import Settings
-from shared.startup import check_redis, connect_mongodb, connect_redis, rate_limit
+from shared.startup import check_redis, connect_mongodb, connect_redis
 from shared.store import LetterKind, MongoReport, Stores, examine_mongodb
 
 APP_NAME = "feedmill-doctor"
@@ -210,7 +211,7 @@ class _Contents:
 
     def _with_settings(self, looks: Mapping[str, QueueLook]) -> dict[str, QueueFacts]:
         settings = self._settings
-        limit = rate_limit(settings)
+        limit = self._read_limits().of_partition(settings.queue_partitions)
         item_queues = (*self._shown(settings.light_queue), *self._shown(settings.heavy_queue))
         worked_by = {
             **dict.fromkeys(self._own_queues, APP_WORKER),
@@ -221,6 +222,12 @@ class _Contents:
             name: QueueFacts(look, worked_by.get(name), limit if name in item_queues else None)
             for name, look in looks.items()
         }
+
+    def _read_limits(self) -> CurrentLimits:
+        environment = limits_of(self._settings)
+        if isinstance(self._stores, Unreachable):
+            return CurrentLimits(environment)
+        return current_limits(read_or_ignore(self._stores.item_limits), environment)
 
     def _look_at_record(self, stores: Stores) -> RecordLook:
         journaled = set(stores.journal.read_lowest_revisions())

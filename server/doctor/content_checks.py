@@ -49,7 +49,11 @@ def check_queues(queues: Queues) -> Iterator[Finding]:
         ("lines", _check_states, "every job is in line or in a state"),
         ("locks", _check_locks, "every claimed job is held by somebody"),
         ("workers", _check_workers, "whatever waits has somebody who takes it"),
-        ("rate limit", _check_rate_limit, "the limits in Redis are those of the settings"),
+        (
+            "rate limit",
+            _check_rate_limit,
+            "the limits in Redis are those of the settings, or as changed since",
+        ),
         ("pause", _check_pause, "no queue is paused"),
     ]
     for check, look, all_fine in checks:
@@ -151,8 +155,10 @@ def _check_rate_limit(name: str, facts: QueueFacts) -> Finding | None:
     return warn(
         QUEUES,
         "rate limit",
-        f"{name}: Redis says {_describe_limit(stored)}, the settings say {_describe_limit(wanted)}",
-        "start the server with the settings that are meant: it writes its limit at its start",
+        f"{name}: the limit in Redis is {_describe_limit(stored)}, "
+        f"but should be {_describe_limit(wanted)}",
+        "a running server writes a limit that was changed within seconds, that of its settings at "
+        "its start: start it with the settings that are meant",
     )
 
 

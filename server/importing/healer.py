@@ -1,6 +1,6 @@
 """Finishes what crashes left behind, and brings a lost Redis up to the record again."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from uuid import uuid4
@@ -9,6 +9,7 @@ from server.feeds.fetch_jobs import fetch_job_id
 from server.feeds.starter import FeedReservations
 from server.importing.feed_step import Failures
 from server.importing.values import Failure
+from server.item_limits import ItemLimiter
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job
 from shared.error_kinds import ErrorKind
@@ -44,7 +45,7 @@ class Healer:
         item_queues: Sequence[JobQueue],
         dead_letter_queue: JobQueue,
         fetch_queue: JobQueue,
-        limit_items: Callable[[JobQueue], None],
+        limiter: ItemLimiter,
         keep_imports: timedelta,
         keep_dead: timedelta | None,
         failures: Failures,
@@ -55,7 +56,7 @@ class Healer:
         self._item_queues = item_queues
         self._dead_letter_queue = dead_letter_queue
         self._fetch_queue = fetch_queue
-        self._limit_items = limit_items
+        self._limiter = limiter
         self._keep_imports = keep_imports
         self._keep_dead = keep_dead
         self._failures = failures
@@ -84,8 +85,7 @@ class Healer:
         if known is not None:
             log.warning("redis_was_lost", incarnation=seen)
         self._matching = seen
-        for queue in self._item_queues:
-            self._limit_items(queue)
+        self._limiter.apply()
         self._restore_dead_letters()
         return True
 
@@ -97,7 +97,11 @@ class Healer:
             self._incarnation = seen
 
     def heal(self) -> None:
-        """Do everything once: feeds, fetch jobs, imports of no feed, garbage; hourly the sweep."""
+        """Do everything once: limits, feeds, fetch jobs, imports of no feed, garbage; the sweep.
+
+        The sweep once an hour.
+        """
+        self._limiter.keep()
         running = self._stores.feeds.find_running()
         names = {feed.running_import for feed in running if feed.running_import is not None}
         opened = {found.import_id: found for found in self._stores.imports.find_open()}

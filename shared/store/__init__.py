@@ -22,6 +22,7 @@ from shared.store.intervals import (
     OpenInterval,
     Position,
 )
+from shared.store.item_limits import ItemLimits, ItemLimitStore, LimitChange, StoredLimits
 from shared.store.items import ItemStore, ItemWrite, StoredVersion, WriteKind, WriteReport
 from shared.store.journal import Chunk, JournalEntry, JournalStore
 from shared.store.pages import Page
@@ -47,6 +48,8 @@ __all__ = [
     "ImportStore",
     "IndexerState",
     "IntervalStore",
+    "ItemLimitStore",
+    "ItemLimits",
     "ItemStore",
     "ItemWrite",
     "JournalEntry",
@@ -54,11 +57,13 @@ __all__ = [
     "KeptBody",
     "KnownGuids",
     "LetterKind",
+    "LimitChange",
     "MongoReport",
     "OpenInterval",
     "Page",
     "Position",
     "SourceStore",
+    "StoredLimits",
     "StoredValidators",
     "StoredVersion",
     "Stores",

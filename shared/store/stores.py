@@ -23,6 +23,7 @@ from shared.store.indexes import (
     make_indexes,
 )
 from shared.store.intervals import IntervalStore
+from shared.store.item_limits import ItemLimitStore
 from shared.store.items import ItemStore
 from shared.store.journal import JournalStore
 from shared.store.sources import SourceStore
@@ -60,6 +61,7 @@ class Stores:
     bodies: BodyStore
     items: ItemStore
     dead_letters: DeadLetterStore
+    item_limits: ItemLimitStore
 
     @classmethod
     def of(cls, database: Database) -> "Stores":
@@ -76,6 +78,7 @@ class Stores:
             bodies=BodyStore(database),
             items=ItemStore(database),
             dead_letters=DeadLetterStore(database),
+            item_limits=ItemLimitStore(database),
         )
 
     def ensure_indexes(self) -> None:
@@ -115,6 +118,7 @@ class Stores:
             self.sources,
             self.dead_letters,
             self.journal,
+            self.item_limits,
         )
         return [text for store in kinds for text in store.find_misfits(limit)]
 

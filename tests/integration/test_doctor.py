@@ -289,7 +289,7 @@ def test_rate_limit_of_other_settings_is_found(patient: Patient) -> None:
     patient.light.set_rate_limit(RateLimit(5, 2000))
     check, text, _ = patient.finding()
     assert check == "rate limit"
-    assert text.endswith("Redis says 5 in 2000 ms, the settings say 100 in 1000 ms")
+    assert text.endswith("the limit in Redis is 5 in 2000 ms, but should be 100 in 1000 ms")
 
 
 def test_paused_queue_is_found(patient: Patient) -> None:

@@ -78,7 +78,10 @@ allow_when_full(queue)
 local meta = read_meta(queue)
 promote(queue, meta, now_ms, PROMOTE_LIMIT)
 
-local max_jobs = meta.max_jobs > 0 and meta.max_jobs or limiter_max
+-- The queue's own limit has its own window, whatever the caller's: one that was changed holds at once.
+local has_limit = meta.max_jobs > 0
+local max_jobs = has_limit and meta.max_jobs or limiter_max
+local window_ms = has_limit and meta.duration_ms or limiter_ms or meta.duration_ms or 1000
 local slots = meta.concurrency and meta.concurrency - redis.call("LLEN", queue.active)
 
 -- How many jobs the rate limit's window has let start; a window that makes no sense begins anew.
@@ -309,7 +312,7 @@ local function register()
   redis.call("PEXPIRE", claim_key, lock_ms)
   mark_work(queue, 0, "0")
   if rate_budget and started > 0 and redis.call("INCRBY", queue.limiter, started) == started then
-    redis.call("PEXPIRE", queue.limiter, math.floor(math.abs(limiter_ms or meta.duration_ms or 1000)))
+    redis.call("PEXPIRE", queue.limiter, math.floor(math.abs(window_ms)))
   end
 end
 
