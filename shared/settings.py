@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     redis_port: Port = 6379
     redis_password: str | None = Field(None, repr=False)
     mongodb_url: Annotated[str, AfterValidator(check_mongodb_url)] | None = Field(None, repr=False)
+    embedded_mongodb_port: int = Field(27_018, ge=0, le=65_535)
 
     bull_queue_name: Annotated[str, AfterValidator(check_queue_name)] = "job_import_queue"
     queue_prefix: Annotated[str, AfterValidator(check_queue_prefix)] = "bull"

@@ -91,6 +91,11 @@ def mask_secrets(text: str) -> str:
     return _BEARER.sub(rf"\1 {MASK}", text)
 
 
+def without_login(url: str) -> str:
+    """Return a store's URL without user name, password and options: where it is."""
+    return _URL_USERINFO.sub(r"\1", url).partition("?")[0]
+
+
 def mask_query(url: str) -> str:
     """Return a URL, or text with URLs in it, without the values of names that sound secret."""
     return _SECRET_PAIR.sub(rf"\1{MASK}", url)

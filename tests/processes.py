@@ -81,10 +81,12 @@ def pause(seconds: float) -> None:
 def inherited_environment() -> dict[str, str]:
     """Return what a process of a test is given of our environment: no setting of ours among it.
 
-    What `make coverage` follows it by is handed on.
+    What `make coverage` follows it by is handed on. An embedded MongoDB takes any free port, for
+    many tests run side by side.
     """
     names = ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG")
-    return {name: os.environ[name] for name in names if name in os.environ}
+    inherited = {name: os.environ[name] for name in names if name in os.environ}
+    return {**inherited, "EMBEDDED_MONGODB_PORT": "0"}
 
 
 class Role:

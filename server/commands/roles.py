@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Literal, NoReturn
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
@@ -17,10 +18,11 @@ from server.commands.import_run import FeedToImport, read_feed_arguments, run_im
 from server.commands.output import print_text
 from shared.embedded import EmbeddedStores, WatchedProcess, locked_data_dir, start_embedded_stores
 from shared.errors import ChildEnded, ServiceError, SettingsError
-from shared.running import Running, remove_running, write_running
+from shared.running import RUNNING_FILE, Running, remove_running, write_running
 from shared.settings import Settings
 from shared.startup import check_named_stores
 from shared.stopping import Stopped
+from shared.urls import without_login
 
 # A role flushes and releases what it holds within 10 s.
 ROLE_GRACE_S = 12.0
@@ -39,6 +41,11 @@ class Service:
         self._stores = stores
         self._server = server
         self._worker = worker
+
+    @property
+    def embedded_mongodb_url(self) -> str | None:
+        """Where the embedded MongoDB listens, with its login; None when MONGODB_URL names one."""
+        return self._stores.mongodb_url
 
     def check(self) -> None:
         """Make sure that everything still runs.
@@ -80,11 +87,20 @@ def run_up(settings: Settings, texts: Sequence[str], console: Console) -> int:
         with running_service(settings) as service:
             if feeds:
                 _import_first(service, settings, feeds, console)
+            if service.embedded_mongodb_url is not None:
+                print_text(console, _describe_mongodb(service.embedded_mongodb_url, settings))
             print_text(console, f"Feedmill runs: {service.url} - Ctrl-C stops it")
             _serve(service)
     except Stopped:
         print_text(console, "Feedmill has stopped")
     return 0
+
+
+def _describe_mongodb(url: str, settings: Settings) -> str:
+    wanted = settings.embedded_mongodb_port
+    taken = "" if wanted in (0, urlsplit(url).port) else f" (port {wanted} is taken)"
+    login = f"the URL with its password is in {settings.data_dir / RUNNING_FILE}"
+    return f"MongoDB: {without_login(url)}{taken} - {login}"
 
 
 def _import_first(
@@ -158,7 +174,10 @@ def _start_missing_stores(
     settings: Settings, data_dir: Path
 ) -> AbstractContextManager[EmbeddedStores]:
     return start_embedded_stores(
-        data_dir, redis=settings.redis_url is None, mongodb=settings.mongodb_url is None
+        data_dir,
+        redis=settings.redis_url is None,
+        mongodb=settings.mongodb_url is None,
+        mongodb_port=settings.embedded_mongodb_port,
     )
 
 

@@ -1,12 +1,14 @@
 """Real stores without an installation: Valkey and SecantusDB from wheels, each a process.
 
-They run under watchers (:mod:`shared.embedded.watched`), on loopback and a free port, with a random
-password, their data in folders of ``data_dir``. Neither is ever imported: Valkey is a program, and
-SecantusDB, which is GPL, is run as the command that it installs.
+They run under watchers (:mod:`shared.embedded.watched`), on loopback, with a random password, their
+data in folders of ``data_dir``. MongoDB's port and password stay the same from start to start.
+Neither is ever imported: Valkey is a program, and SecantusDB, which is GPL, is run as the command
+that it installs.
 """
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -73,8 +75,12 @@ class EmbeddedStores:
             self._lock = -1
 
 
-def start_embedded_stores(data_dir: Path, *, redis: bool, mongodb: bool) -> EmbeddedStores:
+def start_embedded_stores(
+    data_dir: Path, *, redis: bool, mongodb: bool, mongodb_port: int = 0
+) -> EmbeddedStores:
     """Start the stores asked for and wait until they serve what earlier runs left in ``data_dir``.
+
+    MongoDB listens at ``mongodb_port``, or the next free one; 0, and Redis always: any free port.
 
     They stop with :meth:`EmbeddedStores.stop` or with this process, however it ends; a start that
     comes while the stores of a killed run are still stopping waits for them.
@@ -91,7 +97,8 @@ def start_embedded_stores(data_dir: Path, *, redis: bool, mongodb: bool) -> Embe
     stores = EmbeddedStores(lock)
     try:
         stores.redis_url = _started(start_valkey, data_dir, stores, lock) if redis else None
-        stores.mongodb_url = _started(start_secantusdb, data_dir, stores, lock) if mongodb else None
+        start_mongodb = partial(start_secantusdb, first_port=mongodb_port)
+        stores.mongodb_url = _started(start_mongodb, data_dir, stores, lock) if mongodb else None
     except BaseException:
         stores.stop()
         raise

@@ -36,15 +36,23 @@ def find_secantusdb() -> Path:
     return Path(found)
 
 
-def start_secantusdb(data_dir: Path, hold_fds: Sequence[int]) -> tuple[WatchedProcess, str]:
-    """Start the store on the data in ``data_dir/mongodb``; answers its process and URL."""
+def start_secantusdb(
+    data_dir: Path, hold_fds: Sequence[int], *, first_port: int
+) -> tuple[WatchedProcess, str]:
+    """Start the store on the data in ``data_dir/mongodb``; answers its process and URL.
+
+    The password is made once and kept, so that the URL is the same at each start while
+    ``first_port`` is free; else the port is the next free one.
+    """
     command, folder = find_secantusdb(), data_dir / "mongodb"
     make_private_folder(folder)
     password_file = folder / "password"
     if not password_file.exists():
         _set_first_password(command, folder, password_file, hold_fds)
     login = f"{_USER}:{password_file.read_text('utf-8').strip()}@"
-    process, port = start_until_ready(_program(command, folder, login), hold_fds)
+    process, port = start_until_ready(
+        _program(command, folder, login), hold_fds, first_port=first_port
+    )
     return process, _url(port, login)
 
 

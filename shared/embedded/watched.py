@@ -1,6 +1,6 @@
 """Processes that never outlive the one that started them, not even after its SIGKILL.
 
-A store is such a process: started on a free port, and waited for until it serves.
+A store is such a process: started on a loopback port, and waited for until it serves.
 """
 
 import contextlib
@@ -22,7 +22,9 @@ READY_TIMEOUT_S = 120.0
 # Valkey writes its file out at a stop, SecantusDB makes a checkpoint.
 STOP_GRACE_S = 15.0
 _PAUSE_S = 0.02
-_PORT_TRIES = 3
+_STARTS = 3
+# So many ports, from the wanted one on, are looked at before any free one is taken.
+_PORTS_IN_TURN = 100
 _LOG_TAIL_BYTES = 4000
 
 _WATCHER = str(Path(__file__).with_name("watcher.py"))
@@ -125,16 +127,19 @@ class StoreProgram:
         return self.folder / "log"
 
 
-def start_until_ready(program: StoreProgram, hold_fds: Sequence[int]) -> tuple[WatchedProcess, int]:
+def start_until_ready(
+    program: StoreProgram, hold_fds: Sequence[int], *, first_port: int = 0
+) -> tuple[WatchedProcess, int]:
     """Start a store on a free port and wait until it serves; answers its process and the port.
 
-    Another port is tried when it ends at once: somebody may have taken the one that was free.
+    The port is ``first_port`` or the next free one, any when it is 0. When the store ends at once
+    it is started again: another program may have taken the port in between.
 
     Raises:
         EmbeddedStoreError: it did not start; the text ends with the last line of its log.
     """
-    for _ in range(_PORT_TRIES):
-        port = _free_port()
+    for _ in range(_STARTS):
+        port = _free_port(first_port)
         program.prepare(port)
         process = _start(program, hold_fds)
         try:
@@ -190,11 +195,21 @@ def _wait_until_ready(process: WatchedProcess, program: StoreProgram, port: int)
     return False
 
 
-def _free_port() -> int:
+def _free_port(first: int) -> int:
+    wanted = range(first, min(first + _PORTS_IN_TURN, 65_536)) if first else ()
+    return next(port for port in map(_port_if_free, (*wanted, 0)) if port is not None)
+
+
+def _port_if_free(port: int) -> int | None:
     with contextlib.closing(socket.socket()) as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        # As the stores do: a port whose last connections are still closing is free for them.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return None
+        bound: int = probe.getsockname()[1]
+        return bound
 
 
 def _last_line(log: Path) -> str:

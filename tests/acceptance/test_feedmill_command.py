@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -271,9 +272,11 @@ def test_ctrl_c_ends_what_follows_an_import_without_a_trace(home: Home) -> None:
 
 def test_import_uses_the_running_service_and_second_up_is_refused(home: Home) -> None:
     process = home.start_up()
-    wait_until_running(process, home)
+    said = wait_until_running(process, home)
     running = json.loads((home.data / "feedmill.json").read_text())
     assert (running["pid"], running["url"]) == (process.pid, home.url)
+    mongodb = f"mongodb://127.0.0.1:{urlsplit(running['mongodb_url']).port}/feedmill"
+    assert said[-2].startswith(f"MongoDB: {mongodb} - ")
     done = home.run("import", "board.xml", PORT="1")
     assert done.returncode == 0, done.stderr
     assert "starting one" not in done.stderr

@@ -29,6 +29,7 @@ from shared.running import (
     take_lock,
     write_running,
 )
+from tests.servers import find_free_port
 
 OWNER = """
 import json, sys
@@ -97,6 +98,32 @@ def test_stores_serve_only_those_who_know_the_password(tmp_path: Path) -> None:
             pytest.raises(mongo_errors.OperationFailure, match="authentication"),
         ):
             client["feedmill"]["items"].find_one()
+
+
+def test_mongodb_has_the_same_url_at_each_start(tmp_path: Path) -> None:
+    port = find_free_port()
+    urls = []
+    for _ in range(2):
+        with start_embedded_stores(
+            tmp_path, redis=False, mongodb=True, mongodb_port=port
+        ) as stores:
+            urls.append(str(stores.mongodb_url))
+            with MongoClient[Any](urls[-1]) as client:
+                client.get_default_database()["items"].find_one()
+    assert urls[0] == urls[1]
+    assert urlsplit(urls[0]).port == port
+
+
+def test_mongodb_takes_the_next_port_when_the_wanted_one_is_taken(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        start_embedded_stores(
+            tmp_path, redis=False, mongodb=True, mongodb_port=taken.getsockname()[1]
+        ) as stores,
+    ):
+        port = urlsplit(str(stores.mongodb_url)).port
+        assert port is not None
+        assert 0 < port - taken.getsockname()[1] <= 100
 
 
 def test_passwords_are_in_no_command_line_and_no_readable_file(tmp_path: Path) -> None:
