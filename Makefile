@@ -14,7 +14,7 @@ export FEEDS
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run install test check politeness chaos damage pictures format lint lock clean
-.PHONY: bench bench-smoke coverage interop test-ferretdb test-long
+.PHONY: bench bench-smoke coverage interop test-ferretdb test-long dist
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make interop                        the queues beside the npm packages bullmq and @bull-board, all of it'
 	@echo 'make test-ferretdb                  the integration tests on FerretDB, built here with Go'
 	@echo 'make coverage                       what of the four packages the tests run; fails under 90 %'
+	@echo 'make dist                           the wheel and the source archive, into dist/'
 	@echo 'make politeness                     simulate weeks of polls, and grade them by the politeness rules'
 	@echo 'make chaos                          kill processes at random, and count the items'
 	@echo 'make damage                         damage every sample feed in all ways, and count the items'
@@ -64,6 +65,12 @@ coverage: $(DEVELOPMENT)
 check: lint $(DEVELOPMENT)
 	$(PYTHON) -m pytest -q tests/unit
 	@$(MAKE) --no-print-directory politeness
+
+# The wheel is made from the archive, so that both are whole. hatchling is the pinned one here.
+dist: $(DEVELOPMENT)
+	@rm -f dist/feedmill-*
+	$(PYTHON) -m build --no-isolation --outdir dist .
+	@cp constraints.txt dist/
 
 politeness: $(DEVELOPMENT)
 	$(PYTHON) -m tests.politeness

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
@@ -33,7 +34,6 @@ log = get_logger("server.api")
 SAMPLE_EVERY_S, IDLE_SAMPLE_EVERY_S = 2.0, 5.0
 # JSON may write one byte of a feed document as up to three: {"a": "б"} escaped, for one.
 _JSON_OVERHEAD = 3
-VERSION = "0.1.0"
 
 IsPage = Callable[[str], bool]
 OnSample = Callable[[Sequence[QueueAnswer]], None]
@@ -53,7 +53,7 @@ def create_app(
     parts = ApiParts.of(services)
     app = FastAPI(
         title="Feedmill",
-        version=VERSION,
+        version=version("feedmill"),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -209,7 +209,9 @@ def test_constraints_name_versions_and_no_places() -> None:
         assert "/" not in line
 
 
-@pytest.mark.parametrize("target", ["run", "install", "test", "check", "chaos", "lint", "format"])
+@pytest.mark.parametrize(
+    "target", ["run", "install", "test", "check", "chaos", "dist", "lint", "format"]
+)
 def test_makefile_has_the_target(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     assert re.search(rf"^{target}:", makefile, re.MULTILINE)
