@@ -118,6 +118,8 @@ def serve(settings: Settings, process: ServerProcess, listener: socket.socket) -
         create_site(process.services),
         log_config=None,
         access_log=False,
+        # The application reads forwarded headers itself, and only of TRUSTED_PROXIES.
+        proxy_headers=False,
         timeout_graceful_shutdown=HTTP_STOP_S,
         server_header=False,
     )

@@ -17,6 +17,8 @@ from shared.urls import MASK, mask_secrets
 
 MAX_SHOWN_CHARACTERS = 120
 ANY_HOST = "*"
+# No "." or ".." alone, which browsers resolve.
+_ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 
 _SECRETS = {"REDIS_PASSWORD", "API_KEY", "API_READ_KEYS"}
 _UNITS = {"ms": "milliseconds", "s": "seconds", "bytes": "bytes", "days": "days"}
@@ -110,6 +112,28 @@ def check_allowed_host(name: str) -> str:
         raise ValueError(
             "a host name or IP address without scheme and port, or *.example.com "
             "for all names under example.com"
+        ) from exc
+
+
+def check_root_path(path: str) -> str:
+    """Return a path without a slash at its end; ``/`` alone is no root path: empty."""
+    stripped = path.rstrip("/")
+    _demand(
+        not stripped or _ROOT_PATH.fullmatch(stripped) is not None,
+        "a path as /feedmill: letters, digits, '-', '_', '.' and '~' between slashes",
+    )
+    return stripped
+
+
+def check_proxy(proxy: str) -> str:
+    """Return an IP address or network as it is compared; a network has no host bits."""
+    if proxy == ANY_HOST:
+        return proxy
+    try:
+        return str(ipaddress.ip_network(proxy) if "/" in proxy else ipaddress.ip_address(proxy))
+    except ValueError as exc:
+        raise ValueError(
+            "IP addresses and networks, as 10.0.0.5 or 10.0.0.0/8, or * for every client"
         ) from exc
 
 

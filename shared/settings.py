@@ -37,10 +37,12 @@ from shared.setting_values import (
     check_host,
     check_module,
     check_mongodb_url,
+    check_proxy,
     check_queue_name,
     check_queue_prefix,
     check_rate_limit,
     check_redis_url,
+    check_root_path,
     check_service_url,
     describe_error,
 )
@@ -59,6 +61,7 @@ Split = BeforeValidator(
 )
 # NoDecode: it is written with commas, not as JSON.
 Hosts = Annotated[tuple[Annotated[str, AfterValidator(check_allowed_host)], ...], NoDecode, Split]
+Proxies = Annotated[tuple[Annotated[str, AfterValidator(check_proxy)], ...], NoDecode, Split]
 Modules = Annotated[tuple[Annotated[str, AfterValidator(check_module)], ...], NoDecode, Split]
 Keys = Annotated[tuple[Annotated[str, AfterValidator(check_api_key)], ...], NoDecode, Split]
 Lowered = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
@@ -139,6 +142,8 @@ class Settings(BaseSettings):
     backfill_in_flight: int = Field(3, ge=1, le=32)
     backfill_rate_limit: Annotated[str, AfterValidator(check_rate_limit)] = "120/minute"
     allowed_hosts: Hosts = ()
+    root_path: Annotated[str, AfterValidator(check_root_path)] = ""
+    trusted_proxies: Proxies = ()
     host: Host = "127.0.0.1"
     port: Port = 8000
     metrics_port: int = Field(0, ge=0, le=65_535)

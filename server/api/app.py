@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from server.api.guards import AllowedHosts, BearerAuth, SameOrigin, allowed_hosts
 from server.api.keys import make_keys, make_page_tokens
@@ -22,6 +23,7 @@ from server.api.middleware import (
 )
 from server.api.parts import ApiParts
 from server.api.problems import install_problem_handlers, problem_schema
+from server.api.proxies import RootPath, TrustedProxies
 from server.api.queue_status import QueueAnswer
 from server.api.routes import ROUTERS
 from server.services import Services
@@ -34,6 +36,9 @@ log = get_logger("server.api")
 SAMPLE_EVERY_S, IDLE_SAMPLE_EVERY_S = 2.0, 5.0
 # JSON may write one byte of a feed document as up to three: {"a": "б"} escaped, for one.
 _JSON_OVERHEAD = 3
+# Pages shrink to a sixth at level 5, in a millisecond; higher levels gain little. Event streams are
+# left as they are.
+GZIP_BYTES, GZIP_LEVEL = 1024, 5
 
 IsPage = Callable[[str], bool]
 OnSample = Callable[[Sequence[QueueAnswer]], None]
@@ -86,7 +91,17 @@ def _middleware(
     if keys:
         tokens = make_page_tokens(keys, services.clock)
         guards.insert(3, Middleware(BearerAuth, keys=keys, tokens=tokens, is_open=is_page))
-    return guards
+    return [*_outer_middleware(settings), *guards]
+
+
+def _outer_middleware(settings: Settings) -> list[Middleware]:
+    """Return what gives all others the request as it was before proxies, and packs answers."""
+    outer = [Middleware(GZipMiddleware, minimum_size=GZIP_BYTES, compresslevel=GZIP_LEVEL)]
+    if settings.trusted_proxies:
+        outer.insert(0, Middleware(TrustedProxies, proxies=settings.trusted_proxies))
+    if settings.root_path:
+        outer.insert(0, Middleware(RootPath, root_path=settings.root_path))
+    return outer
 
 
 def _lifespan(
@@ -125,6 +140,8 @@ def _describe(app: FastAPI, settings: Settings) -> dict[str, Any]:
     """Return the OpenAPI document, made once."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        if settings.root_path:
+            document["servers"] = [{"url": settings.root_path}]
         components = document.setdefault("components", {})
         components.setdefault("schemas", {})["Problem"] = problem_schema()
         if settings.api_key is not None:

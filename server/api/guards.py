@@ -214,8 +214,10 @@ def _explain(scope: Scope) -> str:
 
 
 def _is_foreign(headers: Headers) -> bool:
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        return True
+    site = headers.get("sec-fetch-site", "none")
+    if site != "none":
+        # No page can set this header. It is right also where a proxy does not pass the Host on.
+        return site != "same-origin"
     origin = headers.get("origin")
     if origin is None:
         return False

@@ -95,7 +95,7 @@ def render(
     )
     response = HTMLResponse(html, status, PAGE_HEADERS | dict(headers or {}))
     if is_whole and COOKIE in request.cookies:
-        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        response.delete_cookie(COOKIE, path=cookie_path(request), httponly=True, samesite="strict")
     return response
 
 
@@ -118,7 +118,7 @@ def redirect(
         target = response.headers["location"]
         response = Response(status_code=204, headers=PAGE_HEADERS | {"HX-Redirect": target})
     if text is not None:
-        leave_message(response, Message(text, level, link, link_text))
+        leave_message(response, Message(text, level, link, link_text), cookie_path(request))
     return response
 
 
@@ -179,13 +179,13 @@ def environment(root_path: str = "") -> Environment:
     return made
 
 
-def leave_message(response: Response, message: Message) -> None:
+def leave_message(response: Response, message: Message, path: str = "/") -> None:
     """Let the next page show this."""
     written = orjson.dumps(
         [message.text[:_MAX_TEXT], message.level, message.link, message.link_text[:100]]
     )
     value = base64.urlsafe_b64encode(written).decode()
-    response.set_cookie(COOKIE, value, max_age=60, httponly=True, samesite="strict")
+    response.set_cookie(COOKIE, value, max_age=60, path=path, httponly=True, samesite="strict")
 
 
 def take_message(request: Request) -> Message | None:
@@ -206,6 +206,11 @@ def root_path_of(request: Request) -> str:
     """Return what a browser sees before each path of this site: empty, or as ``/feedmill``."""
     root_path: str = request.app.state.dashboard.root_path
     return root_path
+
+
+def cookie_path(request: Request) -> str:
+    """Return the path that cookies are for: other programs on the same host get none of ours."""
+    return root_path_of(request) or "/"
 
 
 def is_own_path(path: object) -> bool:

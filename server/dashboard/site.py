@@ -20,6 +20,7 @@ from server.dashboard.filters import own_url
 from server.dashboard.rendering import (
     PAGE_HEADERS,
     Message,
+    cookie_path,
     is_fragment_wanted,
     redirect,
     render_problem,
@@ -80,6 +81,7 @@ class Sessions:
             COOKIE,
             self._tokens.make(key),
             max_age=MAX_AGE_S,
+            path=cookie_path(request),
             httponly=True,
             samesite="strict",
             secure=request.url.scheme == "https",
@@ -88,7 +90,11 @@ class Sessions:
     def end(self, request: Request, response: Response) -> None:
         """Take the session away from this browser."""
         response.delete_cookie(
-            COOKIE, httponly=True, samesite="strict", secure=request.url.scheme == "https"
+            COOKIE,
+            path=cookie_path(request),
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
         )
 
 
@@ -114,6 +120,7 @@ class DashboardParts:
                 client=services.fetch_queue.client,
                 key_prefix=f"{settings.queue_prefix}:own:logins",
             ),
+            root_path=settings.root_path,
         )
 
 
