@@ -9,8 +9,10 @@ from server.api.values import (
     MAX_YEAR_S,
     RequestBody,
     Source,
+    Text,
     Time,
     Url,
+    printable,
     show_text,
     show_time,
     show_value,
@@ -18,9 +20,12 @@ from server.api.values import (
 from server.api.window_bodies import PositionAnswer, WindowBody, show_position
 from server.feeds.history import FeedHistory
 from server.feeds.service import MAX_URLS
+from server.feeds.tags import MAX_TAG_LENGTH, MAX_TAGS
 from server.fetching.addresses import mask_url
 from shared.store import Feed, IndexerState
+from shared.store.feed_documents import MAX_TITLE_LENGTH
 
+GivenTag = Annotated[Text, Field(min_length=1, max_length=MAX_TAG_LENGTH)]
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\xa0-\xff\t]{0,4096}")
 # Those that the fetcher sets by itself: another value would break its requests.
@@ -68,6 +73,12 @@ class FeedFields(RequestBody):
         None, max_length=32, description="write-only"
     )
     weight: Literal["light", "heavy"] | None = None
+    title: Text | None = Field(
+        None, max_length=MAX_TITLE_LENGTH, description="null: what its document is called"
+    )
+    tags: list[GivenTag] | None = Field(
+        None, max_length=MAX_TAGS, description="lower-case words; a blank becomes a hyphen"
+    )
     window: WindowBody | None = Field(None, description="null ends it")
 
     @model_validator(mode="after")
@@ -119,6 +130,8 @@ class FeedChangeRequest(FeedFields):
             changes["window"] = self.window.to_window()
         if "headers" in changes:
             changes["headers"] = changes["headers"] or {}
+        if "tags" in changes:
+            changes["tags"] = changes["tags"] or []
         if self.all_urls is not None:
             changes["urls"] = self.all_urls
         return changes
@@ -128,6 +141,8 @@ class FeedAnswer(BaseModel):
     """A feed: with `url`, or with `urls` when it has several."""
 
     source: str
+    title: str | None = Field(description="the one that it was given, else its document's")
+    tags: list[str]
     url: str | None = Field(None, description="absent when there are several")
     urls: list[str] | None = Field(None, description="only when there are several")
     enabled: bool
@@ -159,6 +174,8 @@ def show_feed(feed: Feed, indexer: IndexerState | None = None) -> FeedAnswer:
         **_show_urls(feed),
         **window,
         source=feed.source,
+        title=show_text(feed.shown_title) if feed.shown_title else None,
+        tags=[printable(tag) for tag in feed.tags],
         enabled=feed.enabled,
         interval_s=feed.interval_s,
         cron=feed.cron,

@@ -68,6 +68,6 @@ def _read_imports(parts: ApiParts, overview: Overview) -> Overview:
         running=parts.imports.show_many(running[:MAX_RUNNING]),
         finished=parts.imports.show_many(stores.imports.find_finished(MAX_FINISHED)),
         backfills=parts.services.backfills.list_running()[:MAX_RUNNING],
-        feeds_exist=bool(running or stores.feeds.find_page(limit=1).items),
+        feeds_exist=bool(running or stores.feed_lists.find_page(limit=1).items),
         failing_feeds=stores.feeds.count_failing(),
     )

@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any
@@ -10,9 +11,10 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from server.feeds.service import FeedService
+from server.feeds.tags import MAX_TAGS, read_tag
 from server.fetching.addresses import mask_url
 from shared.errors import ConflictError, InvalidRequestError
-from shared.store import Feed, FeedStore
+from shared.store import Feed, FeedLists
 
 OPML_TYPE = "text/x-opml"
 MAX_DEPTH = 20
@@ -51,6 +53,7 @@ class Outline:
     url: str
     line: int
     title: str = ""
+    category: str = ""
     own: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -141,7 +144,7 @@ def import_outlines(
     return report
 
 
-def write_opml(feeds: FeedStore) -> bytes:
+def write_opml(feeds: FeedLists) -> bytes:
     """Return all feeds that have a URL, with what is needed to add them elsewhere."""
     root = ElementTree.Element("opml", {"version": "2.0", "xmlns:feedmill": _NAMESPACE})
     head = ElementTree.SubElement(root, "head")
@@ -202,7 +205,8 @@ def _to_outline(attributes: Mapping[str, str], line: int) -> Outline | None:
         for name, value in by_name.items()
         if name.startswith(_PREFIX)
     }
-    return Outline(url, line, by_name.get("text") or by_name.get("title") or "", own)
+    title = by_name.get("text") or by_name.get("title") or ""
+    return Outline(url, line, title, by_name.get("category", ""), own)
 
 
 def _http_url(url: str) -> str:
@@ -234,7 +238,26 @@ def _add_feed(
     if source is not None and feeds.exists(source):
         # Asked first: what an export masked could not be added, and need not be.
         raise ConflictError(f"source {source!r} is taken")
-    feeds.add(urls, source=source, **_read_settings(outline.own, default_interval_s))
+    settings = _read_settings(outline.own, default_interval_s)
+    feeds.add(urls, source=source, **settings, **_read_labels(outline))
+
+
+def _read_labels(outline: Outline) -> dict[str, Any]:
+    """Return the title and the tags of an entry; categories that can be no tags are left out.
+
+    An export of ours without a title has the source in its place.
+    """
+    title = outline.title if outline.title != outline.own.get("source") else None
+    return {"title": title, "tags": _read_categories(outline.category)}
+
+
+def _read_categories(text: str) -> list[str]:
+    """Return the words of OPML's categories, ``/news/tech,python``: each last part is a tag."""
+    tags = []
+    for path in text.split(","):
+        with suppress(InvalidRequestError):
+            tags.append(read_tag(path.strip().rstrip("/").rpartition("/")[2]))
+    return list(dict.fromkeys(tags))[:MAX_TAGS]
 
 
 def _read_settings(own: Mapping[str, str], default_interval_s: int) -> dict[str, Any]:
@@ -266,10 +289,14 @@ def _read_interval_s(text: str) -> int:
 def _outline_attributes(feed: Feed, url: str) -> dict[str, str]:
     attributes = {
         "type": "rss",
-        "text": feed.source,
+        "text": feed.shown_title or feed.source,
         "xmlUrl": mask_url(url),
         f"{_PREFIX}source": feed.source,
     }
+    if feed.shown_title:
+        attributes["title"] = feed.shown_title
+    if feed.tags:
+        attributes["category"] = ",".join(feed.tags)
     if feed.interval_s is not None:
         attributes[f"{_PREFIX}interval_s"] = str(feed.interval_s)
     if feed.cron is not None:
@@ -281,7 +308,7 @@ def _outline_attributes(feed: Feed, url: str) -> dict[str, str]:
     return attributes
 
 
-def _iterate(feeds: FeedStore) -> Iterator[Feed]:
+def _iterate(feeds: FeedLists) -> Iterator[Feed]:
     cursor: str | None = None
     while True:
         page = feeds.find_page(limit=_PAGE, cursor=cursor)

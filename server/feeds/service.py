@@ -13,6 +13,7 @@ from server.feeds.next_fetch import NOT_SCHEDULED
 from server.feeds.outcomes import Outcomes
 from server.feeds.retry_after import RetryAfter
 from server.feeds.schedules import check_cron
+from server.feeds.tags import read_tags
 from server.feeds.windows import FeedWindow, Windows, check_window, read_window
 from server.fetching.addresses import is_masked
 from shared.clock import Clock
@@ -21,6 +22,7 @@ from shared.errors import ConflictError, InvalidRequestError, NotFoundError
 from shared.models import MAX_SOURCE_LENGTH, is_source
 from shared.queue import JobQueue
 from shared.store import Feed, Stores
+from shared.store.feed_documents import tidy_title
 from shared.urls import MASK
 
 MAX_URLS = 100
@@ -94,6 +96,8 @@ class FeedService:
         headers: Mapping[str, str] | None = None,
         weight: str | None = None,
         window: FeedWindow | None = None,
+        title: str | None = None,
+        tags: Sequence[str] = (),
     ) -> Feed:
         """Add a feed, due at once if it is scheduled (has ``interval_s`` or ``cron``).
 
@@ -103,8 +107,8 @@ class FeedService:
         that is taken.
 
         Raises:
-            InvalidRequestError: a URL that may not be fetched, no crontab line, not a slug, or a
-                window that does not fit the URLs.
+            InvalidRequestError: a URL that may not be fetched, no crontab line, not a slug, no
+                tag, or a window that does not fit the URLs.
             ConflictError: the source is taken, or a feed has just these URLs.
         """
         checked = self._check_urls(urls)
@@ -118,6 +122,8 @@ class FeedService:
             "interval_s": interval_s,
             "cron": cron,
             "weight": weight,
+            "title": tidy_title(title),
+            "tags": read_tags(tags),
         }
         fields["window"] = window.to_document() if window is not None else None
         fields |= self._due(NEW_FEED, fields)
@@ -231,6 +237,10 @@ class FeedService:
         if (window := wanted.get("window")) is not None:
             check_window((), window)
             wanted["window"] = window.to_document()
+        if "title" in wanted:
+            wanted["title"] = tidy_title(wanted["title"])
+        if "tags" in wanted:
+            wanted["tags"] = read_tags(wanted["tags"])
         return wanted
 
     def remove(self, source: str) -> None:

@@ -220,6 +220,7 @@ class Importer:
         )
         chunks = list(split_entries(selected.entries))
         self._journal(run, chunks)
+        self._note_title(run, fetched)
         committed = self._commit(run, fetched, selected)
         if committed is None:
             return self._state_of(run.importing.import_id)
@@ -238,6 +239,12 @@ class Importer:
             self._stores.journal.insert_chunk(
                 run.importing.import_id, run.revision, number, entries
             )
+
+    def _note_title(self, run: Run, fetched: Fetched) -> None:
+        """Store what the feed's document is called, if that is new; decides nothing."""
+        title = fetched.title
+        if title is not None and title != run.feed.document_title:
+            self._stores.feeds.note_title(run.source, title)
 
     def _commit(self, run: Run, fetched: Fetched, selected: Selected) -> Import | None:
         """Commit a run; return the import as it is stored then, None when it was overtaken."""

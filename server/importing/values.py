@@ -23,6 +23,7 @@ from shared.error_kinds import ErrorKind
 from shared.errors import FetchError, ParseError
 from shared.models import FeedItem
 from shared.store import DeadLetter, Feed, Import, JournalEntry, KeptBody, StoredValidators
+from shared.store.feed_documents import tidy_title
 
 # The place of a handed-in document among a feed's validators: no URL is empty.
 DOCUMENT_URL = ""
@@ -151,6 +152,12 @@ class Fetched:
     def parsed(self) -> list[ParsedFeed]:
         """The documents that were read."""
         return [answer.parsed for answer in self.answers if answer.parsed is not None]
+
+    @property
+    def title(self) -> str | None:
+        """What the documents are called: the title of the first that has one."""
+        titles = (tidy_title(parsed.title) for parsed in self.parsed)
+        return next((title for title in titles if title is not None), None)
 
     @property
     def bodies(self) -> list[KeptBody]:

@@ -12,6 +12,7 @@ from shared.store.dead_letter_documents import DeadLetter, LetterKind
 from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
 from shared.store.feed_documents import Deferral, Feed, FeedCounts, StoredValidators
+from shared.store.feed_lists import FeedFilter, FeedLists, FeedOrder, FeedState
 from shared.store.feeds import FeedStore
 from shared.store.hosts import HostStore
 from shared.store.imports import Import, ImportState, ImportStore, Trigger, new_import_id
@@ -41,6 +42,10 @@ __all__ = [
     "DocumentStore",
     "Feed",
     "FeedCounts",
+    "FeedFilter",
+    "FeedLists",
+    "FeedOrder",
+    "FeedState",
     "FeedStore",
     "HostStore",
     "Import",

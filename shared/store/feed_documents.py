@@ -21,7 +21,11 @@ _OPTIONAL = (
     "consecutive_failures",
     "error",
     "history",
+    "title",
+    "document_title",
+    "tags",
 )
+MAX_TITLE_LENGTH = 200
 _VALIDATOR_FIELDS = ("etag", "last_modified", "body_hash", "final_url")
 
 
@@ -45,7 +49,8 @@ class Feed:
 
     ``running_import`` names the import that is queued or fetching; a feed can be claimed only
     while it is empty. ``validators`` has one entry a URL that has any. ``history`` is what the
-    schedule needs to know of earlier fetches, see ``server/feeds/history.py``.
+    schedule needs to know of earlier fetches, see ``server/feeds/history.py``. ``title`` is what
+    somebody named it, ``document_title`` what its document is called.
     """
 
     source: str
@@ -65,6 +70,14 @@ class Feed:
     error: str | None = None
     validators: dict[str, StoredValidators] = field(default_factory=dict)
     history: Document = field(default_factory=dict)
+    title: str | None = None
+    document_title: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+    @property
+    def shown_title(self) -> str | None:
+        """The title that people see: their own, else the document's."""
+        return self.title or self.document_title
 
     @property
     def host(self) -> str | None:
@@ -155,7 +168,16 @@ def to_document(feed: Feed) -> Document:
         "error": feed.error,
         "validators": validators_document(feed.validators),
         "history": feed.history,
+        "title": feed.title,
+        "document_title": feed.document_title,
+        "tags": feed.tags,
     }
+
+
+def tidy_title(text: str | None) -> str | None:
+    """Return a title as one line of at most 200 characters that can be shown; None for a blank."""
+    printable = "".join(c if c.isprintable() else " " for c in text or "")
+    return " ".join(printable.split())[:MAX_TITLE_LENGTH].rstrip() or None
 
 
 def host_of_first(urls: Sequence[str]) -> str | None:

@@ -1,6 +1,5 @@
 """Feeds: what is subscribed to, when it is fetched next, and what the last answer said."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -28,7 +27,6 @@ from shared.store.feed_documents import (
     validators_document,
 )
 from shared.store.imports import Import
-from shared.store.pages import Page, PagedList
 from shared.store.reading import find_misfits, read_document, read_those_that_fit
 
 # What an import must not set when somebody gave the feed another schedule meanwhile.
@@ -46,7 +44,6 @@ class FeedStore:
 
     def __init__(self, database: Database) -> None:
         self._feeds = database.collection(FEEDS)
-        self._list = PagedList(self._feeds, "created_at")
 
     def ensure_indexes(self) -> None:
         """Make the indexes that the tick, the auditor and the API need."""
@@ -67,6 +64,7 @@ class FeedStore:
             self._feeds.create_index([("created_at", DESCENDING), ("_id", DESCENDING)])
             self._feeds.create_index([("enabled", ASCENDING), ("new_item_at", ASCENDING)])
             self._feeds.create_index([("error", ASCENDING)])
+            self._feeds.create_index([("tags", ASCENDING)])
 
     def insert(self, feed: Feed) -> None:
         """Add a feed.
@@ -116,30 +114,6 @@ class FeedStore:
             wrong = [each for each in wrong if not self._set_url_key(each["_id"], each["urls"])]
         return [each["_id"] for each in wrong]
 
-    def find_page(
-        self,
-        *,
-        text: str | None = None,
-        enabled: bool | None = None,
-        failing: bool | None = None,
-        limit: int,
-        cursor: str | None = None,
-    ) -> Page[Feed]:
-        """Return feeds, latest added first; ``text`` is looked for in the source and the URLs.
-
-        ``failing`` tells those that have an ``error`` from those that have none.
-        """
-        query: Document = {}
-        if text:
-            pattern = {"$regex": re.escape(text), "$options": "i"}
-            query["$or"] = [{"_id": pattern}, {"urls": pattern}]
-        if enabled is not None:
-            query["enabled"] = enabled
-        if failing is not None:
-            query["error"] = {"$gt": ""} if failing else None
-        page = self._list.find(query, limit=limit, cursor=cursor)
-        return Page(list(read_those_that_fit(FEEDS, page.items, to_feed)), page.next_cursor)
-
     def find_enabled(self, *, windowed: bool = False) -> list[Feed]:
         """Return all enabled feeds that have a URL, or those of them that have a window."""
         query: Document = {"enabled": True, "urls": {"$ne": []}}
@@ -179,6 +153,10 @@ class FeedStore:
     def note_new_items(self, source: str, now: datetime) -> None:
         """Remember that an import brought items that were not stored before. Safe to repeat."""
         self._update({"_id": source}, {"$max": {"new_item_at": now}})
+
+    def note_title(self, source: str, title: str) -> None:
+        """Store what a feed's document is called. Safe to repeat."""
+        self._update({"_id": source}, {"$set": {"document_title": title}})
 
     def find_most_silent(self, limit: int) -> dict[str, datetime]:
         """Return when scheduled feeds last had a new item, by source, the longest ago first.

@@ -11,6 +11,7 @@ from shared.store.bodies import BodyStore
 from shared.store.database import Database, Document, mapped_errors
 from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
+from shared.store.feed_lists import FeedLists
 from shared.store.feeds import FeedStore
 from shared.store.hosts import HostStore
 from shared.store.imports import ImportStore
@@ -52,6 +53,7 @@ class Stores:
 
     database: Database
     feeds: FeedStore
+    feed_lists: FeedLists
     hosts: HostStore
     sources: SourceStore
     imports: ImportStore
@@ -69,6 +71,7 @@ class Stores:
         return cls(
             database=database,
             feeds=FeedStore(database),
+            feed_lists=FeedLists(database),
             hosts=HostStore(database),
             sources=SourceStore(database),
             imports=ImportStore(database),

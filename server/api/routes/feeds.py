@@ -23,9 +23,10 @@ from server.api.values import (
 )
 from server.feeds.discovery import Discovery
 from server.feeds.opml import OPML_TYPE, OpmlReport, import_outlines, read_opml, write_opml
+from server.feeds.tags import MAX_TAG_LENGTH, read_tag
 from server.fetching.addresses import mask_url
 from shared.models import format_time
-from shared.store import Feed, IndexerState
+from shared.store import Feed, FeedFilter, FeedOrder, FeedState, IndexerState
 
 router = APIRouter(tags=["feeds"])
 
@@ -43,11 +44,32 @@ _OPML_BODY = {
 class FeedQuery(ListQuery):
     """Which feeds."""
 
-    q: Filter[Text] = Field(None, max_length=500, description="a text in the source or a URL")
+    q: Filter[Text] = Field(
+        None, max_length=500, description="a text in the title, the source, a URL or a tag"
+    )
+    tag: Filter[Text] = Field(None, max_length=MAX_TAG_LENGTH)
+    state: Filter[FeedState] = Field(
+        None, description="`manual`: those that are enabled and have no schedule"
+    )
     enabled: Filter[bool] = None
     failing: Filter[bool] = Field(
         None, description="true: those that have an `error`; false: those that have none"
     )
+    sort: Filter[FeedOrder] = Field(
+        FeedOrder.ADDED,
+        description="`added`: latest first. `state`: failing first, disabled last",
+    )
+    descending: bool = Field(False, description="for `title`, `last_import` and `next_fetch`")
+
+    def to_filter(self) -> FeedFilter:
+        """Return it as the store takes it."""
+        return FeedFilter(
+            text=self.q,
+            tag=read_tag(self.tag) if self.tag is not None else None,
+            state=self.state,
+            enabled=self.enabled,
+            failing=self.failing,
+        )
 
 
 class DiscoverRequest(RequestBody):
@@ -81,11 +103,11 @@ class HostAnswer(BaseModel):
 
 @router.get("/feeds", responses=describe_problems(), response_model_exclude_unset=True)
 def list_feeds(parts: Parts, query: Annotated[FeedQuery, Query()]) -> Listing[FeedAnswer]:
-    """List feeds, latest added first."""
-    page = parts.services.stores.feeds.find_page(
-        text=query.q,
-        enabled=query.enabled,
-        failing=query.failing,
+    """List feeds, latest added first, or in the order that is asked for."""
+    page = parts.services.stores.feed_lists.find_page(
+        query.to_filter(),
+        order=query.sort or FeedOrder.ADDED,
+        descending=query.descending,
         limit=query.limit,
         cursor=query.cursor,
     )
@@ -111,6 +133,8 @@ def add_feed(parts: Parts, wanted: NewFeedRequest) -> FeedAnswer:
         headers=wanted.headers,
         weight=wanted.weight,
         window=wanted.window.to_window() if wanted.window is not None else None,
+        title=wanted.title,
+        tags=wanted.tags or (),
     )
     return _show(parts, added)
 
@@ -125,7 +149,7 @@ def add_feed(parts: Parts, wanted: NewFeedRequest) -> FeedAnswer:
 )
 def export_opml(parts: Parts) -> Response:
     """Return all feeds that have a URL as OPML, credentials masked."""
-    return Response(write_opml(parts.services.stores.feeds), media_type=OPML_TYPE)
+    return Response(write_opml(parts.services.stores.feed_lists), media_type=OPML_TYPE)
 
 
 @router.post("/feeds/opml", responses=describe_problems(413), openapi_extra=_OPML_BODY)

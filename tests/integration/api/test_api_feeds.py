@@ -20,15 +20,11 @@ def add(api: Api, **fields: Any) -> dict[str, Any]:
     return shown
 
 
-def list_sources(api: Api, **query: str) -> list[str]:
-    answer = api.client.get("/feeds", params=query)
-    assert answer.status_code == 200, answer.text
-    return [shown["source"] for shown in answer.json()["items"]]
-
-
 def test_new_feed_takes_the_default_interval_and_is_due_at_once(api: Api) -> None:
     assert add(api) == {
         "source": "news",
+        "title": None,
+        "tags": [],
         "url": URL,
         "enabled": True,
         "interval_s": 3600,
@@ -62,45 +58,6 @@ def test_taken_source_is_a_conflict(api: Api) -> None:
     add(api)
     assert api.post("/feeds", {"source": "news", "url": URL + "2"}).status_code == 409
     assert api.post("/feeds", {"url": URL}).status_code == 409
-
-
-def test_feeds_are_found_by_text_in_source_or_url(api: Api) -> None:
-    add(api)
-    add(api, source="board", url="https://jobs.example/All.xml")
-    api.post("/feeds", {"source": "two", "urls": [f"{URL}?a", "https://other.example/(b)"]})
-    assert list_sources(api, q="") == ["two", "news", "board"]
-    assert list_sources(api, q="BOAR") == ["board"]
-    assert list_sources(api, q="all.xml") == ["board"]
-    assert list_sources(api, q="(B)") == ["two"]
-    assert list_sources(api, q=".*") == []
-
-
-def test_feeds_are_found_by_whether_they_are_enabled_and_fail(api: Api) -> None:
-    for number in range(3):
-        add(api, source=f"feed{number}", url=f"{URL}?{number}", enabled=number != 0)
-    api.stores.feeds.update("feed0", {"error": "gone: 410", "consecutive_failures": 2})
-    api.stores.feeds.update("feed1", {"error": "dns: no such host", "consecutive_failures": 1})
-    assert list_sources(api, failing="true") == ["feed1", "feed0"]
-    assert list_sources(api, failing="false") == ["feed2"]
-    assert list_sources(api, enabled="false") == ["feed0"]
-    assert list_sources(api, enabled="true", failing="true") == ["feed1"]
-    assert list_sources(api, enabled="", failing="", q="feed2") == ["feed2"]
-
-
-def test_filtered_feeds_go_on_where_the_page_ended(api: Api) -> None:
-    for number in range(4):
-        add(api, source=f"feed{number}", url=f"{URL}?{number}", enabled=number != 2)
-    first = api.client.get("/feeds?q=feed&enabled=true&limit=2").json()
-    query = {"q": "feed", "enabled": "true", "limit": "2", "cursor": first["next_cursor"]}
-    second = api.client.get("/feeds", params=query).json()
-    shown = [feed["source"] for feed in first["items"] + second["items"]]
-    assert shown == ["feed3", "feed1", "feed0"]
-    assert second["next_cursor"] is None
-
-
-@pytest.mark.parametrize("query", ["enabled=perhaps", "failing=2", "q=%00", "text=a"])
-def test_unfit_filter_of_feeds_is_refused(api: Api, query: str) -> None:
-    assert api.client.get(f"/feeds?{query}").status_code == 422
 
 
 def test_source_is_made_of_host_and_path(api: Api) -> None:
@@ -224,6 +181,63 @@ def test_unknown_feed_is_not_found(api: Api) -> None:
     assert api.client.delete("/feeds/none").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("tags", "stored"),
+    [
+        (["Tech", "tech", "Über Uns", "a.b-c_d+e"], ["a.b-c_d+e", "tech", "über-uns"]),
+        ([], []),
+        (None, []),
+    ],
+)
+def test_tags_are_lower_case_words_each_once_and_sorted(
+    api: Api, tags: list[str] | None, stored: list[str]
+) -> None:
+    assert add(api, tags=tags)["tags"] == stored
+    assert api.client.patch("/feeds/news", json={"tags": ["Other"]}).json()["tags"] == ["other"]
+    assert api.client.patch("/feeds/news", json={"tags": tags}).json()["tags"] == stored
+
+
+@pytest.mark.parametrize("tag", ["", " ", "-a", "a,b", "a/b", "a" * 41, "<b>", "a\x00"])
+def test_text_that_can_be_no_tag_is_refused(api: Api, tag: str) -> None:
+    assert api.post("/feeds", {"url": URL, "tags": [tag]}).status_code == 422
+    add(api)
+    assert api.client.patch("/feeds/news", json={"tags": [tag]}).status_code == 422
+
+
+def test_feed_has_twenty_tags_at_most(api: Api) -> None:
+    add(api)
+    tags = [f"tag{number:02}" for number in range(21)]
+    assert api.client.patch("/feeds/news", json={"tags": tags}).status_code == 422
+    assert api.client.patch("/feeds/news", json={"tags": tags[:20]}).json()["tags"] == tags[:20]
+
+
+def test_title_that_somebody_gave_wins_over_the_documents(api: Api) -> None:
+    add(api)
+    api.stores.feeds.note_title("news", "As published")
+    assert api.client.get("/feeds/news").json()["title"] == "As published"
+    given = api.client.patch("/feeds/news", json={"title": " My\nnews \u202e "}).json()
+    assert given["title"] == "My news"
+    api.stores.feeds.note_title("news", "Published anew")
+    assert api.client.get("/feeds/news").json()["title"] == "My news"
+    assert api.client.patch("/feeds/news", json={"title": None}).json()["title"] == "Published anew"
+    assert api.client.patch("/feeds/news", json={"title": "x" * 201}).status_code == 422
+
+
+def test_opml_brings_titles_and_categories(api: Api) -> None:
+    body = (
+        '<outline text="The news" category="/Press/World News/,tech,a&lt;b"'
+        ' xmlUrl="https://a.example/"/><outline title="Untexted" xmlUrl="https://b.example/"/>'
+    )
+    assert post_opml(api, f"<opml><body>{body}</body></opml>").json()["invalid"] == []
+    shown = {feed["url"]: feed for feed in api.client.get("/feeds").json()["items"]}
+    first = shown["https://a.example/"]
+    assert (first["title"], first["tags"]) == ("The news", ["tech", "world-news"])
+    assert shown["https://b.example/"]["title"] == "Untexted"
+    exported = api.client.get("/feeds.opml").text
+    assert 'text="The news"' in exported
+    assert 'category="tech,world-news"' in exported
+
+
 def post_opml(api: Api, document: str | bytes) -> Any:
     return api.client.post("/feeds/opml", content=document)
 
@@ -249,7 +263,8 @@ def test_exported_opml_comes_back_whole(api: Api) -> None:
     add(api, cron="*/5 * * * *")
     api.post("/feeds", {"source": "board", "urls": [f"{URL}?a", f"{URL}?b"], "enabled": False})
     api.post("/feeds", {"source": "quiet", "url": f"{URL}?c", "interval_s": None})
-    api.post("/feeds", {"source": "big", "url": f"{URL}?d", "interval_s": 60, "weight": "heavy"})
+    big = {"source": "big", "url": f"{URL}?d", "interval_s": 60, "weight": "heavy"}
+    api.post("/feeds", big | {"title": "R&D <news>", "tags": ["tech", "news"]})
     before = api.client.get("/feeds").json()["items"]
     exported = api.client.get("/feeds.opml").content
     for source in ("news", "board", "quiet", "big"):

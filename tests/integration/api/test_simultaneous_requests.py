@@ -51,7 +51,9 @@ def statuses(answers: Sequence[httpx2.Response]) -> Counter[int]:
 
 
 def sources_of(stores: Stores, urls: Sequence[str]) -> list[str]:
-    return [feed.source for feed in stores.feeds.find_page(limit=500).items if feed.urls == urls]
+    return [
+        feed.source for feed in stores.feed_lists.find_page(limit=500).items if feed.urls == urls
+    ]
 
 
 def post(path: str, **body: Any) -> Send:
