@@ -9,6 +9,7 @@ COPY server server
 COPY worker worker
 COPY shared shared
 COPY feedmill feedmill
+COPY docs docs
 RUN /opt/feedmill/bin/pip install -c constraints.txt .
 
 FROM python:3.13-slim

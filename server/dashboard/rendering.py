@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from server.api.keys import Access
 from server.dashboard import filters
+from server.dashboard.manual import HELP_PATH, TROUBLESHOOTING, has_section
 
 ROOM = Path(__file__).parent
 STATIC = ROOM / "static"
@@ -54,6 +55,8 @@ PLACES = (
     Place("Dead letters", "/admin/dlq", "dead", "d"),
     Place("Items", "/admin/items", "items", "t"),
 )
+# Beside the tools: asked for less often.
+MORE_PLACES = (Place("Help", HELP_PATH, "help", "h"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def render(
         request=request,
         path=request.url.path,
         places=PLACES,
+        more_places=MORE_PLACES,
         has_session=sessions.are_needed,
         is_read_only=sessions.access_of(request) is Access.READ,
         **context,
@@ -172,6 +176,8 @@ def environment(root_path: str = "") -> Environment:
         "segment": filters.quote_segment,
     }
     made.globals |= {
+        "has_help": has_section,
+        "help_path": f"{HELP_PATH}/{TROUBLESHOOTING}",
         "root": root_path,
         "show_span": filters.show_span,
         "static": static_url,

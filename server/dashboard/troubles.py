@@ -21,10 +21,14 @@ _SETTINGS = {"Redis": "REDIS_URL", "MongoDB": "MONGODB_URL"}
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something an operator should know; ``action`` is a form to post, ``link`` a page to see."""
+    """Something an operator should know; ``action`` is a form to post, ``link`` a page to see.
+
+    ``help_anchor`` is its section in docs/troubleshooting.md.
+    """
 
     text: str
     advice: str
+    help_anchor: str
     level: Literal["problem", "warning"] = "problem"
     link: str | None = None
     link_text: str = ""
@@ -49,13 +53,14 @@ def find_troubles(overview: Overview) -> list[Trouble]:
 
 def _describe_store(name: str, trouble: str) -> Trouble:
     advice = _ADVICE if trouble == SILENT else _ADVICE_REFUSED
-    return Trouble(f"{name} {trouble}.", f"{advice} Its URL is set by {_SETTINGS[name]}.")
+    text = f"{advice} Its URL is set by {_SETTINGS[name]}."
+    return Trouble(f"{name} {trouble}.", text, "store-unavailable")
 
 
 def _find_worker_troubles(overview: Overview) -> list[Trouble]:
     if not overview.workers:
         advice = "Items wait until one is started: 'feedmill worker'."
-        return [Trouble("No worker is running.", advice)]
+        return [Trouble("No worker is running.", advice, "no-worker")]
     return [
         *_find_open_breakers(overview.workers),
         *_find_failing_threads(overview.workers),
@@ -71,7 +76,8 @@ def _find_open_breakers(workers: Sequence[WorkerAnswer]) -> list[Trouble]:
     share = "" if len(stopped) == total else f" in {len(stopped)} of {total} workers"
     since = f"for {show_duration(max(worker.breaker_open_s for worker in stopped))}"
     text = f"Circuit breaker open{share} {since}: {stopped[0].breaker_reason}."
-    return [Trouble(text, "Workers continue by themselves as soon as MongoDB accepts writes.")]
+    advice = "Workers continue by themselves as soon as MongoDB accepts writes."
+    return [Trouble(text, advice, "circuit-breaker-open")]
 
 
 def _find_failing_threads(workers: Sequence[WorkerAnswer]) -> list[Trouble]:
@@ -79,6 +85,7 @@ def _find_failing_threads(workers: Sequence[WorkerAnswer]) -> list[Trouble]:
         Trouble(
             f"Worker {worker.id}: a thread is failing: {'; '.join(worker.failing_threads)}.",
             "See 'thread_failed' in its log. If it keeps failing, the worker stops.",
+            "worker-thread-failing",
         )
         for worker in workers
         if worker.failing_threads
@@ -90,6 +97,7 @@ def _find_queues_without_worker(queues: Sequence[QueueAnswer]) -> list[Trouble]:
         Trouble(
             f"No worker processes the queue {queue.name}.",
             _advice_to_work(queue),
+            "no-worker",
             link="/admin/queues",
             link_text="Show queues",
         )
@@ -111,6 +119,7 @@ def _find_pauses(queues: Sequence[QueueAnswer]) -> list[Trouble]:
         Trouble(
             f"Queue {queue.name} is paused.",
             "Its jobs wait until it is resumed.",
+            "queue-paused",
             "warning",
             action=f"/admin/queues/{quote(queue.name, safe='')}/resume",
             action_text="Resume",
@@ -125,6 +134,7 @@ def _find_failing_backfills(backfills: Sequence[BackFillView]) -> list[Trouble]:
         Trouble(
             f"Back-fill of {each.source} has failing intervals: {each.error or 'see its imports'}.",
             "They are retried automatically; the back-fill ends when all are imported.",
+            "back-fill-failing",
             "warning",
             f"/admin/feeds/{quote(each.source, safe='')}",
             "Show feed",
@@ -135,19 +145,33 @@ def _find_failing_backfills(backfills: Sequence[BackFillView]) -> list[Trouble]:
 
 
 def _find_failures(overview: Overview) -> list[Trouble]:
-    troubles = []
-    if overview.failing_feeds:
-        number = overview.failing_feeds
-        text = "1 feed is failing." if number == 1 else f"{show_count(number)} feeds are failing."
-        advice = "Failing feeds are retried automatically."
-        troubles.append(Trouble(text, advice, "warning", "/admin/feeds?failing=true", "Show feeds"))
     dead = sum(
         queue.counts[JobState.WAITING]
         for queue in overview.queues
         if queue.name == overview.dead_letter_queue
     )
-    if dead:
-        text = "1 dead letter." if dead == 1 else f"{show_count(dead)} dead letters."
-        advice = "Fix the cause, then replay them."
-        troubles.append(Trouble(text, advice, "warning", "/admin/dlq", "Show dead letters"))
-    return troubles
+    failing = _describe_failing_feeds(overview.failing_feeds) if overview.failing_feeds else None
+    letters = _describe_dead_letters(dead) if dead else None
+    return [trouble for trouble in (failing, letters) if trouble is not None]
+
+
+def _describe_failing_feeds(number: int) -> Trouble:
+    return Trouble(
+        "1 feed is failing." if number == 1 else f"{show_count(number)} feeds are failing.",
+        "Failing feeds are retried automatically.",
+        "feeds-failing",
+        "warning",
+        "/admin/feeds?failing=true",
+        "Show feeds",
+    )
+
+
+def _describe_dead_letters(number: int) -> Trouble:
+    return Trouble(
+        "1 dead letter." if number == 1 else f"{show_count(number)} dead letters.",
+        "Fix the cause, then replay them.",
+        "dead-letters",
+        "warning",
+        "/admin/dlq",
+        "Show dead letters",
+    )

@@ -5,6 +5,7 @@ from typing import Any
 from server.api.queue_status import QueueAnswer
 from server.api.readiness import SILENT
 from server.api.routes.queues import WorkerAnswer
+from server.dashboard.manual import has_section
 from server.dashboard.overview import Overview
 from server.dashboard.troubles import Trouble, find_troubles
 from shared.queue import JobState
@@ -34,9 +35,12 @@ def queue(name: str = "items", waiting: int = 0, **fields: Any) -> QueueAnswer:
 
 def find(absent: list[str] | None = None, **found: Any) -> list[Trouble]:
     given = {"workers": [worker()], "queues": [queue()]} | found
-    return find_troubles(
+    troubles = find_troubles(
         Overview(dict.fromkeys(absent or [], SILENT), dead_letter_queue="dlq", **given)
     )
+    for trouble in troubles:
+        assert has_section(trouble.help_anchor), trouble
+    return troubles
 
 
 def test_nothing_is_wrong_when_all_is_well() -> None:

@@ -4,6 +4,7 @@ from server.dashboard.pages import (
     dead_letters,
     feed_forms,
     feeds,
+    help,
     imports,
     items,
     login,
@@ -24,5 +25,6 @@ ROUTERS = tuple(
         queues,
         dead_letters,
         items,
+        help,
     )
 )

@@ -213,7 +213,7 @@ function setUpShortcuts() {
   document.addEventListener("keydown", (event) => {
     const isTyping = event.target.closest("input, textarea, select, [contenteditable]");
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-    const place = isGoing && document.querySelector(`.places a[data-key="${CSS.escape(event.key)}"]`);
+    const place = isGoing && document.querySelector(`a[data-key="${CSS.escape(event.key)}"]`);
     isGoing = event.key === "g";
     const search = event.key === "/" && document.querySelector("input[type=search]");
     if (place) place.click();
