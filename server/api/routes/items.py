@@ -19,12 +19,17 @@ class ItemQuery(ListQuery):
     """Which items."""
 
     source: Filter[Text] = None
-    q: Filter[Text] = Field(None, max_length=500, description="a text in title or summary")
-    since: Moment = Field(None, description="changed at this time or after; RFC 3339")
+    q: Filter[Text] = Field(None, max_length=500, description="text in title or summary")
+    since: Moment = Field(None, description="changed at this time or later; RFC 3339")
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether less than everything is asked for."""
+        return bool(self.source or self.q or self.since)
 
 
 class Enclosure(BaseModel):
-    """A file that belongs to an item."""
+    """A file of an item."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -32,7 +37,7 @@ class Enclosure(BaseModel):
 
 
 class ExtraField(BaseModel):
-    """An element that a feed carries beyond the known fields; a nested one is named by its path."""
+    """An element that the feed has beyond the known fields; a nested one is named by its path."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -108,7 +113,7 @@ def read_item(parts: ApiParts, item_id: str) -> dict[str, Any]:
 def show_item(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return an item's document with JSON's types; ``id`` is its ``_id`` once more.
 
-    The hash of its counters is nobody's business but the comparison's.
+    The hash of its counters is left out: only the comparison of imports needs it.
     """
     shown: dict[str, Any] = {"id": document["_id"]}
     fields = (item for item in document.items() if item[0] != "counters_hash")

@@ -22,8 +22,20 @@ def items(page: Page) -> list[str]:
     return [link.removeprefix("/admin/items/lwn%23") for link in links]
 
 
-def test_without_items_the_page_says_when_some_show(api: Api) -> None:
-    assert "Items show when an import has stored them" in get_page(api, "/admin/items").text
+def test_without_items_the_page_says_how_to_get_some(api: Api) -> None:
+    for filters in ({}, {"q": "rust"}):
+        page = get_page(api, "/admin/items", **filters)
+        assert "No items yet. Items appear here when an import has stored them." in page.text
+        assert "/admin/feeds-add" in page.links()
+        assert page.all("form", role="search") == []
+
+
+def test_filters_that_match_nothing_can_be_cleared(api: Api) -> None:
+    seed_item(api, title="Rust")
+    page = get_page(api, "/admin/items", q="zig")
+    assert "No item matches." in page.text
+    assert page.links().count("/admin/items") == 3
+    assert page.value("q") == "zig"
 
 
 def test_items_are_searched_by_text_source_and_time_and_paged(api: Api) -> None:
@@ -32,7 +44,7 @@ def test_items_are_searched_by_text_source_and_time_and_paged(api: Api) -> None:
         seed_item(api, guid, title=f"Title {guid} of Rust", link=f"https://lwn.net/{guid}")
     page = get_page(api, "/admin/items")
     assert items(page) == ["3", "2", "1"]
-    assert "Title 3 of Rust https://lwn.net/3 lwn 2026-11-01 12:03:00 UTC" in page.text
+    assert "Title 3 of Rust lwn 2026-11-01 12:03:00 UTC" in page.text
     assert items(get_page(api, "/admin/items", q="title 2")) == ["2"]
     assert items(get_page(api, "/admin/items", source="none")) == []
     assert items(get_page(api, "/admin/items", since="2026-11-01T12:02:00")) == ["3", "2"]
@@ -85,18 +97,18 @@ def test_links_that_would_run_something_are_text(api: Api, link: str) -> None:
     item_id = seed_item(
         api, title=SCRIPT + "t", link=link, enclosures=[{"url": link}], author=SCRIPT
     )
-    for path in ("/admin/items", path_of(item_id)):
-        page = get_page(api, path)
-        assert link in page.text
-        assert link not in page.links()
-        assert SCRIPT not in page.html
+    page = get_page(api, path_of(item_id))
+    assert link in page.text
+    assert link not in page.links()
+    for html in (page.html, get_page(api, "/admin/items").html):
+        assert SCRIPT not in html
 
 
 def test_item_leads_to_its_imports_and_to_its_dead_letter(api: Api) -> None:
     api.post("/feeds", {"source": "lwn", "url": "https://lwn.net/rss"})
     [begun] = api.post("/imports/start").json()["imports"]
     item_id = seed_item(api, title="x")
-    assert "by an import that is deleted by now" in get_page(api, path_of(item_id)).text
+    assert "by an import that is no longer kept" in get_page(api, path_of(item_id)).text
     api.stores.database.collection("items").update_one(
         {"_id": item_id}, {"$set": {"created_by": begun["id"], "modified_by": None}}
     )
@@ -115,6 +127,30 @@ def test_item_leads_to_its_imports_and_to_its_dead_letter(api: Api) -> None:
     )
     api.stores.dead_letters.record_many([removed])
     assert "An operator removed content of this item." in get_page(api, path_of(item_id)).text
+
+
+def test_item_leads_to_the_next_older_one_of_its_source(api: Api) -> None:
+    for guid in ("1", "2"):
+        api.clock.advance(seconds=60)
+        seed_item(api, guid, title=f"Title {guid}")
+    page = get_page(api, path_of("lwn#2"))
+    assert "Older: Title 1" in page.text
+    assert page.all("a", rel="next", href=path_of("lwn#1"))
+    assert "Older:" not in get_page(api, path_of("lwn#1")).text
+
+
+def test_text_that_is_content_and_summary_alike_is_shown_once(api: Api) -> None:
+    item_id = seed_item(api, content="<p>Same</p>", summary="<p>Same</p>")
+    assert len(get_page(api, path_of(item_id)).all("iframe")) == 1
+    assert "The feed gives no text" in get_page(api, path_of(seed_item(api, "2"))).text
+
+
+def test_long_documents_are_cut_until_all_is_asked_for(api: Api) -> None:
+    item_id = seed_item(api, link="https://lwn.net/" + "x" * 20_000 + "the-end")
+    page = get_page(api, path_of(item_id))
+    [more] = [link for link in page.links() if link.endswith("?whole=1")]
+    assert 'the-end"' not in page.text
+    assert 'the-end"' in get_page(api, more).text
 
 
 def test_item_is_found_by_whatever_id_it_has(api: Api) -> None:
