@@ -36,7 +36,7 @@ def show_items(request: Request, parts: Parts) -> Response:
     """List items, latest changed first."""
     query, problem = read_query(ItemQuery, request)
     listing = read_items(parts, query)
-    has_any = listing["items"] or read_items(parts, ItemQuery(limit=1))["items"]
+    has_any = listing["items"] or read_items(parts, ItemQuery.model_validate({"limit": 1}))["items"]
     return render(
         request,
         "items/list.html",
@@ -94,5 +94,7 @@ def _read_texts(item: Mapping[str, Any]) -> list[str | None]:
 def _find_older(parts: ApiParts, item: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the item of the same source that follows in the list, or None."""
     cursor = encode_cursor(read_moment(item["modified_at"]), item["id"])
-    query = ItemQuery(source=str(item["source"]), limit=1, cursor=cursor)
-    return next(map(complete_item, read_items(parts, query)["items"]), None)
+    found = parts.services.stores.items.find_page(
+        source=str(item["source"]), text=None, since=None, limit=1, cursor=cursor
+    )
+    return complete_item(found.items[0]) if found.items else None

@@ -49,7 +49,7 @@ def test_a_feed_is_added_and_imported_while_its_bar_moves(
     page = visitor.page
 
     visitor.open("/")
-    visitor.link("Add the first one").click()
+    visitor.link("Add the first feed").click()
     page.get_by_label("Add a feed").last.fill(url)
     visitor.button("Add").click()
     expect(visitor.message()).to_contain_text("is added and is being imported")
@@ -95,7 +95,7 @@ def test_a_dead_letter_is_opened_replayed_and_leaves_the_list(
     expect(cause).to_have_count(1)
     expect(cause).to_contain_text("1 dead")
     visitor.keep_picture("story-dead-causes")
-    cause.get_by_role("link", name="Look at it").click()
+    cause.get_by_role("link", name="Show it").click()
     page.get_by_role("table").get_by_role("link", name="well#b").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("well#b")
     visitor.keep_picture("story-dead-letter")
