@@ -18,11 +18,12 @@ _CLOCKS = ("backfills", "dead_letters", "feed_editing", "feeds", "imports", "win
 
 
 class Done(NamedTuple):
-    """How a command ended."""
+    """How a command ended. ``stderr`` is without the line that names the service."""
 
     code: int
     stdout: str
     stderr: str
+    named_service: str = ""
 
     @property
     def json(self) -> Any:
@@ -53,6 +54,14 @@ def make_run(
             cli.main()
         captured = capsys.readouterr()
         code = ended.value.code
-        return Done(code if isinstance(code, int) else 0, captured.out, captured.err)
+        stderr, named = _split_service(captured.err)
+        return Done(code if isinstance(code, int) else 0, captured.out, stderr, named)
 
     return feedmill
+
+
+def _split_service(stderr: str) -> tuple[str, str]:
+    """Return what a command printed without the line that names its service, and that line."""
+    lines = stderr.splitlines(keepends=True)
+    named = [line for line in lines if line.startswith("Service: ")]
+    return "".join(line for line in lines if line not in named), "".join(named)

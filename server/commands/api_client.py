@@ -4,16 +4,17 @@ Beside the fetcher the only user of the HTTP library.
 """
 
 import time
-from pathlib import Path
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import httpx2
 
+from server.commands.output import messages, print_text
 from shared.errors import ServiceError
-from shared.running import read_running
-from shared.settings import Settings, is_loopback, load_settings
+from shared.running import RUNNING_FILE, read_running
+from shared.settings import Origin, Settings, is_loopback, load_settings
 
 Json = Any
 
@@ -185,44 +186,64 @@ def service_client() -> ApiClient:
     return client
 
 
-def service_url_of(settings: Settings) -> str:
+@dataclass(frozen=True, slots=True)
+class ServicePlace:
+    """Where the service is looked for, and what names that place.
+
+    ``is_named``: one is said to be there, so that silence is an error. ``is_default``: the
+    current folder's own service, which nobody has to be told about. ``wait_s``: how long one that
+    is named may be silent because it is just starting.
+    """
+
+    url: str
+    named_by: str
+    is_named: bool = True
+    is_default: bool = False
+    wait_s: float = 0.0
+
+
+def locate_service(settings: Settings) -> ServicePlace:
     """Return where the service is looked for, without asking whether it is there.
 
     In this order: ``FEEDMILL_URL``, what ``DATA_DIR/feedmill.json`` names, the port that a service
     of these settings would have.
     """
     if settings.feedmill_url is not None:
-        return settings.feedmill_url
+        return ServicePlace(settings.feedmill_url, "FEEDMILL_URL")
+    file = settings.data_dir / RUNNING_FILE
     running = read_running(settings.data_dir)
-    return running.url if running is not None else settings.service_url
+    if running is None:
+        named_by = f"HOST and PORT; there is no {file}"
+        return ServicePlace(settings.service_url, named_by, is_named=False)
+    is_default = settings.origin_of("data_dir") is Origin.DEFAULT
+    return ServicePlace(running.url, str(file), is_default=is_default, wait_s=_STARTING_S)
 
 
 def find_service(settings: Settings) -> ApiClient | None:
     """Return a client of the running service; None when there is none.
 
-    Looked for at :func:`service_url_of`.
+    Looked for where :func:`locate_service` leads. Standard error gets a line that names the
+    service, unless it is the current folder's own.
 
     Raises:
         ServiceError: one is named but does not answer.
     """
-    if settings.feedmill_url is not None:
-        return _wait_for(settings.feedmill_url, "FEEDMILL_URL", settings, wait_s=0)
-    running = read_running(settings.data_dir)
-    if running is not None:
-        name = str(Path(settings.data_dir) / "feedmill.json")
-        return _wait_for(running.url, name, settings, wait_s=_STARTING_S)
-    client = ApiClient(settings.service_url, api_key=settings.api_key)
-    if client.is_alive():
-        return client
-    client.__exit__(None, None, None)
-    return None
+    place = locate_service(settings)
+    client = ApiClient(place.url, api_key=settings.api_key)
+    if not _is_alive_within(client, place.wait_s):
+        client.__exit__(None, None, None)
+        if place.is_named:
+            raise ServiceError(f"no Feedmill answers at {place.url}, which {place.named_by} names")
+        return None
+    if not place.is_default:
+        print_text(messages(), f"Service: {place.url} (from {place.named_by})", style="dim")
+    return client
 
 
-def _wait_for(url: str, named_by: str, settings: Settings, *, wait_s: float) -> ApiClient:
-    client = ApiClient(url, api_key=settings.api_key)
+def _is_alive_within(client: ApiClient, wait_s: float) -> bool:
     give_up_at = time.monotonic() + wait_s
     while not client.is_alive():
         if time.monotonic() >= give_up_at:
-            raise ServiceError(f"no Feedmill answers at {url}, which {named_by} names")
+            return False
         time.sleep(_PAUSE_S)
-    return client
+    return True

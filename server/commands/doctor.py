@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from server.commands.api_client import ApiClient, service_url_of
+from server.commands.api_client import ApiClient, locate_service
 from server.commands.options import AsJson
 from server.commands.output import FAILED, print_json, print_text
 from server.doctor import diagnose
@@ -64,7 +64,7 @@ def _collect(settings: Settings) -> Facts:
 
 
 def _ask_service(settings: Settings, *, is_named: bool) -> ServiceFacts:
-    url = service_url_of(settings)
+    url = locate_service(settings).url
     with ApiClient(url, api_key=settings.api_key, timeout_s=_CALL_TIMEOUT_S) as client:
         if not client.is_alive():
             return ServiceFacts(url, is_alive=False, is_named=is_named)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from server.commands.api_client import ApiClient, service_url_of
+from server.commands.api_client import ApiClient, locate_service
 from shared.errors import FeedmillError
 from shared.settings import load_settings
 
@@ -28,7 +28,7 @@ def complete_queues(incomplete: str) -> list[str]:
 def _names(path: str, field: str, incomplete: str, **parameters: int) -> list[str]:
     try:
         settings = load_settings()
-        url = service_url_of(settings)
+        url = locate_service(settings).url
         with ApiClient(url, api_key=settings.api_key, timeout_s=_TIMEOUT_S) as client:
             found = client.get(path, **parameters)["items"]
     except FeedmillError:

@@ -121,9 +121,10 @@ def replay(
 
 def _read_queues(name: str | None) -> list[dict[str, Any]]:
     settings = load_settings()
-    if is_without_service(settings) and find_service(settings) is None:
+    client = find_service(settings) if is_without_service(settings) else service_client()
+    if client is None:
         return read_own_queues(settings, name)
-    with service_client() as client:
+    with client:
         if name is not None:
             return [client.get(f"/queues/{quote_id(name)}")]
         shown: list[dict[str, Any]] = client.get("/queues")["items"]
