@@ -22,6 +22,7 @@ from server.commands.options import AsJson
 from server.commands.output import FAILED, WRONG_USAGE, messages, print_text
 from server.commands.queues import app as queues
 from server.commands.roles import become_role, run_up
+from server.commands.settings import app as settings
 from shared.errors import (
     ChildEnded,
     FeedmillError,
@@ -32,7 +33,7 @@ from shared.errors import (
 from shared.settings import load_settings
 
 # Commands of one kind, each kind in a module of its own.
-GROUPS = (feeds, imports, queues, dead_letters)
+GROUPS = (feeds, imports, queues, dead_letters, settings)
 
 app = typer.Typer(
     name="feedmill",

@@ -39,12 +39,8 @@ class ItemLimiter:
         return self._known
 
     def read(self) -> StoredLimits:
-        """Return what was changed, and the last changes.
-
-        Raises:
-            UnreadableDocument: what is stored makes no sense.
-        """
-        stored = self._store.read()
+        """Return what was changed, and the last changes; what cannot be read counts as none."""
+        stored = read_or_ignore(self._store)
         self._known = current_limits(stored, self.environment)
         return stored
 

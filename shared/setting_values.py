@@ -149,21 +149,48 @@ def describe_error(error: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
     accepted = (
         str(error["ctx"]["error"])
         if error["type"] == "value_error"
-        else _describe_accepted(field_name, fields[field_name])
+        else describe_accepted(field_name, fields[field_name])
     )
     return f"{name}={_shown(name, str(error['input']))}: must be {accepted}"
 
 
+def is_secret(name: str) -> bool:
+    """Return whether a variable's value is to be shown to nobody."""
+    return name in _SECRETS
+
+
+def unit_of(field_name: str) -> str | None:
+    """Return the unit of a setting, None where it has none."""
+    return _UNITS.get(field_name.rsplit("_", 1)[-1])
+
+
+def show_setting(name: str, value: Any) -> str | int | float | bool | None:
+    """Return a value as people may see it: ``set`` for a secret, URLs without logins."""
+    if value is None or value == ():
+        return None
+    if is_secret(name):
+        return "set"
+    if isinstance(value, bool | int | float):
+        return value
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return _mask_url(text) if name.endswith("_URL") else text
+
+
+def _mask_url(value: str) -> str:
+    # A password may hold anything, also what ends one in a proper URL.
+    return mask_secrets(re.sub(r"^([a-z+]*://)?.*@", rf"\1{MASK}@", value, flags=re.S | re.I))
+
+
 def _shown(name: str, value: str) -> str:
-    if name in _SECRETS:
+    if is_secret(name):
         return MASK
     if name.endswith("_URL"):
-        # A password may hold anything, also what ends one in a proper URL.
-        value = mask_secrets(re.sub(r"^([a-z+]*://)?.*@", rf"\1{MASK}@", value, flags=re.S | re.I))
+        value = _mask_url(value)
     return "".join(c if c.isprintable() else "?" for c in value)[:MAX_SHOWN_CHARACTERS]
 
 
-def _describe_accepted(field_name: str, field: FieldInfo) -> str:
+def describe_accepted(field_name: str, field: FieldInfo) -> str:
+    """Return in words which values a setting takes, as far as its type says so."""
     annotation = _plain_type(field.annotation)
     if get_origin(annotation) is Literal:
         words = [str(word) for word in get_args(annotation)]
@@ -180,7 +207,7 @@ def _describe_accepted(field_name: str, field: FieldInfo) -> str:
 def _describe_range(field_name: str, kind: str, field: FieldInfo) -> str:
     low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
     high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
-    unit = _UNITS.get(field_name.rsplit("_", 1)[-1])
+    unit = unit_of(field_name)
     return f"{kind} from {low} to {high}" + (f" ({unit})" if unit else "")
 
 

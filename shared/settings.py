@@ -49,10 +49,13 @@ from shared.setting_values import (
 
 FETCH_QUEUE = "feed_fetch_queue"
 DAY_MS = 86_400_000
+# Where a child's values come from, as its parent knows it: field=origin, with commas between.
+ORIGINS_VARIABLE = "FEEDMILL_ORIGINS"
 ENV_FILE = Path(".env")
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
-Count = Annotated[int, Field(ge=0, le=10_000_000)]
+MAX_COUNT = 10_000_000
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Days = Annotated[int, Field(ge=0, le=36_500)]
 Threads = Annotated[int, Field(ge=1, le=1000)]
 Host = Annotated[str, AfterValidator(check_host)]
@@ -74,6 +77,8 @@ class Origin(StrEnum):
     ENVIRONMENT = "environment"
     ENV_FILE = ".env"
     DEFAULT = "default"
+    EMBEDDED = "embedded"
+    """A store that ``feedmill up`` started."""
 
 
 class Settings(BaseSettings):
@@ -311,6 +316,14 @@ def _find_origins(given: Iterable[str], env_file: Path | None) -> Iterator[tuple
         if name == "REDIS_URL" and name not in in_environment | in_file:
             name = "REDIS_HOST"
         yield field, Origin.ENVIRONMENT if name in in_environment else Origin.ENV_FILE
+    yield from _origins_from_parent()
+
+
+def _origins_from_parent() -> Iterator[tuple[str, Origin]]:
+    for pair in filter(None, os.environ.get(ORIGINS_VARIABLE, "").split(",")):
+        field, _, origin = pair.partition("=")
+        if field in Settings.model_fields and origin in set(Origin):
+            yield field, Origin(origin)
 
 
 def _names_in_file(env_file: Path | None) -> set[str]:

@@ -95,6 +95,10 @@ class ApiClient:
         """Return the answer to PATCH with a JSON body."""
         return self._call("PATCH", path, json=body)
 
+    def put(self, path: str, body: Json) -> Json:
+        """Return the answer to PUT with a JSON body."""
+        return self._call("PUT", path, json=body)
+
     def delete(self, path: str) -> Json:
         """Return the answer to DELETE, None if it has no body."""
         return self._call("DELETE", path)

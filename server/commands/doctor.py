@@ -82,7 +82,19 @@ def _ask_service(settings: Settings, *, is_named: bool) -> ServiceFacts:
             version=version,
             error=error,
             is_named=is_named,
+            allows_private=_allows_private(client) if is_ready else None,
         )
+
+
+def _allows_private(client: ApiClient) -> bool | None:
+    """Return the service's own FETCH_ALLOW_PRIVATE; None where it does not report its settings."""
+    try:
+        groups = client.get("/settings")["groups"]
+    except ServiceError:
+        return None  # of an earlier version, or it wants a key: other checks report that
+    settings = (setting for group in groups for setting in group["settings"])
+    values = {setting["name"]: setting["value"] for setting in settings}
+    return values.get("FETCH_ALLOW_PRIVATE")
 
 
 def _failing_threads(client: ApiClient) -> tuple[str, ...]:

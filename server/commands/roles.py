@@ -19,7 +19,7 @@ from server.commands.output import print_text
 from shared.embedded import EmbeddedStores, WatchedProcess, locked_data_dir, start_embedded_stores
 from shared.errors import ChildEnded, ServiceError, SettingsError
 from shared.running import RUNNING_FILE, Running, remove_running, write_running
-from shared.settings import Settings
+from shared.settings import ORIGINS_VARIABLE, Origin, Settings
 from shared.startup import check_named_stores
 from shared.stopping import Stopped
 from shared.urls import without_login
@@ -221,7 +221,17 @@ def role_environment(
         "PYTHONSAFEPATH": "1",
         "HOST": settings.host,
         "PORT": str(settings.port),
+        ORIGINS_VARIABLE: _origins(settings),
     }
+
+
+def _origins(settings: Settings) -> str:
+    """Return where those values come from that a role finds in its environment."""
+    given = {name: settings.origin_of(name) for name in ("data_dir", "host", "port")}
+    for name in ("redis_url", "mongodb_url"):
+        is_named = getattr(settings, name) is not None
+        given[name] = settings.origin_of(name) if is_named else Origin.EMBEDDED
+    return ",".join(f"{name}={origin}" for name, origin in given.items())
 
 
 def _check_port(settings: Settings) -> None:

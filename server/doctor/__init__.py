@@ -16,6 +16,7 @@ from server.doctor.content_checks import (
 )
 from server.doctor.deployment_checks import (
     check_disk,
+    check_private_addresses,
     check_service,
     check_setting_names,
     check_settings,
@@ -29,6 +30,7 @@ def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Yield every finding, grouped, in the order in which parts depend on one another."""
     stores = facts.stores
     yield from check_settings(settings)
+    yield from check_private_addresses(settings, facts.service)
     yield from check_setting_names(facts.misspelt)
     yield from check_redis(stores.redis, settings.queue_prefix, stores.redis_refusal)
     yield from check_mongodb(stores.mongodb, stores.write_error)

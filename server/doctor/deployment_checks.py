@@ -45,19 +45,30 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
     yield _check_access(settings)
     yield _check_rate_limit(settings)
     yield _check_locks(settings)
-    if settings.fetch_allow_private:
-        yield warn(
-            SETTINGS,
-            "FETCH_ALLOW_PRIVATE",
-            "FETCH_ALLOW_PRIVATE=true: feeds may point at private addresses and any port",
-            "unset it unless everybody who may add feeds may reach this network",
-        )
     if settings.metrics_port == settings.port:
         yield problem(
             SETTINGS,
             "METRICS_PORT",
             f"METRICS_PORT and PORT are both {settings.port}",
             "give the worker another METRICS_PORT: on one machine they cannot share one",
+        )
+
+
+def check_private_addresses(settings: Settings, service: ServiceFacts) -> Iterator[Finding]:
+    """Yield a finding where feeds may point at private addresses.
+
+    What the running service reports counts; the settings read here only where it reports nothing.
+    """
+    if not service.is_alive or service.allows_private is None:
+        is_allowed, whose = settings.fetch_allow_private, "FETCH_ALLOW_PRIVATE=true here"
+    else:
+        is_allowed, whose = service.allows_private, "the service runs with FETCH_ALLOW_PRIVATE=true"
+    if is_allowed:
+        yield warn(
+            SETTINGS,
+            "FETCH_ALLOW_PRIVATE",
+            f"{whose}: feeds may point at private addresses and any port",
+            "unset it unless everybody who may add feeds may reach this network",
         )
 
 

@@ -76,7 +76,10 @@ class RecordLook:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """The running service as it answers at ``url``; ``error`` is why it could not be asked."""
+    """The running service as it answers at ``url``; ``error`` is why it could not be asked.
+
+    ``allows_private`` is its own FETCH_ALLOW_PRIVATE, None where it does not report it.
+    """
 
     url: str
     is_alive: bool
@@ -85,6 +88,7 @@ class ServiceFacts:
     error: str | None = None
     is_named: bool = False
     failing_threads: tuple[str, ...] = ()
+    allows_private: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

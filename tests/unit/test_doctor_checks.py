@@ -18,7 +18,9 @@ from server.doctor.content_checks import (
 )
 from server.doctor.deployment_checks import (
     check_disk,
+    check_private_addresses,
     check_service,
+    check_setting_names,
     check_settings,
     refuse_settings,
 )
@@ -39,6 +41,7 @@ from server.doctor.facts import (
 from server.doctor.store_checks import check_mongodb, check_redis
 from shared.errors import SettingsError
 from shared.queue import JobState, QueueLook, RateLimit, RedisReport, WorkerSign
+from shared.setting_names import Misspelt
 from shared.settings import Settings
 from shared.store import Import, ImportState, MongoReport
 from shared.store.indexes import IndexConflict, WantedIndex
@@ -117,7 +120,6 @@ def test_default_settings_are_fine() -> None:
         ),
         ({"worker_lock_ms": 1000}, "WORKER_LOCK_MS", Level.WARNING),
         ({"worker_stalled_ms": 40_000}, "WORKER_STALLED_MS", Level.WARNING),
-        ({"fetch_allow_private": True}, "FETCH_ALLOW_PRIVATE", Level.WARNING),
         ({"port": 9000, "metrics_port": 9000}, "METRICS_PORT", Level.PROBLEM),
     ],
 )
@@ -467,3 +469,36 @@ def test_documents_that_cannot_be_read_are_problems_a_few_of_them_in_words() -> 
     look = RecordLook(misfits=[f"feeds: document '{number}'" for number in range(7)])
     found = bad(check_record(look, NOON))
     assert found == [("documents", Level.PROBLEM)] * 6
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "whose"),
+    [
+        (False, True, "the service runs with"),
+        (True, None, "FETCH_ALLOW_PRIVATE=true here"),
+        (True, False, None),
+        (False, None, None),
+    ],
+)
+def test_private_addresses_are_those_of_the_running_service(
+    here: bool, there: bool | None, whose: str | None
+) -> None:
+    settings = Settings(_env_file=None, fetch_allow_private=here)  # type: ignore[call-arg]
+    service = ServiceFacts("http://s", is_alive=True, allows_private=there)
+    found = [each.text for each in check_private_addresses(settings, service)]
+    assert [text[: len(whose or "")] for text in found] == ([whose] if whose else [])
+
+
+def test_private_addresses_are_those_of_the_settings_while_nothing_runs() -> None:
+    settings = Settings(_env_file=None, fetch_allow_private=True)  # type: ignore[call-arg]
+    silent = ServiceFacts("http://s", is_alive=False)
+    [found] = check_private_addresses(settings, silent)
+    assert found.level is Level.WARNING
+
+
+def test_misspelt_settings_are_warnings_with_the_nearest_name() -> None:
+    misspelt = Misspelt("WORKER_BATCHSIZE", "WORKER_BATCH_SIZE", ".env")
+    [found] = check_setting_names([misspelt])
+    assert found.level is Level.WARNING
+    assert found.text == "WORKER_BATCHSIZE in .env is no setting, and not read"
+    assert found.advice == "rename it to WORKER_BATCH_SIZE, or remove it"

@@ -45,6 +45,16 @@ def test_service_of_this_version_is_fine(service: StubService, feedmill: Run) ->
     assert levels(done, "service") == {"answers": "ok", "version": "ok"}
 
 
+def test_private_addresses_are_those_of_the_running_service(
+    service: StubService, feedmill: Run
+) -> None:
+    answer_as(service, version("feedmill"))
+    setting = {"name": "FETCH_ALLOW_PRIVATE", "value": True}
+    service.answer("/settings", 200, {"groups": [{"name": "Fetching", "settings": [setting]}]})
+    found = levels(feedmill("doctor", "--json"), "settings")
+    assert found["FETCH_ALLOW_PRIVATE"] == "warning"
+
+
 def test_service_of_another_version_is_a_warning(service: StubService, feedmill: Run) -> None:
     answer_as(service, "0.0.1")
     done = feedmill("doctor")

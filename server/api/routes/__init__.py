@@ -1,7 +1,17 @@
 """What the API answers at which path, one router a subject; add yours to ``ROUTERS``."""
 
-from server.api.routes import dead_letters, feeds, imports, items, queues, system, windows
+from server.api.routes import (
+    dead_letters,
+    feeds,
+    imports,
+    items,
+    queues,
+    settings,
+    system,
+    windows,
+)
 
 ROUTERS = tuple(
-    routes.router for routes in (imports, feeds, windows, items, queues, dead_letters, system)
+    routes.router
+    for routes in (imports, feeds, windows, items, queues, dead_letters, settings, system)
 )
