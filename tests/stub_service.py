@@ -117,7 +117,7 @@ class _StubHandler(BaseHTTPRequestHandler):
         for key in (f"{self.command} {path}", self.path, path):
             if answers := self.server.answers.get(key):
                 return answers.pop(0) if len(answers) > 1 else answers[0]
-        return 404, {}, {"status": 404, "detail": f"there is nothing at {path}"}
+        return 404, {}, {"status": 404, "detail": f"not found: {path}"}
 
     def _read_body(self) -> Any:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -21,8 +20,9 @@ from server.api.middleware import (
     SafeHeaders,
     UnexpectedErrors,
 )
+from server.api.openapi import describe_api
 from server.api.parts import ApiParts
-from server.api.problems import install_problem_handlers, problem_schema
+from server.api.problems import install_problem_handlers
 from server.api.proxies import RootPath, TrustedProxies
 from server.api.queue_status import QueueAnswer
 from server.api.routes import ROUTERS
@@ -62,6 +62,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan(parts, on_sample),
         middleware=_middleware(services, is_page, body_limits),
     )
@@ -139,13 +140,7 @@ async def _sample_queues(parts: ApiParts, on_sample: OnSample) -> None:
 def _describe(app: FastAPI, settings: Settings) -> dict[str, Any]:
     """Return the OpenAPI document, made once."""
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-        if settings.root_path:
-            document["servers"] = [{"url": settings.root_path}]
-        components = document.setdefault("components", {})
-        components.setdefault("schemas", {})["Problem"] = problem_schema()
-        if settings.api_key is not None:
-            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-            document["security"] = [{"key": []}]
-        app.openapi_schema = document
+        app.openapi_schema = describe_api(
+            app, root_path=settings.root_path, is_locked=settings.api_key is not None
+        )
     return app.openapi_schema

@@ -48,11 +48,11 @@ _OWN_HEADERS = frozenset(
 
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     if len({name.lower() for name in headers}) != len(headers):
-        raise ValueError("each header once, whatever its case")
+        raise ValueError("a header may be given once only, whatever its case")
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
             raise ValueError(
-                f"header {name[:40]!r}: a token, and a value without control characters"
+                f"header {name[:40]!r} must be a token, its value without control characters"
             )
         if name.lower() in _OWN_HEADERS:
             raise ValueError(f"header {name!r} is set by Feedmill itself")
@@ -84,9 +84,9 @@ class FeedFields(RequestBody):
     @model_validator(mode="after")
     def _check_pairs(self) -> Self:
         if self.url is not None and self.urls is not None:
-            raise ValueError("url or urls, not both")
+            raise ValueError("give url or urls, not both")
         if self.interval_s is not None and self.cron is not None:
-            raise ValueError("interval_s or cron, not both")
+            raise ValueError("give interval_s or cron, not both")
         return self
 
     @property
@@ -103,7 +103,7 @@ class NewFeedRequest(FeedFields):
     @model_validator(mode="after")
     def _demand_url(self) -> Self:
         if self.all_urls is None:
-            raise ValueError("url or urls is needed")
+            raise ValueError("url or urls is required")
         return self
 
     def choose_interval_s(self, default_s: int) -> int | None:

@@ -57,7 +57,7 @@ class ImportAnswer(BaseModel):
 
     id: str
     source: str
-    url: str | None = Field(description="the first URL; null for a document that was handed in")
+    url: str | None = Field(description="the first URL; null for an uploaded document")
     trigger: Trigger
     state: ImportState
     http_status: int | None
@@ -70,7 +70,9 @@ class ImportAnswer(BaseModel):
     started_at: Time | None
     finished_at: Time | None
     counts: Counts
-    indexer: str | None = Field(None, description="only of an interval's import, as the next two")
+    indexer: str | None = Field(
+        None, description="only for an import of an interval, as are `epoch` and `interval`"
+    )
     epoch: int | None = None
     interval: dict[str, Any] | None = Field(None, description="`start` and `ended`")
 

@@ -115,7 +115,9 @@ class UnexpectedErrors:
             log.exception("request_failed", method=scope["method"], path=scope["path"])
             if has_started:
                 raise  # the server cuts the connection, so that nobody takes it for whole
-            await ProblemResponse(500, "unexpected error; the log says more")(scope, receive, send)
+            await ProblemResponse(500, "unexpected error; see the server's log")(
+                scope, receive, send
+            )
 
 
 def _count(receive: Receive, limit: int) -> Receive:
@@ -138,7 +140,7 @@ def _too_large(limit: int) -> ProblemResponse:
 
 
 def _too_large_detail(limit: int) -> str:
-    return f"the body has more than {limit} bytes"
+    return f"the body is larger than {limit} bytes"
 
 
 def _has_body(headers: Headers) -> bool:

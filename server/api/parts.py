@@ -94,7 +94,8 @@ def count_start(request: Request, parts: Parts) -> None:
     if wait_s is not None:
         raise HTTPException(
             429,
-            f"more than {parts.services.settings.api_rate_limit} calls that start work; "
+            f"more than {parts.services.settings.api_rate_limit} calls that start work "
+            "(API_RATE_LIMIT); "
             f"try again in {wait_s} s",
             {"Retry-After": str(wait_s)},
         )

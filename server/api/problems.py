@@ -56,7 +56,7 @@ _STATUS_OF_KIND: Mapping[str, int] = {
     ErrorKind.BAD_URL: 422,
     ErrorKind.TIMEOUT: 504,
 }
-_BODY_NOT_READ = "the body cannot be read: JSON is accepted, not nested deeper than 100"
+_BODY_NOT_READ = "the body is not valid JSON, or is nested deeper than 100 levels"
 
 
 class Problem(BaseModel):
@@ -88,13 +88,16 @@ class ProblemResponse(Response):
 
 
 def describe_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return a route's errors as OpenAPI describes them; those that any route has are included."""
+    """Return a route's own errors as OpenAPI describes them; 503 is included.
+
+    Those that any request may meet are added to the document of all routes.
+    """
     return {
         status: {
             "description": HTTPStatus(status).phrase,
             "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in sorted({401, 422, 503, *statuses})
+        for status in sorted({503, *statuses})
     }
 
 
@@ -130,11 +133,9 @@ def explain_error(error: Exception, path: str) -> Problem:
         case StoreUnavailable() | QueueUnavailable():
             store = "MongoDB" if isinstance(error, StoreUnavailable) else "Redis"
             if isinstance(error, QueueRefused | StoreRefused):
-                detail = (
-                    f"{store} refuses {error.what}: grant its login what 'feedmill doctor' names"
-                )
-                return _problem(503, detail)
-            return _problem(503, f"{store} cannot serve now; the same request may be sent again")
+                needed = "grant its login the rights that 'feedmill doctor' lists"
+                return _problem(503, f"{store} refuses {error.what}: {needed}")
+            return _problem(503, f"{store} is not available; send the same request again later")
         case _:
             status = _STATUS_OF_ERROR[type(error)]  # type: ignore[index]
             return _problem(status, show_text(str(error)))
@@ -156,7 +157,7 @@ def _explain_http_error(error: HTTPException, path: str) -> Problem:
     if error.status_code == 400:
         return _problem(422, _BODY_NOT_READ)
     if error.status_code == 404:
-        return _problem(404, f"there is nothing at {show_text(path)[:200]}")
+        return _problem(404, f"not found: {show_text(path)[:200]}")
     return _problem(error.status_code, str(error.detail))
 
 

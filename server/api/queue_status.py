@@ -66,14 +66,14 @@ class QueueAnswer(BaseModel):
     name: str
     weight: str | None = Field(
         None,
-        description="how heavy the jobs of a program's own queue are, or that they are dead "
-        "letters; null for Feedmill's queues",
+        description="of your own queues: how heavy the jobs are, or that they are dead letters; "
+        "null for Feedmill's queues",
     )
     is_paused: bool
     counts: dict[JobState, int] = Field(description="jobs by BullMQ's states")
     totals: dict[str, int] = Field(description="completed, failed and retried since Redis began")
-    rate_per_s: float | None = Field(description="jobs completed a second, lately")
-    oldest_waiting_ms: int | None = Field(description="age of the job that waits longest")
+    rate_per_s: float | None = Field(description="jobs completed per second, over the last minute")
+    oldest_waiting_ms: int | None = Field(description="age of the oldest waiting job")
     rate_limit: RateLimitAnswer | None
     limited_by: Literal["breaker", "no_worker", "paused", "rate_limit", "workers"] | None = Field(
         description="what limits the speed right now; null when nothing waits"

@@ -29,13 +29,13 @@ T = TypeVar("T")
 
 def _check_source(text: str) -> str:
     if not is_source(text):
-        raise ValueError(f"a slug of a-z 0-9 - _ . with 1 to {MAX_SOURCE_LENGTH} characters")
+        raise ValueError(f"must be 1 to {MAX_SOURCE_LENGTH} characters of a-z 0-9 - _ .")
     return text
 
 
 def _refuse_nul(text: str) -> str:
     if "\x00" in text:
-        raise ValueError("text without NUL")
+        raise ValueError("must not contain NUL characters")
     return text
 
 
@@ -52,7 +52,7 @@ def read_moment(value: object) -> object:
         # The plus of a zone that was not percent-encoded arrives as a blank.
         return parse_time(value.replace(" ", "+"))
     except ValueError as exc:
-        raise ValueError("accepted is RFC 3339, as 2026-11-01T12:00:00Z") from exc
+        raise ValueError("use RFC 3339, as in 2026-11-01T12:00:00Z") from exc
 
 
 Source = Annotated[
@@ -93,17 +93,19 @@ class RequestBody(BaseModel):
             unknown = sorted(str(name)[:40] for name in body.keys() - set(names))
             if unknown:
                 accepted = ", ".join(names)
-                raise ValueError(f"unknown field {unknown[0]!r}: accepted are {accepted}")
+                raise ValueError(f"unknown field {unknown[0]!r}; known fields: {accepted}")
         return body
 
 
 class ListQuery(BaseModel):
-    """Which part of a list."""
+    """Which page of a list."""
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(50, ge=1, le=MAX_LIMIT)
-    cursor: Filter[str] = Field(None, max_length=4000)
+    limit: int = Field(50, ge=1, le=MAX_LIMIT, description="how many at most")
+    cursor: Filter[str] = Field(
+        None, max_length=4000, description="`next_cursor` of the page before"
+    )
 
 
 class Listing(BaseModel, Generic[T]):

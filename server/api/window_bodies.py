@@ -17,7 +17,7 @@ _MAX_PAGE = 2**53 - 1
 
 def _refuse_null(moment: datetime | None) -> datetime:
     if moment is None:
-        raise ValueError("accepted is RFC 3339, as 2026-11-01T12:00:00Z")
+        raise ValueError("use RFC 3339, as in 2026-11-01T12:00:00Z")
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
@@ -52,13 +52,21 @@ GivenPosition = Annotated[
 class WindowBody(RequestBody):
     """How a feed is read by intervals; its URLs hold `{start}` or `{ended}`."""
 
-    from_: GivenTime = Field(alias="from", description="where the first interval starts")
-    step_s: int = Field(ge=1, le=MAX_STEP_S, description="how long an interval is")
-    in_flight: int = Field(1, ge=1, le=MAX_IN_FLIGHT, description="fetched at the same time")
-    overlap_s: int = Field(0, ge=0, description="`{start}` is so much earlier than the interval")
-    lag_s: int = Field(0, ge=0, le=MAX_STEP_S, description="no interval ends later before now")
+    from_: GivenTime = Field(alias="from", description="start of the first interval")
+    step_s: int = Field(ge=1, le=MAX_STEP_S, description="length of an interval, seconds")
+    in_flight: int = Field(
+        1, ge=1, le=MAX_IN_FLIGHT, description="intervals fetched at the same time"
+    )
+    overlap_s: int = Field(
+        0, ge=0, description="`{start}` is this many seconds before the interval"
+    )
+    lag_s: int = Field(
+        0, ge=0, le=MAX_STEP_S, description="an interval ends at least this many seconds before now"
+    )
     format: Literal["rfc3339", "epoch_s", "epoch_ms", "page"] = "rfc3339"
-    first_page: int = Field(1, ge=0, le=_MAX_PAGE, description="with format page")
+    first_page: int = Field(
+        1, ge=0, le=_MAX_PAGE, description="number of the first page; with format page"
+    )
 
     def to_window(self) -> FeedWindow:
         """Return it as feeds have it."""
@@ -67,42 +75,42 @@ class WindowBody(RequestBody):
 
 
 class RollbackRequest(RequestBody):
-    """Where to read a window again from."""
+    """Where to read a windowed feed again from."""
 
-    to: GivenPosition = Field(description="a time; a page's number with format page")
+    to: GivenPosition = Field(description="a time; with format page the number of a page")
 
 
 class RollbackAnswer(BaseModel):
-    """Where a window stands after a rollback; before `to` when earlier intervals were open."""
+    """Position after a rollback; before `to` when earlier intervals were open."""
 
     epoch: int
     cursor: Time | int
 
 
 class BackFillRequest(RequestBody):
-    """What to import of a feed's past."""
+    """Which part of a feed's past to import."""
 
     from_: GivenTime = Field(alias="from")
     to: GivenTime | None = Field(
-        None, description="without it: where the feed's window begins; not for feeds without window"
+        None, description="default: where the feed's window begins; not for feeds without a window"
     )
 
 
 class PositionAnswer(BaseModel):
-    """Where a feed's window stands."""
+    """Position of a windowed feed."""
 
     epoch: int
     cursor: Time | int
-    in_flight: int = Field(description="intervals that are open")
+    in_flight: int = Field(description="open intervals")
 
 
 class IntervalCounts(BaseModel):
-    """The intervals of a back-fill, or its pages, whose `total` nobody knows."""
+    """The intervals of a back-fill, or its pages; `total` of pages is not known."""
 
     total: int | None
     done: int
     in_flight: int
-    failing: int = Field(description="they wait for another try")
+    failing: int = Field(description="waiting for the next attempt")
 
 
 class BackFillItems(BaseModel):
@@ -134,14 +142,14 @@ class BackFillAnswer(BaseModel):
 
     source: str
     from_: Time = Field(alias="from")
-    to: Time | None = Field(description="null: back from the newest page")
+    to: Time | None = Field(description="null: from the newest page")
     state: Literal["running", "paused", "completed", "cancelled"]
     epoch: int
     intervals: IntervalCounts
     items: BackFillItems
     started_at: Time
     ended_at: Time | None
-    seconds_left: float | None = Field(description="at the pace of the last intervals")
+    seconds_left: float | None = Field(description="estimated from the last intervals")
     error: str | None
     history: list[EarlierBackFill] = Field(description="the feed's earlier ones, newest first")
 

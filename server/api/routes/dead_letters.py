@@ -32,19 +32,19 @@ router = APIRouter(prefix="/dlq", tags=["dead letters"])
 class DeadLetterQuery(ListQuery):
     """Which dead letters."""
 
-    source: Filter[Text] = None
-    cause: Filter[Text] = None
+    source: Filter[Text] = Field(None, description="dead letters of this feed")
+    cause: Filter[Text] = Field(None, description="dead letters of this cause")
     import_id: Filter[Text] = Field(
         None, description="that ended in this import, though they may have died again since"
     )
 
 
 class CauseQuery(BaseModel):
-    """Whose causes."""
+    """The causes of which feed."""
 
     model_config = ConfigDict(extra="forbid")
 
-    source: Filter[Text] = None
+    source: Filter[Text] = Field(None, description="causes in this feed")
 
 
 class ReplayRequest(RequestBody):
@@ -59,7 +59,7 @@ class ReplayRequest(RequestBody):
     def _check_choice(self) -> Self:
         names = ("ids", "source", "cause", "all")
         if sum(getattr(self, name) is not None for name in names) != 1:
-            raise ValueError('exactly one of ids, source, cause and "all": true')
+            raise ValueError('give exactly one of ids, source, cause and "all": true')
         return self
 
 
@@ -155,7 +155,7 @@ def list_dead_letters(
 
 @router.get("/causes", responses=describe_problems())
 def list_causes(parts: Parts, query: Annotated[CauseQuery, Query()]) -> CausesAnswer:
-    """Group dead letters by what failed, the most frequent first; removed ones do not count."""
+    """Group dead letters by cause, the most frequent first; removed ones do not count."""
     causes = parts.services.stores.dead_letters.find_causes(source=query.source)
     return CausesAnswer(items=[show_cause(cause) for cause in causes])
 

@@ -1,4 +1,4 @@
-"""Feeds: adding, changing, removing, OPML; what a URL leads to; hosts that asked to wait."""
+"""Feeds: adding, changing, removing, OPML; the feeds at a URL; rate-limited hosts."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -47,11 +47,11 @@ class FeedQuery(ListQuery):
     q: Filter[Text] = Field(
         None, max_length=500, description="a text in the title, the source, a URL or a tag"
     )
-    tag: Filter[Text] = Field(None, max_length=MAX_TAG_LENGTH)
+    tag: Filter[Text] = Field(None, max_length=MAX_TAG_LENGTH, description="feeds with this tag")
     state: Filter[FeedState] = Field(
         None, description="`manual`: those that are enabled and have no schedule"
     )
-    enabled: Filter[bool] = None
+    enabled: Filter[bool] = Field(None, description="true: enabled feeds; false: disabled ones")
     failing: Filter[bool] = Field(
         None, description="true: those that have an `error`; false: those that have none"
     )
@@ -73,30 +73,30 @@ class FeedQuery(ListQuery):
 
 
 class DiscoverRequest(RequestBody):
-    """A URL to look at: a feed's, or that of a page that names feeds."""
+    """The URL of a feed, or of a page that links to feeds."""
 
     url: Url
 
 
 class NamedFeedAnswer(BaseModel):
-    """A feed that a page names, or the one that was asked for."""
+    """A feed that a page links to, or the URL itself."""
 
     url: str
     title: str | None
-    type: str | None = Field(description="media type, as the page names it")
+    type: str | None = Field(description="media type in the page's link")
 
 
 class DiscoveryAnswer(BaseModel):
-    """What a URL leads to: itself when `is_feed`, else the feeds that its page names."""
+    """The feeds at a URL: the URL itself when `is_feed`, else those that its page links to."""
 
     feeds: list[NamedFeedAnswer]
     is_feed: bool
 
 
 class HostAnswer(BaseModel):
-    """A host that asked to be left alone: none of its feeds is asked before that time."""
+    """A rate-limited host: none of its feeds is fetched before that time."""
 
-    host: str = Field(description="with its port, unless that is the scheme's own")
+    host: str = Field(description="with its port, unless that is 80 or 443")
     retry_after_until: Time
     feeds: int = Field(description="how many feeds have their first URL there")
 
@@ -148,7 +148,7 @@ def add_feed(parts: Parts, wanted: NewFeedRequest) -> FeedAnswer:
     response_class=Response,
 )
 def export_opml(parts: Parts) -> Response:
-    """Return all feeds that have a URL as OPML, credentials masked."""
+    """Export all feeds that have a URL as OPML; credentials are masked."""
     return Response(write_opml(parts.services.stores.feed_lists), media_type=OPML_TYPE)
 
 
@@ -165,7 +165,7 @@ def import_opml(parts: Parts, body: Annotated[bytes, Depends(read_body)]) -> Opm
     dependencies=[Depends(count_start)],
 )
 def discover_feeds(parts: Parts, wanted: DiscoverRequest) -> DiscoveryAnswer:
-    """Fetch a URL and list the feeds it leads to: itself, or those that its page names.
+    """Fetch a URL and list its feeds: the URL itself, or the feeds that its page links to.
 
     Nothing is stored; counts as a call that starts work. 422: the URL may not be fetched.
     502: it could not be fetched, or is neither a feed nor a web page; 504: that took too long.
@@ -199,7 +199,7 @@ def remove_feed(parts: Parts, source: str) -> None:
 
 @router.get("/hosts", responses=describe_problems())
 def list_hosts(parts: Parts) -> Listing[HostAnswer]:
-    """List the hosts that are not asked now, the longest first; at most 500, so no cursor."""
+    """List the rate-limited hosts, the longest first; at most 500, so no cursor."""
     pauses = parts.services.retry_after.list_pauses()
     items = [
         HostAnswer(host=each.host, retry_after_until=format_time(each.until), feeds=each.feeds)
@@ -210,7 +210,7 @@ def list_hosts(parts: Parts) -> Listing[HostAnswer]:
 
 @router.delete("/hosts/{host}", status_code=204, responses=describe_problems(404))
 def lift_host(parts: Parts, host: str) -> None:
-    """Let a host be asked again; its feeds that waited for it are due at once."""
+    """Clear a host's rate limit; its feeds that waited for it are due at once."""
     parts.services.feeds.lift_pause(host)
 
 

@@ -30,14 +30,14 @@ router = APIRouter(tags=["imports"])
 
 
 class ReparseRequest(RequestBody):
-    """Which kept bodies to read again: all when it says nothing."""
+    """Which kept documents to import again; all by default."""
 
     since: Moment = Field(None, description="fetched at this time or after; RFC 3339")
     trigger: Literal[Trigger.API, Trigger.CLI] = Trigger.API
 
 
 class StartRequest(RequestBody):
-    """Which imports to start: of all enabled feeds when it names nothing."""
+    """Which imports to start; those of all enabled feeds by default."""
 
     sources: list[Source] | None = Field(None, max_length=MAX_IDS)
     url: Url | None = None
@@ -52,7 +52,7 @@ class StartRequest(RequestBody):
             name for name in ("sources", "url", "document") if getattr(self, name) is not None
         ]
         if len(chosen) > 1:
-            raise ValueError(f"one of sources, url and document, not {' and '.join(chosen)}")
+            raise ValueError(f"give sources, url or document, not {' and '.join(chosen)}")
         if self.document is not None and self.source is None:
             raise ValueError("document needs source")
         if self.source is not None and chosen not in (["url"], ["document"]):
@@ -63,8 +63,8 @@ class StartRequest(RequestBody):
 class ImportQuery(ListQuery):
     """Which imports."""
 
-    source: Filter[Text] = None
-    state: Filter[ImportState] = None
+    source: Filter[Text] = Field(None, description="imports of this feed")
+    state: Filter[ImportState] = Field(None, description="imports in this state")
     since: Moment = Field(None, description="requested at this time or after; RFC 3339")
     until: Moment = Field(None, description="requested before this time; RFC 3339")
 
@@ -81,7 +81,7 @@ class ImportQuery(ListQuery):
     },
 )
 def start_imports(parts: Parts, body: Annotated[bytes, Depends(read_body)]) -> StartedImports:
-    """Start imports now: of all enabled feeds, or of those, or of a URL, or of a document.
+    """Start imports now: of all enabled feeds, of some feeds, of a URL or of a document.
 
     A feed whose import is still queued or fetching answers with that import.
     """
@@ -98,9 +98,9 @@ def start_imports(parts: Parts, body: Annotated[bytes, Depends(read_body)]) -> S
     dependencies=[Depends(count_start)],
 )
 def start_reparse(parts: Parts, source: str, wanted: ReparseRequest) -> StartedImports:
-    """Import a feed again from what its publisher answered and was kept, without asking it.
+    """Import a feed again from its kept documents, without fetching it.
 
-    What a changed parser is for. Nothing that came later is written over. 422: nothing is kept.
+    Use it after a change of the parser. Newer content stays as it is. 422: no document is kept.
     """
     started = parts.services.starter.start_reparse(source, wanted.since, trigger=wanted.trigger)
     return StartedImports(imports=[show_started(each) for each in started])
@@ -123,7 +123,10 @@ def list_imports(parts: Parts, query: Annotated[ImportQuery, Query()]) -> Listin
 @router.get(
     "/imports/{import_id:path}/events",
     responses={
-        200: {"description": "`import` events", "content": {"text/event-stream": {}}},
+        200: {
+            "description": "`import` events",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
         **describe_problems(404),
     },
     response_class=StreamingResponse,
@@ -132,7 +135,9 @@ def watch_import(parts: Parts, import_id: str) -> StreamingResponse:
     """Send an `import` event at each change, at most 4 a second, until the import has ended."""
     _get_import(parts, import_id)
     if not parts.events.has_capacity():
-        raise HTTPException(503, f"{MAX_WATCHERS} clients watch imports already")
+        raise HTTPException(
+            503, f"{MAX_WATCHERS} clients follow imports already; close one, or try again later"
+        )
     return StreamingResponse(
         parts.events.stream(import_id),
         media_type="text/event-stream",
@@ -168,6 +173,8 @@ def start(services: Services, wanted: StartRequest) -> list[Import]:
         document = wanted.document.encode()
         max_bytes = services.settings.fetch_max_bytes
         if len(document) > max_bytes:
-            raise HTTPException(413, f"the document has more than {max_bytes} bytes")
+            raise HTTPException(
+                413, f"the document is larger than {max_bytes} bytes (FETCH_MAX_BYTES)"
+            )
         return starter.start_document(document, wanted.source, force=force, trigger=trigger)
     return starter.start_all(force=force, trigger=trigger)

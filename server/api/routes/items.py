@@ -18,7 +18,7 @@ router = APIRouter(tags=["items"])
 class ItemQuery(ListQuery):
     """Which items."""
 
-    source: Filter[Text] = None
+    source: Filter[Text] = Field(None, description="items of this feed")
     q: Filter[Text] = Field(None, max_length=500, description="text in title or summary")
     since: Moment = Field(None, description="changed at this time or later; RFC 3339")
 
@@ -46,10 +46,16 @@ class ExtraField(BaseModel):
     attributes: Any = None
 
 
+def _drop_defaults(schema: dict[str, Any]) -> None:
+    """Take the defaults out: a field that the feed does not have is absent, not empty."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
 class ItemAnswer(BaseModel):
     """An item as stored; fields that the feed does not have are absent."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=_drop_defaults)
 
     id: str
     stored_id: str = Field(alias="_id")

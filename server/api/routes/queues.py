@@ -38,14 +38,16 @@ _MAX_LOG_LINES = 200
 class JobQuery(ListQuery):
     """Which jobs."""
 
-    state: Filter[JobState] = None
+    state: Filter[JobState] = Field(None, description="jobs in this state")
 
 
 class CleanRequest(RequestBody):
     """Which jobs to remove from a queue."""
 
     state: Literal["waiting", "prioritized", "delayed", "completed", "failed"]
-    grace_ms: int = Field(0, ge=0, le=10 * MAX_YEAR_S * 1000, description="only older ones")
+    grace_ms: int = Field(
+        0, ge=0, le=10 * MAX_YEAR_S * 1000, description="only jobs older than this, milliseconds"
+    )
 
 
 class JobAnswer(BaseModel):
@@ -73,14 +75,14 @@ class JobDetailAnswer(JobAnswer):
     logs: list[str] = Field(description="the last 200 lines, as Node's `job.log` keeps them")
 
 
-class ReplayRequest(RequestBody):
-    """Which dead letters to replay: all, without any of these."""
+class JobReplayRequest(RequestBody):
+    """Which dead letters to replay; all by default."""
 
     ids: list[str] | None = Field(None, min_length=1, max_length=1000)
-    reason: Filter[str] = Field(None, description="those whose reason holds this text")
+    reason: Filter[str] = Field(None, description="dead letters whose reason contains this text")
 
 
-class ReplayAnswer(BaseModel):
+class JobReplayAnswer(BaseModel):
     """How many jobs are back in their queues."""
 
     replayed: int
@@ -96,15 +98,15 @@ class WorkerAnswer(BaseModel):
     """A worker that reported within the last 10 s."""
 
     id: str
-    queues: list[str] = Field(description="whose jobs it takes")
-    held_jobs: int = Field(description="claimed and not settled yet")
-    up_s: float = Field(description="how long it has run")
+    queues: list[str] = Field(description="queues whose jobs it runs")
+    held_jobs: int = Field(description="claimed and not settled")
+    up_s: float = Field(description="uptime, seconds")
     breaker_reason: str | None = Field(
-        description="why it claims nothing: MongoDB cannot store; null when it can"
+        description="why it claims no jobs: MongoDB cannot store; null when it can"
     )
     breaker_open_s: float
     failing_threads: list[str] = Field(
-        description="which of its long-lived threads fail, how often in a row and of what"
+        description="failing threads, with how often in a row and the error"
     )
 
 
@@ -122,7 +124,7 @@ def get_queue(parts: Parts, name: str) -> QueueAnswer:
 
 @router.get("/queues/{name}/jobs", responses=describe_problems(404))
 def list_jobs(parts: Parts, name: str, query: Annotated[JobQuery, Query()]) -> Listing[JobAnswer]:
-    """List the jobs of a state, or of one state after the other."""
+    """List the jobs of one state, or of all states one after the other."""
     states = [query.state] if query.state is not None else list(JobState)
     start = _decode(query.cursor, states) if query.cursor is not None else (0, 0)
     return _read_page(parts.get_queue(name), states, start, query.limit)
@@ -144,13 +146,16 @@ def get_job(parts: Parts, name: str, job_id: str) -> JobDetailAnswer:
     "/queues/{name}/jobs/{job_id:path}", status_code=204, responses=describe_problems(404, 409)
 )
 def remove_job(parts: Parts, name: str, job_id: str) -> None:
-    """Remove a job; an item's is remembered, so that the same content stays away."""
+    """Remove a job.
+
+    An item's job leaves a removed dead letter, so that the same content is not imported again.
+    """
     parts.services.remover.remove_job(parts.get_queue(name), job_id)
 
 
 @router.post("/queues/{name}/pause", responses=describe_problems(404))
 def pause_queue(parts: Parts, name: str) -> QueueAnswer:
-    """Let no more jobs be started, until it is resumed."""
+    """Pause a queue: no jobs are started until it is resumed."""
     queue = parts.get_queue(name)
     queue.pause()
     return parts.queue_status.show(queue)
@@ -158,7 +163,7 @@ def pause_queue(parts: Parts, name: str) -> QueueAnswer:
 
 @router.post("/queues/{name}/resume", responses=describe_problems(404))
 def resume_queue(parts: Parts, name: str) -> QueueAnswer:
-    """Let jobs be started again."""
+    """Resume a paused queue."""
     queue = parts.get_queue(name)
     queue.resume()
     return parts.queue_status.show(queue)
@@ -166,22 +171,25 @@ def resume_queue(parts: Parts, name: str) -> QueueAnswer:
 
 @router.post("/queues/{name}/clean", responses=describe_problems(404, 413, 415))
 def clean_queue(parts: Parts, name: str, wanted: CleanRequest) -> CleanAnswer:
-    """Remove the jobs of a state that are older than `grace_ms`; items' are remembered."""
+    """Remove the jobs of a state that are older than `grace_ms`.
+
+    An item's job leaves a removed dead letter, so that the same content is not imported again.
+    """
     queue = parts.get_queue(name)
     removed = parts.services.remover.clean(queue, JobState(wanted.state), wanted.grace_ms)
     return CleanAnswer(removed=removed)
 
 
 @router.post("/queues/{name}/replay", responses=describe_problems(404, 409, 413, 415))
-def replay_dead_letters(parts: Parts, name: str, wanted: ReplayRequest) -> ReplayAnswer:
-    """Put jobs back from a queue of dead letters into the programs' queues they came from."""
+def replay_jobs(parts: Parts, name: str, wanted: JobReplayRequest) -> JobReplayAnswer:
+    """Replay jobs of a dead-letter queue: put them back into the queues that they came from."""
     queue = parts.get_queue(name)
     if name not in parts.services.own_queues.read():
         raise ConflictError(
-            f"queue {name!r} takes no dead letters of programs' queues; "
-            "those of items are replayed with POST /dlq/replay"
+            f"queue {name!r} holds no dead letters of your own queues; "
+            "replay those of items with POST /dlq/replay"
         )
-    return ReplayAnswer(replayed=replay(queue, wanted.ids, reason=wanted.reason))
+    return JobReplayAnswer(replayed=replay(queue, wanted.ids, reason=wanted.reason))
 
 
 @router.get("/workers", responses=describe_problems())

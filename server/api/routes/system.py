@@ -60,7 +60,7 @@ class ReadinessAnswer(Health):
     """Both stores answer. What fails within the server is listed all the same."""
 
     failing_threads: list[str] = Field(
-        default=[], description="long-lived threads whose last round failed; left out while none"
+        default=[], description="threads whose last round failed; absent when there are none"
     )
 
 
@@ -68,7 +68,7 @@ class ReadinessAnswer(Health):
 # every thread waits for a store that hangs.
 @router.get("/healthz", openapi_extra=_WITHOUT_KEY)
 async def get_health() -> Health:
-    """Tell that the process is alive, whatever its stores do."""
+    """Return that the process is alive, whatever the stores do."""
     return Health(status="ok")
 
 
@@ -80,10 +80,10 @@ async def get_health() -> Health:
     openapi_extra=_WITHOUT_KEY,
 )
 async def get_readiness(parts: Parts) -> ReadinessAnswer | ProblemResponse:
-    """Return whether Redis and MongoDB serve; 503 names which does not, and what it refuses.
+    """Return whether Redis and MongoDB answer; 503 names which does not, and what it refuses.
 
-    200 also names the server's threads that fail just now. One that goes on failing ends the
-    process, so that whoever watches it starts another one.
+    200 also names threads of the server that are failing. One that keeps failing ends the
+    process, so that it is started anew.
     """
     absent = await parts.readiness.find_absent()
     if absent:
@@ -100,12 +100,15 @@ async def get_readiness(parts: Parts) -> ReadinessAnswer | ProblemResponse:
     "/metrics",
     response_class=Response,
     responses={
-        200: {"description": "Prometheus", "content": {"text/plain": {}}},
+        200: {
+            "description": "Prometheus",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
         **describe_problems(),
     },
 )
 def get_metrics(parts: Parts) -> Response:
-    """Return the numbers for Prometheus."""
+    """Return metrics for Prometheus."""
     return Response(parts.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 

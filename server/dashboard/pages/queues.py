@@ -8,7 +8,7 @@ from starlette.responses import Response
 from server.api.parts import ApiParts, Parts
 from server.api.queue_status import QueueAnswer
 from server.api.routes import queues as api
-from server.api.routes.queues import CleanRequest, JobDetailAnswer, JobQuery, ReplayRequest
+from server.api.routes.queues import CleanRequest, JobDetailAnswer, JobQuery, JobReplayRequest
 from server.dashboard.filters import quote_segment
 from server.dashboard.rendering import redirect, render
 from server.dashboard.site import page_router
@@ -132,7 +132,7 @@ def clean_queue(
 @router.post(f"{LIST_PATH}/{{name}}/replay")
 def replay_dead_letters(request: Request, parts: Parts, name: str) -> Response:
     """Put all dead letters of a queue back to where they came from."""
-    replayed = api.replay_dead_letters(parts, name, ReplayRequest.model_validate({})).replayed
+    replayed = api.replay_jobs(parts, name, JobReplayRequest.model_validate({})).replayed
     text = f"{replayed} job{'' if replayed == 1 else 's'} replayed."
     return redirect(request, _path(name), text)
 

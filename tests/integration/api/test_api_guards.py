@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.routing import Route
 
+from server.api.examples import PROBLEMS
 from server.dashboard.mounting import is_page
 from server.dashboard.pages import ROUTERS
 from shared.errors import StoreUnavailable
@@ -163,6 +164,23 @@ def test_refused_method_names_all_that_are_possible(api: Api) -> None:
         405,
         "POST not allowed; use GET or HEAD",
     )
+
+
+def test_examples_of_problems_are_what_is_answered(locked_api: Api) -> None:
+    def ask(method: str, path: str, key: str | None = KEY, **options: Any) -> Any:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return locked_api.client.request(method, path, headers=headers, **options).json()
+
+    assert ask("GET", "/feeds", None) == PROBLEMS[401].example
+    assert ask("GET", "/feeds/lwn") == PROBLEMS[404].example
+    assert ask("PUT", "/imports/start")["title"] == PROBLEMS[405].example["title"]
+    assert ask("POST", "/feeds", json={"url": "x" * 2_000_000}) == PROBLEMS[413].example
+    assert ask("POST", "/feeds", data={"url": "x"}) == PROBLEMS[415].example
+    body = {"url": "https://lwn.net/headlines/rss", "interval_s": 0}
+    assert ask("POST", "/feeds", json=body) == PROBLEMS[422].example
+    assert ask("POST", "/feeds", json=body | {"interval_s": 1, "source": "lwn"})["source"] == "lwn"
+    taken = ask("POST", "/feeds", json=body | {"interval_s": 1, "source": "lwn"})
+    assert taken == PROBLEMS[409].example
 
 
 def test_answers_carry_safe_headers(api: Api) -> None:

@@ -279,7 +279,7 @@ def test_pages_of_imports_stay_within_the_times_asked_for(api: Api) -> None:
 def test_unreadable_time_is_refused_with_what_is_accepted(api: Api, query: str) -> None:
     answer = api.client.get(f"/imports?{query}")
     assert answer.status_code == 422
-    assert "accepted is RFC 3339" in answer.json()["detail"]
+    assert "use RFC 3339" in answer.json()["detail"]
 
 
 def read_events(text: str) -> list[dict[str, object]]:

@@ -206,7 +206,7 @@ def test_replays_count_against_the_limit_of_starts(
     with open_api(redis_client, stores, api_rate_limit="1/minute") as api:
         assert api.post("/imports/start").status_code == 202
         text = api.send_form("/admin/dlq/replay", 429, all="true")
-        assert "More than 1/minute calls that start work; try again in" in text
+        assert "More than 1/minute calls that start work (API_RATE_LIMIT); try again in" in text
         assert api.replayer.asked == []
 
 

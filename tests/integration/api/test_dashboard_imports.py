@@ -85,7 +85,7 @@ def test_imports_are_filtered_by_source_state_and_time_in_the_address(api: Api) 
 def test_unreadable_filter_is_explained_and_what_was_typed_is_not_lost(api: Api) -> None:
     start(api)
     page = get_page(api, "/admin/imports", 422, since="yesterday", source="abc")
-    assert page.message == "Since: accepted is RFC 3339, as 2026-11-01T12:00:00Z ×"
+    assert page.message == "Since: use RFC 3339, as in 2026-11-01T12:00:00Z ×"
     assert page.value("source") == "abc"
     assert sources(page) == []
 
@@ -219,7 +219,10 @@ def test_start_that_is_refused_is_said_on_the_page_it_came_from(
         api.post("/feeds", {"source": "news", "url": URL})
         post_form(api, "/admin/imports-start", source="news")
         page = post_form(api, "/admin/imports-start", source="news")
-        assert "More than 1/minute calls that start work; try again in" in page.message
+        assert (
+            "More than 1/minute calls that start work (API_RATE_LIMIT); try again in"
+            in page.message
+        )
         assert "/admin/feeds/news/edit" in page.links()
 
 

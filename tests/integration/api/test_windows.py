@@ -78,7 +78,7 @@ def test_feed_without_a_window_has_neither_window_nor_position(api: Api) -> None
         ({"from": "2026-11-01T12:00:00Z", "step_s": 60, "in_flight": 33}, "in_flight"),
         ({"from": "2026-11-01T12:00:00Z", "step_s": 60, "overlap_s": 6000}, "overlap_s"),
         ({"from": "2026-11-01T12:00:00Z", "step_s": 60, "format": "page", "in_flight": 2}, "page"),
-        ({"from": "2026-11-01T12:00:00Z", "step_s": 60, "until": 3}, "accepted are from, step_s"),
+        ({"from": "2026-11-01T12:00:00Z", "step_s": 60, "until": 3}, "known fields: from, step_s"),
         ([], "window"),
     ],
 )
