@@ -140,7 +140,7 @@ def _serve(services: Services, clock: FakeClock) -> Iterator[ServedApi]:
     app = create_site(services)
     port = find_free_port()
     host = services.settings.host
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning")
+    config = uvicorn.Config(app, host=host, port=port, log_level="warning", proxy_headers=False)
     server = _Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

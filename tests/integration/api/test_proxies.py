@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from server.api.guards import OPEN_PATHS
+from server.commands.api_client import ApiClient
 from server.dashboard.rendering import PLACES
 from server.dashboard.site import COOKIE, LOGIN_PATH
 from shared.queue import RedisConnection
 from shared.store import Stores
-from tests.api import Api, open_api
+from tests.api import Api, open_api, serve_api
 
 KEY = "k" * 32
 ROOT = "/feedmill"
@@ -150,3 +151,13 @@ def test_large_answers_are_packed_and_small_ones_are_not(api: Api) -> None:
         plain = api.client.get(path, headers={"accept-encoding": "identity"})
         assert "content-encoding" not in plain.headers
     assert "content-encoding" not in api.client.get("/healthz", headers=packing).headers
+
+
+def test_command_line_reaches_a_service_under_a_path(
+    redis_client: RedisConnection, stores: Stores
+) -> None:
+    with (
+        serve_api(redis_client, stores, root_path=ROOT) as served,
+        ApiClient(served.url + ROOT) as client,
+    ):
+        assert client.get("/feeds") == {"items": [], "next_cursor": None}
