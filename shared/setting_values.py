@@ -166,10 +166,12 @@ def unit_of(field_name: str) -> str | None:
 
 def show_setting(name: str, value: Any) -> str | int | float | bool | None:
     """Return a value as people may see it: ``set`` for a secret, URLs without logins."""
-    if value is None or value == ():
+    if value in (None, (), ""):
         return None
     if is_secret(name):
         return "set"
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if isinstance(value, bool | int | float):
         return value
     text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

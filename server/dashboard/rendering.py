@@ -56,7 +56,10 @@ PLACES = (
     Place("Items", "/admin/items", "items", "t"),
 )
 # Beside the tools: asked for less often.
-MORE_PLACES = (Place("Help", HELP_PATH, "help", "h"),)
+MORE_PLACES = (
+    Place("Settings", "/admin/settings", "settings", "s"),
+    Place("Help", HELP_PATH, "help", "h"),
+)
 
 
 @dataclass(frozen=True, slots=True)

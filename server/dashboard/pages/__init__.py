@@ -10,6 +10,7 @@ from server.dashboard.pages import (
     login,
     overview,
     queues,
+    settings,
     windows,
 )
 
@@ -25,6 +26,7 @@ ROUTERS = tuple(
         queues,
         dead_letters,
         items,
+        settings,
         help,
     )
 )

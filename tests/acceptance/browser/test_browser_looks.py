@@ -24,6 +24,7 @@ PAGES = {
     "dead-letters-latest": "/admin/dlq?view=latest",
     "items": "/admin/items",
     "items-none-fits": "/admin/items?q=nothing-has-this",
+    "settings": "/admin/settings",
 }
 # Long enough to push a page wider than a phone, unless it is broken.
 LONG = "a-word-without-an-end-" * 12

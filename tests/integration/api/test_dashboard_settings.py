@@ -1,0 +1,98 @@
+"""The page of settings: what is shown, and the rate limit that is changed there."""
+
+import re
+
+import pytest
+
+from server.api.setting_answers import LimitValues
+from server.dashboard.pages.settings import describe_limits, split_window
+from shared.queue import RateLimit, RedisConnection
+from shared.queue.limits import read_rate
+from shared.store import Stores
+from tests.api import Api, open_api
+
+PATH = "/admin/settings"
+KEY = "a-key-of-the-operator"
+
+
+def change(api: Api, **fields: str) -> str:
+    typed = {"max": "50", "every": "2", "unit_ms": "1000", "source_max": "0"}
+    return api.send_form(f"{PATH}/rate-limit", **(typed | fields))
+
+
+def words(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_every_setting_is_shown_with_where_it_comes_from(api: Api) -> None:
+    page = api.show_page(PATH)
+    shown = words(page)
+    assert "WORKER_FLUSH_MS 3000 milliseconds default" in shown
+    assert "BULL_QUEUE_NAME items environment (default: job_import_queue)" in shown
+    assert "FETCH_ALLOW_PRIVATE false default" in shown
+    assert "Workers have an environment of their own" in shown
+    assert 'href="/admin/settings"' in page
+
+
+def test_rate_limit_is_changed_and_reset_on_the_page(api: Api) -> None:
+    assert "Reset" not in words(api.show_page(PATH))
+    shown = words(change(api))
+    assert "Rate limit changed to 50 items per 2 seconds." in shown
+    assert "From Changed here" in shown
+    assert read_rate(api.services.light_queue) == RateLimit(50, 2000)
+    shown = words(api.send_form(f"{PATH}/rate-limit/reset"))
+    assert "Rate limit reset to 100 items per second." in shown
+    assert read_rate(api.services.light_queue) == RateLimit(100, 1000)
+    assert "no key testclient 50 items per 2 seconds 100 items per second reset" in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"max": "many"}, "Items per window: accepted is a whole number from 0 to 10,000,000"),
+        ({"max": "10000001"}, "Items per window: accepted is a whole number"),
+        ({"every": "0"}, "Window: accepted is a whole number, from 1 millisecond to 24 hours"),
+        ({"every": "25", "unit_ms": "3600000"}, "Window: accepted is"),
+        ({"every": "25", "unit_ms": "7"}, "Window: accepted is"),
+        ({"source_max": "-1"}, "Of one source: accepted is"),
+    ],
+)
+def test_a_wrong_limit_changes_nothing_and_says_what_is_accepted(
+    api: Api, fields: dict[str, str], said: str
+) -> None:
+    assert said in words(change(api, **fields))
+    assert api.services.item_limiter.read().changes == ()
+
+
+def test_no_secret_is_on_the_page_and_changes_name_the_session(
+    redis_client: RedisConnection, stores: Stores
+) -> None:
+    with open_api(redis_client, stores, api_key=KEY) as api:
+        api.client.post("/admin/login", data={"key": KEY, "next": PATH})
+        page = change(api)
+        assert KEY not in page
+        assert "API_KEY set environment" in words(page)
+        [made] = api.services.item_limiter.read().changes
+        assert (made.by, made.client) == ("dashboard session", "testclient")
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ((100, 1000, 0), "100 items per second"),
+        ((1000, 500, 5), "1,000 items per 500 milliseconds, 5 of one source per 500 milliseconds"),
+        ((0, 60_000, 0), "no limit"),
+        ((0, 60_000, 3), "no limit, 3 of one source per minute"),
+        ((7, 7_200_000, 0), "7 items per 2 hours"),
+    ],
+)
+def test_limits_are_described_in_words(limits: tuple[int, int, int], text: str) -> None:
+    max_items, duration_ms, source_max = limits
+    values = LimitValues(max=max_items, duration_ms=duration_ms, source_max=source_max)
+    assert describe_limits(values) == text
+
+
+def test_a_window_is_split_into_the_largest_unit_that_fits() -> None:
+    assert split_window(90_000) == (90, 1000)
+    assert split_window(1500) == (1500, 1)
+    assert split_window(86_400_000) == (24, 3_600_000)
