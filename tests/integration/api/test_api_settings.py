@@ -151,7 +151,7 @@ def test_changes_are_listed_newest_first_with_who_made_them(api: Api) -> None:
         ({"max": 5, "duration_ms": 0}, "body.duration_ms: Input should be greater than or equal"),
         ({"max": "5", "duration_ms": 1000}, "body.max: Input should be a valid integer"),
         ({"duration_ms": 1000}, "body.max: Field required"),
-        ({"max": 5, "duration_ms": 1000, "rate": 1}, "accepted are max, duration_ms, source_max"),
+        ({"max": 5, "duration_ms": 1000, "rate": 1}, "known fields: max, duration_ms, source_max"),
     ],
 )
 def test_a_wrong_limit_is_refused_with_what_is_accepted(
