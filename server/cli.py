@@ -23,6 +23,7 @@ from server.commands.output import FAILED, WRONG_USAGE, messages, print_text
 from server.commands.queues import app as queues
 from server.commands.roles import become_role, run_up
 from server.commands.settings import app as settings
+from server.commands.status import status
 from shared.errors import (
     ChildEnded,
     FeedmillError,
@@ -45,6 +46,7 @@ app = typer.Typer(
 
 for group in GROUPS:
     app.add_typer(group)
+app.command(epilog="Example: feedmill status")(status)
 app.command(epilog="Example: feedmill doctor --json")(doctor)
 app.command(epilog="Example: feedmill reparse lwn --since 2026-11-01")(reparse)
 

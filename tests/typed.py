@@ -14,7 +14,10 @@ from tests.fakes import FakeClock
 from tests.stub_service import StubService
 
 # Where commands ask for the time: distances in what they print are those from noon.
-_CLOCKS = ("backfills", "dead_letters", "feed_editing", "feeds", "imports", "windows")
+_CLOCKS = (
+    *("backfills", "dead_letters", "feed_editing", "feeds", "imports"),
+    *("status", "windows"),
+)
 
 
 class Done(NamedTuple):

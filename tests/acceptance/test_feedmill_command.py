@@ -231,10 +231,16 @@ def test_service_is_looked_into_and_examined_from_a_terminal(home: Home) -> None
     assert (cause["count"], cause["example"]["id"]) == (1, "board#1")
     assert home.run("dlq", "show", "board#1").stdout.startswith("board#1: dead\n")
     assert home.examine() == (0, "ok", [])
+    status = json.loads(home.run("status", "--json").stdout)
+    assert (status["status"], status["unread"]) == ("warning", {})
+    assert [each["text"] for each in status["findings"]] == ["1 dead letter"]
+    assert (status["feeds"]["total"], len(status["imports"]["latest"])) == (1, 1)
+    assert status["stores"]["MongoDB"].startswith("mongodb://127.0.0.1:")
 
     replayed = home.run("dlq", "replay", "--all", "--wait", "--json")
-    [again] = json.loads(replayed.stdout)["imports"]
-    assert (replayed.returncode, again["counts"]["dead"]) == (1, 1)
+    report = json.loads(replayed.stdout)
+    assert (replayed.returncode, report["replayed"]) == (1, 0)
+    assert [each["reason"] for each in report["not_replayed"]] == ["too_large"]
     assert home.run("dlq", "remove", "board#1").stdout == "board#1: removed\n"
     assert json.loads(home.run("dlq", "list", "--json").stdout) == []
 

@@ -33,7 +33,7 @@ COMMANDS = sorted(paths(typer.main.get_command(cli.app)))
 def test_interface_names_no_command_that_is_not_there() -> None:
     assert {" ".join(path) for path in COMMANDS} >= {
         *RUN_FOR_GOOD,
-        *("import", "imports", "imports show"),
+        *("import", "imports", "imports show", "status"),
         *(f"feeds {name}" for name in ("list", "add", "remove", "why")),
         *(f"feeds {name}" for name in ("edit", "enable", "disable", "import-opml", "export-opml")),
         *("feeds backfill", "feeds rollback"),
