@@ -26,7 +26,7 @@ class Email(BaseModel):
 
 @queue("emails", attempts=6, backoff="30s exp", limit="100/m", keep={"count": 1000, "age": "7d"})
 def send(job: Job[Email]) -> None:
-    """Send one email; an address that is refused for good is not tried again."""
+    """Send one email; a recipient that is refused for good is not tried again."""
     try:
         with SMTP(HOST, PORT, timeout=20) as server:
             server.send_message(message_of(job.data))

@@ -63,7 +63,7 @@ def fail_and_go_on(harness: Harness, name: str, *, call: int, executed: bool) ->
     role.line.cut_at(call, executed=executed, is_passing=True)
     with suppress(StoreUnavailable, QueueUnavailable):
         scenario.work(harness, role)
-    role.line.mend()
+    role.line.fix()
     if isinstance(role, Server):
         harness.server = role
     elif isinstance(role, Worker):
@@ -153,7 +153,7 @@ def _poll_second(harness: Harness) -> None:
 
 
 def _finish_import(harness: Harness) -> None:
-    """Without the publisher, if the import was committed; else a later poll brings it home."""
+    """Without the publisher, if the import was committed; else a later poll reads it."""
     harness.server.heal()
     was_committed = _is_second_committed(harness)
     if was_committed:

@@ -106,7 +106,7 @@ def make_letter_of(guid: str = "1", revision: int = 1, **fields: Any) -> DeadLet
 
 
 def make_job(data: dict[str, Any], revision: int | None = 1, **fields: Any) -> NewJob:
-    """Return the job that brings an item home; without a revision, as a Node producer adds it."""
+    """Return the job that stores an item; without a revision, as a Node producer adds it."""
     values: dict[str, Any] = {"attempts": ATTEMPTS, "backoff_ms": BACKOFF_MS}
     import_id = data.get("import_id")
     return NewJob(
@@ -208,7 +208,7 @@ class Bench:
         return taken
 
     def import_items(self, *items: dict[str, Any], revision: int | None = 1) -> None:
-        """Add items and bring them home."""
+        """Add items and work them."""
         self.add(*items, revision=revision)
         self.work()
 

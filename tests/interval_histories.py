@@ -204,7 +204,7 @@ class IntervalMachine(RoleMachine):
             self._let_all_go_on()
             self._come_to_rest()
             self._judge()
-            self.publisher.mend()
+            self.publisher.fix()
             self._roll_back(self.harness.server, 0)
             self._come_to_rest()
             self._judge()

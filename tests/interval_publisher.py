@@ -55,9 +55,9 @@ class IntervalPublisher(FakePublisher):
         """Let the items of an hour, counted from the beginning, have this version from now on."""
         self._versions[hour] = version
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Let every item that was ever changed have a sound version of its own."""
-        self._versions = dict.fromkeys(self._versions, "mended")
+        self._versions = dict.fromkeys(self._versions, "fixed")
 
     def titles(self, start: datetime, ended: datetime, *, overlap: bool = True) -> dict[str, str]:
         """Return what an interval lists now."""

@@ -45,7 +45,7 @@ class Line:
         """Cut now: the next call does not get through."""
         self.is_cut = True
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         """Plan no fault any more."""
         self._fault_at = None
 

@@ -109,7 +109,7 @@ def run_to_the_end(bench: Bench) -> list[int]:
     return delays
 
 
-def test_poison_is_tried_with_growing_pauses_and_comes_home_when_the_cause_is_mended(
+def test_poison_is_tried_with_growing_pauses_and_is_stored_when_the_cause_is_fixed(
     bench: Bench, mongo_database: Database[dict[str, Any]]
 ) -> None:
     refuse_titles(mongo_database, "poison")

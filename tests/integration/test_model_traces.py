@@ -288,7 +288,7 @@ def test_a_claim_gives_the_feed_what_its_last_import_owes_it_first(harness: Harn
 # F4: compare reads journals, then dead letters, then documents
 
 
-def test_an_item_that_comes_home_while_it_is_compared_is_not_taken_for_unchanged(
+def test_an_item_that_is_stored_while_it_is_compared_is_not_taken_for_unchanged(
     harness: Harness,
 ) -> None:
     seed(harness, "A")
@@ -297,7 +297,7 @@ def test_an_item_that_comes_home_while_it_is_compared_is_not_taken_for_unchanged
     comparing = harness.new_server()
     comparing.start(SOURCE)
 
-    # Whatever is read first: between two reads the item comes home and its import is closed.
+    # Whatever is read first: between two reads the item is stored and its import is closed.
     with Held(comparing.fetch, comparing.stores.items, "read_versions", after=True):
         harness.work()
         harness.server.audit(open_import.import_id)
@@ -306,7 +306,7 @@ def test_an_item_that_comes_home_while_it_is_compared_is_not_taken_for_unchanged
     assert_accounted_for(harness, {"a": "A"})
 
 
-def test_a_replay_that_comes_home_while_letters_are_compared_hides_nothing(
+def test_a_replay_that_is_stored_while_letters_are_compared_hides_nothing(
     harness: Harness,
 ) -> None:
     seed(harness, "A")

@@ -53,7 +53,7 @@ def test_a_lenient_reading_does_not_bring_an_item_up_to_date(harness: Harness) -
     assert poll(harness, {"a": "A"}) == {"updated": 1}
 
 
-def test_an_open_journal_of_an_earlier_version_comes_home(harness: Harness) -> None:
+def test_an_open_journal_of_an_earlier_version_is_stored(harness: Harness) -> None:
     harness.subscribe({"a": "A"})
     importing = harness.poll()
     journal = harness.database.collection("journal")

@@ -183,7 +183,7 @@ def test_a_death_of_the_same_revision_does_not_undo_a_removal(bench: Bench) -> N
 
 
 @pytest.fixture
-def mended(bench: Bench) -> Bench:
+def fixed(bench: Bench) -> Bench:
     """Letters of two sources and two causes whose content could be stored by now."""
     for number, (source, reason) in enumerate(
         [("lwn", "boom 17"), ("lwn", "bang"), ("ars", "boom 4")]
@@ -215,25 +215,25 @@ def mended(bench: Bench) -> Bench:
     ],
 )
 def test_dead_letters_are_replayed_by_id_source_cause_or_all(
-    mended: Bench, choice: dict[str, Any], expected: set[str]
+    fixed: Bench, choice: dict[str, Any], expected: set[str]
 ) -> None:
-    replayed = replay(mended, **choice)
+    replayed = replay(fixed, **choice)
     assert replayed.replayed == len(expected)
     sources = {item_id.partition("#")[0] for item_id in expected}
     assert sorted(one.source for one in replayed.imports) == sorted(sources)
     assert {one.trigger for one in replayed.imports} <= {"replay"}
-    mended.work()
-    assert set(mended.documents()) == expected
-    left = {f"{letter.source}#{letter.guid}" for letter in mended.dead().values()}
+    fixed.work()
+    assert set(fixed.documents()) == expected
+    left = {f"{letter.source}#{letter.guid}" for letter in fixed.dead().values()}
     assert left == {"lwn#0", "lwn#1", "ars#2"} - expected
 
 
-def test_removed_ones_are_not_replayed(mended: Bench) -> None:
-    make_remover(mended).remove_dead_letter("lwn#1")
-    assert replay(mended, everything=True).replayed == 2
-    mended.work()
-    assert "lwn#1" not in mended.documents()
-    again = replay(mended, item_ids=["lwn#1", "lwn#absent"])
+def test_removed_ones_are_not_replayed(fixed: Bench) -> None:
+    make_remover(fixed).remove_dead_letter("lwn#1")
+    assert replay(fixed, everything=True).replayed == 2
+    fixed.work()
+    assert "lwn#1" not in fixed.documents()
+    again = replay(fixed, item_ids=["lwn#1", "lwn#absent"])
     assert again.imports == []
     assert again.not_replayed == {Obstacle.REMOVED: 1, Obstacle.NOT_FOUND: 1}
 
@@ -246,24 +246,24 @@ def test_a_replay_that_is_chosen_in_no_way_or_two_is_refused(
         replay(bench, **choice)
 
 
-def test_a_replay_never_overwrites_newer_content(mended: Bench) -> None:
-    replayed = replay(mended, item_ids=["lwn#1"])
-    mended.queue.remove_many(["lwn#1"])
-    mended.import_items(make_data("1", title="newer"), revision=5)
+def test_a_replay_never_overwrites_newer_content(fixed: Bench) -> None:
+    replayed = replay(fixed, item_ids=["lwn#1"])
+    fixed.queue.remove_many(["lwn#1"])
+    fixed.import_items(make_data("1", title="newer"), revision=5)
     [importing] = replayed.imports
-    mended.import_items(make_data("1", title="older", import_id=importing.import_id), revision=1)
-    assert mended.titles()["1"] == "newer"
-    assert mended.queue.read_tallies([importing.import_id]) == [{"superseded": 1}]
+    fixed.import_items(make_data("1", title="older", import_id=importing.import_id), revision=1)
+    assert fixed.titles()["1"] == "newer"
+    assert fixed.queue.read_tallies([importing.import_id]) == [{"superseded": 1}]
 
 
-def test_replaying_twice_at_once_stores_an_item_once(mended: Bench) -> None:
-    replay(mended, everything=True)
-    replay(mended, everything=True)
-    assert mended.left() == {"waiting": 3}
-    mended.work()
-    assert len(mended.documents()) == 3
-    assert mended.dead() == {}
-    assert mended.left() == {}
+def test_replaying_twice_at_once_stores_an_item_once(fixed: Bench) -> None:
+    replay(fixed, everything=True)
+    replay(fixed, everything=True)
+    assert fixed.left() == {"waiting": 3}
+    fixed.work()
+    assert len(fixed.documents()) == 3
+    assert fixed.dead() == {}
+    assert fixed.left() == {}
 
 
 def test_what_is_not_replayed_is_counted_with_its_reason(bench: Bench) -> None:

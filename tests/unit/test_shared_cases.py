@@ -10,7 +10,7 @@ from server.parsing import ParsedFeed, parse_feed
 
 CASES = Path(__file__).parents[2] / ".." / "shared" / "cases"
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
-# By file: how many items its mended document has.
+# By file: how many items its fixed document has.
 WANTED = {
     "broken/atom-entry-doc.xml": 1,
     "broken/attr-no-quotes.xml": 1,

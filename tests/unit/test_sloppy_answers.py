@@ -193,8 +193,8 @@ def test_many_malformed_lines_cost_little_time() -> None:
 
 def test_a_sound_head_is_handed_on_as_it_is() -> None:
     written = head(b'ETag: "1"', b"X-A:b ", b"Set-Cookie: a=\x01", LENGTH.strip())
-    mended = fix_head(written)
-    assert (mended.written, mended.length, mended.is_final) == (written, len(FEED), True)
+    fixed = fix_head(written)
+    assert (fixed.written, fixed.length, fixed.is_final) == (written, len(FEED), True)
 
 
 def test_bytes_behind_an_answer_are_no_answer_to_the_next_request(fetcher: Fetcher) -> None:
