@@ -13,7 +13,9 @@ COPY docs docs
 RUN /opt/feedmill/bin/pip install -c constraints.txt .
 
 FROM python:3.13-slim
-LABEL org.opencontainers.image.title="feedmill" org.opencontainers.image.licenses="MIT"
+ARG VERSION=0.2.0
+LABEL org.opencontainers.image.title="feedmill" org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.version="$VERSION"
 RUN groupadd --gid 10001 feedmill \
     && useradd --uid 10001 --gid feedmill --home-dir /var/lib/feedmill --create-home feedmill
 COPY --from=build /opt/feedmill /opt/feedmill

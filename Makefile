@@ -14,7 +14,7 @@ export FEEDS
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run install test check politeness chaos damage pictures format lint lock clean
-.PHONY: bench bench-smoke coverage interop test-ferretdb test-long dist
+.PHONY: bench bench-smoke coverage interop test-ferretdb test-long dist manifests
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo 'make test-ferretdb                  the integration tests on FerretDB, built here with Go'
 	@echo 'make coverage                       what of the four packages the tests run; fails under 90 %'
 	@echo 'make dist                           the wheel and the source archive, into dist/'
+	@echo 'make manifests                      check deploy/kubernetes by schema, with tools built by Go'
 	@echo 'make politeness                     simulate weeks of polls, and grade them by the politeness rules'
 	@echo 'make chaos                          kill processes at random, and count the items'
 	@echo 'make damage                         damage every sample feed in all ways, and count the items'
@@ -71,6 +72,9 @@ dist: $(DEVELOPMENT)
 	@rm -f dist/feedmill-*
 	$(PYTHON) -m build --no-isolation --outdir dist .
 	@cp constraints.txt dist/
+
+manifests: $(DEVELOPMENT)
+	$(PYTHON) -m tests.manifests
 
 politeness: $(DEVELOPMENT)
 	$(PYTHON) -m tests.politeness

@@ -28,11 +28,17 @@ _FENCE = re.compile(r"^```\w*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _VARIABLE = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
-_COMMAND = re.compile(r"\bfeedmill((?: (?:[a-z][a-z-]*|--?[a-z-]+|'[^'\n]*'|[A-Za-z./:#_0-9…]+))+)")
+# Not the namespace of that name: kubectl -n feedmill get pods.
+_COMMAND = re.compile(
+    r"(?<!-n )\bfeedmill((?: (?:[a-z][a-z-]*|--?[a-z-]+|'[^'\n]*'|[A-Za-z./:#_0-9…]+))+)"
+)
 _CALL = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE)(?:/[A-Z]+)* (/[^\s`?'\"|,]*)")
 _LOCAL_URL = re.compile(r"(?:localhost|127\.0\.0\.1):8000(/[^\s`?'\">]*)")
-_FILE = re.compile(r"\b(?:server|worker|shared|feedmill|examples|tests|monitoring|docs)/[\w./-]*\w")
-_PATH_ALONE = re.compile(r"`(/[a-z][^\s`?]*)`")
+_FILE = re.compile(
+    r"(?<!/)\b(?:server|worker|shared|feedmill|examples|tests|monitoring|docs)/[\w./-]*\w"
+)
+# Not folders of a machine.
+_PATH_ALONE = re.compile(r"`(/(?!etc/|home\b|opt/|var/)[a-z][^\s`?]*)`")
 
 
 def read(page: Path) -> str:

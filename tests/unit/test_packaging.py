@@ -178,6 +178,12 @@ def test_image_runs_as_nobody_special_and_from_pinned_versions() -> None:
     assert "embedded]" not in dockerfile
 
 
+def test_image_is_labelled_with_the_version_of_the_package() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    assert f"ARG VERSION={PROJECT['project']['version']}\n" in dockerfile
+    assert 'org.opencontainers.image.version="$VERSION"' in dockerfile
+
+
 def test_image_context_has_the_code_and_no_secrets() -> None:
     lines = (ROOT / ".dockerignore").read_text("utf-8").split()
     assert lines[0] == "*"
@@ -210,7 +216,7 @@ def test_constraints_name_versions_and_no_places() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["run", "install", "test", "check", "chaos", "dist", "lint", "format"]
+    "target", ["run", "install", "test", "check", "chaos", "dist", "manifests", "lint", "format"]
 )
 def test_makefile_has_the_target(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
