@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -107,6 +108,28 @@ class OwnQueueMetrics(Collector):
         yield own
 
 
+class WorkersWantedMetrics(Collector):
+    """How many workers each item queue can use now; nothing while Redis is away.
+
+    Each server learns by itself how fast workers are: take the maximum over servers, not the sum.
+    """
+
+    def __init__(self, count: Callable[[], Mapping[str, int]]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        wanted = GaugeMetricFamily(
+            "feedmill_workers_wanted",
+            "Workers that the item queue can use now: to work off its backlog within 60 s, each at "
+            "the speed it has shown, not more than the rate limit lets work, at least 1.",
+            labels=["queue"],
+        )
+        with suppress(QueueError):
+            for name, workers in self._count().items():
+                wanted.add_metric([name], workers)
+        yield wanted
+
+
 @dataclass(frozen=True, slots=True)
 class _Counts:
     """What is counted in the record, and since when the longest due feed is due."""
@@ -200,14 +223,15 @@ class Metrics:
             self.registry.register(collector)
 
     @classmethod
-    def of(cls, services: Services) -> "Metrics":
-        """Return what a server shows."""
+    def of(cls, services: Services, *more: Collector) -> "Metrics":
+        """Return what a server shows, and what ``more`` collect."""
         return cls(
             QueueMetrics(lambda: services.queues),
             OwnQueueMetrics(services.own_queues),
             RecordMetrics(services.stores, services.clock),
             services.import_metrics,
             ThreadMetrics(services.supervisor),
+            *more,
         )
 
     def render(self) -> bytes:

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from server.api.events import ImportEvents
 from server.api.guards import StartLimit
 from server.api.import_answers import ImportReader
-from server.api.metrics import Metrics
+from server.api.metrics import Metrics, WorkersWantedMetrics
 from server.api.queue_status import QueueRole, QueueStatus
 from server.api.readiness import Readiness, StorePings
 from server.services import Services
@@ -40,25 +40,26 @@ class ApiParts:
         signs = WorkerSigns(services.fetch_queue.client, prefix=settings.queue_prefix)
         imports = ImportReader(services.stores.imports, item_queues)
         pings = StorePings(services.fetch_queue, services.stores, services.clock)
+        queue_status = QueueStatus(
+            _queue_roles(services),
+            partial(_rate_limits, services),
+            services.own_queues,
+            signs,
+            services.clock,
+        )
         return cls(
             services=services,
             imports=imports,
             events=ImportEvents(imports.read_many),
             worker_signs=signs,
-            queue_status=QueueStatus(
-                _queue_roles(services),
-                partial(_rate_limits, services),
-                services.own_queues,
-                signs,
-                services.clock,
-            ),
+            queue_status=queue_status,
             start_limit=StartLimit(
                 settings.api_rate_limit,
                 client=services.fetch_queue.client,
                 key_prefix=f"{settings.queue_prefix}:own:limits",
             ),
             readiness=Readiness({"Redis": pings.ping_redis, "MongoDB": pings.ping_mongodb}),
-            metrics=Metrics.of(services),
+            metrics=Metrics.of(services, WorkersWantedMetrics(queue_status.count_workers_wanted)),
         )
 
     def get_queue(self, name: str) -> JobQueue:

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from server.api.values import show_text
+from server.api.workers_wanted import Load, WorkerSpeed, count_workers_wanted
 from server.own_queues import OwnQueues
 from shared.clock import Clock
 from shared.queue import (
@@ -79,6 +80,11 @@ class QueueAnswer(BaseModel):
         description="what limits the speed right now; null when nothing waits"
     )
     limited_by_text: str = Field(description="the same in a few words")
+    workers_wanted: int | None = Field(
+        None,
+        description="of an item queue: how many workers its backlog can use now, given their speed "
+        "and the rate limit; at least 1",
+    )
     partitions: list[PartitionAnswer] = Field(
         [], description="its parts, where QUEUE_PARTITIONS is more than one; above are their sums"
     )
@@ -177,6 +183,7 @@ class QueueStatus:
         self._signs = signs
         self._clock = clock
         self._meters: dict[str, RateMeter] = {}
+        self._speeds: dict[str, WorkerSpeed] = {}
 
     def show_all(self) -> list[QueueAnswer]:
         """Return all queues. Called from time to time, so that the rates are known.
@@ -186,6 +193,15 @@ class QueueStatus:
         """
         own = [own.queue for own in self._own_queues.read().values()]
         return self._show([*self._queues, *own])
+
+    def count_workers_wanted(self) -> dict[str, int]:
+        """Return for each item queue how many workers it can use now.
+
+        Raises:
+            QueueUnavailable: Redis does not answer.
+        """
+        shown = self._show(self._queues)
+        return {each.name: each.workers_wanted for each in shown if each.workers_wanted is not None}
 
     def show(self, queue: JobQueue) -> QueueAnswer:
         """Return one queue."""
@@ -220,8 +236,17 @@ class QueueStatus:
             else None,
             limited_by=limit.kind,
             limited_by_text=limit.text,
+            workers_wanted=self._count_workers_wanted(queue.name, view, limit),
             partitions=_show_partitions(queue),
         )
+
+    def _count_workers_wanted(self, name: str, view: QueueView, limit: SpeedLimit) -> int | None:
+        if view.role is not QueueRole.ITEMS:
+            return None
+        speed = self._speeds.setdefault(name, WorkerSpeed(self._clock))
+        is_busy = limit.kind == "workers" and view.waiting > 0
+        per_worker = speed.learn(view.rate_per_s, len(view.workers), is_busy=is_busy)
+        return count_workers_wanted(_load_of(view, limit), per_worker)
 
     def _view(
         self,
@@ -267,6 +292,19 @@ def _show_partitions(queue: JobQueue) -> list[PartitionAnswer]:
         )
         for part, sample in zip(queue.parts, sample_queues(queue.parts), strict=True)
     ]
+
+
+def _load_of(queue: QueueView, limit: SpeedLimit) -> Load:
+    # With a limit of each source the prioritized ones stand in its lines, or start in no time.
+    lined = queue.counts[JobState.PRIORITIZED] if queue.group_limit is not None else 0
+    rate = queue.rate_limit
+    return Load(
+        ready=queue.waiting - lined + queue.active,
+        workers=len(queue.workers),
+        limit_per_s=None if rate is None else rate.max_jobs * 1000 / rate.duration_ms,
+        is_paused=queue.is_paused,
+        is_store_away=limit.kind == "breaker",
+    )
 
 
 def find_speed_limit(queue: QueueView) -> SpeedLimit:

@@ -1,10 +1,11 @@
 """Settings in the API: where values come from, what is secret, the rate limit and its changes."""
 
+import re
 from typing import Any
 
 import pytest
 
-from shared.queue import RateLimit, RedisConnection
+from shared.queue import NewJob, RateLimit, RedisConnection
 from shared.queue.limits import read_rate
 from shared.settings import Settings
 from shared.store import Stores
@@ -170,3 +171,21 @@ def test_a_stored_limit_that_was_spoilt_is_named_and_holds_for_nothing(api: Api)
     detail = put(api, 409, max=5, duration_ms=1000)["detail"]
     assert LIMITS_ID in detail
     assert "delete it" in detail
+
+
+def test_workers_wanted_follow_the_backlog_and_the_rate_limit(api: Api) -> None:
+    jobs = [NewJob(f"lwn#{n}", "item", {"source": "lwn", "guid": str(n)}) for n in range(6001)]
+    api.services.light_queue.add_many(jobs)
+    assert wanted(api) == {"items": 1, "items_heavy": 1}  # 100 a second are one worker's work
+    put(api, max=0, duration_ms=1000)
+    assert wanted(api) == {"items": 2, "items_heavy": 1}
+    assert api.client.get("/queues/items").json()["workers_wanted"] == 2
+    assert api.client.get("/queues/feed_fetch_queue").json()["workers_wanted"] is None
+    api.services.light_queue.pause()
+    assert wanted(api) == {"items": 1, "items_heavy": 1}
+
+
+def wanted(api: Api) -> dict[str, int]:
+    text = api.client.get("/metrics").text
+    found = re.findall(r'^feedmill_workers_wanted\{queue="(\w+)"\} (\d+)', text, re.MULTILINE)
+    return {queue: int(workers) for queue, workers in found}
