@@ -1,5 +1,6 @@
 """What is in deploy/kubernetes, as far as it can be known without Go: names, probes, numbers."""
 
+import math
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from server.api.routes import ROUTERS
+from server.api.workers_wanted import Load, count_workers_wanted
 from shared.settings import Settings, load_settings
 from shared.stopping import STOP_AT_WORST_S
 from tests.manifests.schemas import custom_schemas, kubernetes_schemas, make_strict
@@ -188,6 +190,30 @@ def test_what_waits_asks_for_no_more_workers_than_are_of_use(overlay: str) -> No
     assert all(name in formula for name in names)
     in_hand = Settings().worker_concurrency * Settings().worker_batch_size
     assert f"/ {in_hand})" in formula
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize(
+    ("waiting", "limit_per_s", "workers"),
+    [
+        (0, 100.0, 1),
+        # What the rate limit holds back is no work for more workers.
+        (100_000, 100.0, 1),
+        (100_000, 450.0, 5),
+        (100_000, None, 17),
+        # More than one worker has in hand, but done within the minute.
+        (5_000, None, 1),
+    ],
+)
+def test_formula_follows_what_is_of_use(
+    overlay: str, waiting: int, limit_per_s: float | None, workers: int
+) -> None:
+    formula = scaling_of(overlay)["advanced"]["scalingModifiers"]["formula"]
+    wanted = count_workers_wanted(Load(waiting, 1, limit_per_s), per_worker=100.0)
+    values = {"wanted_light": wanted, "waiting_light": waiting}
+    # KEDA's language and Python's read such a formula alike.
+    asked = eval(formula, {"min": min}, {**values, "wanted_heavy": 1, "waiting_heavy": 0})
+    assert math.ceil(asked) == workers
 
 
 @pytest.mark.parametrize(("overlay", "prefix"), OVERLAYS.items())
