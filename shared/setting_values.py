@@ -17,6 +17,11 @@ from shared.urls import MASK, mask_secrets
 
 MAX_SHOWN_CHARACTERS = 120
 ANY_HOST = "*"
+# First parts of the server's own paths: a root path that begins so would hide them.
+OWN_PATHS = frozenset({
+    "admin", "backfills", "dlq", "docs", "feeds", "feeds.opml", "healthz", "hosts", "imports",
+    "items", "metrics", "openapi.json", "queues", "readyz", "schemas", "settings", "workers",
+})  # fmt: skip
 # No "." or ".." alone, which browsers resolve.
 _ROOT_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 
@@ -122,6 +127,8 @@ def check_root_path(path: str) -> str:
         not stripped or _ROOT_PATH.fullmatch(stripped) is not None,
         "a path as /feedmill: letters, digits, '-', '_', '.' and '~' between slashes",
     )
+    first = stripped.split("/")[1] if stripped else ""
+    _demand(first not in OWN_PATHS, f"another path than the API's own /{first}, as /feedmill")
     return stripped
 
 

@@ -83,26 +83,38 @@ def _middleware(
     guards = [
         Middleware(SafeHeaders, is_page=is_page),
         Middleware(UnexpectedErrors),
-        Middleware(AllowedHosts, hosts=allowed_hosts(settings.host, settings.allowed_hosts)),
+        *_host_guards(settings),
+        *_key_guard(services, is_page),
         Middleware(SameOrigin),
         Middleware(JsonOnly, is_exempt=lambda path: path == "/feeds/opml" or is_page(path)),
         Middleware(BodyLimit, limits={**limits, **body_limits}),
     ]
-    keys = make_keys(settings.api_key, settings.api_read_keys)
-    if keys:
-        tokens = make_page_tokens(keys, services.clock)
-        guards.insert(3, Middleware(BearerAuth, keys=keys, tokens=tokens, is_open=is_page))
     return [*_outer_middleware(settings), *guards]
 
 
 def _outer_middleware(settings: Settings) -> list[Middleware]:
-    """Return what gives all others the request as it was before proxies, and packs answers."""
-    outer = [Middleware(GZipMiddleware, minimum_size=GZIP_BYTES, compresslevel=GZIP_LEVEL)]
-    if settings.trusted_proxies:
-        outer.insert(0, Middleware(TrustedProxies, proxies=settings.trusted_proxies))
+    """Return what gives all others paths without the root path, and packs answers."""
+    pack = Middleware(GZipMiddleware, minimum_size=GZIP_BYTES, compresslevel=GZIP_LEVEL)
     if settings.root_path:
-        outer.insert(0, Middleware(RootPath, root_path=settings.root_path))
-    return outer
+        return [Middleware(RootPath, root_path=settings.root_path), pack]
+    return [pack]
+
+
+def _host_guards(settings: Settings) -> list[Middleware]:
+    """Return what checks the host of a request, before and after trusted proxies name another."""
+    guard = Middleware(AllowedHosts, hosts=allowed_hosts(settings.host, settings.allowed_hosts))
+    if not settings.trusted_proxies:
+        return [guard]
+    return [guard, Middleware(TrustedProxies, proxies=settings.trusted_proxies), guard]
+
+
+def _key_guard(services: Services, is_page: IsPage) -> list[Middleware]:
+    settings = services.settings
+    keys = make_keys(settings.api_key, settings.api_read_keys)
+    if not keys:
+        return []
+    tokens = make_page_tokens(keys, services.clock)
+    return [Middleware(BearerAuth, keys=keys, tokens=tokens, is_open=is_page)]
 
 
 def _lifespan(

@@ -29,6 +29,7 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="feedmill"'}
 _KEY_NEEDED = "API key required: send Authorization: Bearer KEY"
 _WRONG_KEY = "wrong or expired API key: send Authorization: Bearer KEY with the server's API_KEY"
 _READ_ONLY = "%s not allowed with a read-only key; use the server's API_KEY"
+_FOREIGN = "requests from pages of another site are refused"
 _MAX_SHOWN = 100
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -136,8 +137,7 @@ class SameOrigin:
         if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
             headers = Headers(scope=scope)
             if _is_foreign(headers):
-                refusal = ProblemResponse(403, "requests from pages of another site are refused")
-                await refusal(scope, receive, send)
+                await ProblemResponse(403, _explain_origin(headers))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -209,7 +209,7 @@ def _explain(scope: Scope) -> str:
         return "the request names no host: send a Host header"
     return (
         f"this server does not answer to the host {show_text(host)[:_MAX_SHOWN]!r}: "
-        "use its address on this machine, or name the host in ALLOWED_HOSTS and restart it"
+        "use its IP address, or add the host to ALLOWED_HOSTS and restart the server"
     )
 
 
@@ -225,6 +225,14 @@ def _is_foreign(headers: Headers) -> bool:
         return urlsplit(origin).netloc != headers.get("host")
     except ValueError:
         return True
+
+
+def _explain_origin(headers: Headers) -> str:
+    origin = headers.get("origin", "null")
+    if origin == "null" or headers.get("sec-fetch-site", "none") != "none":
+        return _FOREIGN
+    page, host = (show_text(text)[:_MAX_SHOWN] for text in (origin, headers.get("host", "")))
+    return f"{_FOREIGN}: the page is at {page}, the request is to {host}; a proxy must pass on Host"
 
 
 class _ClusterStorage(RedisStorage):

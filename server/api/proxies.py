@@ -1,10 +1,13 @@
 """What stands before the server: a path that it is served under, and proxies that are trusted."""
 
+import ipaddress
 from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from shared.setting_values import ANY_HOST
 
 _FORWARDED_HOST = b"x-forwarded-host"
 
@@ -38,21 +41,37 @@ class RootPath:
 
 
 class TrustedProxies(ProxyHeadersMiddleware):
-    """Believes what the named proxies say of a request: client, scheme and host.
+    """Takes client, scheme and host of a request from the headers of the named proxies.
 
-    ``X-Forwarded-For``, ``-Proto`` and ``-Host`` of everybody else are left unread. Of several
-    hosts the last counts: the trusted proxy itself wrote it.
+    ``X-Forwarded-For``, ``-Proto`` and ``-Host`` of everybody else are not read. Of several hosts
+    the last counts: the trusted proxy itself wrote it.
+
+    A proxy may pass on an ``X-Forwarded-Host`` that the client made up. So check the ``Host`` of
+    requests before this, and once more after it.
     """
 
     def __init__(self, app: ASGIApp, proxies: Sequence[str]) -> None:
-        super().__init__(app, list(proxies))  # type: ignore[arg-type]
+        trusted = ANY_HOST if ANY_HOST in proxies else list(proxies)
+        super().__init__(app, trusted)  # type: ignore[arg-type]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve the request as it was before the proxy."""
-        client = scope.get("client")
-        if scope["type"] != "lifespan" and client and client[0] in self.trusted_hosts:
-            scope = {**scope, "headers": _with_forwarded_host(scope["headers"])}
+        if scope["type"] != "lifespan" and scope.get("client"):
+            host, port = scope["client"]
+            client = _without_mapping(host)
+            scope = {**scope, "client": (client, port)}
+            if client in self.trusted_hosts:
+                scope["headers"] = _with_forwarded_host(scope["headers"])
         await super().__call__(scope, receive, send)
+
+
+def _without_mapping(client: str) -> str:
+    """Return an IPv4 address as such: a socket for both families shows it as ``::ffff:…``."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _with_forwarded_host(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -289,6 +289,49 @@ def test_any_host_is_accepted_with_a_key_only(monkeypatch: pytest.MonkeyPatch) -
     assert load(monkeypatch, {"ALLOWED_HOSTS": "*", "API_KEY": "k"}).allowed_hosts == ("*",)
 
 
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [("", ""), ("/", ""), ("/feedmill", "/feedmill"), ("/a/b-1/", "/a/b-1"), ("/~x", "/~x")],
+)
+def test_root_path_ends_without_a_slash(
+    monkeypatch: pytest.MonkeyPatch, value: str, path: str
+) -> None:
+    assert load(monkeypatch, {"ROOT_PATH": value}).root_path == path
+
+
+@pytest.mark.parametrize("value", ["feedmill", "/a/../b", "/..", "/a//b", "/a?b", "/a b", "/%41"])
+def test_wrong_root_path_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    assert load_error(monkeypatch, {"ROOT_PATH": value}) == (
+        f"ROOT_PATH={value}: must be a path as /feedmill: letters, digits, "
+        "'-', '_', '.' and '~' between slashes"
+    )
+
+
+def test_root_path_that_would_hide_the_api_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_error(monkeypatch, {"ROOT_PATH": "/feeds/reader"}) == (
+        "ROOT_PATH=/feeds/reader: must be another path than the API's own /feeds, as /feedmill"
+    )
+
+
+def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxies = "127.0.0.1, 10.0.0.0/8,,FD00:0::1,fd00::/8,*"
+    assert load(monkeypatch, {"TRUSTED_PROXIES": proxies}).trusted_proxies == (
+        "127.0.0.1", "10.0.0.0/8", "fd00::1", "fd00::/8", "*",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "proxy", ["nginx", "10.0.0.1/8", "10.0.0", "http://10.0.0.1", "10.0.0.1:80"]
+)
+def test_wrong_proxy_among_right_ones_is_named(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    assert load_error(monkeypatch, {"TRUSTED_PROXIES": f"127.0.0.1,{proxy}"}) == (
+        f"TRUSTED_PROXIES={proxy}: must be IP addresses and networks, as 10.0.0.5 or 10.0.0.0/8, "
+        "or * for every client"
+    )
+
+
 def test_read_only_keys_are_a_list_beside_the_full_key(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"API_KEY": "full", "API_READ_KEYS": " one, two ,,three"}
     assert load(monkeypatch, values).api_read_keys == ("one", "two", "three")

@@ -5,12 +5,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute
 
 from server.api.guards import OPEN_PATHS
+from server.api.routes import ROUTERS as API_ROUTERS
 from server.commands.api_client import ApiClient
+from server.dashboard.pages import ROUTERS as PAGE_ROUTERS
 from server.dashboard.rendering import PLACES
 from server.dashboard.site import COOKIE, LOGIN_PATH
 from shared.queue import RedisConnection
+from shared.setting_values import OWN_PATHS
 from shared.store import Stores
 from tests.api import Api, open_api, serve_api
 
@@ -94,12 +98,35 @@ def test_forms_work_behind_a_proxy_that_passes_no_host_on(
         # A browser too old to say so, and a proxy that hides the name: that cannot be told apart.
         assert status_of(api, path, host=inner, origin=page) == 403
         assert status_of(api, path, host=NAME, origin="null") == 403
+        assert status_of(api, path, host=inner, origin="null") == 403
+        # Another port is another site.
+        assert status_of(api, path, host=NAME, origin=f"{page}:8443") == 403
+        assert status_of(api, path, host=f"{NAME}:8443", origin=f"{page}:8443") == done
+        assert status_of(api, path, host=NAME, origin=page, sec_fetch_site=own) == done
         evil = "https://evil.example.test"
         assert status_of(api, path, host=inner, origin=evil, sec_fetch_site="cross-site") == 403
         assert status_of(api, path, host=inner, origin=evil, sec_fetch_site="same-site") == 403
         # A name that another site has pointed here makes its pages "same-origin".
         evil_host = "evil.example.test"
         assert status_of(api, path, host=evil_host, origin=evil, sec_fetch_site=own) == 400
+
+
+def test_refused_origin_is_explained(api: Api) -> None:
+    headers = {"host": "127.0.0.1:8000", "origin": f"http://{NAME}"}
+    answer = api.client.post(PAUSE, headers=headers)
+    assert answer.json()["detail"] == (
+        f"requests from pages of another site are refused: the page is at http://{NAME}, "
+        "the request is to 127.0.0.1:8000; a proxy must pass on Host"
+    )
+    marked = {**headers, "sec-fetch-site": "cross-site"}
+    answer = api.client.post(PAUSE, headers=marked)
+    assert answer.json()["detail"] == "requests from pages of another site are refused"
+
+
+def test_no_root_path_hides_a_path_of_the_server() -> None:
+    routes = [route for router in (*API_ROUTERS, *PAGE_ROUTERS) for route in router.routes]
+    firsts = {route.path.split("/")[1] for route in routes if isinstance(route, APIRoute)}
+    assert firsts - {""} <= OWN_PATHS, "name the new path in shared/setting_values.py, too"
 
 
 def test_forwarded_headers_of_a_trusted_proxy_count(
@@ -125,6 +152,9 @@ def test_forwarded_headers_of_a_trusted_proxy_count(
         assert "Secure" in answer.headers["set-cookie"]
         foreign = {**forwarded, "x-forwarded-host": "evil.example.test"}
         assert api.client.get(LOGIN_PATH, headers=foreign).status_code == 400
+        # A page of another name that points at a proxy which passes all headers on.
+        forged = {**forwarded, "host": "evil.example.test"}
+        assert api.client.get(LOGIN_PATH, headers=forged).status_code == 400
         several = {**forwarded, "x-forwarded-host": f"evil.example.test, {NAME}"}
         assert api.client.get(LOGIN_PATH, headers=several).status_code == 200
 
