@@ -47,9 +47,10 @@ _STATES: dict[FeedState, Document] = {
     FeedState.DISABLED: {"enabled": False},
     FeedState.MANUAL: {"enabled": True, "interval_s": None, "cron": None, "window": None},
 }
-# Failing feeds first, disabled ones last.
-_BY_STATE = (_STATES[FeedState.FAILING], {"enabled": True, "error": None}, {"enabled": False})
+# Later than any feed was added; in milliseconds.
+_LATEST_MS = 10**15
 _FIELDS: dict[FeedOrder, Document] = {
+    FeedOrder.STATE: {"enabled": True, "error": True, "created_at": True},
     FeedOrder.TITLE: {"title": True, "document_title": True},
     FeedOrder.LAST_IMPORT: {"last_import": True},
     FeedOrder.NEXT_FETCH: {"next_fetch_at": True, "enabled": True},
@@ -103,8 +104,8 @@ class FeedLists:
     ) -> Page[Feed]:
         """Return feeds, latest added first or in another order; each page goes on behind the last.
 
-        By state (failing first, disabled last) too the latest added come first. ``descending``
-        turns the orders by title, last import and next fetch around. These three read a few fields
+        By state: failing feeds first, disabled ones last, of each the latest added first.
+        ``descending`` turns all orders but that by time of adding around. They read a few fields
         of every feed that is wanted.
 
         Raises:
@@ -113,8 +114,6 @@ class FeedLists:
         query = wanted.query()
         if order is FeedOrder.ADDED:
             page = self._list.find(query, limit=limit, cursor=cursor)
-        elif order is FeedOrder.STATE:
-            page = self._find_by_state(query, limit, cursor)
         else:
             page = self._find_sorted(query, order, descending, limit, cursor)
         return Page(list(read_those_that_fit(FEEDS, page.items, to_feed)), page.next_cursor)
@@ -124,28 +123,6 @@ class FeedLists:
         found = find_by_ids(self._feeds, sources, _FIELDS[FeedOrder.TITLE])
         titles = {one["_id"]: one.get("title") or one.get("document_title") for one in found}
         return {source: title for source, title in titles.items() if isinstance(title, str)}
-
-    def find_tags(self) -> list[str]:
-        """Return all tags that feeds have, sorted."""
-        with mapped_errors():
-            return sorted(tag for tag in self._feeds.distinct("tags") if isinstance(tag, str))
-
-    def _find_by_state(self, query: Document, limit: int, cursor: str | None) -> Page[Document]:
-        first, inner = _read_cursor(cursor, FeedOrder.STATE) if cursor else (0, None)
-        if type(first) is not int:
-            raise _unknown_cursor(cursor)
-        found: list[Document] = []
-        for number in range(first, len(_BY_STATE)):
-            room = limit - len(found)
-            part = _both(query, _BY_STATE[number])
-            page = self._list.find(part, limit=room or 1, cursor=inner)
-            if not room and page.items:
-                return Page(found, _write_cursor(FeedOrder.STATE, number, None))
-            found += page.items
-            inner = page.next_cursor
-            if inner is not None:
-                return Page(found, _write_cursor(FeedOrder.STATE, number, inner))
-        return Page(found, None)
 
     def _find_sorted(
         self, query: Document, order: FeedOrder, descending: bool, limit: int, cursor: str | None
@@ -172,6 +149,8 @@ def _both(query: Document, other: Document) -> Document:
 
 def _value(row: Document, order: FeedOrder) -> str | None:
     """Return what a feed is sorted by, as text; None where it has none."""
+    if order is FeedOrder.STATE:
+        return _rank(row)
     if order is FeedOrder.TITLE:
         return str(row.get("title") or row.get("document_title") or row["_id"]).casefold()
     if order is FeedOrder.LAST_IMPORT:
@@ -180,6 +159,14 @@ def _value(row: Document, order: FeedOrder) -> str | None:
         return found if isinstance(found, str) else None
     moment = row.get("next_fetch_at") if row.get("enabled") else None
     return format_time(moment) if isinstance(moment, datetime) else None
+
+
+def _rank(row: Document) -> str:
+    """Return what sorts feeds by state, and those of one state by when they were added."""
+    rank = (0 if row.get("error") else 1) if row.get("enabled") else 2
+    added = row.get("created_at")
+    added_ms = int(added.timestamp() * 1000) if isinstance(added, datetime) else 0
+    return f"{rank}{_LATEST_MS - added_ms:016}"
 
 
 def _behind(
@@ -203,8 +190,7 @@ def _read_cursor(cursor: str, order: FeedOrder) -> tuple[Any, Any]:
         written, value, place = orjson.loads(base64.urlsafe_b64decode(padded))
     except (binascii.Error, ValueError, TypeError) as exc:
         raise _unknown_cursor(cursor) from exc
-    fits = isinstance(place, str | None) if order is FeedOrder.STATE else isinstance(place, str)
-    if written != order or not fits:
+    if written != order or not isinstance(place, str):
         raise _unknown_cursor(cursor)
     return value, place
 

@@ -2,6 +2,7 @@
 
 from server.api.routes import (
     dead_letters,
+    feed_bulk,
     feeds,
     imports,
     items,
@@ -13,5 +14,15 @@ from server.api.routes import (
 
 ROUTERS = tuple(
     routes.router
-    for routes in (imports, feeds, windows, items, queues, dead_letters, settings, system)
+    for routes in (
+        imports,
+        feeds,
+        feed_bulk,
+        windows,
+        items,
+        queues,
+        dead_letters,
+        settings,
+        system,
+    )
 )

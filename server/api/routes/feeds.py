@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
 from server.api.feed_bodies import FeedAnswer, FeedChangeRequest, NewFeedRequest, show_feed
@@ -25,6 +25,7 @@ from server.feeds.discovery import Discovery
 from server.feeds.opml import OPML_TYPE, OpmlReport, import_outlines, read_opml, write_opml
 from server.feeds.tags import MAX_TAG_LENGTH, read_tag
 from server.fetching.addresses import mask_url
+from shared.errors import InvalidRequestError
 from shared.models import format_time
 from shared.store import Feed, FeedFilter, FeedOrder, FeedState, IndexerState
 
@@ -41,13 +42,22 @@ _OPML_BODY = {
 }
 
 
+def _read_tag(text: str | None) -> str | None:
+    try:
+        return None if text is None else read_tag(text)
+    except InvalidRequestError as exc:
+        raise ValueError(str(exc)) from exc
+
+
 class FeedQuery(ListQuery):
     """Which feeds."""
 
     q: Filter[Text] = Field(
         None, max_length=500, description="a text in the title, the source, a URL or a tag"
     )
-    tag: Filter[Text] = Field(None, max_length=MAX_TAG_LENGTH, description="feeds with this tag")
+    tag: Annotated[Filter[Text], AfterValidator(_read_tag)] = Field(
+        None, max_length=MAX_TAG_LENGTH, description="feeds with this tag"
+    )
     state: Filter[FeedState] = Field(
         None, description="`manual`: those that are enabled and have no schedule"
     )
@@ -59,13 +69,13 @@ class FeedQuery(ListQuery):
         FeedOrder.ADDED,
         description="`added`: latest first. `state`: failing first, disabled last",
     )
-    descending: bool = Field(False, description="for `title`, `last_import` and `next_fetch`")
+    descending: bool = Field(False, description="not for `added`")
 
     def to_filter(self) -> FeedFilter:
         """Return it as the store takes it."""
         return FeedFilter(
             text=self.q,
-            tag=read_tag(self.tag) if self.tag is not None else None,
+            tag=self.tag,
             state=self.state,
             enabled=self.enabled,
             failing=self.failing,

@@ -3,6 +3,7 @@
 from server.dashboard.pages import (
     dead_letters,
     feed_forms,
+    feed_list,
     feeds,
     help,
     imports,
@@ -20,6 +21,7 @@ ROUTERS = tuple(
         login,
         overview,
         imports,
+        feed_list,
         feeds,
         feed_forms,
         windows,

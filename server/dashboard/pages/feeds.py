@@ -1,4 +1,4 @@
-"""Feeds: their list, one with its imports and items, and what can be done to it."""
+"""One feed with its imports and items, and what can be done to it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -6,66 +6,27 @@ from typing import Annotated, Any
 from fastapi import Form, Request
 from starlette.responses import Response
 
-from server.api.feed_bodies import FeedAnswer, FeedChangeRequest
-from server.api.import_answers import ImportAnswer
+from server.api.feed_bodies import FeedChangeRequest
 from server.api.parts import ApiParts, Parts
 from server.api.routes import feeds as feed_routes
 from server.api.routes import imports as import_routes
-from server.api.routes.feeds import FeedQuery
 from server.api.routes.imports import ImportQuery
 from server.api.routes.items import ItemQuery, read_items
 from server.dashboard.advice import advise_by_text
-from server.dashboard.pages.feed_forms import (
-    EXPORT_PATH,
-    FEED_PATH,
-    FEEDS_PATH,
-    FeedForm,
-    add_choices,
-)
+from server.dashboard.pages.feed_forms import EXPORT_PATH, FEED_PATH, FEEDS_PATH
 from server.dashboard.pages.imports import live_rows
 from server.dashboard.pages.items import complete_item
 from server.dashboard.pages.windows import read_reading
 from server.dashboard.rendering import redirect, render
-from server.dashboard.site import attempt, page_router, read_query
+from server.dashboard.site import attempt, page_router
 from server.fetching.addresses import mask_url
 from shared.errors import InvalidRequestError
 from shared.store import Feed
 
 router = page_router()
 
-LIFT_PATH = "/admin/hosts-lift"
 MAX_COUNTED_ITEMS = 10_000
 _LATEST_IMPORTS, _LATEST_ITEMS = 10, 5
-
-
-@router.get(FEEDS_PATH)
-def show_feeds(request: Request, parts: Parts) -> Response:
-    """List feeds, latest added first, each with its last import; and the form to add one."""
-    query, problem = read_query(FeedQuery, request)
-    listing = feed_routes.list_feeds(parts, query)
-    return render(
-        request,
-        "feeds/list.html",
-        query=query,
-        feeds=listing.items,
-        next_cursor=listing.next_cursor,
-        last_imports=_read_last_imports(parts, listing.items),
-        hosts=feed_routes.list_hosts(parts).items,
-        form=FeedForm(),
-        **add_choices(parts),
-        **problem,
-    )
-
-
-@router.post(LIFT_PATH)
-def lift_host(request: Request, parts: Parts, host: Annotated[str, Form()]) -> Response:
-    """Let a host be asked again that asked to be left alone."""
-
-    def lift() -> Response:
-        feed_routes.lift_host(parts, host)
-        return redirect(request, FEEDS_PATH, f"{host} may be asked again: its feeds are due now.")
-
-    return attempt(request, FEEDS_PATH, lift)
 
 
 @router.get(EXPORT_PATH)
@@ -108,7 +69,7 @@ def enable_feed(request: Request, parts: Parts, source: str) -> Response:
 @router.post(FEED_PATH + "/disable")
 def disable_feed(request: Request, parts: Parts, source: str) -> Response:
     """Let a feed be fetched by hand only."""
-    text = f"Feed {source} is disabled: it is only imported by hand."
+    text = f"Feed {source} is disabled: it is imported only when you start it."
     return _change(request, parts, source, {"enabled": False}, text)
 
 
@@ -145,12 +106,6 @@ def _change(
         return redirect(request, back, text)
 
     return attempt(request, back, change)
-
-
-def _read_last_imports(parts: ApiParts, feeds: list[FeedAnswer]) -> dict[str, ImportAnswer]:
-    """Return the last import of each feed, by source, in one read."""
-    by_id = parts.imports.read_many([feed.last_import for feed in feeds if feed.last_import])
-    return {feed.source: by_id[feed.last_import] for feed in feeds if feed.last_import in by_id}
 
 
 def moved_urls(feed: Feed, moved_to: Mapping[str, str], url: str) -> list[str]:

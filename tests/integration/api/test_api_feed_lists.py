@@ -167,3 +167,53 @@ def test_cursor_of_another_order_is_refused(api: Api) -> None:
     for sort in ("state", "next_fetch"):
         query = {"sort": sort, "cursor": by_title}
         assert api.client.get("/feeds", params=query).status_code == 422
+
+
+def change_many(api: Api, action: str, *sources: str, **fields: Any) -> dict[str, Any]:
+    answer = api.post("/feeds/bulk", {"sources": sources, "action": action} | fields)
+    assert answer.status_code == 200, answer.text
+    changed: dict[str, Any] = answer.json()
+    return changed
+
+
+def test_one_call_changes_many_feeds_and_names_those_it_could_not(api: Api) -> None:
+    add(api, source="a", url=f"{URL}?1")
+    add(api, source="b", url=f"{URL}?2", tags=["old"])
+    changed = change_many(api, "add_tag", "a", "gone", "b", "a", tag="Big News")
+    assert changed["done"] == ["a", "b"]
+    assert changed["failed"] == [{"source": "gone", "error": "there is no feed 'gone'"}]
+    assert api.client.get("/feeds/b").json()["tags"] == ["big-news", "old"]
+    change_many(api, "remove_tag", "a", "b", tag="big-news")
+    assert api.client.get("/feeds/b").json()["tags"] == ["old"]
+    change_many(api, "disable", "a", "b")
+    assert list_sources(api, state="disabled") == ["b", "a"]
+    change_many(api, "enable", "a")
+    assert list_sources(api, state="disabled") == ["b"]
+    assert change_many(api, "remove", "b")["done"] == ["b"]
+    assert list_sources(api) == ["a"]
+
+
+def test_many_imports_are_started_by_one_call_that_counts_once(api: Api) -> None:
+    add(api, source="a", url=f"{URL}?1")
+    add(api, source="b", url=f"{URL}?2")
+    api.services.feeds.get_or_add_without_url("handed-in")
+    changed = change_many(api, "import", "a", "handed-in", "b")
+    assert [each["source"] for each in changed["imports"]] == ["a", "b"]
+    [failed] = changed["failed"]
+    assert (failed["source"], "has no URL" in failed["error"]) == ("handed-in", True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"sources": [], "action": "enable"},
+        {"sources": ["a"], "action": "explode"},
+        {"sources": ["a"], "action": "add_tag"},
+        {"sources": ["a"], "action": "add_tag", "tag": "a,b"},
+        {"sources": ["a"], "action": "enable", "tag": "x"},
+        {"sources": ["a"] * 501, "action": "enable"},
+        {"action": "enable"},
+    ],
+)
+def test_change_of_many_feeds_that_cannot_be_meant_is_refused(api: Api, body: Any) -> None:
+    assert api.post("/feeds/bulk", body).status_code == 422

@@ -1,4 +1,4 @@
-"""Hosts that asked to be left alone: seen and lifted over HTTP and on the dashboard."""
+"""Hosts that limit the rate: seen over HTTP and on the dashboard, and asked again early."""
 
 from datetime import timedelta
 from urllib.parse import quote
@@ -27,10 +27,11 @@ def test_a_held_host_is_listed_and_lifted(api: Api) -> None:
 
 
 def test_a_held_host_is_shown_and_lifted_on_the_page_of_feeds(api: Api) -> None:
-    assert "left alone" not in get_page(api, "/admin/feeds").text
+    assert "Rate-limited" not in get_page(api, "/admin/feeds").text
     hold(api)
     page = get_page(api, "/admin/feeds")
-    assert f"{HOST} 2026-11-01 14:00:00 UTC 1" in page.text
+    assert f"Rate-limited by {HOST} until 2026-11-01 14:00:00 UTC 1 feed" in page.text
+    assert "Ask again now" in page.text
     post_form(api, "/admin/hosts-lift", host=HOST)
     assert api.stores.hosts.find_blocked(api.services.clock.now(), 10) == {}
-    assert "left alone" not in get_page(api, "/admin/feeds").text
+    assert "Rate-limited" not in get_page(api, "/admin/feeds").text

@@ -24,48 +24,6 @@ def stored(api: Api, source: str = "news") -> Feed:
     return feed
 
 
-def sources(page: Page) -> list[str]:
-    """Return the feeds that are listed, in order."""
-    links = [link for link in page.links() if link.startswith("/admin/feeds/")]
-    return [link.removeprefix("/admin/feeds/") for link in links]
-
-
-def test_without_feeds_the_page_says_what_to_do(api: Api) -> None:
-    page = get_page(api, "/admin/feeds")
-    assert "No feed yet." in page.text
-    assert "/admin/feeds-opml" in page.links()
-    assert page.all("form", action="/admin/feeds-add")
-
-
-def test_feed_is_listed_with_next_fetch_reason_and_last_import(api: Api) -> None:
-    add(api, interval_s=5400)
-    page = get_page(api, "/admin/feeds")
-    assert f"news {URL}?news every 1 h 30 min 2026-11-01 12:00:00 UTC new feed none" in page.text
-    [begun] = api.post("/imports/start").json()["imports"]
-    api.stores.imports.fail(begun["id"], None, {"error": "x", "error_kind": "dns"})
-    changes = {"last_import": begun["id"], "error": "dns: no host", "consecutive_failures": 3}
-    api.stores.feeds.update("news", changes)
-    page = get_page(api, "/admin/feeds")
-    assert "failed 3 times" in page.text
-    assert "dns: no host" in page.text
-    assert f"/admin/imports/{begun['id']}" in page.links()
-
-
-def test_feeds_are_filtered_in_the_address_and_paged(api: Api) -> None:
-    for source in ("news", "board", "bored"):
-        api.clock.advance(seconds=1)
-        add(api, source, enabled=source != "bored")
-    api.stores.feeds.update("board", {"error": "dns: x"})
-    assert sources(get_page(api, "/admin/feeds", q="BO")) == ["bored", "board"]
-    assert sources(get_page(api, "/admin/feeds", q="", failing="true", enabled="")) == ["board"]
-    assert sources(get_page(api, "/admin/feeds", enabled="false")) == ["bored"]
-    assert "No feed fits." in get_page(api, "/admin/feeds", q="zzz").text
-    first = get_page(api, "/admin/feeds", q="bo", limit="1")
-    [older] = first.all("a", rel="next")
-    assert sources(get_page(api, older["href"])) == ["board"]
-    assert get_page(api, "/admin/feeds", 422, failing="perhaps", q="typed").value("q") == "typed"
-
-
 def test_feed_shows_its_settings_imports_and_items_but_no_secret(api: Api) -> None:
     url = "https://me:s3cr3t@example.org/a?token=s3cr3t"
     add(api, url=url, cron="0 6 * * *", headers={"X-Key": "s3cr3t"}, weight="heavy")
@@ -84,7 +42,7 @@ def test_failing_feed_says_what_to_do(api: Api) -> None:
     api.stores.feeds.update("news", failing)
     page = get_page(api, "/admin/feeds/news")
     assert "1 failure in a row. gone: server answered 410" in page.text
-    assert "What to do: The publisher says that the feed is gone for good." in page.text
+    assert "What to do: The publisher reports that the feed is gone for good." in page.text
 
 
 def test_hostile_text_in_a_feed_stays_text(api: Api) -> None:
@@ -92,9 +50,10 @@ def test_hostile_text_in_a_feed_stays_text(api: Api) -> None:
     history = {"urls": [{"url": f"{URL}?news", "moved_to": "javascript:alert(1)"}]}
     hostile = {"error": HOSTILE, "next_fetch_reason": HOSTILE, "history": history}
     api.stores.feeds.update("news", hostile)
+    api.stores.feeds.note_title("news", HOSTILE)
     for path in ("/admin/feeds", "/admin/feeds/news"):
         page = get_page(api, path)
-        assert page.text.count(HOSTILE) == 2
+        assert page.text.count(HOSTILE) >= 2
         assert HOSTILE not in page.html
         assert not [link for link in page.links() if link.startswith("javascript:")]
         for link in page.all("a", target="_blank"):
@@ -104,7 +63,7 @@ def test_hostile_text_in_a_feed_stays_text(api: Api) -> None:
 def test_feed_is_disabled_and_enabled(api: Api) -> None:
     add(api)
     page = post_form(api, "/admin/feeds/news/disable")
-    assert "Feed news is disabled: it is only imported by hand." in page.message
+    assert "Feed news is disabled: it is imported only when you start it." in page.message
     assert not stored(api).enabled
     assert not page.all("form", action="/admin/feeds/news/disable")
     post_form(api, "/admin/feeds/news/enable")
@@ -129,7 +88,7 @@ def test_new_url_of_a_moved_feed_is_taken_on_request(api: Api) -> None:
     old, new = f"{URL}?news", "https://new.example/feed"
     api.stores.feeds.update("news", {"history": {"urls": [{"url": old, "moved_to": new}]}})
     page = get_page(api, "/admin/feeds/news")
-    assert f"{old} says that it is now at {new} ." in page.text
+    assert f"{old} has moved to {new} ." in page.text
     assert page.all("input", name="url", value=old)
     post_form(api, "/admin/feeds/news/move", url=old)
     assert stored(api).urls == [new]
@@ -142,7 +101,7 @@ def test_new_url_with_a_secret_has_to_be_written_by_hand(api: Api) -> None:
     moved = {"url": f"{URL}?news", "moved_to": "https://new.example/?key=***"}
     api.stores.feeds.update("news", {"history": {"urls": [moved]}})
     page = get_page(api, "/admin/feeds/news")
-    assert "The URL holds a secret: edit the feed to write it." in page.text
+    assert "The new URL holds a secret: edit the feed and type it in." in page.text
     assert not page.all("form", action="/admin/feeds/news/move")
     refused = post_form(api, "/admin/feeds/news/move", url=moved["url"])
     assert "write the secret" in refused.message
