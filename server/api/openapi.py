@@ -6,6 +6,7 @@ meet are added here, each with an example, and so are words that are the same wh
 
 import re
 from collections.abc import Iterable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
@@ -95,6 +96,9 @@ def _describe_operation(path: str, method: str, operation: _Json, *, is_locked: 
             parameter["description"] = _PARAMETERS[parameter["name"]]
     _add_examples(path, method, operation)
     answers = operation["responses"]
+    for status, answer in answers.items():
+        if answer["description"] == "Successful Response":
+            answer["description"] = HTTPStatus(int(status)).phrase
     statuses = {status for status in answers if int(status) >= 400}
     statuses.update(map(str, _common_statuses(path, method, operation, is_locked=is_locked)))
     references = {each: {"$ref": f"#/components/responses/{each}"} for each in statuses}
@@ -109,7 +113,8 @@ def _summarise(operation: _Json) -> None:
     found = _SENTENCE.fullmatch(operation.pop("description", ""))
     if found is None:
         return
-    operation["summary"] = " ".join(found["first"].split())
+    # A summary is plain text, only a description is Markdown.
+    operation["summary"] = " ".join(found["first"].replace("`", "").split())
     if found["rest"]:
         operation["description"] = found["rest"].strip()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from shared.error_kinds import ErrorKind
 
-DOCS_PATH = "/docs#/dead%20letters"
+DOCS_PATH = "/docs#/Dead%20letters"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from server.api.app import create_app
 from server.api.middleware import DEFAULT_BODY_BYTES
 from server.dashboard.pages import ROUTERS
 from server.dashboard.pages.feed_forms import OPML_PATH
-from server.dashboard.rendering import STATIC, STATIC_PATH
+from server.dashboard.rendering import API_PATH, STATIC, STATIC_PATH
 from server.dashboard.site import DashboardParts, page_router
 from server.services import Services
 
@@ -47,10 +47,11 @@ def install_dashboard(app: FastAPI, dashboard: DashboardParts) -> None:
 
 def is_page(path: str) -> bool:
     """Return whether a path is the dashboard's, which looks after its session itself."""
-    return path in ("/", "/admin") or path.startswith("/admin/")
+    return path in ("/", "/admin", API_PATH) or path.startswith(("/admin/", f"{API_PATH}/"))
 
 
 @_lost.api_route("/admin/{path:path}", methods=["GET", "POST"])
+@_lost.get(API_PATH + "/{path:path}")
 def show_nothing(request: Request) -> Response:
     """Answer that there is no such page."""
     raise HTTPException(404)

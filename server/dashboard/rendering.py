@@ -21,6 +21,7 @@ from server.dashboard.manual import HELP_PATH, TROUBLESHOOTING, has_section
 ROOM = Path(__file__).parent
 STATIC = ROOM / "static"
 STATIC_PATH = "/admin/static"
+API_PATH = "/docs"
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'; "
@@ -58,6 +59,7 @@ PLACES = (
 # Beside the tools: asked for less often.
 MORE_PLACES = (
     Place("Settings", "/admin/settings", "settings", "s"),
+    Place("API", API_PATH, "api", "a"),
     Place("Help", HELP_PATH, "help", "h"),
 )
 

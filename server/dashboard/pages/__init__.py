@@ -1,6 +1,7 @@
 """The pages, one router each; add yours to ``ROUTERS``."""
 
 from server.dashboard.pages import (
+    api,
     dead_letters,
     feed_forms,
     feed_list,
@@ -29,6 +30,7 @@ ROUTERS = tuple(
         dead_letters,
         items,
         settings,
+        api,
         help,
     )
 )

@@ -137,6 +137,16 @@ def test_a_queue_is_paused_and_resumed_and_says_what_limits_it(
     expect(main).to_contain_text("Nothing waits.")
 
 
+def try_out_in_the_api_reference(visitor: Visitor) -> None:
+    visitor.link("API").click()
+    operation = visitor.page.locator("#operations-Feeds-list_feeds")
+    operation.get_by_role("button").first.click()
+    operation.get_by_role("button", name="Try it out").click()
+    operation.get_by_role("button", name="Execute").click()
+    expect(operation.locator(".live-responses-table")).to_contain_text('"next_cursor": null')
+    visitor.keep_picture("story-api-tried-out", whole=False)
+
+
 def test_the_key_is_asked_once_and_again_after_signing_out(deploy: Deploy, visit: Visit) -> None:
     deployed = deploy(API_KEY="a-key-of-the-harness")
     deployed.launch("server")
@@ -156,6 +166,7 @@ def test_the_key_is_asked_once_and_again_after_signing_out(deploy: Deploy, visit
     expect(page).to_have_url(re.compile(r"/admin/feeds\?q=quay$"))
     visitor.link("Overview").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    try_out_in_the_api_reference(visitor)
     visitor.button("Sign out").click()
     expect(visitor.message()).to_contain_text("You are signed out.")
     visitor.open("/")
