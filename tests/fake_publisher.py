@@ -45,9 +45,9 @@ class FakePublisher:
             require(Feature.VALIDATORS)
         self._shown[feed_url(source)] = render(items, damaged=damaged)
 
-    def show_document(self, source: str, body: str) -> None:
+    def show_document(self, source: str, body: str | bytes) -> None:
         """Let a source's feed be this document from now on, be it a feed or not."""
-        self._shown[feed_url(source)] = body.encode()
+        self._shown[feed_url(source)] = body.encode() if isinstance(body, str) else body
 
     def show_at(self, url: str, items: Mapping[str, str], **named: Any) -> None:
         """Let a URL list these titles by guid; ``named`` as for :func:`render`."""

@@ -1,11 +1,12 @@
 """The items that were imported."""
 
 from collections.abc import Mapping
+from importlib.resources import files
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from server.api.parts import ApiParts, Parts
 from server.api.problems import describe_problems
@@ -13,6 +14,8 @@ from server.api.values import Filter, Listing, ListQuery, Moment, Text, Time, sh
 from shared.errors import NotFoundError
 
 router = APIRouter(tags=["items"])
+
+SCHEMA_TYPE = "application/schema+json"
 
 
 class ItemQuery(ListQuery):
@@ -89,6 +92,24 @@ def list_items(parts: Parts, query: Annotated[ItemQuery, Query()]) -> JSONRespon
 def get_item(parts: Parts, item_id: str) -> JSONResponse:
     """Return one item."""
     return JSONResponse(read_item(parts, item_id))
+
+
+@router.get(
+    "/schemas/item.json",
+    response_class=Response,
+    responses={
+        200: {"description": "JSON Schema", "content": {SCHEMA_TYPE: {"schema": {}}}},
+        **describe_problems(),
+    },
+)
+def get_item_schema() -> Response:
+    """Return the JSON Schema (draft 2020-12) of an item."""
+    return Response(read_item_schema(), media_type=SCHEMA_TYPE)
+
+
+def read_item_schema() -> bytes:
+    """Return the JSON Schema of an item, as it is shipped."""
+    return (files("server.api") / "item_schema.json").read_bytes()
 
 
 def read_items(parts: ApiParts, query: ItemQuery) -> dict[str, Any]:
