@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,6 +19,7 @@ from shared.running import take_lock
 from tests.processes import inherited_environment, wait_until
 from tests.publisher import Publisher
 
+ROOT = Path(__file__).parents[2]
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
 FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>Board</title>
 <item><guid>1</guid><title>{first}</title><link>https://board.example/1</link></item>
@@ -162,6 +164,20 @@ def test_up_imports_first_and_goes_on_with_the_same_data(home: Home) -> None:
     assert (row["new"], row["updated"], row["unchanged"]) == ("0", "1", "1")
     assert stop(process, signal.SIGTERM) == 0
     assert "Traceback" not in home.stderr()
+
+
+def test_first_query_of_the_readme_prints_what_it_shows(home: Home) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    [script] = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    shown = readme.partition(script)[2].split("```console\n")[1].partition("```")[0]
+    feeds = (str(ROOT / "tests/feeds" / name) for name in ("jobs.xml", "news.atom"))
+    process = home.start_up(*feeds)
+    wait_until_running(process, home)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=home.folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == shown
+    assert stop(process, signal.SIGTERM) == 0
 
 
 def test_import_without_a_service_starts_one_for_its_time(home: Home) -> None:
