@@ -1,5 +1,5 @@
-# One image for every role; the command says which. Stores are containers of their own, so that
-# the embedded ones stay out.
+# One image for all roles; the command selects one. Stores run in their own containers, so the
+# embedded ones are not installed.
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/feedmill

@@ -5,12 +5,12 @@ PYTHON := $(VENV)/bin/python
 RUNTIME := $(VENV)/.runtime-installed
 DEVELOPMENT := $(VENV)/.development-installed
 CANDIDATES := python3 python3.15 python3.14 python3.13 python3.12 python3.11 python
-# Of acceptance those that start and stop roles and commands: no other test runs their first lines.
+# Acceptance tests that start and stop roles and commands: no other test runs their first lines.
 COVERAGE_TESTS := tests/unit tests/integration tests/acceptance/test_failed_starts.py \
 	tests/acceptance/test_feedmill_command.py
-# Handed on in the environment: a URL may hold what a shell would take for its own.
+# Passed in the environment: a URL may contain characters that are special to a shell.
 export FEEDS
-# Set, it has each process of a test run compile all code anew: a minute of CPU, and more.
+# If set, each process of a test run compiles all code again: more than a minute of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run install test check politeness chaos damage pictures format lint lock clean
@@ -18,27 +18,27 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make run [FEEDS="URL-or-file ..."]  run everything here, data in ./data; Ctrl-C stops it'
+	@echo 'make run [FEEDS="URL-or-file ..."]  run the whole service here, data in ./data; Ctrl-C stops it'
 	@echo 'make install                        only the set-up, into $(VENV)'
 	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
-	@echo 'make test-long                      more of the same: what make test runs a share of'
-	@echo 'make interop                        the queues beside the npm packages bullmq and @bull-board, all of it'
-	@echo 'make test-ferretdb                  the integration tests on FerretDB, built here with Go'
-	@echo 'make coverage                       what of the four packages the tests run; fails under 90 %'
+	@echo 'make test-long                      the long tests, of which make test runs a part'
+	@echo 'make interop                        test the queues against the npm packages bullmq and @bull-board'
+	@echo 'make test-ferretdb                  the integration tests on FerretDB, which Go builds'
+	@echo 'make coverage                       test coverage of the four packages; fails under 90 %'
 	@echo 'make dist                           the wheel and the source archive, into dist/'
 	@echo 'make manifests                      check deploy/kubernetes by schema, with tools built by Go'
 	@echo 'make politeness                     simulate weeks of polls, and grade them by the politeness rules'
 	@echo 'make chaos                          kill processes at random, and count the items'
 	@echo 'make damage                         damage every sample feed in all ways, and count the items'
-	@echo 'make bench [ONLY=queue] [BEFORE=DIR] measure, beside the goals and other programs'
-	@echo 'make bench-smoke                    check in a minute that nothing grows with what is there'
+	@echo 'make bench [ONLY=queue] [BEFORE=DIR] measure, and compare with the goals and other programs'
+	@echo 'make bench-smoke                    check in a minute that no cost grows with the stored data'
 	@echo 'make lint                           format, lint, types and import rules alone'
-	@echo 'make pictures                       take docs/dashboard.png anew, with the Chromium here'
+	@echo 'make pictures                       take docs/dashboard.png again, with the installed Chromium'
 	@echo 'make format                         format the code, fix what lint can fix'
-	@echo 'make lock                           choose the versions in constraints.txt anew'
-	@echo 'make clean                          remove $(VENV) and what tools left; data stays'
-	@echo 'make help                           these lines'
+	@echo 'make lock                           update the versions in constraints.txt'
+	@echo 'make clean                          remove $(VENV) and the caches; data stays'
+	@echo 'make help                           this list'
 
 run: $(RUNTIME)
 	@set -f; exec $(VENV)/bin/feedmill up $$FEEDS
