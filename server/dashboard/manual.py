@@ -113,10 +113,12 @@ def _lead_links(tokens: Sequence[Token], name: str, root_path: str) -> None:
         if token.type == "link_open":
             target = _target(str(token.attrGet("href")), name, root_path)
             token.hidden = target is None
-            if target is not None:
-                token.attrSet("href", target)
+            token.attrs["href"] = target or ""
         elif token.type == "link_close":
             token.hidden = target is None
+        elif target is not None and token.content.removesuffix(".md") in page_names():
+            # Named by its file, which nobody sees here.
+            token.content = _title_of(token.content.removesuffix(".md"))
 
 
 def _target(link: str, name: str, root_path: str) -> str | None:
@@ -127,6 +129,11 @@ def _target(link: str, name: str, root_path: str) -> str | None:
         return None
     anchor = f"#{found['anchor']}" if found["anchor"] else ""
     return f"{root_path}{HELP_PATH}/{found['page'] or name}{anchor}"
+
+
+def _title_of(name: str) -> str:
+    with (FOLDER / f"{name}.md").open(encoding="utf-8") as file:
+        return file.readline().strip("# \n")
 
 
 def _frame_tables(html: str) -> str:

@@ -1,7 +1,7 @@
 """What the overview shows, read from the stores that answer; indexes answer all of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from server.api.import_answers import ImportAnswer
 from server.api.parts import ApiParts
@@ -20,7 +20,8 @@ MAX_FINISHED = 8
 class Overview:
     """All that the page shows. ``absent`` is what a store does instead of serving.
 
-    What Redis knows is empty while it is away, and what MongoDB knows while that is.
+    What Redis knows is empty while it is away, and what MongoDB knows while that is. ``titles`` of
+    the feeds that are shown are by source.
     """
 
     absent: Mapping[str, str]
@@ -31,6 +32,7 @@ class Overview:
     running_total: int = 0
     finished: Sequence[ImportAnswer] = ()
     backfills: Sequence[BackFillView] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
     feeds_exist: bool = True
     failing_feeds: int = 0
 
@@ -62,12 +64,17 @@ def _read_queues(parts: ApiParts, overview: Overview) -> Overview:
 def _read_imports(parts: ApiParts, overview: Overview) -> Overview:
     stores = parts.services.stores
     running = sorted(stores.imports.find_open(), key=lambda each: each.requested_at, reverse=True)
+    finished = stores.imports.find_finished(MAX_FINISHED)
+    backfills = parts.services.backfills.list_running()[:MAX_RUNNING]
+    imports = (*running[:MAX_RUNNING], *finished)
+    shown = {each.source for each in imports} | {each.source for each in backfills}
     return replace(
         overview,
         running_total=len(running),
         running=parts.imports.show_many(running[:MAX_RUNNING]),
-        finished=parts.imports.show_many(stores.imports.find_finished(MAX_FINISHED)),
-        backfills=parts.services.backfills.list_running()[:MAX_RUNNING],
+        finished=parts.imports.show_many(finished),
+        backfills=backfills,
+        titles=stores.feed_lists.find_titles(shown),
         feeds_exist=bool(running or stores.feed_lists.find_page(limit=1).items),
         failing_feeds=stores.feeds.count_failing(),
     )

@@ -55,7 +55,7 @@ def show_feed(request: Request, parts: Parts, source: str) -> Response:
         items=[complete_item(item) for item in read_items(parts, wanted)["items"]],
         item_count=parts.services.stores.items.count(source, MAX_COUNTED_ITEMS),
         max_counted=MAX_COUNTED_ITEMS,
-        **live_rows(listing, imports),
+        **live_rows(parts, listing, imports),
         **read_reading(parts, feed),
     )
 

@@ -46,7 +46,7 @@ def show_imports(request: Request, parts: Parts) -> Response:
         states=list(ImportState),
         periods=_periods(parts.services.clock.now()),
         next_cursor=listing.next_cursor,
-        **live_rows(listing, query),
+        **live_rows(parts, listing, query),
         **problem,
     )
 
@@ -56,7 +56,7 @@ def show_latest(request: Request, parts: Parts) -> Response:
     """Show the rows of a list once more, as they are by now."""
     query, _ = read_query(ImportQuery, request)
     listing = import_routes.list_imports(parts, query)
-    return render(request, "imports/_list.html", **live_rows(listing, query))
+    return render(request, "imports/_list.html", **live_rows(parts, listing, query))
 
 
 @router.get(IMPORTS_PATH + "/{import_id}")
@@ -98,13 +98,17 @@ def start_imports(
         if len(started) == 1:
             return redirect(request, f"{IMPORTS_PATH}/{started[0].import_id}")
         if not started:
-            return redirect(request, back, "There is no enabled feed to import.", level="warning")
-        return redirect(request, IMPORTS_PATH, f"{len(started)} imports are started.")
+            return redirect(
+                request, back, "No imports started: there is no enabled feed.", level="warning"
+            )
+        return redirect(request, IMPORTS_PATH, f"{len(started)} imports started.")
 
     return attempt(request, back, start)
 
 
-def live_rows(listing: Listing[ImportAnswer], query: ImportQuery) -> dict[str, Any]:
+def live_rows(
+    parts: ApiParts, listing: Listing[ImportAnswer], query: ImportQuery
+) -> dict[str, Any]:
     """Return what ``imports/_list.html`` shows, and how it looks after itself.
 
     What is asked for again is bounded by the oldest row shown: that costs the same however long
@@ -118,7 +122,21 @@ def live_rows(listing: Listing[ImportAnswer], query: ImportQuery) -> dict[str, A
     live_url = f"{LATEST_PATH}?{urlencode(asked | {'limit': MAX_LIVE_ROWS})}"
     # Older pages do not change, but for what is still running.
     every_s = None if query.cursor is not None else BUSY_S if is_busy else IDLE_S
-    return {"imports": imports, "live_url": live_url, "every_s": every_s}
+    return {
+        "imports": imports,
+        "titles": parts.services.stores.feed_lists.find_titles({each.source for each in imports}),
+        "is_nothing_yet": not imports and _is_nothing_yet(parts, query),
+        "source_shown": query.source,
+        "live_url": live_url,
+        "every_s": every_s,
+    }
+
+
+def _is_nothing_yet(parts: ApiParts, query: ImportQuery) -> bool:
+    """Return whether an empty list means that none was made yet, of any feed or of this one."""
+    if query.state or query.since or query.until:
+        return False
+    return query.source is None or parts.services.feeds.exists(query.source)
 
 
 def _one(parts: ApiParts, import_id: str) -> dict[str, Any]:

@@ -151,7 +151,14 @@ def test_a_keyboard_is_enough(deploy: Deploy, publisher: Publisher, visit: Visit
         keyboard.press("Tab")
         reached.append(visitor.focus())
     names = [name for name, _ in reached]
-    wanted = ["Skip to the content", "Overview", "Import all now", "Add a feed", "Show", "Import now"]
+    wanted = [
+        "Skip to the content",
+        "Overview",
+        "Import all now",
+        "Add a feed",
+        "Show",
+        "Import now",
+    ]
     assert [name for name in wanted if name not in names] == []
     assert [name for name, is_seen in reached if name != PAGE and not is_seen] == []
 

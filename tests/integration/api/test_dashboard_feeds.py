@@ -32,8 +32,8 @@ def test_feed_shows_its_settings_imports_and_items_but_no_secret(api: Api) -> No
         assert said in page.text
     for path in ("/admin/feeds/news", "/admin/feeds/news/edit", "/admin/feeds"):
         assert "s3cr3t" not in get_page(api, path).html
-    assert "No import here." in page.text
-    assert "No item here." in page.text
+    assert "No imports yet." in page.text
+    assert "No items yet." in page.text
 
 
 def test_failing_feed_says_what_to_do(api: Api) -> None:

@@ -14,4 +14,4 @@ def test_help_lists_its_pages_and_each_can_be_read(api: Api) -> None:
 
 
 def test_a_help_page_that_does_not_exist_is_not_found(api: Api) -> None:
-    assert "nothing at /admin/help/nowhere" in get_page(api, "/admin/help/nowhere", 404).text
+    assert "/admin/help/nowhere" in get_page(api, "/admin/help/nowhere", 404).text

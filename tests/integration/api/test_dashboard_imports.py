@@ -43,18 +43,32 @@ def sources(page: Page) -> list[str]:
     return list(by_id)
 
 
-def test_without_imports_the_page_says_what_to_do(api: Api) -> None:
+def test_no_imports_yet_is_told_from_no_match(api: Api) -> None:
     page = get_page(api, "/admin/imports")
-    assert "No import here." in page.text
-    assert "/admin/feeds" in page.links()
+    assert "No imports yet." in page.text
+    assert "/admin/feeds-add" in page.links()
+    page = get_page(api, "/admin/imports", source="news")
+    assert "No import matches the filters. Clear filters" in page.text
+    [filters] = page.all("details", class_="fold wide-open")
+    assert "open" in filters
+
+
+def test_feeds_are_shown_by_their_titles(api: Api) -> None:
+    import_id = start(api)
+    api.stores.feeds.note_title("news", "News <of> the day")
+    assert "News <of> the day news queued" in get_page(api, "/admin/imports").text
+    running = get_page(api, "/").text.partition("Running imports")[2]
+    assert running.strip().startswith("News <of> the day news queued")
+    assert f"/admin/imports/{import_id}" in get_page(api, "/").links()
 
 
 def test_imports_are_listed_with_state_trigger_counts_and_error(api: Api) -> None:
     commit(api, start(api))
     fail(api, start(api, "board"), "dns", "no such host")
     page = get_page(api, "/admin/imports")
-    assert "news by api importing 4 fetched 1 unchanged 3 pending" in page.text
-    assert "board by api failed dns: no such host" in page.text
+    assert "news importing 4 fetched 1 unchanged 3 pending" in page.text
+    assert "board failed dns: no such host" in page.text
+    assert page.text.count("by api") == 2
     [bar] = page.all("svg", class_="bar")
     assert bar["aria-label"] == "Counts of news: 1 unchanged, 3 pending"
 
@@ -204,11 +218,11 @@ def test_import_is_started_again_and_by_force(api: Api) -> None:
 
 
 def test_all_enabled_feeds_are_started_at_once(api: Api) -> None:
-    assert "There is no enabled feed" in post_form(api, "/admin/imports-start").message
+    assert "there is no enabled feed" in post_form(api, "/admin/imports-start").message
     for source in ("a", "b"):
         api.post("/feeds", {"source": source, "url": f"{URL}?{source}"})
     page = post_form(api, "/admin/imports-start")
-    assert "2 imports are started." in page.message
+    assert "2 imports started." in page.message
     assert len(sources(page)) == 2
 
 
