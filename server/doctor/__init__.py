@@ -21,8 +21,8 @@ from server.doctor.deployment_checks import (
     check_setting_names,
     check_settings,
 )
-from server.doctor.facts import Facts, Finding, problem
-from server.doctor.store_checks import check_mongodb, check_redis
+from server.doctor.facts import Facts, Finding, fine, problem
+from server.doctor.store_checks import MONGODB, check_mongodb, check_redis
 from shared.settings import Settings
 
 
@@ -33,7 +33,10 @@ def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
     yield from check_private_addresses(settings, facts.service)
     yield from check_setting_names(facts.misspelt)
     yield from check_redis(stores.redis, settings.queue_prefix, stores.redis_refusal)
-    yield from check_mongodb(stores.mongodb, stores.write_error)
+    if facts.is_for_apps_alone:
+        yield fine(MONGODB, "needed", "not needed: there are only queues of your own programs")
+    else:
+        yield from check_mongodb(stores.mongodb, stores.write_error)
     if stores.unreadable is not None:
         text = f"queues and record could not be looked at: {stores.unreadable}"
         yield problem(QUEUES, "readable", text, "see to the stores, then run the doctor again")
@@ -44,6 +47,8 @@ def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
     if stores.record is not None:
         is_left = is_work_left(stores.queues)
         yield from check_record(stores.record, facts.now, is_work_left=is_left)
+    if facts.is_for_apps_alone:
+        return
     yield from check_service(facts.service, facts.own_version)
     if facts.disk is not None:
         yield check_disk(facts.disk)

@@ -102,18 +102,37 @@ def _look_at(
     mongodb_report = stores if isinstance(stores, Unreachable) else _examine_mongodb(stores, clock)
     write_error = None if isinstance(stores, Unreachable) else _probe_write(stores, clock)
     refusal = None if isinstance(redis, Unreachable) else _find_refusal(redis, settings)
-    facts = StoreFacts(redis_report, mongodb_report, write_error, refusal)
+    facts = StoreFacts(
+        redis_report,
+        mongodb_report,
+        write_error,
+        refusal,
+        are_for_apps_alone=_has_no_mongodb(settings, stores) and bool(settings.feedmill_app),
+    )
     if isinstance(redis, Unreachable):
         return facts
     try:
         workers = WorkerSigns(redis, prefix=settings.queue_prefix).read()
         own = QueueRegistry(redis, prefix=settings.queue_prefix, clock=clock).read()
-        facts = replace(facts, partitions=read_partitions(redis, settings))
-        contents = _Contents(settings, redis, stores, clock, own)
+        facts = replace(
+            facts,
+            partitions=read_partitions(redis, settings),
+            are_for_apps_alone=facts.are_for_apps_alone
+            or (_has_no_mongodb(settings, stores) and bool(own)),
+        )
+        contents = _Contents(
+            settings, redis, stores, clock, own, has_items=not facts.are_for_apps_alone
+        )
         queues, record = contents.look_twice()
     except (QueueError, StoreError) as exc:
         return replace(facts, unreadable=str(exc))
     return replace(facts, queues=queues, record=record, workers=workers)
+
+
+def _has_no_mongodb(settings: Settings, stores: Stores | Unreachable) -> bool:
+    """Return whether a Redis is named and no MongoDB: with apps' queues, these are all there is."""
+    is_absent = isinstance(stores, Unreachable) and stores.is_stopped
+    return is_absent and settings.redis_url is not None
 
 
 def _examine_redis(
@@ -163,6 +182,8 @@ class _Contents:
         stores: Stores | Unreachable,
         clock: Clock,
         own_queues: Sequence[QueueRecord],
+        *,
+        has_items: bool,
     ) -> None:
         self._settings = settings
         self._stores = stores
@@ -171,10 +192,10 @@ class _Contents:
         self._own_queues = [own.name for own in own_queues if own.weight != DEAD_LETTERS]
         open_queue = partial(QueueExaminer, redis, clock=clock)
         spread = (settings.light_queue, settings.heavy_queue, settings.dead_letter_queue)
-        whole = (settings.fetch_queue, *(own.name for own in own_queues))
+        whole = [*([settings.fetch_queue] if has_items else []), *(own.name for own in own_queues)]
         self._queues = {
             shown: open_queue(name, prefix=prefix)
-            for name in spread
+            for name in (spread if has_items else ())
             for prefix, shown in zip(self._prefixes, self._shown(name), strict=True)
         } | {name: open_queue(name, prefix=settings.queue_prefix) for name in whole}
 

@@ -107,6 +107,7 @@ class StoreFacts:
     ``redis_refusal`` is what Redis refuses of what the queues need, and what to do.
     ``partitions`` is how many partitions of the item queues Redis says that it holds.
     ``unreadable`` is why queues and record could not be looked at though the stores are there.
+    ``are_for_apps_alone``: a Redis is named for programs' own queues, and no MongoDB.
     """
 
     redis: RedisReport | Unreachable
@@ -118,6 +119,7 @@ class StoreFacts:
     record: RecordLook | None = None
     unreadable: str | None = None
     workers: Sequence[WorkerSign] = ()
+    are_for_apps_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,12 @@ class Facts:
     own_version: str
     now: datetime
     misspelt: Sequence[Misspelt] = ()
+
+    @property
+    def is_for_apps_alone(self) -> bool:
+        """Whether there are only programs' own queues: no items, so no MongoDB and no service."""
+        has_service = self.service.is_alive or self.service.is_named
+        return self.stores.are_for_apps_alone and not has_service
 
 
 class Level(StrEnum):

@@ -417,3 +417,28 @@ def test_jobs_of_an_own_queue_that_no_worker_takes_are_found(patient: Patient) -
     assert (found.check, found.level) == ("workers", Level.PROBLEM)
     assert found.text.startswith("emails: 1 jobs wait")
     assert "feedmill worker --app MODULE" in found.advice
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_queues_of_programs_alone_need_no_mongodb_and_no_service(
+    redis: RedisConnection, server: RunningServer, *, is_declared: bool
+) -> None:
+    modules = {} if is_declared else {"feedmill_app": "myapp.jobs"}
+    settings = Settings(_env_file=None, redis_url=server.url, **modules)  # type: ignore[call-arg]
+    if is_declared:
+        registry = QueueRegistry(redis, prefix="bull", clock=HurriedClock())
+        registry.register([QueueRecord("emails", "light")])
+    stores = collect_store_facts(settings, None, HurriedClock())
+    silent = ServiceFacts("http://127.0.0.1:1", is_alive=False)
+    facts = Facts(stores, silent, measure_disk(Path()), "1", HurriedClock().now())
+    found = list(diagnose(settings, facts))
+    assert [each for each in found if each.level is not Level.OK] == []
+    assert {each.group for each in found} <= {"settings", "Redis", "MongoDB", "queues"}
+    assert list(stores.queues) == (["emails"] if is_declared else [])
+
+
+def test_redis_without_any_queue_of_a_program_still_misses_its_mongodb(
+    redis: RedisConnection, server: RunningServer
+) -> None:
+    settings = Settings(_env_file=None, redis_url=server.url)  # type: ignore[call-arg]
+    assert not collect_store_facts(settings, None, HurriedClock()).are_for_apps_alone
