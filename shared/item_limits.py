@@ -12,6 +12,8 @@ from shared.store import ItemLimits, ItemLimitStore, StoredLimits
 
 log = get_logger("item_limits")
 
+# A window is shown in the largest of these that fits, and may be typed in any.
+WINDOW_UNITS_MS = {3_600_000: "hours", 60_000: "minutes", 1000: "seconds", 1: "milliseconds"}
 # As no limit at all, where a worker's own one would hold if the queue had none.
 UNLIMITED = RateLimit(max_jobs=10_000_000, duration_ms=1000)
 
@@ -40,6 +42,28 @@ class CurrentLimits:
         if limits.source_max_items == 0:
             return None
         return GroupLimit(limits.source_max_items, limits.duration_ms, "source")
+
+
+def describe_limits(limits: ItemLimits) -> str:
+    """Return limits in words: ``100 items per second, 5 of one source per second``."""
+    window = _describe_window(limits.duration_ms)
+    items = "item" if limits.max_items == 1 else "items"
+    whole = f"{limits.max_items:,} {items} per {window}" if limits.max_items else "no limit"
+    if not limits.source_max_items:
+        return whole
+    return f"{whole}, {limits.source_max_items:,} of one source per {window}"
+
+
+def split_window(duration_ms: int) -> tuple[int, int]:
+    """Return a window as a whole number of the largest unit that fits, and that unit in ms."""
+    unit_ms = next(unit for unit in WINDOW_UNITS_MS if duration_ms % unit == 0)
+    return duration_ms // unit_ms, unit_ms
+
+
+def _describe_window(duration_ms: int) -> str:
+    count, unit_ms = split_window(duration_ms)
+    name = WINDOW_UNITS_MS[unit_ms]
+    return name.removesuffix("s") if count == 1 else f"{count:,} {name}"
 
 
 def limits_of(settings: Settings) -> ItemLimits:

@@ -11,7 +11,6 @@ from rich.console import Console
 from server.commands.api_client import service_client
 from server.commands.options import AsJson
 from server.commands.output import (
-    NOTHING,
     describe_time,
     parse_span_ms,
     print_json,
@@ -19,6 +18,8 @@ from server.commands.output import (
     print_text,
 )
 from shared.errors import InvalidRequestError
+from shared.item_limits import describe_limits
+from shared.store import ItemLimits
 
 PATH = "/settings/rate-limit"
 _LIMIT = re.compile(r"([0-9]{1,8})(?:\s*/\s*([0-9]*)\s*([a-z]+))?")
@@ -77,7 +78,7 @@ def rate_limit(
     if as_json:
         print_json(Console(), shown)
     else:
-        print_text(Console(), describe_limits(shown))
+        print_text(Console(), describe_setting(shown))
 
 
 @app.command(epilog="Example: feedmill settings changes")
@@ -98,9 +99,9 @@ def print_groups(groups: Sequence[dict[str, Any]], console: Console) -> None:
     """Print a table of all settings, each group below its name."""
     rows: list[tuple[str, ...]] = []
     for group in groups:
-        rows.append((f"{group['name']}:", "", "", ""))
+        rows.append((f"{group['name']}:", "", ""))
         rows += [_setting_row(each) for each in group["settings"]]
-    print_table(console, ("setting", "value", "default", "from"), rows)
+    print_table(console, ("setting", "value", "from"), rows)
 
 
 def parse_limit(text: str) -> tuple[int, int | None]:
@@ -120,7 +121,7 @@ def parse_limit(text: str) -> tuple[int, int | None]:
         raise InvalidRequestError(f"{text[:40]!r}: accepted is {_ACCEPTED}") from exc
 
 
-def describe_limits(limits: dict[str, Any]) -> str:
+def describe_setting(limits: dict[str, Any]) -> str:
     """Return the limits that hold, and where they come from."""
     text = f"{_describe(limits)} ({limits['origin']})"
     if limits["origin"] == "changed here":
@@ -138,22 +139,21 @@ def _wanted(now: dict[str, Any], limit: str | None, source_max: int | None) -> d
 
 
 def _describe(limits: dict[str, Any]) -> str:
-    window = f"{limits['duration_ms']} ms"
-    whole = f"{limits['max']} items per {window}" if limits["max"] else "no limit"
-    if not limits["source_max"]:
-        return whole
-    return f"{whole}, {limits['source_max']} of one source per {window}"
+    values = (limits["max"], limits["duration_ms"], limits["source_max"])
+    return describe_limits(ItemLimits(*values))
 
 
 def _setting_row(setting: dict[str, Any]) -> tuple[str, ...]:
-    unit = f" {setting['unit']}" if setting["unit"] and setting["value"] is not None else ""
-    value = _show(setting["value"])
-    return f"  {setting['name']}", f"{value}{unit}", _show(setting["default"]), setting["origin"]
+    value, default = setting["value"], setting["default"]
+    unit = f" {setting['unit']}" if setting["unit"] and value is not None else ""
+    is_other = setting["origin"] != "default" and value != default and not setting["is_secret"]
+    origin = f"{setting['origin']} (default: {_show(default)})" if is_other else setting["origin"]
+    return f"  {setting['name']}", f"{_show(value)}{unit}", origin
 
 
 def _show(value: object) -> str:
     if value is None:
-        return NOTHING
+        return "not set"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

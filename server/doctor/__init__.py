@@ -29,7 +29,7 @@ from shared.settings import Settings
 def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
     """Yield every finding, grouped, in the order in which parts depend on one another."""
     stores = facts.stores
-    yield from check_settings(settings)
+    yield from check_settings(settings, stores.limits)
     yield from check_private_addresses(settings, facts.service)
     yield from check_setting_names(facts.misspelt)
     yield from check_redis(stores.redis, settings.queue_prefix, stores.redis_refusal)

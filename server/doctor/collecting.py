@@ -114,15 +114,16 @@ def _look_at(
     try:
         workers = WorkerSigns(redis, prefix=settings.queue_prefix).read()
         own = QueueRegistry(redis, prefix=settings.queue_prefix, clock=clock).read()
+        limits = _read_limits(settings, stores)
         facts = replace(
             facts,
+            limits=limits,
             partitions=read_partitions(redis, settings),
             are_for_apps_alone=facts.are_for_apps_alone
             or (_has_no_mongodb(settings, stores) and bool(own)),
         )
-        contents = _Contents(
-            settings, redis, stores, clock, own, has_items=not facts.are_for_apps_alone
-        )
+        has_items = not facts.are_for_apps_alone
+        contents = _Contents(settings, redis, stores, clock, own, limits, has_items=has_items)
         queues, record = contents.look_twice()
     except (QueueError, StoreError) as exc:
         return replace(facts, unreadable=str(exc))
@@ -133,6 +134,13 @@ def _has_no_mongodb(settings: Settings, stores: Stores | Unreachable) -> bool:
     """Return whether a Redis is named and no MongoDB: with apps' queues, these are all there is."""
     is_absent = isinstance(stores, Unreachable) and stores.is_stopped
     return is_absent and settings.redis_url is not None
+
+
+def _read_limits(settings: Settings, stores: Stores | Unreachable) -> CurrentLimits:
+    environment = limits_of(settings)
+    if isinstance(stores, Unreachable):
+        return CurrentLimits(environment)
+    return current_limits(read_or_ignore(stores.item_limits), environment)
 
 
 def _examine_redis(
@@ -182,9 +190,11 @@ class _Contents:
         stores: Stores | Unreachable,
         clock: Clock,
         own_queues: Sequence[QueueRecord],
+        limits: CurrentLimits,
         *,
         has_items: bool,
     ) -> None:
+        self._limits = limits
         self._settings = settings
         self._stores = stores
         self._clock = clock
@@ -232,7 +242,7 @@ class _Contents:
 
     def _with_settings(self, looks: Mapping[str, QueueLook]) -> dict[str, QueueFacts]:
         settings = self._settings
-        limit = self._read_limits().of_partition(settings.queue_partitions)
+        limit = self._limits.of_partition(settings.queue_partitions)
         item_queues = (*self._shown(settings.light_queue), *self._shown(settings.heavy_queue))
         worked_by = {
             **dict.fromkeys(self._own_queues, APP_WORKER),
@@ -243,12 +253,6 @@ class _Contents:
             name: QueueFacts(look, worked_by.get(name), limit if name in item_queues else None)
             for name, look in looks.items()
         }
-
-    def _read_limits(self) -> CurrentLimits:
-        environment = limits_of(self._settings)
-        if isinstance(self._stores, Unreachable):
-            return CurrentLimits(environment)
-        return current_limits(read_or_ignore(self._stores.item_limits), environment)
 
     def _look_at_record(self, stores: Stores) -> RecordLook:
         journaled = set(stores.journal.read_lowest_revisions())

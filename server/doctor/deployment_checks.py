@@ -13,6 +13,7 @@ from server.doctor.facts import (
     warn,
 )
 from shared.errors import SettingsError
+from shared.item_limits import CurrentLimits, describe_limits, limits_of
 from shared.setting_names import Misspelt
 from shared.settings import Settings, is_loopback
 
@@ -34,16 +35,16 @@ def check_setting_names(misspelt: Sequence[Misspelt]) -> Iterator[Finding]:
         yield warn(
             SETTINGS,
             "names",
-            f"{each.name} in {each.place} is no setting, and not read",
+            f"{each.name} in {each.place} is not a setting and is not read",
             f"rename it to {each.nearest}, or remove it",
         )
 
 
-def check_settings(settings: Settings) -> Iterator[Finding]:
-    """Yield the findings about valid settings."""
+def check_settings(settings: Settings, limits: CurrentLimits | None = None) -> Iterator[Finding]:
+    """Yield the findings about valid settings; ``limits`` may hold instead of theirs."""
     yield fine(SETTINGS, "values", "every value is valid")
     yield _check_access(settings)
-    yield _check_rate_limit(settings)
+    yield _check_rate_limit(limits or CurrentLimits(limits_of(settings)))
     yield _check_locks(settings)
     if settings.metrics_port == settings.port:
         yield problem(
@@ -87,18 +88,17 @@ def _check_access(settings: Settings) -> Finding:
     )
 
 
-def _check_rate_limit(settings: Settings) -> Finding:
-    max_jobs, duration_ms = settings.worker_rate_limit_max, settings.worker_rate_limit_duration_ms
-    if max_jobs == 0:
-        return fine(SETTINGS, "WORKER_RATE_LIMIT_MAX", "0: items are started without a limit")
-    per_s = max_jobs * 1000 / duration_ms
-    text = f"at most {max_jobs} items in {duration_ms} ms are started in each item queue"
-    if per_s < 1:
+def _check_rate_limit(current: CurrentLimits) -> Finding:
+    limits = current.limits
+    whose = " (changed while it ran: 'feedmill settings changes')" if current.is_changed else ""
+    text = f"items started in each item queue: {describe_limits(limits)}{whose}"
+    per_s = limits.max_items * 1000 / limits.duration_ms
+    if 0 < per_s < 1:
         return warn(
             SETTINGS,
             "WORKER_RATE_LIMIT_MAX",
-            f"{text}: a feed of 100 items takes {100 / per_s / 60:,.0f} minutes",
-            "raise WORKER_RATE_LIMIT_MAX, or shorten WORKER_RATE_LIMIT_DURATION_MS",
+            f"{text}; a feed of 100 items takes {100 / per_s / 60:,.0f} minutes",
+            "raise it with 'feedmill settings rate-limit', or raise WORKER_RATE_LIMIT_MAX",
         )
     return fine(SETTINGS, "WORKER_RATE_LIMIT_MAX", text)
 

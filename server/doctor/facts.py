@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from shared.item_limits import CurrentLimits
 from shared.queue import QueueLook, RateLimit, RedisReport, WorkerSign
 from shared.setting_names import Misspelt
 from shared.store import Import, MongoReport
@@ -106,6 +107,7 @@ class StoreFacts:
 
     ``redis_refusal`` is what Redis refuses of what the queues need, and what to do.
     ``partitions`` is how many partitions of the item queues Redis says that it holds.
+    ``limits`` are those of items started, None where the stores could not be asked.
     ``unreadable`` is why queues and record could not be looked at though the stores are there.
     ``are_for_apps_alone``: a Redis is named for programs' own queues, and no MongoDB.
     """
@@ -120,6 +122,7 @@ class StoreFacts:
     unreadable: str | None = None
     workers: Sequence[WorkerSign] = ()
     are_for_apps_alone: bool = False
+    limits: CurrentLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)

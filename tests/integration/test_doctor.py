@@ -11,13 +11,15 @@ from pymongo.database import Database
 from server.doctor import diagnose
 from server.doctor.collecting import collect_store_facts, measure_disk
 from server.doctor.facts import Facts, Finding, Level, ServiceFacts, StoreFacts, Unreachable
+from server.item_limits import ItemLimiter
 from shared.clock import SystemClock
 from shared.dead_jobs import dead_job
+from shared.item_limits import limits_of
 from shared.queue import JobQueue, RateLimit, RedisConnection, connect, disconnect
 from shared.queue.keys import worker_connection_name
 from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
 from shared.settings import Settings
-from shared.store import Feed, Import, ImportState, JournalEntry, Stores
+from shared.store import Feed, Import, ImportState, ItemLimits, JournalEntry, Stores
 from tests.factories import NOON, make_letter, make_letter_of
 from tests.failpoints import FailPoints
 from tests.logins import MANAGED, redis_login
@@ -68,7 +70,8 @@ class Patient:
         self.light = self._queue(settings.light_queue)
         self.dlq = self._queue(settings.dead_letter_queue)
         stores.ensure_indexes()
-        for queue in (self.light, self._queue(settings.heavy_queue)):
+        self.heavy = self._queue(settings.heavy_queue)
+        for queue in (self.light, self.heavy):
             queue.set_rate_limit(LIMIT)
         # What the doctor finds of a MongoDB that was named and lacks something, without a fault.
         self._by_nature = self.findings() if missing_features() else []
@@ -290,6 +293,17 @@ def test_rate_limit_of_other_settings_is_found(patient: Patient) -> None:
     check, text, _ = patient.finding()
     assert check == "rate limit"
     assert text.endswith("the limit in Redis is 5 in 2000 ms, but should be 100 in 1000 ms")
+
+
+def test_limit_that_was_changed_is_the_one_that_should_be_in_redis(patient: Patient) -> None:
+    queues = [patient.light, patient.heavy]
+    environment = limits_of(patient.settings)
+    limiter = ItemLimiter(patient.stores.item_limits, queues, environment, patient.clock)
+    limiter.change(ItemLimits(7, 500), by="no key", client="127.0.0.1")
+    assert patient.findings() == []
+    patient.light.set_rate_limit(RateLimit(100, 1000))
+    _, text, _ = patient.finding()
+    assert text.endswith("the limit in Redis is 100 in 1000 ms, but should be 7 in 500 ms")
 
 
 def test_paused_queue_is_found(patient: Patient) -> None:

@@ -40,10 +40,11 @@ from server.doctor.facts import (
 )
 from server.doctor.store_checks import check_mongodb, check_redis
 from shared.errors import SettingsError
+from shared.item_limits import CurrentLimits
 from shared.queue import JobState, QueueLook, RateLimit, RedisReport, WorkerSign
 from shared.setting_names import Misspelt
 from shared.settings import Settings
-from shared.store import Import, ImportState, MongoReport
+from shared.store import Import, ImportState, ItemLimits, MongoReport
 from shared.store.indexes import IndexConflict, WantedIndex
 from tests.factories import NOON
 
@@ -500,5 +501,15 @@ def test_misspelt_settings_are_warnings_with_the_nearest_name() -> None:
     misspelt = Misspelt("WORKER_BATCHSIZE", "WORKER_BATCH_SIZE", ".env")
     [found] = check_setting_names([misspelt])
     assert found.level is Level.WARNING
-    assert found.text == "WORKER_BATCHSIZE in .env is no setting, and not read"
+    assert found.text == "WORKER_BATCHSIZE in .env is not a setting and is not read"
     assert found.advice == "rename it to WORKER_BATCH_SIZE, or remove it"
+
+
+def test_rate_limit_that_was_changed_is_the_one_that_is_reported() -> None:
+    settings = Settings(_env_file=None)  # type: ignore[call-arg]
+    changed = CurrentLimits(ItemLimits(1, 3_600_000), is_changed=True)
+    [found] = [
+        each for each in check_settings(settings, changed) if each.check == "WORKER_RATE_LIMIT_MAX"
+    ]
+    assert found.level is Level.WARNING
+    assert found.text.startswith("items started in each item queue: 1 item per hour (changed")

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from shared.errors import UnreadableDocument
-from shared.item_limits import UNLIMITED, CurrentLimits, read_or_ignore
+from shared.item_limits import (
+    UNLIMITED,
+    CurrentLimits,
+    describe_limits,
+    read_or_ignore,
+    split_window,
+)
 from shared.queue import GroupLimit, RateLimit
 from shared.store import ItemLimits, ItemLimitStore, LimitChange, StoredLimits
 from shared.store.database import Database
@@ -118,3 +124,23 @@ def test_no_limit_that_was_chosen_holds_over_the_limits_of_workers() -> None:
     assert CurrentLimits(unlimited).of_partition(1) is None
     assert CurrentLimits(unlimited, is_changed=True).of_partition(4) == UNLIMITED
     assert CurrentLimits(unlimited, is_changed=True).of_queue() is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ((100, 1000, 0), "100 items per second"),
+        ((1000, 500, 5), "1,000 items per 500 milliseconds, 5 of one source per 500 milliseconds"),
+        ((0, 60_000, 0), "no limit"),
+        ((0, 60_000, 3), "no limit, 3 of one source per minute"),
+        ((7, 7_200_000, 0), "7 items per 2 hours"),
+    ],
+)
+def test_limits_are_described_in_words(limits: tuple[int, int, int], text: str) -> None:
+    assert describe_limits(ItemLimits(*limits)) == text
+
+
+def test_a_window_is_split_into_the_largest_unit_that_fits() -> None:
+    assert split_window(90_000) == (90, 1000)
+    assert split_window(1500) == (1500, 1)
+    assert split_window(86_400_000) == (24, 3_600_000)

@@ -18,13 +18,8 @@ def make_limits(**fields: Any) -> dict[str, Any]:
 
 
 def make_setting(name: str, value: Any, **fields: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "value": value,
-        "default": None,
-        "unit": None,
-        "origin": "default",
-    } | fields
+    shown = {"name": name, "value": value, "default": None, "unit": None, "origin": "default"}
+    return {**shown, "is_secret": False, **fields}
 
 
 def test_settings_are_shown_in_groups_with_units_and_origins(
@@ -38,17 +33,17 @@ def test_settings_are_shown_in_groups_with_units_and_origins(
     done = feedmill("settings")
     assert done.code == 0
     assert [line.split() for line in done.stdout.splitlines()] == [
-        ["setting", "value", "default", "from"],
+        ["setting", "value", "from"],
         ["Worker:"],
-        ["WORKER_FLUSH_MS", "500", "milliseconds", "3000", ".env"],
-        ["FETCH_ALLOW_PRIVATE", "false", "false", "default"],
+        ["WORKER_FLUSH_MS", "500", "milliseconds", ".env", "(default:", "3000)"],
+        ["FETCH_ALLOW_PRIVATE", "false", "default"],
     ]
     assert feedmill("settings", "--json").json["groups"][0]["name"] == "Worker"
 
 
 def test_rate_limit_is_shown_with_where_it_comes_from(service: StubService, feedmill: Run) -> None:
     service.answer(PATH, 200, make_limits())
-    assert feedmill("settings", "rate-limit").stdout == "100 items per 1000 ms (default)\n"
+    assert feedmill("settings", "rate-limit").stdout == "100 items per second (default)\n"
 
 
 def test_rate_limit_is_changed(service: StubService, feedmill: Run) -> None:
@@ -57,7 +52,7 @@ def test_rate_limit_is_changed(service: StubService, feedmill: Run) -> None:
     service.answer(f"PUT {PATH}", 200, changed)
     done = feedmill("settings", "rate-limit", "50/500ms")
     assert done.stdout == (
-        "50 items per 500 ms (changed here); --reset brings back 100 items per 1000 ms\n"
+        "50 items per 500 milliseconds (changed here); --reset brings back 100 items per second\n"
     )
     [_, call] = service.calls_of(PATH)
     assert call.body == {"max": 50, "duration_ms": 500, "source_max": None}
@@ -69,7 +64,7 @@ def test_the_limit_of_a_source_alone_leaves_the_other_as_it_is(
     service.answer(f"GET {PATH}", 200, make_limits())
     service.answer(f"PUT {PATH}", 200, make_limits(source_max=5, origin="changed here"))
     done = feedmill("settings", "rate-limit", "--source-max", "5")
-    assert "5 of one source per 1000 ms" in done.stdout
+    assert "5 of one source per second" in done.stdout
     [_, call] = service.calls_of(PATH)
     assert call.body == ENVIRONMENT | {"source_max": 5}
 

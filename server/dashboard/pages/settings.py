@@ -12,13 +12,13 @@ from server.api.setting_answers import CHANGED_HERE, LimitValues
 from server.dashboard.rendering import redirect, render
 from server.dashboard.site import Site, attempt, page_router
 from shared.errors import InvalidRequestError
+from shared.item_limits import WINDOW_UNITS_MS, describe_limits, split_window
 from shared.settings import DAY_MS, MAX_COUNT
+from shared.store import ItemLimits
 
 router = page_router()
 
 PATH = "/admin/settings"
-# Largest first; each is a unit in which a window may be typed.
-UNITS_MS = {3_600_000: "hours", 60_000: "minutes", 1000: "seconds", 1: "milliseconds"}
 _MAX_DIGITS = 15
 
 
@@ -32,14 +32,14 @@ def show_settings(request: Request, parts: Parts) -> Response:
         "settings/page.html",
         groups=shown.groups,
         limit=shown.rate_limit,
-        limit_text=describe_limits(shown.rate_limit),
-        environment_text=describe_limits(shown.rate_limit.environment),
+        limit_text=describe(shown.rate_limit),
+        environment_text=describe(shown.rate_limit.environment),
         is_changed=shown.rate_limit.origin == CHANGED_HERE,
         every=every,
         unit_ms=unit_ms,
-        units=UNITS_MS,
+        units=WINDOW_UNITS_MS,
         changes=[
-            (each, describe_limits(each.before), describe_limits(each.after))
+            (each, describe(each.before), describe(each.after))
             for each in api.list_changes(parts).items
         ],
     )
@@ -64,7 +64,7 @@ def change_rate_limit(
             source_max=_read_count("Of one source", source_max),
         )
         changed = api.change_limits(parts, wanted, by=_asker(site), client=api.client_of(request))
-        return redirect(request, PATH, f"Rate limit changed to {describe_limits(changed)}.")
+        return redirect(request, PATH, f"Rate limit changed to {describe(changed)}.")
 
     return attempt(request, PATH, act)
 
@@ -75,30 +75,14 @@ def reset_rate_limit(request: Request, parts: Parts, site: Site) -> Response:
 
     def act() -> Response:
         limits = api.reset_limits(parts, by=_asker(site), client=api.client_of(request))
-        return redirect(request, PATH, f"Rate limit reset to {describe_limits(limits)}.")
+        return redirect(request, PATH, f"Rate limit reset to {describe(limits)}.")
 
     return attempt(request, PATH, act)
 
 
-def describe_limits(limits: LimitValues) -> str:
-    """Return limits in words: ``100 items per second, 5 of one source``."""
-    window = _describe_window(limits.duration_ms)
-    whole = f"{limits.max:,} items per {window}" if limits.max else "no limit"
-    if not limits.source_max:
-        return whole
-    return f"{whole}, {limits.source_max:,} of one source per {window}"
-
-
-def split_window(duration_ms: int) -> tuple[int, int]:
-    """Return a window as a whole number of the largest unit that fits, and that unit in ms."""
-    unit_ms = next(unit for unit in UNITS_MS if duration_ms % unit == 0)
-    return duration_ms // unit_ms, unit_ms
-
-
-def _describe_window(duration_ms: int) -> str:
-    count, unit_ms = split_window(duration_ms)
-    name = UNITS_MS[unit_ms]
-    return name.removesuffix("s") if count == 1 else f"{count:,} {name}"
+def describe(values: LimitValues) -> str:
+    """Return limits in words."""
+    return describe_limits(ItemLimits(values.max, values.duration_ms, values.source_max))
 
 
 def _read_count(label: str, typed: str) -> int:
@@ -110,7 +94,7 @@ def _read_count(label: str, typed: str) -> int:
 
 def _read_window(typed: str, unit_ms: int) -> int:
     duration_ms = (_read_number(typed) or 0) * unit_ms
-    if unit_ms not in UNITS_MS or not 1 <= duration_ms <= DAY_MS:
+    if unit_ms not in WINDOW_UNITS_MS or not 1 <= duration_ms <= DAY_MS:
         raise InvalidRequestError(
             "Window: accepted is a whole number, from 1 millisecond to 24 hours"
         )

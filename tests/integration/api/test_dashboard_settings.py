@@ -4,8 +4,6 @@ import re
 
 import pytest
 
-from server.api.setting_answers import LimitValues
-from server.dashboard.pages.settings import describe_limits, split_window
 from shared.queue import RateLimit, RedisConnection
 from shared.queue.limits import read_rate
 from shared.store import Stores
@@ -74,25 +72,3 @@ def test_no_secret_is_on_the_page_and_changes_name_the_session(
         assert "API_KEY set environment" in words(page)
         [made] = api.services.item_limiter.read().changes
         assert (made.by, made.client) == ("dashboard session", "testclient")
-
-
-@pytest.mark.parametrize(
-    ("limits", "text"),
-    [
-        ((100, 1000, 0), "100 items per second"),
-        ((1000, 500, 5), "1,000 items per 500 milliseconds, 5 of one source per 500 milliseconds"),
-        ((0, 60_000, 0), "no limit"),
-        ((0, 60_000, 3), "no limit, 3 of one source per minute"),
-        ((7, 7_200_000, 0), "7 items per 2 hours"),
-    ],
-)
-def test_limits_are_described_in_words(limits: tuple[int, int, int], text: str) -> None:
-    max_items, duration_ms, source_max = limits
-    values = LimitValues(max=max_items, duration_ms=duration_ms, source_max=source_max)
-    assert describe_limits(values) == text
-
-
-def test_a_window_is_split_into_the_largest_unit_that_fits() -> None:
-    assert split_window(90_000) == (90, 1000)
-    assert split_window(1500) == (1500, 1)
-    assert split_window(86_400_000) == (24, 3_600_000)
