@@ -1,7 +1,7 @@
 """``feedmill feeds add``, ``edit``, ``enable`` and ``disable``: what can be set of a feed."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
@@ -46,17 +46,25 @@ Interval = Annotated[
     int | None, typer.Option("--interval-s", min=1, help="seconds between fetches")
 ]
 Cron = Annotated[str | None, typer.Option(help="crontab line in UTC: '0 6 * * 1-5'")]
-NoSchedule = Annotated[bool, typer.Option("--no-schedule", help="fetch it only when told to")]
+NoSchedule = Annotated[bool, typer.Option("--no-schedule", help="manual only: no schedule")]
 Headers = Annotated[
     list[str] | None,
     typer.Option("--header", help="'Name: value', sent when it is fetched; repeatable"),
 ]
 NewHeaders = Annotated[
     list[str] | None,
-    typer.Option("--header", help="'Name: value'; takes the place of all it has"),
+    typer.Option("--header", help="'Name: value'; replaces all headers it has"),
 ]
-NoHeaders = Annotated[bool, typer.Option("--no-headers", help="forget its headers")]
+NoHeaders = Annotated[bool, typer.Option("--no-headers", help="remove its headers")]
 WithWeight = Annotated[Weight | None, typer.Option(help="item queue of its imports")]
+WithTags = Annotated[list[str] | None, typer.Option("--tag", help="a lower-case word; repeatable")]
+NewTags = Annotated[
+    list[str] | None, typer.Option("--tag", help="replaces all tags it has; repeatable")
+]
+NoTags = Annotated[bool, typer.Option("--no-tags", help="remove its tags")]
+Title = Annotated[
+    str | None, typer.Option(help="shown instead of its document's; '' gives that back")
+]
 IsPage = Annotated[
     bool, typer.Option("--discover", help="the URL may be a page that names the feed")
 ]
@@ -74,6 +82,8 @@ class FeedOptions:
     headers: Sequence[str]
     weight: Weight | None
     window: str | None
+    tags: Sequence[str]
+    title: str | None
 
     def body(self, urls: Sequence[str]) -> dict[str, Any]:
         """Return the body of ``POST /feeds``; without URLs that of ``PATCH``: the changes alone.
@@ -92,9 +102,13 @@ class FeedOptions:
             "headers": _read_headers(self.headers) or None,
             "weight": self.weight,
             "window": read_window(self.window) if self.window is not None else None,
+            "tags": list(self.tags) or None,
+            "title": self.title,
         }
         body = given if urls else {}
         body |= {name: value for name, value in chosen.items() if value is not None}
+        if self.title is not None and not self.title.strip():
+            body["title"] = None
         return {**body, "interval_s": None, "cron": None} if self.no_schedule else body
 
 
@@ -107,6 +121,8 @@ def add(
     header: Headers = None,
     weight: WithWeight = None,
     window: Window = None,
+    tag: WithTags = None,
+    title: Title = None,
     is_page: IsPage = False,
     import_now: ImportNow = False,
     as_json: AsJson = False,
@@ -115,7 +131,9 @@ def add(
 
     Exit 2 with --discover: the page names several feeds; they are listed, so that one can be named.
     """
-    options = FeedOptions(source, interval_s, cron, no_schedule, header or [], weight, window)
+    options = FeedOptions(
+        source, interval_s, cron, no_schedule, header or [], weight, window, tag or [], title
+    )
     body = options.body(urls)
     with service_client() as client:
         if is_page:
@@ -138,16 +156,21 @@ def edit(
     weight: WithWeight = None,
     window: NewWindow = None,
     no_window: NoWindow = False,
+    tag: NewTags = None,
+    no_tags: NoTags = False,
+    title: Title = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a feed; what is not named stays. A new schedule or URL makes it due at once."""
-    if header and no_headers:
-        raise InvalidRequestError("choose one of --header and --no-headers")
-    if window is not None and no_window:
-        raise InvalidRequestError("choose one of --window and --no-window")
-    options = FeedOptions(None, interval_s, cron, no_schedule, header or [], weight, window)
+    _refuse_both({"--header": bool(header), "--no-headers": no_headers})
+    _refuse_both({"--window": window is not None, "--no-window": no_window})
+    _refuse_both({"--tag": bool(tag), "--no-tags": no_tags})
+    options = FeedOptions(
+        None, interval_s, cron, no_schedule, header or [], weight, window, tag or [], title
+    )
     changes = options.body(url or [])
     changes |= ({"headers": {}} if no_headers else {}) | ({"window": None} if no_window else {})
+    changes |= {"tags": []} if no_tags else {}
     if not changes:
         raise InvalidRequestError("nothing to change: name an option, see --help")
     with service_client() as client:
@@ -157,6 +180,16 @@ def edit(
         return
     for line in explain_schedule(feed, SystemClock().now()):
         print_text(Console(), line)
+
+
+def _refuse_both(options: Mapping[str, bool]) -> None:
+    """Refuse two options that exclude one another.
+
+    Raises:
+        InvalidRequestError: both are given.
+    """
+    if all(options.values()):
+        raise InvalidRequestError(f"choose one of {' and '.join(options)}")
 
 
 def _change(client: ApiClient, path: str, changes: dict[str, Any]) -> Any:

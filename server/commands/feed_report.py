@@ -9,30 +9,46 @@ from rich.console import Console
 from server.commands.import_report import describe_outcome, describe_state
 from server.commands.output import (
     NOTHING,
+    Column,
+    describe_distance,
     describe_interval,
     describe_time,
+    print_fitting_table,
     print_table,
     show_position,
 )
+from shared.models import parse_time
 
 Feed = dict[str, Any]
 Import = dict[str, Any]
 
-_HEADER = ("source", "URL", "schedule", "next fetch", "state", "failures")
+# Whole URLs are too long for terminals.
+_FILES_ONLY = 1_000_000
+_COLUMNS = (
+    Column("source", is_whole=True),
+    Column("title", from_width=75),
+    Column("tags", from_width=100),
+    Column("URL", from_width=_FILES_ONLY),
+    Column("schedule", from_width=75, is_whole=True),
+    Column("next fetch", is_whole=True),
+    Column("at", from_width=130, is_whole=True),
+    Column("state"),
+    Column("failures", from_width=100, is_whole=True),
+)
 
 
 def print_feeds(feeds: Sequence[Feed], console: Console, now: datetime) -> None:
-    """Print one row a feed, or a line a URL where it has several."""
-    print_table(console, _HEADER, [row for feed in feeds for row in _rows(feed, now)])
+    """Print one row a feed, as many columns as there is room for."""
+    print_fitting_table(console, _COLUMNS, [_row(feed, now) for feed in feeds])
 
 
 def print_hosts(hosts: Sequence[dict[str, Any]], console: Console, now: datetime) -> None:
-    """Print the hosts that asked to be left alone."""
+    """Print the hosts that limit the rate."""
     rows = [
         (each["host"], describe_time(each["retry_after_until"], now), str(each["feeds"]))
         for each in hosts
     ]
-    print_table(console, ("host", "not asked before", "feeds"), rows)
+    print_table(console, ("host", "rate-limited until", "feeds"), rows)
 
 
 def print_named_feeds(feeds: Sequence[dict[str, Any]], console: Console) -> None:
@@ -61,14 +77,18 @@ def explain_feed(
     if feed["error"]:
         yield f"Error: {feed['error']}"
     for url, target in (feed.get("moved_to") or {}).items():
-        yield f"Moved for good: {url} is now {target}; change the feed's URL"
+        yield f"Moved permanently: {url} is now {target}; change the feed's URL"
     for url in feed.get("disbelieved") or []:
-        yield f"Fetched whole each time: {url} answered 304 (not modified) though it had changed"
+        yield f"Fetched in full each time: {url} answered 304 (not modified) though it had changed"
 
 
 def explain_schedule(feed: Feed, now: datetime) -> Iterator[str]:
     """Yield a feed's schedule and its next fetch."""
-    yield f"{feed['source']}: {describe_schedule(feed)}{'' if feed['enabled'] else ', disabled'}"
+    title = f" ({feed['title']})" if feed.get("title") else ""
+    state = "" if feed["enabled"] else ", disabled"
+    yield f"{feed['source']}{title}: {describe_schedule(feed)}{state}"
+    if feed.get("tags"):
+        yield f"Tags: {', '.join(feed['tags'])}"
     name = "Next interval" if feed.get("window") else "Next fetch"
     yield f"{name}: {_describe_next(feed, now)}"
 
@@ -88,22 +108,28 @@ def describe_schedule(feed: Feed) -> str:
         return f"cron {feed['cron']} (UTC)"
     if feed["interval_s"]:
         return f"every {describe_interval(feed['interval_s'])}"
-    return "not scheduled"
+    return "manual only"
 
 
-def _rows(feed: Feed, now: datetime) -> Iterator[tuple[str, ...]]:
-    urls = urls_of(feed) or [NOTHING]
-    next_fetch = describe_time(feed["next_fetch_at"], now) if feed["next_fetch_at"] else NOTHING
-    yield (
+def _row(feed: Feed, now: datetime) -> tuple[str, ...]:
+    next_fetch_at = feed["next_fetch_at"]
+    return (
         feed["source"],
-        urls[0],
+        feed.get("title") or NOTHING,
+        " ".join(feed.get("tags") or ()) or NOTHING,
+        " ".join(urls_of(feed)) or NOTHING,
         describe_schedule(feed),
-        next_fetch,
+        describe_distance(parse_time(next_fetch_at), now) if next_fetch_at else _unscheduled(feed),
+        describe_time(next_fetch_at, now).partition(" (")[0] if next_fetch_at else NOTHING,
         _describe_state(feed),
         str(feed["consecutive_failures"]),
     )
-    for url in urls[1:]:
-        yield ("", url, "", "", "", "")
+
+
+def _unscheduled(feed: Feed) -> str:
+    """Return what stands where the next fetch would."""
+    has_schedule = feed["cron"] or feed["interval_s"] or feed.get("window")
+    return describe_schedule(feed) if feed.get("window") or not has_schedule else NOTHING
 
 
 def _describe_state(feed: Feed) -> str:
@@ -137,6 +163,6 @@ def _describe_last(feed: Feed, last: Import | None, now: datetime) -> str:
     if feed["last_import"] is None:
         return "none yet"
     if last is None:
-        return f"{feed['last_import']}, of which nothing is kept any more"
+        return f"{feed['last_import']}, which is no longer kept"
     when = describe_time(last["finished_at"] or last["requested_at"], now)
     return f"{last['id']} {describe_state(last)} {when}: {describe_outcome(last)}"

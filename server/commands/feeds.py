@@ -23,6 +23,7 @@ from server.commands.output import (
 from server.commands.windows import rollback
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError, ServiceError
+from shared.store import FeedOrder
 
 OPML_TYPE = "text/x-opml"
 # Tens of thousands of feeds are added one by one.
@@ -30,6 +31,17 @@ OPML_TIMEOUT_S = 600.0
 STANDARD_STREAM = "-"
 # An import is the feed's last one from its commit on.
 RUNNING_STATES = ("queued", "fetching")
+_NEEDS_YES = "refused: add --yes to remove without asking"
+
+AnyText = Annotated[str | None, typer.Argument(metavar="TEXT", help="in title, source, URL or tag")]
+OfTag = Annotated[str | None, typer.Option("--tag", help="those with this tag")]
+IsFailing = Annotated[bool, typer.Option("--failing", help="those that failed last")]
+IsDisabled = Annotated[bool, typer.Option("--disabled", help="those that are disabled")]
+IsManual = Annotated[bool, typer.Option("--manual", help="those without a schedule")]
+Sort = Annotated[FeedOrder, typer.Option(help="by when they were added, or by this")]
+AnyLimit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="show so many at most, not all")
+]
 
 app = typer.Typer(
     name="feeds",
@@ -39,17 +51,39 @@ app = typer.Typer(
 )
 
 
-@app.command("list", epilog="Example: feedmill feeds list --json")
-def list_feeds(as_json: AsJson = False) -> None:
-    """List all feeds, latest added first; times are local."""
+@app.command("list", epilog="Example: feedmill feeds list --failing --tag news")
+def list_feeds(
+    text: AnyText = None,
+    tag: OfTag = None,
+    failing: IsFailing = False,
+    disabled: IsDisabled = False,
+    manual: IsManual = False,
+    sort: Sort = FeedOrder.ADDED,
+    limit: AnyLimit = None,
+    as_json: AsJson = False,
+) -> None:
+    """List feeds, latest added first; times are local. TEXT is looked for in titles and URLs."""
+    chosen = {"failing": failing, "disabled": disabled, "manual": manual}
+    states = [state for state, is_chosen in chosen.items() if is_chosen]
+    if len(states) > 1:
+        raise InvalidRequestError("choose one of --failing, --disabled and --manual")
+    filters = {"q": text, "tag": tag, "state": states[0] if states else None}
+    order = sort.value if sort is not FeedOrder.ADDED else None
+    # One more than is shown, to know whether there are more.
+    most = limit + 1 if limit is not None else None
     with service_client() as client:
-        feeds = client.get_all("/feeds")
+        feeds = client.get_all("/feeds", max_items=most, **filters, sort=order)
+    shown = feeds[:limit]
     if as_json:
-        print_json(Console(), feeds)
-    elif feeds:
-        print_feeds(feeds, Console(), SystemClock().now())
+        print_json(Console(), shown)
+    elif shown:
+        print_feeds(shown, Console(), SystemClock().now())
+    elif any(filters.values()):
+        print_text(messages(), "no feed matches")
     else:
-        print_text(messages(), "there are no feeds yet: add one with 'feedmill feeds add URL'")
+        print_text(messages(), "no feeds yet: add one with 'feedmill feeds add URL'")
+    if len(feeds) > len(shown):
+        print_text(messages(), f"there are more: these are the first {limit}; raise --limit")
 
 
 app.command(epilog="Example: feedmill feeds add https://lwn.net --discover --import")(add)
@@ -62,9 +96,12 @@ app.command(epilog="Example: feedmill feeds rollback board --to 2026-11-01T12:00
 
 @app.command(epilog="Example: feedmill feeds remove lwn --yes")
 def remove(sources: Sources, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Remove feeds. Their items stay; an import that is queued or fetching fails."""
+    """Remove feeds. Their items stay; an import that is queued or fetching fails.
+
+    Asks first; without a terminal it needs --yes.
+    """
     names = ", ".join(dict.fromkeys(sources))
-    confirm(f"Remove {names}? The items stay.", is_sure=yes)
+    confirm(f"Remove {names}? The items stay.", is_sure=yes, refusal=_NEEDS_YES)
     with service_client() as client:
 
         def remove_one(source: str) -> None:
@@ -75,7 +112,7 @@ def remove(sources: Sources, yes: Yes = False, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: feedmill feeds why lwn")
 def why(source: Source, as_json: AsJson = False) -> None:
-    """Tell when a feed is fetched next and why, and what came of the last time."""
+    """Show when a feed is fetched next and why, and how its last import ended."""
     with service_client() as client:
         feed = client.get(f"/feeds/{quote_id(source)}")
         last = _get_import(client, feed["last_import"])
@@ -91,11 +128,11 @@ def why(source: Source, as_json: AsJson = False) -> None:
 @app.command(epilog="Example: feedmill feeds hosts --lift news.example")
 def hosts(
     lift: Annotated[
-        str | None, typer.Option(metavar="HOST", help="ask this host again, from now on")
+        str | None, typer.Option(metavar="HOST", help="ask this host again now")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the hosts that asked to be left alone (Retry-After), until when, and their feeds."""
+    """List the hosts that limit the rate (Retry-After), until when, and for how many feeds."""
     with service_client() as client:
         if lift is not None:
             client.delete(f"/hosts/{quote_id(lift)}")
@@ -104,11 +141,11 @@ def hosts(
         print_json(Console(), held)
         return
     if lift is not None:
-        print_text(messages(), f"{lift}: may be asked again; its feeds that waited are due now")
+        print_text(messages(), f"{lift}: is asked again; its feeds that waited are due now")
     if held:
         print_hosts(held, Console(), SystemClock().now())
     elif lift is None:
-        print_text(messages(), "no host asks to be left alone")
+        print_text(messages(), "no host limits the rate")
 
 
 @app.command("import-opml", epilog="Example: feedmill feeds import-opml subscriptions.opml")

@@ -7,11 +7,13 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +30,8 @@ _TYPED_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_00
 _TYPED_SPAN = re.compile(r"([0-9]{1,9})\s*([a-z]+)")
 # Fewer of a unit than these are given in the next smaller one.
 _FEW = 2
+# Beside a first column: a time and a few words.
+_LEAST_ROOM = 36
 
 
 def print_text(console: Console, text: str, *, style: str | None = None) -> None:
@@ -56,6 +60,49 @@ def print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         print_text(console, "  ".join(padded).rstrip())
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table for a terminal; shown where the first one leaves so many characters.
+
+    One that ``is_whole`` is as wide as its longest cell; the others share what is left, and break
+    their lines between words.
+    """
+
+    name: str
+    from_width: int = 0
+    is_whole: bool = False
+
+
+def print_fitting_table(
+    console: Console, columns: Sequence[Column], rows: Sequence[Sequence[str]]
+) -> None:
+    """Print those columns that a terminal has room for; to a file or a pipe all of them.
+
+    Where the first column leaves no room for others, these stand in a line below.
+    """
+    if not console.is_terminal:
+        print_table(console, [column.name for column in columns], rows)
+        return
+    room = console.width - max(len(row[0]) for row in rows)
+    shown = [n for n, column in enumerate(columns) if column.from_width <= room or not n]
+    if room < _LEAST_ROOM:
+        for row in rows:
+            console.print(_cell(row[0]), soft_wrap=True)
+            below = (_cell(row[n]).plain for n in shown[1:])
+            console.print(Padding(Text(", ".join(below)), (0, 0, 0, 2)))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for n in shown:
+        table.add_column(columns[n].name, no_wrap=columns[n].is_whole, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row[n]) for n in shown))
+    console.print(table)
+
+
+def _cell(text: str) -> Text:
+    return Text(_printable(text).replace("\n", " "))
 
 
 def _fold(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -96,8 +143,14 @@ def act_on_each(
         sys.exit(FAILED)
 
 
-def confirm(question: str, *, is_sure: bool) -> None:
-    """Ask on a terminal, unless the caller is sure; a no exits with 1."""
+def confirm(question: str, *, is_sure: bool, refusal: str | None = None) -> None:
+    """Ask on a terminal, unless the caller is sure; a no exits with 1.
+
+    Raises:
+        InvalidRequestError: there is no terminal, and ``refusal`` says what that needs.
+    """
+    if not is_sure and refusal is not None and not sys.stdin.isatty():
+        raise InvalidRequestError(refusal)
     if not is_sure and sys.stdin.isatty():
         typer.confirm(question, abort=True, err=True)
 

@@ -222,7 +222,7 @@ def test_feeds_are_found_added_explained_and_carried_over_from_a_terminal(
     assert "Failures in a row: 0" in told
 
     assert home.run("feeds", "export-opml", "feeds.opml").returncode == 0
-    removed = home.run("feeds", "remove", *(each["source"] for each in listed))
+    removed = home.run("feeds", "remove", "--yes", *(each["source"] for each in listed))
     assert removed.returncode == 0, removed.stderr
     carried = home.run("feeds", "import-opml", "feeds.opml")
     assert carried.stdout.startswith(f"{len(listed)} added, 0 skipped"), carried.stderr
