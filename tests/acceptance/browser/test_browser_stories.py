@@ -8,6 +8,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.acceptance.browser.conftest import Visit, let_mongodb_refuse
+from tests.acceptance.browser.legibility import find_illegible
 from tests.chromium import Visitor
 from tests.fake_publisher import POISON, render
 from tests.feeds.make_feed import make_feed
@@ -144,7 +145,10 @@ def try_out_in_the_api_reference(visitor: Visitor) -> None:
     operation.get_by_role("button", name="Try it out").click()
     operation.get_by_role("button", name="Execute").click()
     expect(operation.locator(".live-responses-table")).to_contain_text('"next_cursor": null')
-    visitor.keep_picture("story-api-tried-out", whole=False)
+    for theme in ("dark", "light"):
+        visitor.choose_theme(theme)
+        assert find_illegible(visitor.page) == []
+        visitor.keep_picture(f"story-api-{theme}", whole=False)
 
 
 def test_the_key_is_asked_once_and_again_after_signing_out(deploy: Deploy, visit: Visit) -> None:
