@@ -51,6 +51,11 @@ BODIES: Mapping[tuple[str, str], Mapping[str, Any]] = {
         "every six hours": {"interval_s": 21600},
         "send a header": {"headers": {"X-Token": "…"}},
     },
+    ("POST", "/feeds/bulk"): {
+        "tag": {"sources": ["lwn", "jobs"], "action": "add_tag", "tag": "linux"},
+        "disable": {"sources": ["lwn", "jobs"], "action": "disable"},
+        "import now": {"sources": ["lwn", "jobs"], "action": "import"},
+    },
     ("POST", "/feeds/opml"): {"one feed": _OPML},
     ("POST", "/feeds/discover"): {"a page": {"url": "https://lwn.net/"}},
     ("POST", "/feeds/{source}/reparse"): {

@@ -114,7 +114,7 @@ def _summarise(operation: _Json) -> None:
     if found is None:
         return
     # A summary is plain text, only a description is Markdown.
-    operation["summary"] = " ".join(found["first"].replace("`", "").split())
+    operation["summary"] = " ".join(found["first"].replace("`", '"').split())
     if found["rest"]:
         operation["description"] = found["rest"].strip()
 

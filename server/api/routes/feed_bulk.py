@@ -43,8 +43,9 @@ class BulkAnswer(BaseModel):
 
 @router.post("/feeds/bulk", responses=describe_problems(413, 415, 429))
 def change_feeds(request: Request, parts: Parts, wanted: BulkRequest) -> BulkAnswer:
-    """Do one thing to many feeds: each by itself, so that one that fails costs itself.
+    """Change, import or remove many feeds with one request.
 
+    Each feed by itself: one that fails does not stop the others, and is listed in `failed`.
     `import` counts as a call that starts work. `remove` deletes feeds; their items stay.
     """
     if wanted.action is BulkAction.IMPORT:

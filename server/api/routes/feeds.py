@@ -113,7 +113,7 @@ class HostAnswer(BaseModel):
 
 @router.get("/feeds", responses=describe_problems(), response_model_exclude_unset=True)
 def list_feeds(parts: Parts, query: Annotated[FeedQuery, Query()]) -> Listing[FeedAnswer]:
-    """List feeds, latest added first, or in the order that is asked for."""
+    """List feeds, latest added first or as `sort` says."""
     page = parts.services.stores.feed_lists.find_page(
         query.to_filter(),
         order=query.sort or FeedOrder.ADDED,

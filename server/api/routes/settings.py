@@ -28,7 +28,7 @@ NO_KEY = "no key"
 
 
 class RateLimitRequest(RequestBody):
-    """The limits to hold from now on, for all workers; 0 is no limit."""
+    """The new limits, for all workers; 0 is no limit."""
 
     max: int = Field(ge=0, le=MAX_COUNT, description="items per window and item queue")
     duration_ms: int = Field(ge=1, le=DAY_MS, description="length of the window")
@@ -53,13 +53,13 @@ def list_changes(parts: Parts) -> Listing[LimitChangeAnswer]:
 
 @router.get("/settings/rate-limit", responses=describe_problems())
 def get_rate_limit(parts: Parts) -> RateLimitSetting:
-    """Return how many items may start."""
+    """Return the rate limit of items."""
     return _show(parts, parts.services.item_limiter.read())
 
 
 @router.put("/settings/rate-limit", responses=describe_problems(409, 413, 415))
 def change_rate_limit(request: Request, parts: Parts, wanted: RateLimitRequest) -> RateLimitSetting:
-    """Change how many items may start: at once, for all workers, until it is reset.
+    """Change the rate limit of items at once, for all workers, until it is reset.
 
     Restarts and the loss of Redis do not undo it, and it holds over the environment of servers and
     workers. Each item queue begins a new window. With partitions each has its share.
@@ -70,7 +70,7 @@ def change_rate_limit(request: Request, parts: Parts, wanted: RateLimitRequest) 
 
 @router.delete("/settings/rate-limit", responses=describe_problems(409))
 def reset_rate_limit(request: Request, parts: Parts) -> RateLimitSetting:
-    """Let the limits of the environment hold again."""
+    """Reset the rate limit of items to the environment's values."""
     by = "API key" if parts.services.settings.api_key else NO_KEY
     return reset_limits(parts, by=by, client=client_of(request))
 
