@@ -206,7 +206,7 @@ def _read_address(text: str) -> _Address | None:
 def _explain(scope: Scope) -> str:
     host = Headers(scope=scope).get("host")
     if host is None:
-        return "the request names no host: send a Host header"
+        return "the request has no Host header: send one"
     return (
         f"this server does not answer to the host {show_text(host)[:_MAX_SHOWN]!r}: "
         "use its IP address, or add the host to ALLOWED_HOSTS and restart the server"
