@@ -96,15 +96,16 @@ def follow_pages(client: httpx2.Client, root: str) -> None:
         answer = client.get(path)
         assert answer.status_code == 200, path
         if answer.headers["content-type"].startswith("text/html"):
-            loaded |= _own_paths(answer.text, root, r"<(?:link|script|img)[^>]*(?:href|src)")
+            loaded |= _own_paths(answer.text, root, r"<(?:link|script|img)[^>]* (?:href|src)")
+            loaded |= _own_paths(answer.text, root, r" data-[a-z-]+")
     for path in loaded - links:
         assert client.get(path).status_code == 200, path
 
 
-def _own_paths(html: str, root: str, before: str = r"\b(?:href|src)") -> set[str]:
-    """Return what a page names of this site; links, forms and parts are all below the root."""
-    for path in re.findall(r'\b(?:href|src|action|formaction|hx-get)="(/[^"]*)"', html):
-        assert path.startswith(f"{root}/"), path
+def _own_paths(html: str, root: str, before: str = r" (?:href|src)") -> set[str]:
+    """Return paths of this site in a page; all are below the root, but what forms send back."""
+    for name, path in re.findall(r' ([a-z-]+)="(/[^"]*)"', html):
+        assert name == "value" or path.startswith(f"{root}/"), (name, path)
     return set(re.findall(before + r'="(/[^"#]*)', html))
 
 

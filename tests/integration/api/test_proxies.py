@@ -70,10 +70,12 @@ def test_session_is_for_the_root_path_alone_and_the_login_leads_below_it(under_p
 
 def test_api_is_served_and_described_below_the_root_path(under_path: Api) -> None:
     key = {"authorization": f"Bearer {KEY}"}
-    for path in ("/feeds", "/openapi.json", "/docs", *sorted(OPEN_PATHS)):
+    for path in ("/feeds", "/openapi.json", *sorted(OPEN_PATHS)):
         assert under_path.client.get(ROOT + path, headers=key).status_code == 200, path
     described = under_path.client.get(f"{ROOT}/openapi.json", headers=key).json()
     assert described["servers"] == [{"url": ROOT}]
+    login = under_path.client.get(f"{ROOT}/docs").headers["location"]
+    assert login == f"{ROOT}/admin/login?next=%2Fdocs"
     # Another path that only begins alike is none of ours.
     assert under_path.client.get(f"{ROOT}s/feeds", headers=key).status_code == 404
     assert under_path.client.get(f"{ROOT}/feeds").status_code == 401
