@@ -34,7 +34,7 @@ help:
 	@echo 'make bench [ONLY=queue] [BEFORE=DIR] measure, and compare with the goals and other programs'
 	@echo 'make bench-smoke                    check in a minute that no cost grows with the stored data'
 	@echo 'make lint                           format, lint, types and import rules alone'
-	@echo 'make pictures                       take docs/dashboard.png again, with the installed Chromium'
+	@echo 'make pictures                       take docs/dashboard.png and each page again, with the installed Chromium'
 	@echo 'make format                         format the code, fix what lint can fix'
 	@echo 'make lock                           update the versions in constraints.txt'
 	@echo 'make clean                          remove $(VENV) and the caches; data stays'
@@ -93,7 +93,7 @@ bench-smoke: $(DEVELOPMENT)
 	$(PYTHON) -m benchmarks --smoke
 
 pictures: $(DEVELOPMENT)
-	FEEDMILL_KEEP_PICTURES=1 $(PYTHON) -m pytest -q tests/acceptance/browser -k shows_imports_that_run
+	FEEDMILL_KEEP_PICTURES=1 $(PYTHON) -m pytest -q tests/acceptance/browser -k 'shows_imports_that_run or service_in_use'
 
 lint: $(DEVELOPMENT)
 	$(VENV)/bin/ruff format --check .

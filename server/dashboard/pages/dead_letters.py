@@ -1,5 +1,6 @@
 """Dead letters: by cause with what to do, one by one, replayed and removed."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated, Literal
 
@@ -52,6 +53,7 @@ def show_dead_letters(
         previews=previews,
         in_all=sum_up(previews),
         max_causes=MAX_CAUSES,
+        titles=_find_titles(parts, (source for each in causes for source in each.sources)),
         find_advice=find_advice,
         docs_path=DOCS_PATH,
     )
@@ -123,11 +125,16 @@ def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool =
         letter=api.show_dead_letter(found),
         here=f"{LIST_PATH}/{quote_segment(item_id)}",
         is_dead=is_dead,
+        feed_title=_find_titles(parts, [found.source]).get(found.source, found.source),
         advice=find_advice(found.error_type) if is_dead else REMOVED,
         obstacle=find_obstacle(found, parts.services.settings.job_max_bytes),
         docs_path=DOCS_PATH,
         is_whole=whole,
     )
+
+
+def _find_titles(parts: ApiParts, sources: Iterable[str]) -> dict[str, str]:
+    return parts.services.stores.feed_lists.find_titles(set(sources))
 
 
 def _report_replay(request: Request, replay: ReplayAnswer, back: str) -> Response:

@@ -1,6 +1,6 @@
 """Items: the list with its search, and one item with all that is known of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -36,12 +36,14 @@ def show_items(request: Request, parts: Parts) -> Response:
     """List items, latest changed first."""
     query, problem = read_query(ItemQuery, request)
     listing = read_items(parts, query)
+    titles = parts.services.stores.feed_lists.find_titles(_sources_of(listing["items"]))
     has_any = listing["items"] or read_items(parts, ItemQuery.model_validate({"limit": 1}))["items"]
     return render(
         request,
         "items/list.html",
         query=query,
         items=[complete_item(item) for item in listing["items"]],
+        titles=titles,
         is_empty=not has_any,
         next_cursor=listing["next_cursor"],
         **problem,
@@ -56,6 +58,7 @@ def show_item(request: Request, parts: Parts, item_id: str, whole: bool = False)
     stores = parts.services.stores
     letter = stores.dead_letters.get(item_id)
     made_by = filter(None, (item["created_by"], item["modified_by"]))
+    source = str(item["source"])
     text, *others = _read_texts(item)
     return render(
         request,
@@ -66,7 +69,8 @@ def show_item(request: Request, parts: Parts, item_id: str, whole: bool = False)
         summary=others[0] if others else None,
         frame=partial(frame_content, root_path=root_path_of(request)),
         imports=stores.imports.read_many(made_by),
-        has_feed=parts.services.feeds.exists(str(item["source"])),
+        has_feed=parts.services.feeds.exists(source),
+        feed_title=stores.feed_lists.find_titles([source]).get(source, source),
         letter=show_dead_letter(letter) if letter is not None else None,
         older=_find_older(parts, item),
         here=f"{ITEMS_PATH}/{quote_segment(item_id)}",
@@ -83,6 +87,10 @@ def frame_content(html: str, root_path: str = "") -> str:
     """Return the document for the sandboxed frame: an item's HTML, in our type."""
     style = f'<link rel="stylesheet" href="{root_path}{static_url(CONTENT_STYLE)}">'
     return f'<!doctype html><meta charset="utf-8"><title>Content</title>{style}<body>{html}'
+
+
+def _sources_of(items: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {str(item["source"]) for item in items if "source" in item}
 
 
 def _read_texts(item: Mapping[str, Any]) -> list[str | None]:

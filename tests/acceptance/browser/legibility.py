@@ -1,5 +1,6 @@
-"""Whether text can be read: its contrast, as WCAG 2.2 computes it (success criterion 1.4.3); and
-whether its words are whole, where no column is so narrow that they fall apart."""
+"""Whether text can be read: its contrast, as WCAG 2.2 computes it (success criterion 1.4.3);
+whether its words are whole, where no column is so narrow that they fall apart; and whether it is
+neither cut nor covered by other text."""
 
 from playwright.sync_api import Page
 
@@ -55,6 +56,64 @@ _FIND_SQUEEZED = """() => {
   }
   return found;
 }"""
+
+# Where a box hides what does not fit. Cut on purpose: "excerpt" (a few lines of many, the rest is
+# one click away), and what only screen readers are meant to read.
+_FIND_CUT = """() => {
+  const found = [];
+  for (const element of document.querySelectorAll("main *, header *")) {
+    if (!element.checkVisibility() || element.closest(".unseen, .excerpt, svg, iframe, noscript"))
+      continue;
+    const style = getComputedStyle(element);
+    const isCut = (style.overflowX === "hidden" && element.scrollWidth > element.clientWidth + 1)
+      || (style.overflowY === "hidden" && element.scrollHeight > element.clientHeight + 2);
+    const isSeen = element.clientWidth > 1 && element.innerText && element.innerText.trim();
+    if (isCut && isSeen) found.push(`"${element.innerText.trim().slice(0, 40)}" is cut`);
+  }
+  return found;
+}"""
+
+# Lines of one paragraph may touch; the bar at a phone's edge covers what is scrolled below it.
+_FIND_OVERLAPPING = """() => {
+  const rects = [], found = new Set();
+  const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const node = texts.currentNode, element = node.parentElement;
+    if (!node.data.trim() || !element.checkVisibility()) continue;
+    if (element.closest(".unseen, svg, noscript, .plot")) continue;
+    const clip = element.closest(".excerpt, .document, .table");
+    const box = clip ? clip.getBoundingClientRect() : null;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    for (const rect of range.getClientRects()) {
+      if (box && (rect.bottom > box.bottom + 1 || rect.right > box.right + 1)) continue;
+      if (rect.width > 1) rects.push({rect, node, text: node.data.trim().slice(0, 30)});
+    }
+  }
+  rects.sort((a, b) => a.rect.top - b.rect.top);
+  rects.forEach((one, at) => {
+    for (let next = at + 1; next < rects.length; next++) {
+      const other = rects[next];
+      if (other.rect.top > one.rect.bottom - 5) break;
+      const across = Math.min(one.rect.right, other.rect.right)
+        - Math.max(one.rect.left, other.rect.left);
+      const down = Math.min(one.rect.bottom, other.rect.bottom) - other.rect.top;
+      if (other.node !== one.node && across > 2 && down > 5)
+        found.add(`"${one.text}" and "${other.text}" overlap`);
+    }
+  });
+  return [...found];
+}"""
+
+
+def find_cut(page: Page) -> list[str]:
+    """Return the texts of a page that a box hides a part of."""
+    return [str(found) for found in page.evaluate(_FIND_CUT)]
+
+
+def find_overlapping(page: Page) -> list[str]:
+    """Return the pairs of texts in a page's main part that lie over one another."""
+    return [str(found) for found in page.evaluate(_FIND_OVERLAPPING)]
 
 
 def find_squeezed(page: Page) -> list[str]:

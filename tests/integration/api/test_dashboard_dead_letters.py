@@ -144,6 +144,13 @@ def test_a_letter_is_shown_whole_with_its_history_and_ways_on(page: Api) -> None
     assert "cause=invalid%3A%20author%20is%20int%2C%20not%20str" in text
 
 
+def test_feeds_are_shown_by_their_titles(page: Api) -> None:
+    page.post("/feeds", {"source": "lwn", "url": "https://lwn.net/rss", "title": "LWN Weekly"})
+    item_id = seed(page, "1")
+    for path in ("/admin/dlq", path_of(item_id)):
+        assert 'title="lwn">LWN Weekly</a>' in page.show_page(path)
+
+
 def test_replaying_one_names_its_import_and_storing_it_clears_the_list(
     page: Api, bench: Bench
 ) -> None:

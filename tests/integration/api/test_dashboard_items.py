@@ -139,6 +139,15 @@ def test_item_leads_to_the_next_older_one_of_its_source(api: Api) -> None:
     assert "Older:" not in get_page(api, path_of("lwn#1")).text
 
 
+def test_feed_is_shown_by_its_title(api: Api) -> None:
+    api.post("/feeds", {"source": "lwn", "url": "https://lwn.net/rss", "title": "LWN Weekly"})
+    item_id = seed_item(api)
+    for path in ("/admin/items", path_of(item_id)):
+        page = get_page(api, path)
+        assert "LWN Weekly" in page.text
+        assert page.all("a", href="/admin/feeds/lwn", title="lwn")
+
+
 def test_text_that_is_content_and_summary_alike_is_shown_once(api: Api) -> None:
     item_id = seed_item(api, content="<p>Same</p>", summary="<p>Same</p>")
     assert len(get_page(api, path_of(item_id)).all("iframe")) == 1
