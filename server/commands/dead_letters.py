@@ -1,4 +1,4 @@
-"""``feedmill dlq``: look at dead letters, replay them, or remove them for good."""
+"""``feedmill dlq``: list, show, replay and remove dead letters."""
 
 import json
 import sys
@@ -19,6 +19,7 @@ from server.commands.output import (
     confirm,
     describe_time,
     messages,
+    print_entry,
     print_json,
     print_table,
     print_text,
@@ -47,39 +48,47 @@ app = typer.Typer(
 )
 
 OfCause = Annotated[
-    str | None, typer.Option("--cause", help="of this cause, as 'list --by-cause' names it")
+    str | None, typer.Option("--cause", help="of this cause, as 'dlq list --by-cause' shows it")
 ]
+
+
+OfImport = Annotated[str | None, typer.Option("--import", help="that ended in this import")]
 
 
 @app.command("list", epilog="Example: feedmill dlq list --by-cause")
 def list_letters(
     source: OfSource = None,
     cause: OfCause = None,
+    import_id: OfImport = None,
     by_cause: Annotated[
-        bool, typer.Option("--by-cause", help="count them by cause, with an example of each")
+        bool, typer.Option("--by-cause", help="count by cause, with an example of each")
     ] = False,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters, latest first; removed ones are not listed."""
     if by_cause:
-        if cause is not None:
-            raise InvalidRequestError("choose one of --by-cause and --cause")
+        if cause is not None or import_id is not None:
+            raise InvalidRequestError("--by-cause goes with --source alone")
         _list_causes(source, limit, as_json=as_json)
         return
     with service_client() as client:
-        letters = client.get_all("/dlq", max_items=limit, source=source, cause=cause)
+        found = client.get_all(
+            "/dlq", max_items=limit + 1, source=source, cause=cause, import_id=import_id
+        )
+    letters = found[:limit]
     if as_json:
         print_json(Console(), letters)
     elif letters:
         print_letters(letters, Console(), SystemClock().now())
     else:
         _report_none()
+    _report_more(found, limit)
 
 
 @app.command(epilog="Example: feedmill dlq show 'lwn#https://lwn.net/Articles/1/'")
 def show(item_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson = False) -> None:
-    """Show one dead letter whole: why, when, its data, and earlier outcomes."""
+    """Show one dead letter: reason, time, data, and earlier outcomes."""
     with service_client() as client:
         letter = client.get(f"/dlq/{quote_id(item_id)}")
     if as_json:
@@ -120,7 +129,7 @@ def remove(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove dead letters: the same content stays away, other content is taken again."""
+    """Remove dead letters: the same content stays away, other content is imported again."""
     count = len(dict.fromkeys(item_ids))
     confirm(f"Remove {count} dead letter{'s' if count > 1 else ''} for good?", is_sure=yes)
     with service_client() as client:
@@ -133,13 +142,20 @@ def remove(
 
 def _list_causes(source: str | None, limit: int, *, as_json: bool) -> None:
     with service_client() as client:
-        causes = client.get("/dlq/causes", source=source)["items"][:limit]
+        found = client.get("/dlq/causes", source=source)["items"]
+    causes = found[:limit]
     if as_json:
         print_json(Console(), causes)
     elif causes:
         print_causes(causes, Console(), SystemClock().now())
     else:
         _report_none()
+    _report_more(found, limit)
+
+
+def _report_more(found: Sequence[Any], limit: int) -> None:
+    if len(found) > limit:
+        print_text(messages(), f"the first {limit}; there are more: raise --limit")
 
 
 def _report_none() -> None:
@@ -187,21 +203,36 @@ def explain_replay(report: dict[str, Any]) -> None:
 
 
 def print_letters(letters: Sequence[Letter], console: Console, now: datetime) -> None:
-    """Print one row a dead letter."""
+    """Print one row a dead letter, or on a terminal a few lines of whole words."""
+    if console.is_terminal:
+        for letter in letters:
+            failed = f"{describe_time(letter['failed_at'], now)}, {_attempts(letter)}"
+            print_entry(console, letter["id"], [failed, _describe_reason(letter)])
+        return
     rows = [
         (
             letter["id"],
             describe_time(letter["failed_at"], now),
             str(letter["attempts"]),
-            f"{letter['error_type']}: {letter['reason']}",
+            _describe_reason(letter),
         )
         for letter in letters
     ]
     print_table(console, ("id", "failed", "attempts", "reason"), rows)
 
 
+def _describe_reason(letter: Letter) -> str:
+    return f"{letter['error_type']}: {letter['reason']}"
+
+
 def print_causes(rows: Sequence[dict[str, Any]], console: Console, now: datetime) -> None:
-    """Print one row a cause, with an example."""
+    """Print one row a cause, or on a terminal a few lines; with an example."""
+    if console.is_terminal:
+        for row in rows:
+            latest = f"latest {describe_time(row['latest_failed_at'], now)}; {_name_sources(row)}"
+            example = f"for example {row['example']['id']}"
+            print_entry(console, f"{row['count']}  {row['cause']}", [latest, example])
+        return
     cells = [
         (
             str(row["count"]),
@@ -216,7 +247,7 @@ def print_causes(rows: Sequence[dict[str, Any]], console: Console, now: datetime
 
 
 def explain_letter(letter: Letter, now: datetime) -> Iterator[str]:
-    """Yield lines: why it ended, when, after how many attempts, its data, its earlier outcomes."""
+    """Yield lines: reason, time, attempts, earlier outcomes, data, stack trace."""
     yield f"{letter['id']}: {letter['kind']}"
     yield f"Reason: {letter['error_type']}: {letter['reason']}"
     yield f"Cause: {letter['cause']}"
@@ -225,7 +256,7 @@ def explain_letter(letter: Letter, now: datetime) -> Iterator[str]:
     yield f"Import: {letter['import_id'] or 'none'}"
     for earlier in letter["history"]:
         at = describe_time(earlier["at"], now)
-        yield f"Ended before: {earlier['kind']} at revision {earlier['revision']}, {at}"
+        yield f"Earlier: {earlier['kind']} at revision {earlier['revision']}, {at}"
     yield f"Data: {json.dumps(letter['data'], indent=2, ensure_ascii=False)}"
     if letter["stacktrace"]:
         yield f"Stack trace:\n{letter['stacktrace'].rstrip()}"

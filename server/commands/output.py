@@ -105,6 +105,13 @@ def _cell(text: str) -> Text:
     return Text(_printable(text).replace("\n", " "))
 
 
+def print_entry(console: Console, title: str, lines: Sequence[str]) -> None:
+    """Print a title and what belongs to it, indented. Only a word longer than a line is broken."""
+    console.print(Text(_printable(title), style="bold"), overflow="fold")
+    for line in lines:
+        console.print(Padding(_cell(line), (0, 0, 0, 2)), overflow="fold")
+
+
 def _fold(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in header:

@@ -1,9 +1,13 @@
 """``feedmill dlq …`` as it is typed, against a service that answers from a script."""
 
+import io
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from server.commands.dead_letters import print_causes, print_letters
+from tests.fakes import FakeClock
 from tests.stub_service import StubService, make_import
 from tests.typed import Run
 
@@ -33,6 +37,20 @@ def make_letter(item_id: str = ID, **fields: Any) -> dict[str, Any]:
     }
 
 
+def make_cause(**fields: Any) -> dict[str, Any]:
+    """Return a cause as the API shows it."""
+    return {
+        "cause": "a",
+        "error_type": "invalid",
+        "count": 9,
+        "sources": ["lwn", "xkcd"],
+        "source_count": 3,
+        "latest_failed_at": "2026-11-01T11:00:00.000Z",
+        "example": {"id": ID, "reason": "a 1"},
+        **fields,
+    }
+
+
 def answer_page(service: StubService, *letters: dict[str, Any]) -> None:
     service.answer("/dlq", 200, {"items": list(letters), "next_cursor": None})
 
@@ -45,8 +63,35 @@ def test_list_shows_why_each_item_is_dead(service: StubService, feedmill: Run) -
     assert row.startswith(ID)
     assert row.endswith("(60 min ago)  1         invalid: title is 70000 long")
     [call] = service.calls_of("/dlq")
-    assert call.path == "/dlq?limit=10&source=lwn&cause=x%3A+%E2%80%A6"
+    assert call.path == "/dlq?limit=11&source=lwn&cause=x%3A+%E2%80%A6"
     assert feedmill("dlq", "list", "--json").json == [make_letter()]
+    feedmill("dlq", "list", "--import", "i#1")
+    assert service.calls[-1].path == "/dlq?limit=51&import_id=i%231"
+
+
+def test_list_reports_that_there_are_more_than_it_shows(
+    service: StubService, feedmill: Run
+) -> None:
+    answer_page(service, make_letter("lwn#1"), make_letter("lwn#2"))
+    done = feedmill("dlq", "list", "--limit", "1")
+    assert "lwn#2" not in done.stdout
+    assert done.stderr == "the first 1; there are more: raise --limit\n"
+    assert len(feedmill("dlq", "list", "--limit", "1", "--json").json) == 1
+    assert feedmill("dlq", "list", "--limit", "2").stderr == ""
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_terminal_shows_letters_and_causes_in_whole_words(width: int) -> None:
+    reason = "MongoDB refused the document (code 121): Document failed validation"
+    output = io.StringIO()
+    console = Console(file=output, width=width, force_terminal=True, color_system=None)
+    now = FakeClock().now()
+    print_letters([make_letter(reason=reason, error_type="rejected_by_store")], console, now)
+    print_causes([make_cause(cause=f"rejected_by_store: {reason}")], console, now)
+    lines = output.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    words = output.getvalue().split()
+    assert [word for word in (ID, *reason.split(), "xkcd", "2026-11-01") if word not in words] == []
 
 
 def test_empty_list_prints_a_message(service: StubService, feedmill: Run) -> None:
@@ -60,15 +105,7 @@ def test_empty_list_prints_a_message(service: StubService, feedmill: Run) -> Non
 
 
 def test_causes_are_those_that_the_service_counts(service: StubService, feedmill: Run) -> None:
-    row = {
-        "cause": "a",
-        "error_type": "invalid",
-        "count": 9,
-        "sources": ["lwn", "xkcd"],
-        "source_count": 3,
-        "latest_failed_at": "2026-11-01T11:00:00.000Z",
-        "example": {"id": ID, "reason": "a 1"},
-    }
+    row = make_cause()
     service.answer("/dlq/causes", 200, {"items": [row]})
     shown = feedmill("dlq", "list", "--by-cause").stdout.splitlines()[1]
     assert shown.startswith("9      a")
@@ -80,7 +117,7 @@ def test_causes_are_those_that_the_service_counts(service: StubService, feedmill
 
 def test_causes_of_one_cause_are_wrong_usage(feedmill: Run) -> None:
     done = feedmill("dlq", "list", "--by-cause", "--cause", "x")
-    assert (done.code, done.stderr) == (2, "feedmill: choose one of --by-cause and --cause\n")
+    assert (done.code, done.stderr) == (2, "feedmill: --by-cause goes with --source alone\n")
 
 
 def test_show_prints_everything_about_one(service: StubService, feedmill: Run) -> None:
@@ -90,7 +127,7 @@ def test_show_prints_everything_about_one(service: StubService, feedmill: Run) -
     text = feedmill("dlq", "show", ID).stdout
     assert text.startswith(f"{ID}: dead\nReason: invalid: title is 70000 long\n")
     assert "after 3 attempts\n" in text
-    assert "Ended before: removed at revision 3, 2026-10-30" in text
+    assert "Earlier: removed at revision 3, 2026-10-30" in text
     assert '"title": "x [red]"' in text
     assert text.endswith("Stack trace:\nTraceback\n  boom\n")
     assert feedmill("dlq", "show", ID, "--json").json == letter
