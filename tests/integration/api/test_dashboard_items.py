@@ -146,6 +146,7 @@ def test_feed_is_shown_by_its_title(api: Api) -> None:
         page = get_page(api, path)
         assert "LWN Weekly" in page.text
         assert page.all("a", href="/admin/feeds/lwn", title="lwn")
+    assert items(get_page(api, "/admin/feeds/lwn")) == ["1"]
 
 
 def test_text_that_is_content_and_summary_alike_is_shown_once(api: Api) -> None:
