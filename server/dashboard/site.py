@@ -153,7 +153,7 @@ class PageRoute(APIRoute):
                 status, text = explained.status, explained.detail
             except Exception:
                 log.exception("page_failed", method=request.method, path=request.url.path)
-                status, text = 500, "This page failed unexpectedly; the server's log says more."
+                status, text = 500, "Internal error on this page; see the server's log."
             return await run_in_threadpool(render_problem, request, status, text)
 
         return handle_page

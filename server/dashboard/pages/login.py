@@ -34,13 +34,13 @@ def log_in(
     client = request.client.host if request.client is not None else "unknown"
     wait_s = site.login_limit.count(client)
     if wait_s is not None:
-        text, status = f"Too many tries; the next is possible in {wait_s} s.", 429
+        text, status = f"Too many attempts; try again in {wait_s} s.", 429
     elif (found := site.sessions.find_key(key[:_MAX_KEY].strip())) is not None:
         answer = redirect(request, _target(next))
         site.sessions.begin(request, answer, found)
         return answer
     else:
-        text, status = "This is not the key. It is the server's setting API_KEY.", 401
+        text, status = "Wrong key. Enter the value of API_KEY, or one of API_READ_KEYS.", 401
     message = Message(text, "problem")
     return render(request, "login/form.html", status=status, message=message, next=_target(next))
 
@@ -48,7 +48,7 @@ def log_in(
 @router.post("/admin/logout")
 def log_out(request: Request, site: Site) -> Response:
     """End the session of this browser."""
-    answer = redirect(request, LOGIN_PATH, "You are signed out.")
+    answer = redirect(request, LOGIN_PATH, "Signed out.")
     site.sessions.end(request, answer)
     return answer
 

@@ -103,7 +103,7 @@ def show_job(
 def pause_queue(request: Request, parts: Parts, name: str) -> Response:
     """Let no more jobs be started."""
     api.pause_queue(parts, name)
-    text = f"Queue {name} is paused: what runs is finished, nothing is started."
+    text = f"Queue {name} is paused. Running jobs are finished, no new ones start."
     return redirect(request, _path(name), text)
 
 
@@ -111,7 +111,7 @@ def pause_queue(request: Request, parts: Parts, name: str) -> Response:
 def resume_queue(request: Request, parts: Parts, name: str) -> Response:
     """Let jobs be started again."""
     api.resume_queue(parts, name)
-    return redirect(request, _path(name), f"Queue {name} goes on.")
+    return redirect(request, _path(name), f"Queue {name} is resumed.")
 
 
 @router.post(f"{LIST_PATH}/{{name}}/clean")
@@ -144,7 +144,7 @@ def remove_job(
     """Remove one job. Its id is in the URL: a form would change line ends in it."""
     api.remove_job(parts, name, id)
     query = f"?state={state}" if state is not None else ""
-    return redirect(request, f"{_path(name)}{query}", f"Job {id[:80]} is removed.")
+    return redirect(request, f"{_path(name)}{query}", f"Job {id[:80]} removed.")
 
 
 def _show_all(parts: ApiParts) -> dict[str, Any]:
@@ -176,8 +176,8 @@ def _purposes(parts: ApiParts) -> dict[str, str]:
     heavy_items = services.settings.heavy_items
     return {
         **{each.record.name: _describe_own(each.record) for each in own},
-        services.light_queue.name: "Items on their way into MongoDB",
-        services.heavy_queue.name: f"Items of imports with more than {heavy_items:,} to store",
+        services.light_queue.name: "Items to be stored in MongoDB",
+        services.heavy_queue.name: f"Items of large imports, of more than {heavy_items:,} items",
         services.fetch_queue.name: "Feeds to fetch",
         services.dead_letter_queue.name: "Items that could not be stored",
     }
@@ -185,8 +185,8 @@ def _purposes(parts: ApiParts) -> dict[str, str]:
 
 def _describe_own(record: QueueRecord) -> str:
     if record.weight == DEAD_LETTERS:
-        return "A program's own: jobs that have failed for good"
-    return f"A program's own: {record.weight} jobs"
+        return "Own queue: dead letters"
+    return f"Own queue: {record.weight} jobs"
 
 
 def _item_queues(parts: ApiParts) -> set[str]:

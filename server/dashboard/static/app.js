@@ -179,7 +179,7 @@ function setUpLiveParts() {
     if ((xhr.getResponseHeader("Content-Type") || "").startsWith("text/html")) {
       event.detail.shouldSwap = true;
     } else if (xhr.status !== 401) {
-      showMessage(`The server refused this (${xhr.status}).`);
+      showMessage(`The server answered with an error (${xhr.status}).`);
     }
   });
   // Before it is painted: a part would flicker each time that it is replaced.

@@ -30,9 +30,9 @@ def start_both(deployed: Deployment) -> None:
 
 
 def read_settled(visitor: Visitor) -> int:
-    """How many items the bar's caption says are settled; 0 while it says anything else."""
+    """How many items the bar's caption says are done; 0 while it says anything else."""
     caption = visitor.page.locator("#progress .card-header").inner_text()
-    found = re.search(r"([\d,]+) of [\d,]+ items are settled", caption)
+    found = re.search(r"([\d,]+) of [\d,]+ items done", caption)
     return int(found[1].replace(",", "")) if found else 0
 
 
@@ -124,7 +124,7 @@ def test_a_queue_is_paused_and_resumed_and_says_what_limits_it(
     queue.get_by_role("button", name="Pause").click()
     main = visitor.page.get_by_role("main")
     expect(main).to_contain_text("Paused by an operator.")
-    expect(visitor.message()).to_contain_text("is paused: what runs is finished")
+    expect(visitor.message()).to_contain_text("is paused. Running jobs are finished")
 
     deployed.start_import(url=url)
     visitor.open("/")
@@ -160,21 +160,21 @@ def test_the_key_is_asked_once_and_again_after_signing_out(deploy: Deploy, visit
     visitor.open("/admin/feeds?q=quay")
     visitor.keep_picture("story-sign-in")
     visitor.expected_statuses.add(401)
-    page.get_by_label("Key", exact=True).fill("another")
+    page.get_by_label("API key", exact=True).fill("another")
     page.keyboard.press("Enter")
-    expect(visitor.message()).to_contain_text("This is not the key")
+    expect(visitor.message()).to_contain_text("Wrong key")
     visitor.expected_statuses.clear()
 
-    page.get_by_label("Key", exact=True).fill("a-key-of-the-harness")
+    page.get_by_label("API key", exact=True).fill("a-key-of-the-harness")
     visitor.button("Sign in").click()
     expect(page).to_have_url(re.compile(r"/admin/feeds\?q=quay$"))
     visitor.link("Overview").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
     try_out_in_the_api_reference(visitor)
     visitor.button("Sign out").click()
-    expect(visitor.message()).to_contain_text("You are signed out.")
+    expect(visitor.message()).to_contain_text("Signed out.")
     visitor.open("/")
-    expect(page.get_by_label("Key", exact=True)).to_be_focused()
+    expect(page.get_by_label("API key", exact=True)).to_be_focused()
 
 
 def test_the_page_says_when_the_server_is_away_and_when_it_is_back(

@@ -138,7 +138,7 @@ def test_open_import_is_asked_for_each_second_until_it_has_ended(api: Api) -> No
     import_id = start(api)
     commit(api, import_id)
     page = get_page(api, f"/admin/imports/{import_id}")
-    assert "1 of 4 items are settled" in page.text
+    assert "1 of 4 items done" in page.text
     [progress] = page.all("div", id="progress")
     assert progress["hx-trigger"].startswith("every 1s")
     assert page.all("div", **{"aria-live": "polite"})[1:], "progress is announced"

@@ -181,7 +181,7 @@ def test_unknown_page_is_a_page(manned: Api) -> None:
     answer = manned.client.get("/admin/<b>nothing")
     assert answer.status_code == 404
     assert "/admin/&lt;b&gt;nothing" in answer.text
-    assert "To the overview" in answer.text
+    assert "Go to overview" in answer.text
 
 
 def test_problem_of_a_script_is_a_message_for_the_page_that_is_shown(manned: Api) -> None:
@@ -203,5 +203,5 @@ def test_unexpected_error_of_a_page_is_a_page(manned: Api, monkeypatch: pytest.M
     monkeypatch.setattr(type(manned.stores.imports), "find_open", fail)
     answer = manned.client.get("/")
     assert answer.status_code == 500
-    assert "failed unexpectedly" in answer.text
+    assert "Internal error" in answer.text
     assert "secret detail" not in answer.text

@@ -103,7 +103,7 @@ def test_wrong_key_is_refused_and_few_tries_are_allowed(locked: Api) -> None:
     statuses = [log_in(locked, "wrong").status_code for _ in range(11)]
     assert statuses == [401] * 10 + [429]
     assert COOKIE not in locked.client.cookies
-    assert "Too many tries" in log_in(locked).text
+    assert "Too many attempts" in log_in(locked).text
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_failing_interval_of_a_backfill_is_a_trouble_of_the_overview(api: Api) -
     seen = backfill_of(api)
     failed = OpenInterval(seen.cursor, seen.cursor + HOUR, seen.epoch, NOON, 1, NOON + HOUR)
     assert api.stores.intervals.swap(seen, replace(seen, open=(failed,)))
-    assert "Intervals of the back-fill of news fail" in get_page(api, "/").text
+    assert "Back-fill of news has failing intervals" in get_page(api, "/").text
     assert "1 failing, tried again" in get_page(api, PATH).text
 
 
@@ -203,4 +203,4 @@ def test_reparse_leads_to_its_import_and_says_when_nothing_is_kept(api: Api) -> 
     kept = KeptBody("news", "https://example.org/", 1, "i", NOON, 6, zlib.compress(b"<rss/>"))
     api.stores.bodies.keep(kept, 3)
     page = post_form(api, f"{PATH}/reparse", since="2026-11-01T11:00:00Z")
-    assert "waits for a free fetcher" in page.text
+    assert "waiting to be fetched" in page.text

@@ -53,7 +53,7 @@ def test_dead_letters_of_an_own_queue_are_shown_and_miss_no_worker(
     assert (shown["weight"], shown["limited_by"]) == ("dead-letter", None)
     assert shown["limited_by_text"] == "dead letters wait for a replay"
     assert "No worker takes the jobs" not in api.show_page("/admin")
-    assert "A program&#39;s own: jobs that have failed for good" in api.show_page("/admin/queues")
+    assert "Own queue: dead letters" in api.show_page("/admin/queues")
 
 
 def test_an_own_queue_is_paused_looked_at_and_cleaned_as_any(api: Api, emails: Queue) -> None:
@@ -73,7 +73,7 @@ def test_an_own_queue_is_on_the_dashboard_and_among_the_numbers(api: Api, emails
     emails.add("send", {"to": 17})
     page = api.show_page("/admin/queues")
     assert 'href="/admin/queues/emails"' in page
-    assert "A program&#39;s own: light jobs" in page
+    assert "Own queue: light jobs" in page
     assert "emails" in api.show_page("/admin/queues/emails")
     numbers = api.client.get("/metrics").text
     assert 'bullmq_queue_size{queue="emails",state="waiting"} 1.0' in numbers
