@@ -1,7 +1,9 @@
 """The wheel in an environment of its own: installed as users do, and run with no clone about."""
 
 import json
+import re
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.processes import inherited_environment
@@ -74,6 +77,26 @@ def test_first_item_is_stored_within_a_minute_of_nothing_installed(
     print(f"from the wheel's build to the first item: {took_s:.0f} s, {cpu_s:.0f} s of CPU")
     # The CPU's time: it is the same beside other tests, which make the clock's longer.
     assert cpu_s < FIRST_ITEM_WITHIN_S
+
+
+def test_installed_service_shows_its_pages_from_any_folder(
+    feedmill: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{environment['PORT']}"
+    with subprocess.Popen(
+        [str(feedmill), "up"], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    ) as service:
+        assert service.stdout is not None
+        try:
+            assert any(url in line for line in iter(service.stdout.readline, ""))
+            styles = re.findall(r'href="([^"]+\.css[^"]*)"', httpx2.get(url).text)
+            for path in (*styles, "/admin/help/install", "/admin/queues"):
+                assert httpx2.get(url + path).status_code == 200, path
+            assert styles
+        finally:
+            service.send_signal(signal.SIGTERM)
+            service.communicate(timeout=90)
+    assert service.returncode == 0
 
 
 def test_installed_command_names_the_version_of_its_wheel(feedmill: Path, tmp_path: Path) -> None:

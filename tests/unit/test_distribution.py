@@ -1,5 +1,6 @@
 """What ``make dist`` makes: a wheel that needs no clone, and the version in one place."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -70,3 +71,9 @@ def test_version_is_written_in_one_place() -> None:
     written = f'"{VERSION}"'
     modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     assert [path.name for path in modules if written in path.read_text("utf-8")] == []
+
+
+def test_pages_name_the_wheel_and_the_tag_of_this_version() -> None:
+    text = (ROOT / "docs" / "install.md").read_text("utf-8")
+    named = set(re.findall(r"(?:feedmill[-:]|`v)(\d+\.\d+\.\d+)", text))
+    assert named == {VERSION}

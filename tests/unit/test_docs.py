@@ -35,7 +35,7 @@ _COMMAND = re.compile(
 _CALL = re.compile(r"(?:GET|POST|PUT|PATCH|DELETE)(?:/[A-Z]+)* (/[^\s`?'\"|,]*)")
 _LOCAL_URL = re.compile(r"(?:localhost|127\.0\.0\.1):8000(/[^\s`?'\">]*)")
 _FILE = re.compile(
-    r"(?<!/)\b(?:server|worker|shared|feedmill|examples|tests|monitoring|docs)/[\w./-]*\w"
+    r"(?<!/)\b(?:server|worker|shared|feedmill|examples|tests|monitoring|deploy|docs)/[\w./-]*\w"
 )
 # Not folders of a machine.
 _PATH_ALONE = re.compile(r"`(/(?!etc/|home\b|opt/|var/)[a-z][^\s`?]*)`")
