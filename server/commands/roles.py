@@ -99,7 +99,7 @@ def run_up(settings: Settings, texts: Sequence[str], console: Console) -> int:
 def _describe_mongodb(url: str, settings: Settings) -> str:
     wanted = settings.embedded_mongodb_port
     taken = "" if wanted in (0, urlsplit(url).port) else f" (port {wanted} is taken)"
-    login = f"the URL with its password is in {settings.data_dir.absolute() / RUNNING_FILE}"
+    login = f"the URL with its password is in {settings.data_dir / RUNNING_FILE}"
     return f"MongoDB: {without_login(url)}{taken} - {login}"
 
 
