@@ -89,7 +89,7 @@ def _take_common_options(
 
 @app.command(epilog="Example: feedmill up https://lwn.net/headlines/rss")
 def up(feeds: Feeds = None) -> None:
-    """Run the whole service here, on embedded stores where no setting names others."""
+    """Run the whole service here, on embedded stores unless settings name others."""
     sys.exit(run_up(load_settings(), feeds or [], Console()))
 
 
@@ -104,14 +104,14 @@ def worker(
     app: Annotated[
         str | None,
         typer.Option(
-            help="modules whose queues it works too, as myapp.jobs; instead of FEEDMILL_APP",
+            help="modules whose queues it works too, as myapp.jobs; overrides FEEDMILL_APP",
             metavar="MODULE",
         ),
     ] = None,
 ) -> None:
     """Run a worker alone; REDIS_URL and MONGODB_URL must be set.
 
-    With --app or FEEDMILL_APP it works queues of your own, and without MONGODB_URL these alone.
+    With --app or FEEDMILL_APP it works queues of your own; without MONGODB_URL only these.
     """
     if app is not None:
         # The role reads its settings from there.
@@ -128,11 +128,11 @@ def import_feeds(
         str | None, typer.Option(help="the feed's key: 1 to 64 of a-z 0-9 - _ .")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="fetch and compare as if nothing were known")
+        bool, typer.Option("--force", help="fetch and compare everything, whatever is known")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import now, wait, and show what came of it. Exit 1: something failed or is dead."""
+    """Import now, wait, and show a summary. Exit 1: an import failed, or an item is dead."""
     sys.exit(
         run_import(
             load_settings(),

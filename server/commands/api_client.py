@@ -127,7 +127,7 @@ class ApiClient:
         if not answer.content:
             return None
         if not _is_json(answer):
-            raise ServiceError(f"what answers at {self.url} is not Feedmill")
+            raise ServiceError(f"the server at {self.url} is not Feedmill")
         return _decoded(answer)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx2.Response:
@@ -151,7 +151,7 @@ def _refusal(answer: httpx2.Response) -> ServiceError:
     status = answer.status_code
     reason = str(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
     if status == 401:
-        reason = "the service wants a key: set API_KEY to the one it was started with"
+        reason = "the service needs a key: set API_KEY to the one it was started with"
     retry_after = answer.headers.get("Retry-After", "")
     return ServiceError(
         reason,
@@ -169,7 +169,7 @@ def _decoded(answer: httpx2.Response) -> dict[str, Any]:
     try:
         decoded = answer.json()
     except ValueError as exc:
-        raise ServiceError(f"{answer.url} answered something that is not JSON") from exc
+        raise ServiceError(f"{answer.url} answered with something other than JSON") from exc
     return decoded if isinstance(decoded, dict) else {}
 
 

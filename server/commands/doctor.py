@@ -27,9 +27,9 @@ _WIDTH = max(len(level) for level in Level)
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check settings, stores, queues, journal and the running service, and say what to do.
+    """Check settings, stores, queues, record and the running service; name each fix.
 
-    Works with and without a running service. Exit 1: there is a problem; warnings are none.
+    Works without a running service, too. Exit 1: there is a problem; warnings are not problems.
     """
     findings = _examine()
     if as_json:

@@ -169,7 +169,7 @@ def explain_import(each: Import, now: datetime) -> Iterator[str]:
         if each[field]:
             yield f"{name}: {describe_time(each[field], now)}"
     for fetch in each["fetches"]:
-        yield f"Fetched: {fetch['url'] or 'a document that was handed in'}: {_describe(fetch)}"
+        yield f"Fetched: {fetch['url'] or 'a document from a file'}: {_describe(fetch)}"
     yield f"Outcome: {describe_outcome(each)}"
     for warning in each["warnings"]:
         yield f"Warning: {warning}"

@@ -50,7 +50,7 @@ def list_imports(
     """List imports, latest requested first; or show one of them with 'show'."""
     if context.invoked_subcommand is not None:
         if source or state or as_json or limit != _DEFAULT_LIMIT:
-            raise InvalidRequestError("options of 'imports show' stand behind its ID")
+            raise InvalidRequestError("put the options of 'imports show' after its ID")
         return
     with service_client() as client:
         found = client.get_all("/imports", max_items=limit, source=source, state=state)
@@ -61,18 +61,21 @@ def list_imports(
     else:
         hint = "import something with 'feedmill import URL-or-file'"
         which = "such imports" if source or state else f"imports yet: {hint}"
-        print_text(messages(), f"there are no {which}")
+        print_text(messages(), f"no {which}")
 
 
 @app.command(epilog="Example: feedmill imports show 019a3f… --follow")
 def show(
     import_id: Annotated[str, typer.Argument(metavar="ID")],
     is_followed: Annotated[
-        bool, typer.Option("--follow", "-f", help="wait for its end; exit 1 unless all went well")
+        bool,
+        typer.Option(
+            "--follow", "-f", help="wait until it ends; exit 1 unless every item was stored"
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show one import: where from, how far, its counts, and what went wrong."""
+    """Show one import: its URLs, progress, counts and errors."""
     with service_client() as client:
         if is_followed:
             [found] = follow_to_end(client, [import_id], messages()).imports
@@ -91,13 +94,13 @@ def reparse(
     source: Source,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="only from answers fetched since: 2026-11-01"),
+        typer.Option(metavar="TIME", help="only responses fetched since: 2026-11-01"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import a feed again from its kept answers, without its publisher, and wait for the end.
+    """Import a feed again from its kept responses, without fetching, and wait until it ends.
 
-    What a changed parser is for. Exit 1: it failed, or items are dead.
+    For use after a parser change. Exit 1: it failed, or items are dead.
     """
     body = {"since": read_moment(since, "--since")} if since is not None else {}
     with service_client() as client:
@@ -105,7 +108,7 @@ def reparse(
         try:
             run = follow_to_end(client, [each["id"] for each in started], messages())
         except Stopped as stopped:
-            print_text(messages(), "interrupted; the service goes on with it")
+            print_text(messages(), "interrupted; the service continues it")
             sys.exit(stopped.exit_code)
     print_json(Console(), show_run(run)) if as_json else print_summary(run, Console())
     if not run.is_clean:
@@ -135,7 +138,7 @@ def run_import(
         with service as (client, check), bars as progress:
             run = run_imports(client, feeds, force=force, progress=progress, check=check)
     except Stopped as stopped:
-        print_text(messages, "interrupted; the service goes on with what it has accepted")
+        print_text(messages, "interrupted; the service continues what it has accepted")
         return stopped.exit_code
     if as_json:
         print_json(output, show_run(run))

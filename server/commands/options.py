@@ -39,7 +39,7 @@ def _names(path: str, field: str, incomplete: str, **parameters: int) -> list[st
 
 AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
-Limit = Annotated[int, typer.Option(min=1, help="show so many at most")]
+Limit = Annotated[int, typer.Option(min=1, help="show at most this many")]
 OfSource = Annotated[
     str | None, typer.Option("--source", help="of this feed", autocompletion=complete_sources)
 ]

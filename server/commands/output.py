@@ -210,7 +210,7 @@ def parse_span_ms(text: str) -> int:
     """
     typed = _TYPED_SPAN.fullmatch(text.strip().lower())
     if typed is None or typed[2] not in _TYPED_UNITS_MS:
-        raise InvalidRequestError(f"{text!r} is no span of time: write 90s, 15m, 1h or 7d")
+        raise InvalidRequestError(f"{text!r} is not a duration: write 90s, 15m, 1h or 7d")
     return int(typed[1]) * _TYPED_UNITS_MS[typed[2]]
 
 
@@ -224,5 +224,5 @@ def read_moment(text: str, option: str) -> str:
         return format_time(parse_time(text.strip()))
     except ValueError as exc:
         raise InvalidRequestError(
-            f"{option} {text!r} is no time: write 2026-11-01 or 2026-11-01T12:00:00Z"
+            f"{option} {text!r} is not a time: write 2026-11-01 or 2026-11-01T12:00:00Z"
         ) from exc

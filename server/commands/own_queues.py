@@ -38,7 +38,7 @@ def read_own_queues(settings: Settings, name: str | None = None) -> list[dict[st
         records = QueueRegistry(redis, prefix=prefix, clock=clock).read()
         shown = [record for record in records if name in (None, record.name)]
         if name is not None and not shown:
-            raise NotFoundError(f"no worker has written down a queue {name[:80]!r}")
+            raise NotFoundError(f"no worker has registered a queue {name[:80]!r}")
         queues = [JobQueue(redis, each.name, prefix=prefix, clock=clock) for each in shown]
         signs = WorkerSigns(redis, prefix=prefix).read()
         pairs = zip(shown, sample_queues(queues), strict=True)

@@ -47,9 +47,9 @@ class CleanableState(StrEnum):
 
 @app.command(epilog="Example: feedmill queue status")
 def status(queue: AnyQueue = None, as_json: AsJson = False) -> None:
-    """Show counts, rate, the oldest waiting job's age, and what limits each queue, or one.
+    """Show counts, rate, age of the oldest waiting job, and what limits each queue, or one.
 
-    Without a service, and without MONGODB_URL, those of your own as REDIS_URL holds them.
+    Without a service and MONGODB_URL: your own queues, read from REDIS_URL.
     """
     shown = _read_queues(queue)
     if as_json:
@@ -57,21 +57,21 @@ def status(queue: AnyQueue = None, as_json: AsJson = False) -> None:
     else:
         print_queues(shown, Console())
     if not shown and not as_json:
-        print_text(Console(), "none yet: a queue stands here once 'feedmill worker --app' works it")
+        print_text(Console(), "no queues yet: they appear when 'feedmill worker --app' works them")
 
 
 @app.command(epilog="Example: feedmill queue pause job_import_queue_heavy")
 def pause(queue: AnyQueue = None, as_json: AsJson = False) -> None:
-    """Let no more jobs of a queue start, until it is resumed; without QUEUE the light item queue.
+    """Start no more jobs of a queue until it is resumed; without QUEUE the light item queue.
 
-    What is claimed already is finished.
+    Jobs that run are finished.
     """
     _switch(queue, "pause", as_json=as_json)
 
 
 @app.command(epilog="Example: feedmill queue resume")
 def resume(queue: AnyQueue = None, as_json: AsJson = False) -> None:
-    """Let jobs of a queue start again; without QUEUE the light item queue."""
+    """Start jobs of a paused queue again; without QUEUE the light item queue."""
     _switch(queue, "resume", as_json=as_json)
 
 
@@ -83,7 +83,7 @@ def clean(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove jobs from a queue. An item's removal is remembered: the same content stays away."""
+    """Remove jobs from a queue. Removed items stay away until their content changes."""
     grace_ms = parse_span_ms(older_than)
     age = f" that are older than {older_than}" if grace_ms else ""
     confirm(f"Remove all {state} jobs of {queue}{age}?", is_sure=yes)
@@ -101,7 +101,7 @@ def clean(
 def replay(
     queue: Queue,
     reason: Annotated[
-        str | None, typer.Option(help="only those whose reason holds this text")
+        str | None, typer.Option(help="only those with this text in their reason")
     ] = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -155,7 +155,7 @@ def describe_limit(queue: dict[str, Any]) -> str:
     text = queue["limited_by_text"]
     match queue["limited_by"]:
         case "paused":
-            return f"{text}: 'feedmill queue resume {queue['name']}' goes on"
+            return f"{text}: resume it with 'feedmill queue resume {queue['name']}'"
         case "no_worker":
             app = "" if queue.get("weight") is None else " --app MODULE"
             return f"{text}: start one with 'feedmill worker{app}'"

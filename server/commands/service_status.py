@@ -65,7 +65,7 @@ def _find_service_troubles(seen: ServiceStatus) -> Iterator[Finding]:
         for path, reason in seen.unread.items():
             yield problem(SERVICE, path, f"{path}: {reason}", "run 'feedmill doctor'")
     if seen.failing_threads:
-        text = f"the server's {name_some(seen.failing_threads)} fails again and again"
+        text = f"the server's {name_some(seen.failing_threads)} keeps failing"
         yield problem(SERVICE, "threads", text, "see 'thread_failed' in its log")
 
 

@@ -39,7 +39,7 @@ def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
         yield from check_mongodb(stores.mongodb, stores.write_error)
     if stores.unreadable is not None:
         text = f"queues and record could not be looked at: {stores.unreadable}"
-        yield problem(QUEUES, "readable", text, "see to the stores, then run the doctor again")
+        yield problem(QUEUES, "readable", text, "fix the stores, then run the doctor again")
     yield from check_partitions(stores.partitions, settings.queue_partitions)
     if stores.queues:
         yield from check_queues(stores.queues)

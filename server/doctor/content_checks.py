@@ -27,8 +27,8 @@ FETCH_PATIENCE = timedelta(minutes=30)
 AUDIT_PATIENCE = timedelta(minutes=10)
 # A few show what is wrong with all.
 MAX_MISFITS = 5
-_HEALED = "a running server puts it right within a minute; if one runs, look at its log"
-_SWEPT = "a server's sweep puts it right within the hour; restart one to have it done now"
+_HEALED = "a running server fixes it within a minute; if one is running, see its log"
+_SWEPT = "a server's sweep fixes it within the hour; restart a server to have it done now"
 
 
 def is_work_left(queues: Queues) -> bool:
@@ -45,10 +45,10 @@ def check_queues(queues: Queues) -> Iterator[Finding]:
     """Yield the findings about the queues: one a queue, or one that all are fine."""
     looked_at = sum(sum(facts.look.counts.values()) for facts in queues.values())
     checks: list[tuple[str, Callable[[str, QueueFacts], Finding | None], str]] = [
-        ("jobs", _check_hashes, f"every id in line is a job ({looked_at:,} jobs)"),
-        ("lines", _check_states, "every job is in line or in a state"),
-        ("locks", _check_locks, "every claimed job is held by somebody"),
-        ("workers", _check_workers, "whatever waits has somebody who takes it"),
+        ("jobs", _check_hashes, f"every queued id has a job ({looked_at:,} jobs)"),
+        ("states", _check_states, "every job is in a state"),
+        ("locks", _check_locks, "every active job has a lock"),
+        ("workers", _check_workers, "every queue with waiting jobs has a worker"),
         (
             "rate limit",
             _check_rate_limit,
@@ -65,7 +65,7 @@ def check_queues(queues: Queues) -> Iterator[Finding]:
             QUEUES,
             "sample",
             f"{name_some(partly)}: too many jobs to look at all of them",
-            "what was found is true; run the doctor again when fewer jobs wait",
+            "what was found is right; run the doctor again when fewer jobs wait",
         )
 
 
@@ -89,8 +89,8 @@ def check_worker_threads(workers: Sequence[WorkerSign]) -> Iterator[Finding]:
                 QUEUES,
                 "worker threads",
                 f"worker {worker.worker_id}: {'; '.join(worker.failing_threads)}",
-                "look for 'thread_failed' in its log, it has the stack; "
-                "a thread that goes on failing ends the worker with exit code 1",
+                "see 'thread_failed' in its log, with the stack trace; "
+                "a thread that keeps failing ends the worker with exit code 1",
             )
 
 
@@ -101,9 +101,9 @@ def _check_hashes(name: str, facts: QueueFacts) -> Finding | None:
     return warn(
         QUEUES,
         "jobs",
-        f"{name}: {len(ids)} ids in line without a job: {name_some(ids)}",
-        "somebody deleted their hashes. Claims drop them; a running server adds an open import's "
-        "items again within a minute",
+        f"{name}: {len(ids)} queued ids without a job: {name_some(ids)}",
+        "their hashes were deleted. Workers drop such ids; a running server adds the items of an "
+        "open import again within a minute",
     )
 
 
@@ -113,9 +113,9 @@ def _check_states(name: str, facts: QueueFacts) -> Finding | None:
         return None
     return problem(
         QUEUES,
-        "lines",
-        f"{name}: {len(ids)} jobs that are in no line and will never run: {name_some(ids)}",
-        "look at each with GET /queues/QUEUE/jobs/ID, then delete its key in Redis; a running "
+        "states",
+        f"{name}: {len(ids)} jobs that are in no state and never run: {name_some(ids)}",
+        "see each with GET /queues/QUEUE/jobs/ID, then delete its key in Redis; a running "
         "server adds an open import's items again",
     )
 
@@ -127,9 +127,8 @@ def _check_locks(name: str, facts: QueueFacts) -> Finding | None:
     return problem(
         QUEUES,
         "locks",
-        f"{name}: {len(ids)} claimed jobs that nobody holds: {name_some(ids)}",
-        f"start a {facts.worked_by or 'worker'}: "
-        "it puts them back in line within WORKER_STALLED_MS",
+        f"{name}: {len(ids)} active jobs without a lock: {name_some(ids)}",
+        f"start a {facts.worked_by or 'worker'}: it queues them again within WORKER_STALLED_MS",
     )
 
 
@@ -157,8 +156,8 @@ def _check_rate_limit(name: str, facts: QueueFacts) -> Finding | None:
         "rate limit",
         f"{name}: the limit in Redis is {_describe_limit(stored)}, "
         f"but should be {_describe_limit(wanted)}",
-        "a running server writes a limit that was changed within seconds, that of its settings at "
-        "its start: start it with the settings that are meant",
+        "a running server writes a changed limit within seconds, and the limit of its settings "
+        "when it starts: restart it with the settings you want",
     )
 
 
@@ -187,8 +186,8 @@ def check_record(
         yield warn(
             RECORD,
             "Redis",
-            "Redis is another one, or empty, since the record was last matched with it",
-            "let a server run: it adds again what is missing in Redis",
+            "Redis is another one, or was emptied, since it was last compared with the record",
+            "let a server run: it adds what is missing in Redis again",
         )
 
 
@@ -202,7 +201,7 @@ def is_idle(found: Import, now: datetime, *, is_work_left: bool) -> bool:
 
 def _check_documents(look: RecordLook) -> Iterator[Finding]:
     for text in look.misfits[:MAX_MISFITS]:
-        advice = "it is left alone until then; what it stands for is not fetched, audited or shown"
+        advice = "until then it is skipped: not fetched, not audited, not shown"
         yield problem(RECORD, "documents", text, advice)
     more = len(look.misfits) - MAX_MISFITS
     if more > 0:
@@ -213,7 +212,7 @@ def _check_documents(look: RecordLook) -> Iterator[Finding]:
 
 def _check_journal(look: RecordLook) -> Finding:
     if not look.stray_journals:
-        return fine(RECORD, "journal", "the journal holds what open imports need, and nothing else")
+        return fine(RECORD, "journal", "the journal holds exactly what open imports need")
     count = len(look.stray_journals)
     return warn(
         RECORD,
@@ -225,7 +224,7 @@ def _check_journal(look: RecordLook) -> Finding:
 
 def _check_feeds(look: RecordLook) -> Finding:
     if not look.lost_imports:
-        return fine(RECORD, "feeds", "every import that a feed waits for is there")
+        return fine(RECORD, "feeds", "every import that a feed waits for exists")
     pairs = (f"{source} → {import_id}" for source, import_id in look.lost_imports.items())
     return warn(
         RECORD, "feeds", f"feeds wait for imports that are gone: {name_some(pairs)}", _HEALED
@@ -243,17 +242,17 @@ def _check_open_imports(
             RECORD,
             "imports",
             f"{len(unaudited)} open imports were not audited for long: {name_some(unaudited)}",
-            "start a server, or restart the one that runs: it goes on with them",
+            "start or restart a server: it continues them",
         )
     if unfetched:
         yield warn(
             RECORD,
             "fetches",
-            f"{len(unfetched)} imports wait long for their fetch: {name_some(unfetched)}",
+            f"{len(unfetched)} imports wait too long for their fetch: {name_some(unfetched)}",
             "make sure that a server runs; many feeds of one host take turns (FETCH_PER_HOST)",
         )
     if not idle:
-        yield fine(RECORD, "imports", f"{len(look.open_imports)} open imports, all looked after")
+        yield fine(RECORD, "imports", f"{len(look.open_imports)} open imports, all audited in time")
 
 
 def _check_dead_letters(look: RecordLook) -> Iterator[Finding]:
@@ -269,7 +268,7 @@ def _check_dead_letters(look: RecordLook) -> Iterator[Finding]:
         yield warn(
             RECORD,
             "dead letters",
-            f"{len(look.stray_letters)} jobs of the dead-letter queue are no dead letters: "
+            f"{len(look.stray_letters)} jobs of the dead-letter queue are not dead letters: "
             f"{name_some(look.stray_letters)}",
             _SWEPT,
         )

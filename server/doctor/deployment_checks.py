@@ -69,7 +69,7 @@ def check_private_addresses(settings: Settings, service: ServiceFacts) -> Iterat
             SETTINGS,
             "FETCH_ALLOW_PRIVATE",
             f"{whose}: feeds may point at private addresses and any port",
-            "unset it unless everybody who may add feeds may reach this network",
+            "unset it, unless everyone who may add feeds may also reach this network",
         )
 
 
@@ -83,8 +83,8 @@ def _check_access(settings: Settings) -> Finding:
     return warn(
         SETTINGS,
         "API_KEY",
-        f"whoever reaches HOST={settings.host} may do everything: API_KEY is not set",
-        "set API_KEY, unless something else in front of it asks who is calling",
+        f"anyone who reaches HOST={settings.host} can do everything: API_KEY is not set",
+        "set API_KEY, unless a proxy in front of it checks who is calling",
     )
 
 
@@ -118,11 +118,11 @@ def _check_locks(settings: Settings) -> Finding:
             SETTINGS,
             "WORKER_LOCK_MS",
             f"WORKER_LOCK_MS={lock_ms} is shorter than WORKER_FLUSH_MS={flush_ms}: "
-            "a worker that is held up while it waits for its batch loses what it holds",
+            "a worker that is delayed before a flush loses its locks",
             "make WORKER_LOCK_MS a multiple of WORKER_FLUSH_MS",
         )
     return fine(
-        SETTINGS, "WORKER_LOCK_MS", f"locks of {lock_ms} ms outlast a flush of {flush_ms} ms"
+        SETTINGS, "WORKER_LOCK_MS", f"locks ({lock_ms} ms) last longer than a flush ({flush_ms} ms)"
     )
 
 
@@ -132,12 +132,12 @@ def check_service(facts: ServiceFacts, own_version: str) -> Iterator[Finding]:
         yield _describe_silence(facts)
         return
     if facts.is_ready:
-        yield fine(SERVICE, "answers", f"it answers at {facts.url}, and so do its stores for it")
+        yield fine(SERVICE, "answers", f"it answers at {facts.url}, and so do its stores")
     else:
         yield problem(
             SERVICE,
             "answers",
-            f"it answers at {facts.url}, but not all of its stores answer it",
+            f"it answers at {facts.url}, but not all of its stores answer",
             "compare its REDIS_URL and MONGODB_URL with those checked here",
         )
     if facts.failing_threads:
@@ -149,7 +149,7 @@ def check_disk(facts: DiskFacts) -> Finding:
     """Return whether the embedded stores have room."""
     free = describe_mib(facts.free_bytes)
     text = f"{free} free of {describe_mib(facts.total_bytes)} for DATA_DIR={facts.folder}"
-    advice = "make room, or move DATA_DIR while the service is stopped"
+    advice = "free some space, or move DATA_DIR while the service is stopped"
     if facts.free_bytes < FULL_BYTES:
         return problem(SERVICE, "disk", text, advice)
     if facts.free_bytes < FILLING_BYTES:
@@ -163,7 +163,7 @@ def _describe_silence(facts: ServiceFacts) -> Finding:
         return problem(
             SERVICE,
             "answers",
-            f"{text}, though one is said to run there",
+            f"{text}, though FEEDMILL_URL or feedmill.json names it",
             "start it, or correct FEEDMILL_URL",
         )
     return warn(SERVICE, "answers", text, "start 'feedmill up', or 'feedmill server' and a worker")
@@ -173,9 +173,9 @@ def _describe_threads(facts: ServiceFacts) -> Finding:
     return problem(
         SERVICE,
         "threads",
-        f"its {name_some(facts.failing_threads)} fails again and again",
-        "look for 'thread_failed' in the server's log, it has the stack; "
-        "a thread that goes on failing ends the server with exit code 1",
+        f"its {name_some(facts.failing_threads)} keeps failing",
+        "see 'thread_failed' in the server's log, with the stack trace; "
+        "a thread that keeps failing ends the server with exit code 1",
     )
 
 
@@ -184,7 +184,7 @@ def _check_version(facts: ServiceFacts, own_version: str) -> Finding:
         return problem(
             SERVICE,
             "version",
-            f"it does not tell its version: {facts.error}",
+            f"its version could not be read: {facts.error}",
             "set API_KEY to its key",
         )
     if facts.version != own_version:
@@ -194,4 +194,4 @@ def _check_version(facts: ServiceFacts, own_version: str) -> Finding:
             f"it is Feedmill {facts.version}, this is {own_version}",
             "run one version everywhere: restart the service after an update",
         )
-    return fine(SERVICE, "version", f"it is Feedmill {own_version}, as this is")
+    return fine(SERVICE, "version", f"it is Feedmill {own_version}, the same as this command")

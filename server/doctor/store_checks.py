@@ -49,16 +49,14 @@ def describe_unreachable(group: str, variable: str, report: Unreachable) -> Find
     """Return the finding of a store that could not be looked at."""
     if report.is_stopped:
         return warn(group, "reachable", report.reason, "run 'feedmill up', then the doctor again")
-    return problem(
-        group, "reachable", report.reason, f"start it, or correct {variable} (address and password)"
-    )
+    return problem(group, "reachable", report.reason, f"start it, or correct {variable}")
 
 
 def check_clock(group: str, ahead_ms: int | None, round_trip_ms: int) -> Finding:
     """Return whether a store's clock agrees with this machine's, as far as that can be known."""
     if ahead_ms is None:
-        text = "its clock could not be looked at: it refuses its login TIME"
-        return warn(group, "clock", text, "make sure that NTP sets it")
+        text = "its clock could not be read: its login may not run TIME"
+        return warn(group, "clock", text, "let NTP set it")
     off_ms = max(abs(ahead_ms) - round_trip_ms, 0)
     if off_ms <= MAX_CLOCK_MS:
         return fine(group, "clock", "its clock agrees with this machine's")
@@ -78,12 +76,12 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 def _check_permissions(refusal: str | None) -> Finding:
     if refusal is None:
-        return fine(REDIS, "permissions", "its login may do all that the queues need")
+        return fine(REDIS, "permissions", "its login may run all commands that the queues need")
     return problem(
         REDIS,
         "permissions",
         refusal,
-        "then start server and workers again: they do not start without",
+        "then restart server and workers: they do not start without it",
     )
 
 
@@ -91,8 +89,8 @@ def _warn_of_silence() -> Finding:
     return warn(
         REDIS,
         "INFO",
-        "version, eviction policy, persistence, memory and role could not be looked at: "
-        "it refuses its login INFO",
+        "version, eviction policy, persistence, memory and role could not be read: "
+        "its login may not run INFO",
         "make sure that it is Redis 6.2 or newer with maxmemory-policy noeviction, "
         "or grant its login INFO",
     )
@@ -124,8 +122,8 @@ def _check_eviction(report: RedisReport) -> Finding:
             return warn(
                 REDIS,
                 "eviction",
-                "it does not tell its maxmemory-policy",
-                "make sure that it is noeviction: any other may throw jobs away",
+                "its maxmemory-policy could not be read",
+                "set it to noeviction: any other policy may delete jobs",
             )
         case "noeviction":
             return fine(REDIS, "eviction", "maxmemory-policy is noeviction")
@@ -133,7 +131,7 @@ def _check_eviction(report: RedisReport) -> Finding:
             return problem(
                 REDIS,
                 "eviction",
-                f"maxmemory-policy is {policy}: jobs and locks may be thrown away",
+                f"maxmemory-policy is {policy}: jobs and locks may be deleted",
                 "set 'maxmemory-policy noeviction' in its configuration, now and for restarts",
             )
 
@@ -152,7 +150,7 @@ def _check_persistence(report: RedisReport) -> Finding:
             REDIS,
             "persistence",
             f"the last write of its {name_some(failing)} failed",
-            "look at its log; mostly its disk is full. It may refuse writes meanwhile",
+            "see its log; usually its disk is full. Until then it may refuse writes",
         )
     if report.is_append_only:
         return fine(REDIS, "persistence", "the append-only file is on, its last write was fine")
@@ -170,7 +168,7 @@ def _check_memory(report: RedisReport) -> Finding:
         return fine(REDIS, "memory", f"{used} used, no maxmemory set")
     share = report.used_bytes / report.max_bytes
     text = f"{used} of {describe_mib(report.max_bytes)} used ({share:.0%})"
-    advice = "raise maxmemory, or find out what fills it; full, it takes no more jobs"
+    advice = "raise maxmemory, or find what fills it; when full it accepts no more jobs"
     if share >= _FULL_SHARE:
         return problem(REDIS, "memory", text, advice)
     return (
@@ -182,12 +180,12 @@ def _check_memory(report: RedisReport) -> Finding:
 
 def _check_role(report: RedisReport) -> Finding:
     if report.role == "master":
-        return fine(REDIS, "role", "it takes writes")
+        return fine(REDIS, "role", "it accepts writes")
     return problem(
         REDIS,
         "role",
-        f"it is a {'replica' if report.role == 'slave' else report.role}: it takes no writes",
-        "point REDIS_URL at the master",
+        f"it is a {'replica' if report.role == 'slave' else report.role}: it accepts no writes",
+        "point REDIS_URL at the primary",
     )
 
 
@@ -227,7 +225,7 @@ def _check_mongodb_version(report: MongoReport) -> Finding:
         return warn(
             MONGODB,
             "version",
-            f"version {report.version} is older than anything Feedmill is tested with",
+            f"version {report.version} is older than the versions that Feedmill is tested with",
             "use MongoDB 7 or newer",
         )
     return fine(MONGODB, "version", f"version {report.version}")
@@ -238,7 +236,7 @@ def _check_topology(report: MongoReport) -> Finding:
         return problem(
             MONGODB,
             "topology",
-            "it is no primary: it takes no writes",
+            "it is not the primary: it accepts no writes",
             "name all members of the replica set in MONGODB_URL, with replicaSet=NAME",
         )
     if report.is_sharded:
@@ -256,8 +254,8 @@ def _check_writes(write_error: str | None) -> Finding:
         MONGODB,
         "write concern",
         f"a write with w: majority, j: true failed: {write_error}",
-        "look at its disk, its login's rights and the members of its replica set: "
-        "nothing is settled until such writes succeed",
+        "check its disk, its login's rights and the members of its replica set: "
+        "no item is stored until such writes succeed",
     )
 
 
@@ -269,7 +267,7 @@ def _check_indexes(report: MongoReport) -> Iterator[Finding]:
         yield warn(
             MONGODB,
             "indexes",
-            "they could not be looked at: its login may not list them",
+            "they could not be read: its login may not list them",
             "grant it listIndexes, as the role readWrite does",
         )
     elif report.missing_indexes:
@@ -283,5 +281,5 @@ def _warn_of_missing(missing: Sequence[str]) -> Finding:
         MONGODB,
         "indexes",
         f"missing: {', '.join(missing)}",
-        "start a server, or restart one: it makes them; without them lists and audits are slow",
+        "restart a server: it makes them. Without them lists and audits are slow",
     )

@@ -168,7 +168,7 @@ def test_the_queues_of_an_app_are_listed_where_no_service_runs(
     assert "feedmill worker --app MODULE" in status("emails").stdout
     unknown = status("nothing")
     assert (unknown.returncode, unknown.stdout) == (1, "")
-    assert "no worker has written down a queue 'nothing'" in unknown.stderr
+    assert "no worker has registered a queue 'nothing'" in unknown.stderr
 
 
 def test_an_app_is_worked_on_a_cluster(start: START, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_id_in_line_without_a_job_is_named(patient: Patient, odd_id: str) -> Non
     patient.redis.client_setname(worker_connection_name("bull", patient.light.name))
     check, text, _ = patient.finding()
     assert check == "jobs"
-    assert f"{patient.light.name}: 1 ids in line without a job: {odd_id}" in text
+    assert f"{patient.light.name}: 1 queued ids without a job: {odd_id}" in text
 
 
 def test_job_in_no_line_is_named(patient: Patient) -> None:
@@ -223,8 +223,8 @@ def test_job_in_no_line_is_named(patient: Patient) -> None:
     for job_id in ("lwn#1", "lwn#https://x.org/1"):
         patient.redis.lrem(patient.light.keys.wait, 1, job_id)
     check, text, level = patient.finding()
-    assert (check, level) == ("lines", Level.PROBLEM)
-    assert text.endswith("will never run: lwn#1, lwn#https://x.org/1")
+    assert (check, level) == ("states", Level.PROBLEM)
+    assert text.endswith("never run: lwn#1, lwn#https://x.org/1")
 
 
 def test_keys_that_are_no_jobs_are_not_taken_for_some(patient: Patient) -> None:
@@ -241,7 +241,7 @@ def test_claimed_job_that_nobody_holds_is_named(patient: Patient) -> None:
     lose_locks(patient.light, "lwn#2")
     check, text, level = patient.finding()
     assert (check, level) == ("locks", Level.PROBLEM)
-    assert text.endswith("1 claimed jobs that nobody holds: lwn#2")
+    assert text.endswith("1 active jobs without a lock: lwn#2")
     assert patient.clock.waited_s == [2.0]
 
 
@@ -368,7 +368,7 @@ def test_job_that_is_no_dead_letter_is_named(patient: Patient) -> None:
     patient.dlq.add_many([dead_job(make_letter())])
     check, text, _ = patient.finding()
     assert check == "dead letters"
-    assert text.endswith("are no dead letters: lwn#1")
+    assert text.endswith("are not dead letters: lwn#1")
 
 
 def test_dead_letters_that_agree_are_fine_beside_foreign_jobs(patient: Patient) -> None:

@@ -182,7 +182,7 @@ def test_without_a_source_those_under_way_are_listed(service: StubService, run: 
         (["board", "--to", "2024-11-01"], "--to needs --from"),
         (["board", "--pause", "--resume"], "choose one of --pause, --resume and --cancel"),
         (["board", "--cancel", "--from", "2024-11-01"], "--cancel takes no --from and no --to"),
-        (["board", "--from", "May"], "--from 'May' is no time: write 2026-11-01 or"),
+        (["board", "--from", "May"], "--from 'May' is not a time: write 2026-11-01 or"),
     ],
 )
 def test_wrong_usage_is_refused_in_one_line(run: Run, arguments: list[str], said: str) -> None:

@@ -186,7 +186,7 @@ def test_redis_that_reports_nothing_of_itself_is_a_warning_about_that() -> None:
     silent = replace(REDIS, is_told=False, version="unknown", role="unknown", eviction_policy=None)
     found = only(check_redis(silent, "bull"))
     assert (found.check, found.level) == ("INFO", Level.WARNING)
-    assert "could not be looked at" in found.text
+    assert "could not be read" in found.text
     assert "start it" not in found.advice
     assert "REDIS_URL" not in found.advice
 
@@ -270,7 +270,7 @@ def test_healthy_queue_is_fine() -> None:
     ("fields", "check", "level"),
     [
         ({"without_hash": frozenset({"lwn#1"})}, "jobs", Level.WARNING),
-        ({"without_state": frozenset({"lwn#1"})}, "lines", Level.PROBLEM),
+        ({"without_state": frozenset({"lwn#1"})}, "states", Level.PROBLEM),
         ({"without_lock": frozenset({"lwn#1"})}, "locks", Level.PROBLEM),
         ({"rate_limit": RateLimit(5, 1000)}, "rate limit", Level.WARNING),
         ({"is_paused": True}, "pause", Level.WARNING),

@@ -47,7 +47,7 @@ def test_list_sends_its_filters_and_stops_at_the_limit(service: StubService, fee
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [([], "feedmill import URL-or-file"), (["--state", "failed"], "there are no such imports")],
+    [([], "feedmill import URL-or-file"), (["--state", "failed"], "no such imports")],
 )
 def test_empty_list_prints_a_message(
     service: StubService, feedmill: Run, arguments: list[str], said: str
@@ -109,7 +109,7 @@ def test_unknown_import_is_one_line_and_1(service: StubService, feedmill: Run) -
 def test_option_of_the_list_before_show_is_not_silently_lost(feedmill: Run) -> None:
     done = feedmill("imports", "--json", "show", "i#1")
     assert done.code == 2
-    assert done.stderr == "feedmill: options of 'imports show' stand behind its ID\n"
+    assert done.stderr == "feedmill: put the options of 'imports show' after its ID\n"
 
 
 def test_unknown_state_and_limit_are_wrong_usage(feedmill: Run) -> None:

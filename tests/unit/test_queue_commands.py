@@ -72,7 +72,7 @@ def test_status_of_one_queue_shows_rare_states_when_jobs_are_there(
     [
         (
             {"limited_by": "paused", "limited_by_text": "paused"},
-            f"paused: 'feedmill queue resume {LIGHT}' goes on",
+            f"paused: resume it with 'feedmill queue resume {LIGHT}'",
         ),
         (
             {"limited_by": "no_worker", "limited_by_text": "no worker takes its jobs"},
@@ -86,7 +86,7 @@ def test_status_of_one_queue_shows_rare_states_when_jobs_are_there(
         ({"limited_by": "breaker", "limited_by_text": "MongoDB is away"}, "MongoDB is away"),
         (
             {"limited_by": "paused", "limited_by_text": "paused by Ann"},
-            "paused by Ann: 'feedmill queue resume",
+            "paused by Ann: resume it with 'feedmill queue resume",
         ),
     ],
 )
@@ -177,4 +177,4 @@ def test_status_without_any_queue_says_when_there_will_be_one(
     service: StubService, feedmill: Run
 ) -> None:
     service.answer("/queues", 200, {"items": [], "next_cursor": None})
-    assert "none yet: a queue stands here once" in feedmill("queue", "status").stdout
+    assert "no queues yet: they appear when" in feedmill("queue", "status").stdout
