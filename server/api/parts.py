@@ -70,7 +70,7 @@ class ApiParts:
         """
         queues = self.services.queues
         if name not in queues:
-            raise NotFoundError(f"there is no queue {name[:80]!r}; there are {', '.join(queues)}")
+            raise NotFoundError(f"there is no queue {name[:80]!r}; queues: {', '.join(queues)}")
         return queues[name]
 
 

@@ -65,7 +65,7 @@ class BackFills:
         """Take no more intervals until it is resumed; those in flight end. Safe to repeat.
 
         Raises:
-            NotFoundError: there is no such feed, or it has had no back-fill.
+            NotFoundError: there is no such feed, or it has no back-fill.
             ConflictError: it has ended.
         """
         return self._change(source, pause)
@@ -93,7 +93,7 @@ class BackFills:
         """Return a feed's back-fill: the one that is under way, else the last.
 
         Raises:
-            NotFoundError: there is no such feed, or it has had no back-fill.
+            NotFoundError: there is no such feed, or it has no back-fill.
         """
         self._get_feed(source)
         state = self._stores.intervals.get(name_of(source))
@@ -171,18 +171,18 @@ def _get_running(state: IndexerState) -> BackFill:
     if state.backfill is None:
         raise _never(state.source)
     if state.backfill.is_ended:
-        raise ConflictError(f"the back-fill of {state.source!r} has ended; begin another one")
+        raise ConflictError(f"the back-fill of {state.source!r} has ended; start another one")
     return state.backfill
 
 
 def _never(source: str) -> NotFoundError:
-    return NotFoundError(f"feed {source!r} has had no back-fill")
+    return NotFoundError(f"feed {source!r} has no back-fill")
 
 
 def _succeed(seen: IndexerState, new: IndexerState) -> IndexerState:
     """Return a back-fill that follows an earlier one of its feed, in a further epoch."""
     if seen.backfill is not None and not seen.backfill.is_ended:
-        raise ConflictError(f"a back-fill of {seen.source!r} is under way; cancel it first")
+        raise ConflictError(f"a back-fill of {seen.source!r} is running; cancel it first")
     history = [*seen.history, to_history(seen)] if seen.backfill is not None else seen.history
     return replace(
         new,
@@ -199,11 +199,11 @@ def _plan(feed: Feed, from_: datetime, to: datetime | None, now: datetime) -> In
         InvalidRequestError: the feed or the times do not allow it.
     """
     if not feed.urls:
-        raise InvalidRequestError(f"feed {feed.source!r} has no URL: there is nothing to ask")
+        raise InvalidRequestError(f"feed {feed.source!r} has no URL to fetch")
     if from_ < FIRST_TIME:
         raise InvalidRequestError(f"from must not be before {format_time(FIRST_TIME)}")
     if from_ >= now:
-        raise InvalidRequestError(f"from {format_time(from_)} must lie in the past")
+        raise InvalidRequestError(f"from {format_time(from_)} must be in the past")
     begin = _plan_pages if feed.window is None else _plan_intervals
     backfill = begin(feed, _whole_ms(from_), _whole_ms(to) if to is not None else None, now)
     return IndexerState(
@@ -263,8 +263,8 @@ def _read_window(feed: Feed) -> FeedWindow:
         raise InvalidRequestError(f"feed {feed.source!r}: {exc}; give it another window") from exc
     if window.is_by_page:
         raise InvalidRequestError(
-            f"feed {feed.source!r} is read by page number: it has no times to fill; "
-            "a rollback to a page reads again from there"
+            f"feed {feed.source!r} is read by page number, so it has no times to back-fill; "
+            "to read again from a page, use rollback"
         )
     return window
 

@@ -265,9 +265,9 @@ def _read_settings(own: Mapping[str, str], default_interval_s: int) -> dict[str,
         return {"interval_s": default_interval_s}
     interval_s, cron, weight = own.get("interval_s"), own.get("cron"), own.get("weight")
     if interval_s is not None and cron is not None:
-        raise InvalidRequestError("interval_s or cron, not both")
+        raise InvalidRequestError("give interval_s or cron, not both")
     if weight not in (None, "light", "heavy"):
-        raise InvalidRequestError(f"weight {weight[:40]!r}: accepted are light and heavy")
+        raise InvalidRequestError(f"weight {weight[:40]!r}: use light or heavy")
     return {
         "enabled": own.get("enabled") != "false",
         "interval_s": _read_interval_s(interval_s) if interval_s is not None else None,
@@ -281,7 +281,7 @@ def _read_interval_s(text: str) -> int:
     is_number = text.isascii() and text.isdecimal() and len(text) < 10
     if not is_number or not 1 <= int(text) <= MAX_INTERVAL_S:
         raise InvalidRequestError(
-            f"interval_s {text[:40]!r}: accepted are whole seconds, 1 to {MAX_INTERVAL_S}"
+            f"interval_s {text[:40]!r}: use whole seconds, 1 to {MAX_INTERVAL_S}"
         )
     return int(text)
 

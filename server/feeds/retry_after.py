@@ -85,7 +85,7 @@ class RetryAfter:
         """
         now = self._clock.now()
         if self._hosts.blocked_until(host, now) is None:
-            raise NotFoundError(f"host {host[:200]!r} does not ask to be left alone")
+            raise NotFoundError(f"host {host[:200]!r} is not rate-limited")
         self._hosts.release(host)
         return self._feeds.release_host(host, now, LIFTED)
 

@@ -36,7 +36,7 @@ def check_cron(text: str, now: datetime) -> None:
         InvalidRequestError: says what is accepted.
     """
     if _next_by_cron(text, now) is None:
-        raise InvalidRequestError(f"cron {text[:80]!r} never comes: accepted are {_ACCEPTED}")
+        raise InvalidRequestError(f"cron {text[:80]!r} never matches a date: use {_ACCEPTED}")
 
 
 def cron_time(cron: str, after: datetime) -> datetime | None:
@@ -142,7 +142,7 @@ def _triggers(text: str) -> list[CronTrigger]:
             for day_of_month, day_of_week in days
         ]
     except (ValueError, TypeError, AttributeError) as exc:
-        raise InvalidRequestError(f"cron {text[:80]!r}: accepted are {_ACCEPTED}") from exc
+        raise InvalidRequestError(f"cron {text[:80]!r}: use {_ACCEPTED}") from exc
 
 
 def _name_weekdays(field: str) -> str:

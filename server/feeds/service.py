@@ -336,10 +336,12 @@ class FeedService:
         if len(urls) > MAX_URLS:
             raise InvalidRequestError(f"a feed can have at most {MAX_URLS} URLs, not {len(urls)}")
         if any(is_masked(url) for url in urls):
-            raise InvalidRequestError(f"URL holds {MASK} where a secret was: write the secret")
+            raise InvalidRequestError(
+                f"URL contains {MASK} instead of a secret: write the secret itself"
+            )
         checked = [self._check_url(url) for url in urls]
         if len(set(checked)) != len(checked):
-            raise InvalidRequestError("urls must differ from one another")
+            raise InvalidRequestError("urls must not contain the same URL twice")
         return checked
 
 

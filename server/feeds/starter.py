@@ -77,7 +77,7 @@ class FeedReservations:
             elif (running := self._find_running(seen, seen.running_import, trigger)) is not None:
                 return running, False
             seen = self._read_again(feed, scheduled=scheduled)
-        raise ConflictError(f"feed {feed.source!r} is being started by others; try again")
+        raise ConflictError(f"another request is starting feed {feed.source!r}; try again")
 
     def reserve_many(
         self,
@@ -229,7 +229,7 @@ class ImportStarter:
                 raise NotFoundError(f"there is no feed {source[:80]!r}")
             if not found[source].urls:
                 raise InvalidRequestError(
-                    f"feed {source!r} has no URL: hand in a document, or give it one first"
+                    f"feed {source!r} has no URL: upload a document, or give it a URL first"
                 )
         return self._start([found[source] for source in wanted], force=force, trigger=trigger)
 
@@ -293,8 +293,8 @@ class ImportStarter:
         since = since or _FIRST_MOMENT
         if not self._stores.bodies.find_keys(source, since):
             raise InvalidRequestError(
-                f"nothing that feed {source!r} answered since {format_time(since)} is kept; "
-                "give an earlier time, or import it from its publisher (see KEEP_BODIES)"
+                f"no document of feed {source!r} fetched since {format_time(since)} is kept: "
+                "give an earlier time, or import the feed from its URL (KEEP_BODIES)"
             )
         started, is_new = self._reservations.reserve(feed, trigger, bodies_since=since)
         if not is_new:
@@ -336,5 +336,5 @@ class ImportStarter:
 
 def _running_conflict(source: str, import_id: str) -> ConflictError:
     return ConflictError(
-        f"import {import_id} of {source!r} is queued or fetching; wait for its end"
+        f"import {import_id} of {source!r} is queued or fetching; wait until it has ended"
     )

@@ -157,7 +157,7 @@ def check_window(urls: Sequence[str], window: FeedWindow | None) -> None:
     for url in urls:
         if not is_template(url):
             raise InvalidRequestError(
-                f"window: the URL must hold {START} or {ENDED}, where an interval's times go: {url}"
+                f"window: the URL must contain {START} or {ENDED} for an interval's times: {url}"
             )
 
 
@@ -216,7 +216,7 @@ class Windows:
             if state.is_active and (state.cursor != first or state.open):
                 raise InvalidRequestError(
                     f"the window of {feed.source!r} has begun, so its from cannot be changed; "
-                    "use rollback to read again, or backfill to read what is older"
+                    "use rollback to read again, or a back-fill for older items"
                 )
             return replace(state, cursor=window.first, due_at=self._clock.now())
 

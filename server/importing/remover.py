@@ -140,7 +140,7 @@ class Remover:
         if RemoveOutcome.LOCKED in outcomes.values():
             raise ConflictError(
                 f"job {job_id[:80]!r} took too long to be removed and is back in its queue: "
-                "look whether it is removed, and try again"
+                "check whether it is gone, then try again"
             )
 
     @contextmanager
@@ -323,7 +323,7 @@ def _identify_by_id(job_id: str, text: str) -> tuple[str, str, str]:
 
 
 def _held(job_id: str) -> ConflictError:
-    return ConflictError(f"job {job_id[:80]!r} is being worked on; try again when it has ended")
+    return ConflictError(f"job {job_id[:80]!r} is running; try again when it has ended")
 
 
 def _unknown(queue: JobQueue, job_id: str) -> NotFoundError:

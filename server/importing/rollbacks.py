@@ -255,8 +255,8 @@ def _check_target(source: str, window: FeedWindow, to: Any) -> None:
         raise InvalidRequestError(f"feed {source!r} can be rolled back to {kind} only")
     if to < window.first:
         raise InvalidRequestError(
-            f"the window of {source!r} starts at {window.first}, and {to} lies before that; "
-            "use backfill to read what is older"
+            f"the window of {source!r} starts at {window.first}, and {to} is before that; "
+            "use a back-fill for older items"
         )
 
 

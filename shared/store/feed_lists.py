@@ -197,4 +197,6 @@ def _read_cursor(cursor: str, order: FeedOrder) -> tuple[Any, Any]:
 
 def _unknown_cursor(cursor: str | None) -> InvalidRequestError:
     shown = str(cursor)[:40]
-    return InvalidRequestError(f"cursor {shown!r} was not given out by this list in this order")
+    return InvalidRequestError(
+        f"invalid cursor {shown!r}: use next_cursor of this list in this order"
+    )

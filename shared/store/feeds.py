@@ -373,5 +373,5 @@ def _reservable(seen: Feed, scheduled: bool) -> Document:
 
 def _conflict(error: mongo_errors.DuplicateKeyError, source: str) -> ConflictError:
     if "urls_key" in str(error):
-        return ConflictError(f"another feed has the URLs that {source!r} was to have")
+        return ConflictError(f"another feed has the URLs given for {source!r}")
     return ConflictError(f"source {source!r} is taken by another feed")

@@ -162,7 +162,11 @@ def _decode_cursor(cursor: str) -> tuple[datetime | None, str]:
         place: Any = orjson.loads(base64.urlsafe_b64decode(padded))
         moment, last_id = place
         if not isinstance(last_id, str):
-            raise InvalidRequestError(f"cursor {cursor[:40]!r} was not given out by this list")
+            raise InvalidRequestError(
+                f"invalid cursor {cursor[:40]!r}: use this list's next_cursor"
+            )
         return None if moment is None else parse_time(moment), last_id
     except (binascii.Error, ValueError, TypeError) as exc:
-        raise InvalidRequestError(f"cursor {cursor[:40]!r} was not given out by this list") from exc
+        raise InvalidRequestError(
+            f"invalid cursor {cursor[:40]!r}: use this list's next_cursor"
+        ) from exc

@@ -40,9 +40,9 @@ def test_urls_are_the_same_as_a_whole_and_in_order(stores: Stores) -> None:
     stores.ensure_indexes()
     for source, urls in {"a": [URL], "b": [URL, OTHER], "c": [OTHER, URL], "d": [OTHER]}.items():
         stores.feeds.insert(Feed(source, urls, NOON))
-    with pytest.raises(ConflictError, match="another feed has the URLs that 'e' was to have"):
+    with pytest.raises(ConflictError, match="another feed has the URLs given for 'e'"):
         stores.feeds.insert(Feed("e", [URL, OTHER], NOON))
-    with pytest.raises(ConflictError, match="another feed has the URLs that 'a' was to have"):
+    with pytest.raises(ConflictError, match="another feed has the URLs given for 'a'"):
         stores.feeds.update("a", {"urls": [OTHER]})
     found = stores.feeds.find_by_urls([OTHER, URL])
     assert found is not None

@@ -421,7 +421,7 @@ def test_a_rollback_elsewhere_than_within_what_was_read_is_refused(harness: Harn
     begun = add_hours(harness)
     pull_all(harness)
     for to, wrong in (
-        (begun - timedelta(seconds=1), "lies before that"),
+        (begun - timedelta(seconds=1), "is before that"),
         (harness.clock.now() + timedelta(hours=9), "ahead of the cursor"),
         (7, "to a time only"),
     ):

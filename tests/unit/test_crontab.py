@@ -51,5 +51,5 @@ def test_crontab_is_read_as_cron_reads_it(cron: str, expected: datetime) -> None
     ],
 )
 def test_unfit_crontab_is_refused_with_what_is_accepted(cron: str) -> None:
-    with pytest.raises(InvalidRequestError, match="accepted are five crontab fields"):
+    with pytest.raises(InvalidRequestError, match="use five crontab fields"):
         check_cron(cron, NOW)

@@ -267,7 +267,9 @@ def _decode(cursor: str, states: list[JobState]) -> tuple[int, int]:
             raise ValueError("not an offset")
         return states.index(JobState(state)), offset
     except (binascii.Error, ValueError, TypeError) as exc:
-        raise InvalidRequestError(f"cursor {cursor[:40]!r} was not given out by this list") from exc
+        raise InvalidRequestError(
+            f"invalid cursor {cursor[:40]!r}: use this list's next_cursor"
+        ) from exc
 
 
 def _show_ms(epoch_ms: int | None) -> str | None:

@@ -290,14 +290,14 @@ def test_opml_gathers_a_feeds_urls_wherever_an_editor_put_them(api: Api) -> None
     [
         ('type="rss" text="Lost"', "entry 'Lost' has no xmlUrl"),
         ('xmlUrl="ftp://a.example/"', "must begin with http:// or https://"),
-        ('xmlUrl="https://***@a.example/"', "where a secret was"),
-        ('xmlUrl="https://a.example/?key=***"', "where a secret was"),
+        ('xmlUrl="https://***@a.example/"', "instead of a secret"),
+        ('xmlUrl="https://a.example/?key=***"', "instead of a secret"),
         (f'xmlUrl="{URL}" feedmill:source="Not A Slug"', "must be 1 to 64"),
         (f'xmlUrl="{URL}" feedmill:source=""', "must be 1 to 64"),
         (f'xmlUrl="{URL}" feedmill:source="a" feedmill:interval_s="0"', "whole seconds"),
         (f'xmlUrl="{URL}" feedmill:source="a" feedmill:interval_s="{"9" * 5000}"', "whole seconds"),
         (f'xmlUrl="{URL}" feedmill:source="a" feedmill:cron="daily"', "crontab fields"),
-        (f'xmlUrl="{URL}" feedmill:source="a" feedmill:weight="big"', "light and heavy"),
+        (f'xmlUrl="{URL}" feedmill:source="a" feedmill:weight="big"', "light or heavy"),
         (f'xmlUrl="{URL}" {BOTH}', "not both"),
     ],
 )
@@ -394,7 +394,7 @@ def test_masked_export_is_skipped_at_home_and_invalid_elsewhere(api: Api) -> Non
     api.client.delete("/feeds/news")
     [invalid] = post_opml(api, exported).json()["invalid"]
     assert invalid["url"] == "https://***@example.org/feed"
-    assert "where a secret was" in invalid["error"]
+    assert "instead of a secret" in invalid["error"]
 
 
 @pytest.mark.parametrize(

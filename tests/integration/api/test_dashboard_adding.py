@@ -132,7 +132,7 @@ def test_feed_behind_a_header_is_added_without_looking(
         ({"urls": "https://a.example/ \n https://b.example/"}, 422, "give the URL"),
         ({"urls": "http://localhost/feed"}, 422, "localhost"),
         ({"urls": "ftp://a.example/feed"}, 422, "http://"),
-        ({"urls": "a.example", "as_is": "true", "source": "Not A Slug"}, 422, "Source: a slug"),
+        ({"urls": "a.example", "as_is": "true", "source": "A Slug"}, 422, "Source: must be 1"),
         ({"urls": "https://taken.example/", "as_is": "true"}, 409, "has this URL already"),
         ({"urls": "a.example", "as_is": "true", "source": "taken"}, 409, "is taken"),
     ],

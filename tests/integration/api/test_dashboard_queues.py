@@ -127,9 +127,7 @@ def test_what_goes_wrong_is_said_readably(api: Api) -> None:
     assert "Queue items has no job" in api.send_form("/admin/queues/items/remove?id=none", 404)
     seed(api, "1")
     claim(api.services.light_queue)
-    assert "is being worked on; try again" in api.send_form(
-        "/admin/queues/items/remove?id=lwn%231", 409
-    )
+    assert "is running; try again" in api.send_form("/admin/queues/items/remove?id=lwn%231", 409)
     assert "state" in api.send_form("/admin/queues/items/clean", 422, state="active")
     assert "state" in api.show_page("/admin/queues/items?state=odd", 422)
 
