@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import File, Form, Request, UploadFile
-from pydantic import BaseModel
 from starlette.responses import Response
 
 from server.api.feed_bodies import FeedChangeRequest, NewFeedRequest
@@ -14,6 +13,8 @@ from server.api.routes import feeds as feed_routes
 from server.dashboard.advice import advise
 from server.dashboard.rendering import redirect, render
 from server.dashboard.site import describe_problem, page_router, show_problem
+from server.dashboard.window_fields import FORMAT_NAMES, WindowFields, fields_of
+from server.feeds.windows import read_window
 from server.fetching.addresses import mask_url
 from server.parsing.parsed import NamedFeed
 from shared.error_kinds import ErrorKind
@@ -31,15 +32,17 @@ OPML_PATH = "/admin/feeds-opml"
 UNITS = {"1": "seconds", "60": "minutes", "3600": "hours", "86400": "days"}
 _MAX_DIGITS = 9
 _NO_FEED = (
-    "This is a web page that names no feed. Look on it for a link to its feed and give that URL."
+    "This is a web page without a link to a feed. Look for the feed's URL on it and type that in."
 )
 
 
-class FeedForm(BaseModel):
+class FeedForm(WindowFields):
     """The fields as they were typed: kept, whatever is wrong with them."""
 
     urls: str = ""
     source: str = ""
+    title: str = ""
+    tags: str = ""
     schedule: str = "interval"
     every: str = ""
     unit_s: str = "60"
@@ -63,6 +66,9 @@ class FeedForm(BaseModel):
             cron=feed.cron or "",
             kept_headers=list(feed.headers),
             weight=feed.weight or "",
+            title=feed.title or "",
+            tags=" ".join(feed.tags),
+            **fields_of(read_window(feed)),
         )
 
     @property
@@ -75,14 +81,19 @@ class FeedForm(BaseModel):
         """Return the body that adds a feed with this URL.
 
         Raises:
-            InvalidRequestError: an interval that is no number, or a header without a colon.
+            InvalidRequestError: an interval that is no number, a header without a colon, or a
+                window that cannot be read.
         """
-        body = {"url": url, **self._schedule(), **self._weight()}
-        if self.source.strip():
-            body["source"] = self.source.strip()
-        if headers := self._typed_headers():
-            body["headers"] = headers
-        return body
+        chosen = {
+            "source": self.source.strip(),
+            "title": self.title.strip(),
+            "tags": self._typed_tags(),
+            "headers": self._typed_headers(),
+            "weight": self.weight,
+            "window": self.window(),
+        }
+        given = {name: value for name, value in chosen.items() if value}
+        return {"url": url, **self._schedule(), **given}
 
     def changes(self, feed: Feed) -> dict[str, Any]:
         """Return the body that changes a feed into what was typed.
@@ -95,8 +106,14 @@ class FeedForm(BaseModel):
         stored = {mask_url(url): url for url in feed.urls}
         urls = [stored.get(url, url) for url in self.all_urls]
         kept = {name: feed.headers[name] for name in self.kept_headers if name in feed.headers}
-        body = {**self._schedule(), "weight": self.weight or None}
-        body["headers"] = kept | self._typed_headers()
+        body = {
+            **self._schedule(),
+            "weight": self.weight or None,
+            "title": self.title.strip() or None,
+            "tags": self._typed_tags(),
+            "window": self.window(read_window(feed)),
+            "headers": kept | self._typed_headers(),
+        }
         return body | {"urls": urls} if urls or feed.urls else body
 
     def _schedule(self) -> dict[str, Any]:
@@ -111,8 +128,8 @@ class FeedForm(BaseModel):
             raise InvalidRequestError(f"every {every[:40]!r}: a whole number is accepted")
         return {"interval_s": int(every) * int(self.unit_s if self.unit_s in UNITS else "1")}
 
-    def _weight(self) -> dict[str, Any]:
-        return {"weight": self.weight} if self.weight else {}
+    def _typed_tags(self) -> list[str]:
+        return self.tags.replace(",", " ").split()
 
     def _typed_headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
@@ -181,7 +198,7 @@ def import_opml(
     file: Annotated[UploadFile | None, File()] = None,
     text: Annotated[str, Form()] = "",
 ) -> Response:
-    """Add the feeds of an OPML file, and list which were added, known and invalid."""
+    """Add the feeds of an OPML file, and list which were added, skipped and invalid."""
     document = file.file.read() if file is not None and file.filename else text.encode()
     context: dict[str, Any] = {"report": None, "text": text, "export_path": EXPORT_PATH}
     try:
@@ -195,16 +212,17 @@ def import_opml(
 
 def add_choices(parts: ApiParts) -> dict[str, Any]:
     """Return what the form for a new feed offers."""
-    return {"units": UNITS, "default_interval_s": parts.services.settings.fetch_interval_s}
+    default_interval_s = parts.services.settings.fetch_interval_s
+    return {"units": UNITS, "formats": FORMAT_NAMES, "default_interval_s": default_interval_s}
 
 
 def _look_at(parts: ApiParts, form: FeedForm) -> list[NamedFeed]:
     """Return the feeds behind the URL; itself, as it was typed, if it is one."""
     urls = form.all_urls
     if len(urls) != 1:
-        raise InvalidRequestError("URL: give the URL of a feed, or of a page that has one")
-    # What is behind a header cannot be looked at without it.
-    if form.as_is or form.headers.strip():
+        raise InvalidRequestError("URL: type the URL of a feed, or of a page that links to one")
+    # What is behind a header, or a time in the URL, cannot be looked at without it.
+    if form.as_is or form.headers.strip() or form.has_window:
         return [NamedFeed(urls[0], None, None)]
     discovery = parts.services.discoverer.discover(urls[0])
     if discovery.is_feed:
@@ -270,6 +288,7 @@ def _render_edit_form(
         form=form,
         header_names=header_names,
         units=UNITS,
+        formats=FORMAT_NAMES,
         **problem,
     )
 

@@ -12,6 +12,7 @@ from tests.feeds.make_feed import make_feed
 from tests.pages import Page, get_page, post_form
 from tests.publisher import Answer, Publisher
 
+URL_AS_IS = "https://example.org/feed.xml"
 NEWS = '<link rel="alternate" type="application/rss+xml" title="News" href="/feed.xml">'
 OTHER = '<link rel="alternate" type="application/atom+xml" title="&lt;b&gt;" href="/o?key=s3cr3t">'
 
@@ -64,7 +65,7 @@ def test_page_that_names_one_feed_adds_that(open_door: Api, publisher: Publisher
 
 def test_page_that_names_several_asks_which(open_door: Api, publisher: Publisher) -> None:
     page = add(open_door, serve_page(publisher, NEWS, OTHER), every="2", unit_s="3600")
-    assert "This page names 2 feeds" in page.text
+    assert "This page links to 2 feeds" in page.text
     assert "<b>" in page.text
     assert "/o?key=***" in page.text
     assert urls(open_door) == []
@@ -96,7 +97,7 @@ def test_several_feeds_cannot_have_one_source(open_door: Api, publisher: Publish
     ("answer", "said"),
     [
         (Answer(404), "404"),
-        (Answer(200, b"<html><body>x</body></html>"), "web page that names no feed"),
+        (Answer(200, b"<html><body>x</body></html>"), "web page without a link to a feed"),
         (Answer(200, b"just text"), "neither RSS, Atom"),
     ],
 )
@@ -128,11 +129,11 @@ def test_feed_behind_a_header_is_added_without_looking(
 @pytest.mark.parametrize(
     ("typed", "status", "said"),
     [
-        ({"urls": ""}, 422, "give the URL"),
-        ({"urls": "https://a.example/ \n https://b.example/"}, 422, "give the URL"),
+        ({"urls": ""}, 422, "type the URL"),
+        ({"urls": "https://a.example/ \n https://b.example/"}, 422, "type the URL"),
         ({"urls": "http://localhost/feed"}, 422, "localhost"),
         ({"urls": "ftp://a.example/feed"}, 422, "http://"),
-        ({"urls": "a.example", "as_is": "true", "source": "A Slug"}, 422, "Source: must be 1"),
+        ({"urls": "a.example", "as_is": "true", "source": "Not A Slug"}, 422, "Source: must be 1"),
         ({"urls": "https://taken.example/", "as_is": "true"}, 409, "has this URL already"),
         ({"urls": "a.example", "as_is": "true", "source": "taken"}, 409, "is taken"),
     ],
@@ -162,3 +163,43 @@ def test_form_of_its_own_shows_all_fields(api: Api) -> None:
     page = get_page(api, "/admin/feeds-add")
     assert page.all("details", open="")
     assert page.all("input", name="every", placeholder="1 h")
+
+
+WINDOW = {
+    "window_from": "2026-11-01T00:00:00",
+    "window_step_s": "3600",
+    "window_in_flight": "2",
+    "window_format": "epoch_s",
+}
+
+
+def test_windowed_feed_is_added_without_looking_at_its_url(api: Api) -> None:
+    page = add(api, "https://board.example/?from={start}", source="board", **WINDOW)
+    assert "Feed board is added and is being imported." in page.message
+    window = api.client.get("/feeds/board").json()["window"]
+    assert window["from"] == "2026-11-01T00:00:00.000Z"
+    assert (window["step_s"], window["in_flight"], window["format"]) == (3600, 2, "epoch_s")
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ({"window_from": ""}, "Window from '': a date and time is needed"),
+        ({"window_from": "soon"}, "Window from 'soon'"),
+        ({"window_step_s": "often"}, "Window step_s 'often': a whole number is accepted"),
+        ({"window_step_s": ""}, "step_s"),
+    ],
+)
+def test_window_that_is_refused_is_explained_and_kept(
+    api: Api, typed: dict[str, str], said: str
+) -> None:
+    page = add(api, "https://board.example/?from={start}", 422, **(WINDOW | typed))
+    assert said in page.message
+    assert page.value("window_in_flight") == "2"
+    assert api.client.get("/feeds").json()["items"] == []
+
+
+def test_title_and_tags_are_typed_in_the_form(api: Api) -> None:
+    add(api, URL_AS_IS, as_is="true", title=" My news ", tags="Tech, big news")
+    [feed] = api.client.get("/feeds").json()["items"]
+    assert (feed["title"], feed["tags"]) == ("My news", ["big", "news", "tech"])

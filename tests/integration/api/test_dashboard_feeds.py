@@ -232,3 +232,25 @@ def test_feeds_named_like_words_of_the_dashboard_have_their_pages(api: Api) -> N
     for source in ("add", "opml", "export", "edit"):
         add(api, source)
         assert "every 1 h" in get_page(api, f"/admin/feeds/{source}").text
+
+
+def test_window_title_and_tags_are_edited(api: Api) -> None:
+    window = {"from": "2026-11-01T00:00:00.500Z", "step_s": 3600, "lag_s": 60}
+    urls = f"{URL}?from={{start}}"
+    add(api, url=urls, window=window, tags=["a", "b"], title="Mine")
+    before = stored(api)
+    page = get_page(api, "/admin/feeds/news/edit")
+    names = ("step_s", "in_flight", "overlap_s", "lag_s", "first_page", "from")
+    shown = {f"window_{name}": page.value(f"window_{name}") for name in names}
+    assert (shown["window_step_s"], shown["window_lag_s"]) == ("3600", "60")
+    shown |= {"urls": urls, "title": page.value("title"), "tags": page.value("tags")}
+    edit(api, **shown)
+    assert stored(api) == before
+    edit(api, **(shown | {"window_in_flight": "3", "tags": "c", "title": ""}))
+    changed = stored(api)
+    assert before.window is not None
+    assert changed.window == before.window | {"in_flight": 3}
+    assert (changed.title, changed.tags) == (None, ["c"])
+    blank = {name: "" for name in shown if name.startswith("window_")}
+    edit(api, **(shown | blank | {"urls": f"{URL}?plain"}))
+    assert stored(api).window is None
