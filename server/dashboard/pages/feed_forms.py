@@ -269,6 +269,7 @@ def _render_form(
         form=form,
         could_add_as_is=kind is not None,
         advice=advise(kind),
+        error_kind=kind,
         **add_choices(parts),
         **problem,
     )
