@@ -15,7 +15,16 @@ from structlog.typing import EventDict, Processor
 from shared.urls import MASK, mask_secrets
 
 _SECRET_FIELDS = frozenset(
-    {"password", "api_key", "authorization", "secret", "cookie", "set-cookie", "x-api-key"}
+    {
+        "password",
+        "api_key",
+        "api_read_keys",
+        "authorization",
+        "secret",
+        "cookie",
+        "set-cookie",
+        "x-api-key",
+    }
 )
 _OWN_FIELDS = frozenset({"logger", "level", "timestamp", "exception"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -73,7 +73,12 @@ def deployed(
     redis_url = redis_server.url.replace("redis://", f"redis://:{SECRET}@")
     mongodb_url = mongodb_server.url.replace("mongodb://", f"mongodb://feedmill:{SECRET}@")
     mongodb_url += f"/{DATABASE}?authSource=admin"
-    settings = {"API_KEY": API_KEY, "LOG_LEVEL": "DEBUG", "FETCH_TIMEOUT_S": "1"}
+    settings = {
+        "API_KEY": API_KEY,
+        "API_READ_KEYS": f"{SECRET}-r",
+        "LOG_LEVEL": "DEBUG",
+        "FETCH_TIMEOUT_S": "1",
+    }
     with deployment(tmp_path, redis_url, mongodb_url, **settings) as deployed:
         deployed.api.headers["Authorization"] = f"Bearer {API_KEY}"
         yield deployed

@@ -43,6 +43,14 @@ def test_read_only_key_reads_and_changes_nothing(locked: Api) -> None:
     assert locked.post("/imports/start", headers=full).status_code == 202
 
 
+def test_keys_are_shown_nowhere(locked: Api) -> None:
+    begin_session(locked, READ_KEY)
+    answers = [locked.client.get("/settings", headers=READING).text]
+    answers += [locked.show_page(path) for path in ("/", "/admin/settings", "/docs")]
+    for text in answers:
+        assert not [key for key in (KEY, READ_KEY, OTHER) if key in text]
+
+
 def test_every_form_of_a_read_only_session_is_refused_but_signing_out(locked: Api) -> None:
     begin_session(locked, READ_KEY)
     routes = [each for router in ROUTERS for each in router.routes if isinstance(each, APIRoute)]
