@@ -95,6 +95,12 @@ def test_shared_settings_are_accepted(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "feedmill-server.feedmill.svc" in settings.allowed_hosts
 
 
+def test_manifests_use_no_anchors_which_older_tools_read_otherwise() -> None:
+    for path in FOLDER.rglob("*.yaml"):
+        tokens = yaml.scan(path.read_text("utf-8"))
+        assert not [each for each in tokens if isinstance(each, yaml.AnchorToken | yaml.AliasToken)]
+
+
 def test_no_secret_is_written_down() -> None:
     kinds = [
         each.get("kind")
