@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -231,6 +232,18 @@ def test_triggers_name_lists_that_the_queue_uses(overlay: str, prefix: str) -> N
     light, heavy = by_name["wanted_light"], by_name["wanted_heavy"]
     assert light["valueLocation"] == f'feedmill_workers_wanted{{queue="{queue}"}}'
     assert heavy["valueLocation"] == f'feedmill_workers_wanted{{queue="{queue}_heavy"}}'
+
+
+@pytest.mark.parametrize("trigger", [0, 1])
+def test_keda_asks_the_server_by_a_name_that_it_answers_to(trigger: int) -> None:
+    asked = scaling_of("redis")["triggers"][trigger]
+    url = urlsplit(asked["metadata"]["url"])
+    service = read("base/server.yaml", "Service")
+    namespace = read("base/kustomization.yaml", "Kustomization")["namespace"]
+    assert url.hostname == f"{service['metadata']['name']}.{namespace}.svc"
+    assert url.hostname in shared_settings()["ALLOWED_HOSTS"].split(",")
+    assert url.port == service["spec"]["ports"][0]["port"]
+    assert url.path == "/metrics"
 
 
 def test_cluster_has_a_prefix_whose_keys_share_a_slot() -> None:
