@@ -155,4 +155,4 @@ def test_every_page_of_a_service_in_use_stands_at_two_sizes_and_in_two_themes(
     pages = pages_of(set_scene(deployed, publisher))
     visitor = visit(deployed)
     wrong = find_late_rows(visitor) + look_at_pages(visitor, pages) + find_slow(deployed, pages)
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
