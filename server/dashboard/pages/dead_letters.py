@@ -67,6 +67,8 @@ def _show_list(request: Request, parts: ApiParts, query: LettersQuery) -> Respon
         "dead_letters/list.html",
         query=query,
         listing=listing,
+        titles=_find_titles(parts, (letter.source for letter in listing.items)),
+        title_of=title_of,
         find_advice=find_advice,
         obstacle=find_obstacle_of_cause(parts, cause, query.source) if cause else None,
     )
@@ -123,6 +125,7 @@ def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool =
         request,
         "dead_letters/letter.html",
         letter=api.show_dead_letter(found),
+        title_of=title_of,
         here=f"{LIST_PATH}/{quote_segment(item_id)}",
         is_dead=is_dead,
         feed_title=_find_titles(parts, [found.source]).get(found.source, found.source),
@@ -131,6 +134,12 @@ def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool =
         docs_path=DOCS_PATH,
         is_whole=whole,
     )
+
+
+def title_of(letter: api.DeadLetterAnswer) -> str:
+    """Return the title of the item that a dead letter is of; its id where that is not known."""
+    title = letter.data.get("title") if isinstance(letter.data, dict) else None
+    return title if isinstance(title, str) and title.strip() else letter.id
 
 
 def _find_titles(parts: ApiParts, sources: Iterable[str]) -> dict[str, str]:

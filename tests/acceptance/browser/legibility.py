@@ -57,14 +57,14 @@ _FIND_SQUEEZED = """() => {
   return found;
 }"""
 
-# Where a box hides what does not fit. Cut on purpose: "excerpt" (a few lines of many, the rest is
-# one click away), and what only screen readers are meant to read.
+# Where a box hides what does not fit, without a "…" that says so.
 _FIND_CUT = """() => {
   const found = [];
   for (const element of document.querySelectorAll("main *, header *")) {
     if (!element.checkVisibility() || element.closest(".unseen, .excerpt, svg, iframe, noscript"))
       continue;
     const style = getComputedStyle(element);
+    if (style.textOverflow === "ellipsis") continue;
     const isCut = (style.overflowX === "hidden" && element.scrollWidth > element.clientWidth + 1)
       || (style.overflowY === "hidden" && element.scrollHeight > element.clientHeight + 2);
     const isSeen = element.clientWidth > 1 && element.innerText && element.innerText.trim();
@@ -73,32 +73,38 @@ _FIND_CUT = """() => {
   return found;
 }"""
 
-# Lines of one paragraph may touch; the bar at a phone's edge covers what is scrolled below it.
+# Only what is seen of a text counts. Lines of one paragraph may touch.
 _FIND_OVERLAPPING = """() => {
-  const rects = [], found = new Set();
+  const seen = [], found = new Set();
+  const clip = (rect, element) => {
+    let {left, top, right, bottom} = rect;
+    for (let at = element; at && at !== document.body; at = at.parentElement) {
+      if (getComputedStyle(at).overflowX === "visible") continue;
+      const box = at.getBoundingClientRect();
+      left = Math.max(left, box.left), right = Math.min(right, box.right);
+      top = Math.max(top, box.top), bottom = Math.min(bottom, box.bottom);
+    }
+    return {left, top, right, bottom};
+  };
   const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
-    const node = texts.currentNode, element = node.parentElement;
-    if (!node.data.trim() || !element.checkVisibility()) continue;
+    const node = texts.currentNode, element = node.parentElement, text = node.data.trim();
+    if (!text || !element.checkVisibility()) continue;
     if (element.closest(".unseen, svg, noscript, .plot")) continue;
-    const clip = element.closest(".excerpt, .document, .table");
-    const box = clip ? clip.getBoundingClientRect() : null;
     const range = document.createRange();
     range.selectNodeContents(node);
-    for (const rect of range.getClientRects()) {
-      if (box && (rect.bottom > box.bottom + 1 || rect.right > box.right + 1)) continue;
-      if (rect.width > 1) rects.push({rect, node, text: node.data.trim().slice(0, 30)});
+    for (const whole of range.getClientRects()) {
+      const rect = clip(whole, element);
+      if (rect.right - rect.left > 1 && rect.bottom > rect.top)
+        seen.push({...rect, node, text: text.slice(0, 30)});
     }
   }
-  rects.sort((a, b) => a.rect.top - b.rect.top);
-  rects.forEach((one, at) => {
-    for (let next = at + 1; next < rects.length; next++) {
-      const other = rects[next];
-      if (other.rect.top > one.rect.bottom - 5) break;
-      const across = Math.min(one.rect.right, other.rect.right)
-        - Math.max(one.rect.left, other.rect.left);
-      const down = Math.min(one.rect.bottom, other.rect.bottom) - other.rect.top;
-      if (other.node !== one.node && across > 2 && down > 5)
+  seen.sort((a, b) => a.top - b.top);
+  seen.forEach((one, at) => {
+    for (let next = at + 1; next < seen.length && seen[next].top < one.bottom - 5; next++) {
+      const other = seen[next];
+      const across = Math.min(one.right, other.right) - Math.max(one.left, other.left);
+      if (other.node !== one.node && across > 2 && other.bottom - other.top > 5)
         found.add(`"${one.text}" and "${other.text}" overlap`);
     }
   });

@@ -97,8 +97,9 @@ def test_a_dead_letter_is_opened_replayed_and_leaves_the_list(
     expect(cause).to_contain_text("1 dead")
     visitor.keep_picture("story-dead-causes")
     cause.get_by_role("link", name="Show it").click()
-    page.get_by_role("table").get_by_role("link", name="well#b").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("well#b")
+    page.get_by_role("table").get_by_role("link", name=f"{POISON} of the well").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{POISON} of the well")
+    expect(page.get_by_role("main")).to_contain_text("well#b")
     visitor.keep_picture("story-dead-letter")
 
     let_mongodb_refuse(deployed, None)
