@@ -77,7 +77,7 @@ class FeedFields(RequestBody):
         None, max_length=MAX_TITLE_LENGTH, description="null: what its document is called"
     )
     tags: list[GivenTag] | None = Field(
-        None, max_length=MAX_TAGS, description="lower-case words; a blank becomes a hyphen"
+        None, max_length=MAX_TAGS, description="lower-case words; a space becomes a hyphen"
     )
     window: WindowBody | None = Field(None, description="null ends it")
 

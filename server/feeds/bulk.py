@@ -78,8 +78,8 @@ class BulkEditor:
 
     def _change(self, action: BulkAction, tag: str | None, report: BulkReport) -> _Change:
         if action.needs_tag != (tag is not None):
-            needed = "is needed for" if action.needs_tag else "cannot be given for"
-            raise InvalidRequestError(f"a tag {needed} action {action}")
+            fault = "is required for" if action.needs_tag else "is not allowed for"
+            raise InvalidRequestError(f"tag {fault} action {action}")
         wanted = read_tag(tag) if tag is not None else ""
         match action:
             case BulkAction.ADD_TAG:

@@ -42,11 +42,11 @@ SORTS = {
 STATES = {"failing": "failing", "disabled": "disabled", "manual": "manual only"}
 # What each action is called before it is done, and after.
 ACTIONS = {
+    BulkAction.IMPORT: ("Import now", "being imported"),
     BulkAction.ADD_TAG: ("Add tag", "tagged"),
     BulkAction.REMOVE_TAG: ("Remove tag", "untagged"),
     BulkAction.ENABLE: ("Enable", "enabled"),
     BulkAction.DISABLE: ("Disable", "disabled"),
-    BulkAction.IMPORT: ("Import now", "being imported"),
     BulkAction.REMOVE: ("Delete", "deleted"),
 }
 _MAX_NAMED = 10
@@ -70,9 +70,8 @@ class BulkForm(BaseModel):
     @property
     def request(self) -> BulkRequest:
         """The same as the API takes it."""
-        given: dict[str, Any] = {"sources": self.sources, "action": self.action}
-        if self.action in (BulkAction.ADD_TAG, BulkAction.REMOVE_TAG):
-            given["tag"] = "-".join(self.tag.lower().split())
+        tag = "-".join(self.tag.lower().split())
+        given = {"sources": self.sources, "action": self.action, "tag": tag or None}
         return BulkRequest.model_validate(given)
 
 
@@ -113,10 +112,7 @@ def change_feeds(request: Request, parts: Parts, form: Annotated[BulkForm, Form(
             return redirect(request, form.back_path, "Select feeds first.", level="warning")
         wanted = form.request
         if not form.is_sure:
-            titles = parts.services.stores.feed_lists.find_titles(form.sources)
-            words = ACTIONS[wanted.action][0]
-            context: dict[str, Any] = {"form": form, "wanted": wanted, "titles": titles}
-            return render(request, "feeds/bulk.html", words=words, **context)
+            return _ask(request, parts, form, wanted)
         answer = feed_bulk.change_feeds(request, parts, wanted)
         level: Any = "warning" if answer.failed else "done"
         return redirect(request, form.back_path, describe_bulk(wanted, answer), level=level)
@@ -144,6 +140,21 @@ def describe_bulk(wanted: BulkRequest, answer: BulkAnswer) -> str:
     if len(answer.failed) > _MAX_NAMED:
         texts.append(f"{len(answer.failed) - _MAX_NAMED} more not")
     return "; ".join(texts) + "."
+
+
+def _ask(request: Request, parts: ApiParts, form: BulkForm, wanted: BulkRequest) -> Response:
+    """Show which feeds are meant; and ask for the tag, and offer those that they have."""
+    stores = parts.services.stores
+    feeds = stores.feeds.read_many(wanted.sources).values()
+    return render(
+        request,
+        "feeds/bulk.html",
+        form=form,
+        wanted=wanted,
+        words=ACTIONS[wanted.action][0],
+        titles={feed.source: feed.shown_title for feed in feeds if feed.shown_title},
+        tags=sorted({tag for feed in feeds for tag in feed.tags}),
+    )
 
 
 def _count_feeds(count: int) -> str:

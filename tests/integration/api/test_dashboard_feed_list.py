@@ -49,7 +49,7 @@ def test_without_feeds_the_page_says_what_to_do(api: Api) -> None:
 def test_feed_is_a_line_with_title_state_last_import_and_next_fetch(api: Api) -> None:
     add(api, tags=["tech"], title="The News")
     page = get_page(api, PAGE)
-    line = "The News news tech new no import next 2026-11-01 12:00:00 UTC Import now"
+    line = "The News news tech new no import 2026-11-01 12:00:00 UTC Import now"
     assert line in page.text
     assert f"{PAGE}?tag=tech" in page.links()
     [begun] = api.post("/imports/start").json()["imports"]
@@ -70,7 +70,7 @@ def test_forms_fold_once_there_is_a_feed(api: Api) -> None:
 
 def test_feed_without_a_schedule_is_manual_only(api: Api) -> None:
     add(api, interval_s=None)
-    assert "next Manual only" in get_page(api, PAGE).text
+    assert "no import Manual only" in get_page(api, PAGE).text
     assert sources(get_page(api, PAGE, state="manual")) == ["news"]
 
 
@@ -155,6 +155,11 @@ def test_many_feeds_are_changed_at_once(api: Api, action: str, said: str) -> Non
 
 def test_tag_is_added_to_many_feeds_and_removed(api: Api) -> None:
     add_some(api)
+    api.client.patch("/feeds/board", json={"tags": ["old"]})
+    asked = post_form(api, BULK, sources=["news", "board"], action="add_tag")
+    assert asked.value("tag") == ""
+    assert asked.all("option", value="old")
+    api.client.patch("/feeds/board", json={"tags": []})
     back = f"{PAGE}?q=o&sort=title"
     page = change(api, "add_tag", "news", "board", tag="World News", back=back)
     assert "2 feeds tagged world-news." in page.message
@@ -174,7 +179,10 @@ def test_feeds_that_could_not_be_changed_are_named_with_the_reason(api: Api) -> 
     ("fields", "said"),
     [
         ({"action": "enable"}, "Select feeds first."),
-        ({"sources": "news", "action": "add_tag", "tag": ""}, "Tag"),
+        (
+            {"sources": "news", "action": "add_tag", "tag": " ", "is_sure": "true"},
+            "Tag is required",
+        ),
         ({"sources": "news", "action": "add_tag", "tag": "a,b", "is_sure": "true"}, "Tag 'a,b'"),
         ({"sources": "news", "action": "explode"}, "Action"),
         ({"sources": "news", "action": "explode", "back": "//evil.example"}, "Action"),
