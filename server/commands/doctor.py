@@ -14,7 +14,7 @@ from server.commands.options import AsJson
 from server.commands.output import FAILED, print_json, print_text
 from server.doctor import diagnose
 from server.doctor.collecting import collect_store_facts, measure_disk
-from server.doctor.deployment_checks import refuse_settings
+from server.doctor.deployment_checks import adopt_settings, refuse_settings
 from server.doctor.facts import Facts, Finding, Level, ServiceFacts, worst
 from shared.clock import SystemClock
 from shared.errors import ServiceError, SettingsError
@@ -53,9 +53,10 @@ def _collect(settings: Settings) -> Facts:
     running = read_running(settings.data_dir)
     is_embedded = settings.redis_url is None or settings.mongodb_url is None
     is_named = settings.feedmill_url is not None or running is not None
+    service = _ask_service(settings, is_named=is_named)
     return Facts(
-        stores=collect_store_facts(settings, running, clock),
-        service=_ask_service(settings, is_named=is_named),
+        stores=collect_store_facts(adopt_settings(settings, service), running, clock),
+        service=service,
         disk=measure_disk(settings.data_dir) if is_embedded else None,
         own_version=metadata.version("feedmill"),
         now=clock.now(),
@@ -82,19 +83,18 @@ def _ask_service(settings: Settings, *, is_named: bool) -> ServiceFacts:
             version=version,
             error=error,
             is_named=is_named,
-            allows_private=_allows_private(client) if is_ready else None,
+            settings=_read_settings(client) if is_ready else {},
         )
 
 
-def _allows_private(client: ApiClient) -> bool | None:
-    """Return the service's own FETCH_ALLOW_PRIVATE; None where it does not report its settings."""
+def _read_settings(client: ApiClient) -> dict[str, Any]:
+    """Return the service's own settings, by variable; none where it does not report them."""
     try:
         groups = client.get("/settings")["groups"]
     except ServiceError:
-        return None  # of an earlier version, or it wants a key: other checks report that
+        return {}  # of an earlier version, or it needs a key: other checks report that
     settings = (setting for group in groups for setting in group["settings"])
-    values = {setting["name"]: setting["value"] for setting in settings}
-    return values.get("FETCH_ALLOW_PRIVATE")
+    return {setting["name"]: setting["value"] for setting in settings}
 
 
 def _failing_threads(client: ApiClient) -> tuple[str, ...]:

@@ -15,8 +15,10 @@ from server.doctor.content_checks import (
     is_work_left,
 )
 from server.doctor.deployment_checks import (
+    adopt_settings,
     check_disk,
     check_private_addresses,
+    check_queue_settings,
     check_service,
     check_setting_names,
     check_settings,
@@ -27,9 +29,14 @@ from shared.settings import Settings
 
 
 def diagnose(settings: Settings, facts: Facts) -> Iterator[Finding]:
-    """Yield every finding, grouped, in the order in which parts depend on one another."""
-    stores = facts.stores
+    """Yield every finding, grouped, in the order in which parts depend on one another.
+
+    Where the running service reports its settings, its queues and access are checked.
+    """
+    stores, own_settings = facts.stores, settings
+    settings = adopt_settings(settings, facts.service)
     yield from check_settings(settings, stores.limits)
+    yield from check_queue_settings(own_settings, facts.service)
     yield from check_private_addresses(settings, facts.service)
     yield from check_setting_names(facts.misspelt)
     yield from check_redis(stores.redis, settings.queue_prefix, stores.redis_refusal)

@@ -19,6 +19,7 @@ from shared.settings import Settings, is_loopback
 
 SETTINGS = "settings"
 SERVICE = "service"
+_QUEUE_SETTINGS = ("bull_queue_name", "queue_prefix", "queue_partitions")
 FULL_BYTES = 200 * 1024**2
 FILLING_BYTES = 1024**3
 
@@ -60,10 +61,11 @@ def check_private_addresses(settings: Settings, service: ServiceFacts) -> Iterat
 
     What the running service reports counts; the settings read here only where it reports nothing.
     """
-    if not service.is_alive or service.allows_private is None:
+    reported = service.settings.get("FETCH_ALLOW_PRIVATE")
+    if reported is None:
         is_allowed, whose = settings.fetch_allow_private, "FETCH_ALLOW_PRIVATE=true here"
     else:
-        is_allowed, whose = service.allows_private, "the service runs with FETCH_ALLOW_PRIVATE=true"
+        is_allowed, whose = reported, "the service runs with FETCH_ALLOW_PRIVATE=true"
     if is_allowed:
         yield warn(
             SETTINGS,
@@ -71,6 +73,32 @@ def check_private_addresses(settings: Settings, service: ServiceFacts) -> Iterat
             f"{whose}: feeds may point at private addresses and any port",
             "unset it, unless everyone who may add feeds may also reach this network",
         )
+
+
+def adopt_settings(settings: Settings, service: ServiceFacts) -> Settings:
+    """Return the settings with the running service's own in place of those that it decides about.
+
+    These are the names of its queues, and who may call it.
+    """
+    names = (*_QUEUE_SETTINGS, "host")
+    reported = {name: service.settings.get(name.upper()) for name in names}
+    update = {name: value for name, value in reported.items() if value is not None}
+    if service.settings and service.settings.get("API_KEY") is None:
+        update |= {"api_key": None, "api_read_keys": ()}
+    return settings.model_copy(update=update)
+
+
+def check_queue_settings(settings: Settings, service: ServiceFacts) -> Iterator[Finding]:
+    """Yield a finding for each name of queues that differs here and in the running service."""
+    for name in _QUEUE_SETTINGS:
+        here, there = getattr(settings, name), service.settings.get(name.upper())
+        if there is not None and there != here:
+            yield warn(
+                SETTINGS,
+                name.upper(),
+                f"{name.upper()}={here} here, but {there} in the running service, as checked",
+                "set the same here: a server or worker that starts here would use other queues",
+            )
 
 
 def _check_access(settings: Settings) -> Finding:

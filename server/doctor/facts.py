@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from shared.item_limits import CurrentLimits
 from shared.queue import QueueLook, RateLimit, RedisReport, WorkerSign
@@ -79,7 +80,7 @@ class RecordLook:
 class ServiceFacts:
     """The running service as it answers at ``url``; ``error`` is why it could not be asked.
 
-    ``allows_private`` is its own FETCH_ALLOW_PRIVATE, None where it does not report it.
+    ``settings`` are its own, by variable, secrets masked; empty where it does not report them.
     """
 
     url: str
@@ -89,7 +90,7 @@ class ServiceFacts:
     error: str | None = None
     is_named: bool = False
     failing_threads: tuple[str, ...] = ()
-    allows_private: bool | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,10 @@ from server.doctor.content_checks import (
     is_work_left,
 )
 from server.doctor.deployment_checks import (
+    adopt_settings,
     check_disk,
     check_private_addresses,
+    check_queue_settings,
     check_service,
     check_setting_names,
     check_settings,
@@ -485,7 +487,9 @@ def test_private_addresses_are_those_of_the_running_service(
     here: bool, there: bool | None, whose: str | None
 ) -> None:
     settings = Settings(_env_file=None, fetch_allow_private=here)  # type: ignore[call-arg]
-    service = ServiceFacts("http://s", is_alive=True, allows_private=there)
+    service = ServiceFacts(
+        "http://s", is_alive=True, settings={} if there is None else {"FETCH_ALLOW_PRIVATE": there}
+    )
     found = [each.text for each in check_private_addresses(settings, service)]
     assert [text[: len(whose or "")] for text in found] == ([whose] if whose else [])
 
@@ -495,6 +499,20 @@ def test_private_addresses_are_those_of_the_settings_while_nothing_runs() -> Non
     silent = ServiceFacts("http://s", is_alive=False)
     [found] = check_private_addresses(settings, silent)
     assert found.level is Level.WARNING
+
+
+def test_access_and_queues_are_those_of_the_running_service() -> None:
+    key = "k" * 32
+    settings = Settings(_env_file=None, api_key=key, queue_prefix="bull")  # type: ignore[call-arg]
+    reported = {"HOST": "0.0.0.0", "API_KEY": None, "QUEUE_PREFIX": "{bull}"}
+    service = ServiceFacts("http://s", is_alive=True, settings=reported)
+    adopted = adopt_settings(settings, service)
+    assert (adopted.host, adopted.api_key, adopted.queue_prefix) == ("0.0.0.0", None, "{bull}")
+    assert adopt_settings(settings, ServiceFacts("http://s", is_alive=False)) == settings
+    [found] = check_queue_settings(settings, service)
+    assert found.level is Level.WARNING
+    assert found.text.startswith("QUEUE_PREFIX=bull here, but {bull} in the running service")
+    assert list(check_queue_settings(adopted, service)) == []
 
 
 def test_misspelt_settings_are_warnings_with_the_nearest_name() -> None:
