@@ -22,6 +22,8 @@ from shared.item_limits import describe_limits
 from shared.store import ItemLimits
 
 PATH = "/settings/rate-limit"
+# As the longest name has.
+_NAME_WIDTH = 29
 _LIMIT = re.compile(r"([0-9]{1,8})(?:\s*/\s*([0-9]*)\s*([a-z]+))?")
 _ACCEPTED = "MAX/DURATION, as 100/s, 50/500ms or 600/10min; 0 is no limit"
 
@@ -96,12 +98,11 @@ def changes(as_json: AsJson = False) -> None:
 
 
 def print_groups(groups: Sequence[dict[str, Any]], console: Console) -> None:
-    """Print a table of all settings, each group below its name."""
-    rows: list[tuple[str, ...]] = []
+    """Print a line for each setting, each group below its name; names are never broken."""
     for group in groups:
-        rows.append((f"{group['name']}:", "", ""))
-        rows += [_setting_row(each) for each in group["settings"]]
-    print_table(console, ("setting", "value", "from"), rows)
+        print_text(console, group["name"], style="bold")
+        for setting in group["settings"]:
+            print_text(console, f"  {setting['name']:<{_NAME_WIDTH}}  {_describe_value(setting)}")
 
 
 def parse_limit(text: str) -> tuple[int, int | None]:
@@ -143,12 +144,12 @@ def _describe(limits: dict[str, Any]) -> str:
     return describe_limits(ItemLimits(*values))
 
 
-def _setting_row(setting: dict[str, Any]) -> tuple[str, ...]:
+def _describe_value(setting: dict[str, Any]) -> str:
     value, default = setting["value"], setting["default"]
     unit = f" {setting['unit']}" if setting["unit"] and value is not None else ""
     is_other = setting["origin"] != "default" and value != default and not setting["is_secret"]
-    origin = f"{setting['origin']} (default: {_show(default)})" if is_other else setting["origin"]
-    return f"  {setting['name']}", f"{_show(value)}{unit}", origin
+    origin = f"{setting['origin']}; default: {_show(default)}" if is_other else setting["origin"]
+    return f"{_show(value)}{unit} ({origin})"
 
 
 def _show(value: object) -> str:
