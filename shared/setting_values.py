@@ -1,4 +1,4 @@
-"""What a setting's value may look like, and how a wrong one is told to people.
+"""What a setting's value may look like, and how a wrong one is reported.
 
 Each ``check_…`` returns the value, tidied, or raises ValueError with what is accepted.
 """
@@ -210,7 +210,7 @@ def describe_accepted(field_name: str, field: FieldInfo) -> str:
         return _describe_range(
             field_name, "a number" if annotation is float else "a whole number", field
         )
-    return "a text"
+    return "text"
 
 
 def _describe_range(field_name: str, kind: str, field: FieldInfo) -> str:

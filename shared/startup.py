@@ -188,7 +188,7 @@ def check_mongodb(stores: Stores) -> None:
     except StoreUnavailable as exc:
         raise StoreUnavailable(
             f"MONGODB_URL: a write with w: majority, j: true was not acknowledged ({exc}): "
-            "see to its disk and to the members of its replica set"
+            "check its disk and the members of its replica set"
         ) from exc
     except StoreError as exc:
         raise StoreError(f"MONGODB_URL: {exc}") from exc

@@ -172,7 +172,7 @@ def test_writes_without_a_majority_are_refused_at_start(
     line = refused(role)
     assert "MONGODB_URL: a write with w: majority, j: true was not acknowledged" in line
     assert "Not enough data-bearing nodes" in line
-    assert line.endswith("see to its disk and to the members of its replica set")
+    assert line.endswith("check its disk and the members of its replica set")
 
 
 @pytest.mark.parametrize("role", ["server", "up"])

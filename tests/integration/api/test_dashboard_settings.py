@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from shared.queue import RateLimit, RedisConnection
+from shared.queue import NewJob, RateLimit, RedisConnection, WorkerSign, WorkerSigns
 from shared.queue.limits import read_rate
 from shared.store import Stores
 from tests.api import Api, open_api
@@ -72,3 +72,13 @@ def test_no_secret_is_on_the_page_and_changes_name_the_session(
         assert "API_KEY set environment" in words(page)
         [made] = api.services.item_limiter.read().changes
         assert (made.by, made.client) == ("dashboard session", "testclient")
+
+
+def test_a_queue_that_the_rate_limit_holds_back_leads_to_the_settings(api: Api) -> None:
+    change(api, max="1")
+    jobs = [NewJob(f"lwn#{n}", "item", {"source": "lwn", "guid": str(n)}) for n in range(3)]
+    queue = api.services.light_queue
+    queue.add_many(jobs)
+    WorkerSigns(queue.client).leave(WorkerSign("w1", (queue.name,), held_jobs=1, up_s=60.0))
+    queue.claim(limit=1, lock_ms=30_000, token="t1")
+    assert 'href="/admin/settings#rate-limit"' in api.show_page("/admin/queues")
