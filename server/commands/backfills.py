@@ -26,17 +26,19 @@ POLL_S = 1.0
 
 From = Annotated[
     str | None,
-    typer.Option("--from", metavar="TIME", help="begin one here: 2024-11-01, or RFC 3339 (UTC)"),
+    typer.Option("--from", metavar="TIME", help="start one here: 2024-11-01, or RFC 3339 (UTC)"),
 ]
 To = Annotated[
     str | None,
     typer.Option(
-        "--to", metavar="TIME", help="end it before; else where the feed's window begins, or now"
+        "--to",
+        metavar="TIME",
+        help="end before this time; default: where the feed's window begins, or now",
     ),
 ]
 IsFollowed = Annotated[
     bool | None,
-    typer.Option("--follow/--no-follow", help="wait for its end; on when one is begun"),
+    typer.Option("--follow/--no-follow", help="wait until it ends; default when one is started"),
 ]
 
 
@@ -44,15 +46,15 @@ def backfill(
     source: AnySource = None,
     from_: From = None,
     to: To = None,
-    pause: Annotated[bool, typer.Option("--pause", help="take no more intervals")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="go on after a pause")] = False,
-    cancel: Annotated[bool, typer.Option("--cancel", help="end it; items stay")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="start no more intervals")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="continue after a pause")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="end it; its items stay")] = False,
     is_followed: IsFollowed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import a feed's past, and show how far that is; without SOURCE list those under way.
+    """Import a feed's past and show the progress; without SOURCE list running back-fills.
 
-    Ctrl-C ends the display alone: the service goes on. Exit 1: it was cancelled, or items are dead.
+    Ctrl-C ends only the display. Exit 1: it was cancelled, or items are dead.
     """
     verb = _choose_verb(pause=pause, resume=resume, cancel=cancel)
     _check_usage(source, from_, to, verb)
@@ -122,7 +124,7 @@ def _follow(client: ApiClient, path: str, begun: BackFill) -> BackFill:
             )
     except Stopped as stopped:
         back = f"feedmill feeds backfill {source} --follow"
-        print_text(messages(), f"the back-fill goes on: '{back}' shows it, --cancel ends it")
+        print_text(messages(), f"the back-fill continues: '{back}' shows it, --cancel ends it")
         sys.exit(stopped.exit_code)
 
 
@@ -133,7 +135,7 @@ def _list_all(client: ApiClient, *, as_json: bool) -> None:
     elif found:
         print_backfills(found, Console(), SystemClock().now())
     else:
-        print_text(messages(), "no back-fill is under way")
+        print_text(messages(), "no back-fill is running")
 
 
 def _show(shown: BackFill, *, as_json: bool) -> None:

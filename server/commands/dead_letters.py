@@ -105,11 +105,11 @@ def replay(
     cause: OfCause = None,
     everything: Annotated[bool, typer.Option("--all", help="all dead letters")] = False,
     is_followed: Annotated[
-        bool, typer.Option("--wait", help="wait for the end; exit 1 unless each one was stored")
+        bool, typer.Option("--wait", help="wait until it ends; exit 1 unless all were stored")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Replay dead letters, one import a source. Newer content is never overwritten.
+    """Replay dead letters, one import per source. Newer content is never overwritten.
 
     Exits with 1 when nothing could be replayed.
     """

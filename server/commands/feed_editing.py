@@ -33,14 +33,12 @@ class Weight(StrEnum):
 
 
 Urls = Annotated[
-    list[str], typer.Argument(metavar="URL...", help="several that list the same items")
+    list[str], typer.Argument(metavar="URL...", help="several URLs that list the same items")
 ]
-NewUrls = Annotated[
-    list[str] | None, typer.Option("--url", help="its URL from now on; repeat it for several")
-]
+NewUrls = Annotated[list[str] | None, typer.Option("--url", help="its new URL; repeat for several")]
 NewSource = Annotated[
     str | None,
-    typer.Option("--source", help="its key: 1 to 64 of a-z 0-9 - _ .; else made from the URL"),
+    typer.Option("--source", help="its key: 1 to 64 of a-z 0-9 - _ .; default: made from the URL"),
 ]
 Interval = Annotated[
     int | None, typer.Option("--interval-s", min=1, help="seconds between fetches")
@@ -49,7 +47,7 @@ Cron = Annotated[str | None, typer.Option(help="crontab line in UTC: '0 6 * * 1-
 NoSchedule = Annotated[bool, typer.Option("--no-schedule", help="manual only: no schedule")]
 Headers = Annotated[
     list[str] | None,
-    typer.Option("--header", help="'Name: value', sent when it is fetched; repeatable"),
+    typer.Option("--header", help="'Name: value', sent with each fetch; repeatable"),
 ]
 NewHeaders = Annotated[
     list[str] | None,
@@ -65,10 +63,8 @@ NoTags = Annotated[bool, typer.Option("--no-tags", help="remove its tags")]
 Title = Annotated[
     str | None, typer.Option(help="shown instead of its document's; '' gives that back")
 ]
-IsPage = Annotated[
-    bool, typer.Option("--discover", help="the URL may be a page that names the feed")
-]
-ImportNow = Annotated[bool, typer.Option("--import", help="import it now and wait for the end")]
+IsPage = Annotated[bool, typer.Option("--discover", help="find the feed of a web page")]
+ImportNow = Annotated[bool, typer.Option("--import", help="import it now and wait until it ends")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +157,7 @@ def edit(
     title: Title = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a feed; what is not named stays. A new schedule or URL makes it due at once."""
+    """Change a feed; other values stay. A new schedule or URL makes it due at once."""
     _refuse_both({"--header": bool(header), "--no-headers": no_headers})
     _refuse_both({"--window": window is not None, "--no-window": no_window})
     _refuse_both({"--tag": bool(tag), "--no-tags": no_tags})
@@ -172,7 +168,7 @@ def edit(
     changes |= ({"headers": {}} if no_headers else {}) | ({"window": None} if no_window else {})
     changes |= {"tags": []} if no_tags else {}
     if not changes:
-        raise InvalidRequestError("nothing to change: name an option, see --help")
+        raise InvalidRequestError("nothing to change: give an option, see --help")
     with service_client() as client:
         feed = _change(client, f"/feeds/{quote_id(source)}", changes)
     if as_json:
@@ -200,12 +196,12 @@ def _change(client: ApiClient, path: str, changes: dict[str, Any]) -> Any:
 
 
 def enable(sources: Sources, as_json: AsJson = False) -> None:
-    """Let feeds be fetched again; a scheduled one is due at once."""
+    """Fetch disabled feeds again; a scheduled one is due at once."""
     _set_enabled(sources, is_enabled=True, as_json=as_json)
 
 
 def disable(sources: Sources, as_json: AsJson = False) -> None:
-    """Let feeds be fetched no more until they are enabled; they and their items stay."""
+    """Stop fetching feeds until they are enabled; feeds and items stay."""
     _set_enabled(sources, is_enabled=False, as_json=as_json)
 
 
@@ -226,7 +222,9 @@ def _find_one(client: ApiClient, urls: list[str], *, as_json: bool) -> str:
     found = _discover(client, urls[0])
     if len(found) > 1:
         print_json(Console(), found) if as_json else print_named_feeds(found, Console())
-        raise InvalidRequestError(f"the page names {len(found)} feeds: add one of them by its URL")
+        raise InvalidRequestError(
+            f"the page links to {len(found)} feeds: add one of them by its URL"
+        )
     return str(found[0]["url"])
 
 
@@ -240,7 +238,7 @@ def _discover(client: ApiClient, url: str) -> list[dict[str, Any]]:
     answer = client.post("/feeds/discover", {"url": url}, timeout_s=DISCOVERY_TIMEOUT_S)
     found: list[dict[str, Any]] = answer["feeds"]
     if not found:
-        raise NotFoundError(f"{mask_secrets(url)} is a web page that names no feed")
+        raise NotFoundError(f"{mask_secrets(url)} is a web page without a link to a feed")
     if answer["is_feed"]:
         # The service masks credentials, and they are needed.
         return [{**found[0], "url": url}]

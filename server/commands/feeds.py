@@ -153,7 +153,7 @@ def import_opml(
     file: Annotated[str, typer.Argument(help="OPML file, or - for standard input")],
     as_json: AsJson = False,
 ) -> None:
-    """Add the feeds of an OPML file; those known already are skipped. Exit 1: some are invalid."""
+    """Add the feeds of an OPML file; known ones are skipped. Exit 1: some are invalid."""
     document = _read_file(file)
     with service_client() as client:
         report = client.post_text("/feeds/opml", document, OPML_TYPE, timeout_s=OPML_TIMEOUT_S)
@@ -161,7 +161,7 @@ def import_opml(
         print_json(Console(), report)
     else:
         added, skipped, invalid = report["added"], report["skipped"], report["invalid"]
-        counts = f"{added} added, {skipped} skipped as known already, {len(invalid)} invalid"
+        counts = f"{added} added, {skipped} skipped (known), {len(invalid)} invalid"
         print_text(Console(), counts)
         for each in invalid:
             place = f" (line {each['line']})" if each.get("line") else ""
@@ -188,7 +188,10 @@ def export_opml(
     else:
         typer.echo(document)
     if "***" in document:
-        print_text(messages(), "secrets in URLs are written as ***: put them in before an import")
+        print_text(
+            messages(),
+            "secrets in URLs are written as ***: fill them in before you import the file",
+        )
 
 
 def _get_import(client: ApiClient, import_id: str | None) -> Any:

@@ -37,8 +37,8 @@ def _names(path: str, field: str, incomplete: str, **parameters: int) -> list[st
     return [each[field] for each in found if each[field].startswith(incomplete)]
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask for confirmation")]
 Limit = Annotated[int, typer.Option(min=1, help="show at most this many")]
 OfSource = Annotated[
     str | None, typer.Option("--source", help="of this feed", autocompletion=complete_sources)

@@ -113,13 +113,13 @@ def parse_limit(text: str) -> tuple[int, int | None]:
     """
     found = _LIMIT.fullmatch(text.strip().lower())
     if found is None or (found[3] is None and int(found[1]) > 0):
-        raise InvalidRequestError(f"{text[:40]!r}: accepted is {_ACCEPTED}")
+        raise InvalidRequestError(f"{text[:40]!r}: write {_ACCEPTED}")
     if found[3] is None:
         return 0, None
     try:
         return int(found[1]), parse_span_ms(f"{found[2] or 1}{found[3]}")
     except InvalidRequestError as exc:
-        raise InvalidRequestError(f"{text[:40]!r}: accepted is {_ACCEPTED}") from exc
+        raise InvalidRequestError(f"{text[:40]!r}: write {_ACCEPTED}") from exc
 
 
 def describe_setting(limits: dict[str, Any]) -> str:

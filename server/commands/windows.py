@@ -36,9 +36,10 @@ Window = Annotated[
     ),
 ]
 NewWindow = Annotated[
-    str | None, typer.Option("--window", metavar="NAME=VALUE,…", help="change these of its window")
+    str | None,
+    typer.Option("--window", metavar="NAME=VALUE,…", help="change these values of its window"),
 ]
-NoWindow = Annotated[bool, typer.Option("--no-window", help="read it as a whole again")]
+NoWindow = Annotated[bool, typer.Option("--no-window", help="read it as a whole from now on")]
 To = Annotated[str, typer.Option("--to", metavar="TIME", help="read again from here: RFC 3339")]
 
 
@@ -65,7 +66,7 @@ def _read_value(name: str, value: str) -> str | int:
     if name not in _NUMBERS:
         return value
     if not (value.isascii() and value.isdecimal() and len(value) <= 18):
-        raise InvalidRequestError(f"--window {name}={value[:40]}: a whole number is accepted")
+        raise InvalidRequestError(f"--window {name}={value[:40]}: must be a whole number")
     return int(value)
 
 
@@ -75,7 +76,7 @@ def rollback(source: Source, to: To, yes: Yes = False, as_json: AsJson = False) 
     It waits until nothing of the old epoch is written any more. Items that are stored stay.
     """
     since = int(to) if to.isascii() and to.isdecimal() else read_moment(to, "--to")
-    confirm(f"Read {source} again from {to}? What runs now is dropped.", is_sure=yes)
+    confirm(f"Read {source} again from {to}? Running intervals are cancelled.", is_sure=yes)
     with service_client() as client:
         answer = _roll_back(client, source, since)
     if as_json:
@@ -84,7 +85,9 @@ def rollback(source: Source, to: To, yes: Yes = False, as_json: AsJson = False) 
     reached = show_position(answer["cursor"], SystemClock().now())
     print_text(Console(), f"{source}: epoch {answer['epoch']}, read again from {reached}")
     if answer["cursor"] != since:
-        print_text(messages(), "that is earlier than asked for: an interval of then is not done")
+        print_text(
+            messages(), "earlier than asked for: an interval before that time is not finished"
+        )
 
 
 def _roll_back(client: ApiClient, source: str, since: int | str) -> dict[str, Any]:

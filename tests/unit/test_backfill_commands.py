@@ -172,7 +172,7 @@ def test_without_a_source_those_under_way_are_listed(service: StubService, run: 
     assert second.startswith("b ")
     assert run("backfill", "--json").json == listed
     service.answers["GET /backfills"] = [(200, {}, {"items": [], "next_cursor": None})]
-    assert "no back-fill is under way" in run("backfill").stderr
+    assert "no back-fill is running" in run("backfill").stderr
 
 
 @pytest.mark.parametrize(

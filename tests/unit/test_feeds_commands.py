@@ -148,7 +148,7 @@ def test_several_discovered_feeds_are_listed_and_none_is_added(
     done = run("add", "https://lwn.net", "--discover")
     assert done.code == 2
     assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == [f"{URL}/a", f"{URL}/b"]
-    assert done.stderr == "feedmill: the page names 2 feeds: add one of them by its URL\n"
+    assert done.stderr == "feedmill: the page links to 2 feeds: add one of them by its URL\n"
     as_json = run("add", "https://lwn.net", "--discover", "--json")
     assert [each["url"] for each in as_json.json] == [f"{URL}/a", f"{URL}/b"]
     assert service.calls_of("/feeds") == []
@@ -160,7 +160,7 @@ def test_page_without_feeds_is_a_failure_that_shows_no_password(
     answer_discovery(service)
     done = run("add", "https://me:s3cr3t@lwn.net/", "--discover")
     assert (done.code, done.stdout) == (1, "")
-    assert done.stderr == "feedmill: https://***@lwn.net/ is a web page that names no feed\n"
+    assert done.stderr == "feedmill: https://***@lwn.net/ is a web page without a link to a feed\n"
 
 
 @pytest.mark.parametrize(("dead", "code"), [(0, 0), (1, 1)])
@@ -402,7 +402,7 @@ def test_import_opml_reports_and_fails_when_entries_are_invalid(
         done = run("import-opml", "-", stdin=OPML.encode())
     assert done.code == 1
     assert done.stdout.splitlines() == [
-        "1 added, 2 skipped as known already, 2 invalid",
+        "1 added, 2 skipped (known), 2 invalid",
         "ftp://x/: URL must begin with http://",
         "without URL: entry 'Lost' has no xmlUrl",
     ]

@@ -111,5 +111,5 @@ def test_limits_are_read_as_people_type_them(text: str, limit: tuple[int, int | 
 
 @pytest.mark.parametrize("text", ["", "100", "s", "100/", "100/x", "-5/s", "1.5/s", "100/s/s"])
 def test_what_is_no_limit_is_refused_with_what_is_accepted(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match="accepted is MAX/DURATION, as 100/s"):
+    with pytest.raises(InvalidRequestError, match="write MAX/DURATION, as 100/s"):
         parse_limit(text)
