@@ -45,13 +45,14 @@ class CurrentLimits:
 
 
 def describe_limits(limits: ItemLimits) -> str:
-    """Return limits in words: ``100 items per second, 5 of one source per second``."""
+    """Return limits in words: ``100 items per second, 5 of one source``."""
     window = _describe_window(limits.duration_ms)
     items = "item" if limits.max_items == 1 else "items"
-    whole = f"{limits.max_items:,} {items} per {window}" if limits.max_items else "no limit"
-    if not limits.source_max_items:
-        return whole
-    return f"{whole}, {limits.source_max_items:,} of one source per {window}"
+    of_source = f"{limits.source_max_items:,} of one source"
+    if not limits.max_items:
+        return f"no limit, {of_source} per {window}" if limits.source_max_items else "no limit"
+    whole = f"{limits.max_items:,} {items} per {window}"
+    return f"{whole}, {of_source}" if limits.source_max_items else whole
 
 
 def split_window(duration_ms: int) -> tuple[int, int]:

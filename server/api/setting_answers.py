@@ -60,7 +60,7 @@ class LimitChangeAnswer(BaseModel):
     """A change of the rate limit."""
 
     at: Time
-    by: str = Field(description="`API key`, `dashboard session`, or `no key` where none is set")
+    by: str = Field(description="`API key`, `dashboard session`, or `no API key` where none is set")
     client: str = Field(description="IP address")
     before: LimitValues
     after: LimitValues

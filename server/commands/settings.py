@@ -147,7 +147,11 @@ def _describe(limits: dict[str, Any]) -> str:
 def _describe_value(setting: dict[str, Any]) -> str:
     value, default = setting["value"], setting["default"]
     unit = f" {setting['unit']}" if setting["unit"] and value is not None else ""
-    is_other = setting["origin"] != "default" and value != default and not setting["is_secret"]
+    is_other = (
+        setting["origin"] not in ("default", "embedded")
+        and value != default
+        and not setting["is_secret"]
+    )
     origin = f"{setting['origin']}; default: {_show(default)}" if is_other else setting["origin"]
     return f"{_show(value)}{unit} ({origin})"
 

@@ -130,7 +130,7 @@ def test_no_limit_that_was_chosen_holds_over_the_limits_of_workers() -> None:
     ("limits", "text"),
     [
         ((100, 1000, 0), "100 items per second"),
-        ((1000, 500, 5), "1,000 items per 500 milliseconds, 5 of one source per 500 milliseconds"),
+        ((1000, 500, 5), "1,000 items per 500 milliseconds, 5 of one source"),
         ((0, 60_000, 0), "no limit"),
         ((0, 60_000, 3), "no limit, 3 of one source per minute"),
         ((7, 7_200_000, 0), "7 items per 2 hours"),

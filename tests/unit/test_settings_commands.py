@@ -63,7 +63,7 @@ def test_the_limit_of_a_source_alone_leaves_the_other_as_it_is(
     service.answer(f"GET {PATH}", 200, make_limits())
     service.answer(f"PUT {PATH}", 200, make_limits(source_max=5, origin="changed here"))
     done = feedmill("settings", "rate-limit", "--source-max", "5")
-    assert "5 of one source per second" in done.stdout
+    assert "100 items per second, 5 of one source" in done.stdout
     [_, call] = service.calls_of(PATH)
     assert call.body == ENVIRONMENT | {"source_max": 5}
 

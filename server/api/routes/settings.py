@@ -24,7 +24,7 @@ from shared.store import ItemLimits, StoredLimits
 
 router = APIRouter(tags=["settings"])
 
-NO_KEY = "no key"
+NO_KEY = "no API key"
 
 
 class RateLimitRequest(RequestBody):

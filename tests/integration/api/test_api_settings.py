@@ -135,7 +135,7 @@ def test_changes_are_listed_newest_first_with_who_made_them(api: Api) -> None:
     environment = {"duration_ms": 1000, "source_max": 0, "max": 100}
     assert first == {
         "at": "2026-11-01T12:00:00.000Z",
-        "by": "no key",
+        "by": "no API key",
         "client": "testclient",
         "before": environment,
         "after": values,

@@ -41,7 +41,7 @@ def test_rate_limit_is_changed_and_reset_on_the_page(api: Api) -> None:
     shown = words(api.send_form(f"{PATH}/rate-limit/reset"))
     assert "Rate limit reset to 100 items per second." in shown
     assert read_rate(api.services.light_queue) == RateLimit(100, 1000)
-    assert "no key testclient 50 items per 2 seconds 100 items per second reset" in shown
+    assert "no API key testclient 50 items per 2 seconds 100 items per second reset" in shown
 
 
 @pytest.mark.parametrize(
