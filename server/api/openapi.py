@@ -55,6 +55,8 @@ _PARAMETERS = {
     "name": "the queue's name, as `job_import_queue`",
     "host": "the host's name, with its port unless that is 80 or 443",
 }
+# What FastAPI would answer where we answer problem documents.
+_NOT_OURS = ("HTTPValidationError", "ValidationError")
 _SENTENCE = re.compile(r"(?P<first>.+?)\.(?:\s+(?P<rest>.*))?", re.DOTALL)
 
 
@@ -74,6 +76,8 @@ def describe_api(app: FastAPI, *, root_path: str, is_locked: bool) -> _Json:
         _describe_operation(path, method, operation, is_locked=is_locked)
     document["tags"] = _describe_tags(document)
     components = document["components"]
+    for unused in _NOT_OURS:
+        components["schemas"].pop(unused, None)
     components["schemas"]["Problem"] = problem_schema()
     components["responses"] = _describe_problems()
     if is_locked:

@@ -112,7 +112,7 @@ class Listing(BaseModel, Generic[T]):
     """One page of a list, newest first."""
 
     items: list[T]
-    next_cursor: str | None = Field(description="give it as `cursor` for the next page")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last")
 
 
 def show_time(moment: datetime | None) -> str | None:
