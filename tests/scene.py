@@ -141,7 +141,7 @@ def _change(feed: Feed, number: int) -> Feed:
     if number % 10 == 8:
         return replace(feed, enabled=False, next_fetch_at=None, next_fetch_reason="disabled")
     if number % 10 == 5:
-        reason = "not scheduled"
+        reason = "manual only: it has no schedule"
         return replace(feed, interval_s=None, next_fetch_at=None, next_fetch_reason=reason)
     return feed
 

@@ -96,7 +96,7 @@ class FeedFields(RequestBody):
 
 
 class NewFeedRequest(FeedFields):
-    """A feed to add. Without interval_s and cron the default interval; nulls: not scheduled."""
+    """A feed to add. Without interval_s and cron the default interval; nulls: manual only."""
 
     source: Source | None = Field(None, description="made from the URL when left out")
 

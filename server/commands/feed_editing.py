@@ -125,7 +125,7 @@ def add(
 ) -> None:
     """Add a feed; without a schedule of its own it is fetched every FETCH_INTERVAL_S seconds.
 
-    Exit 2 with --discover: the page names several feeds; they are listed, so that one can be named.
+    Exit 2 with --discover: the page links to several feeds; they are listed.
     """
     options = FeedOptions(
         source, interval_s, cron, no_schedule, header or [], weight, window, tag or [], title

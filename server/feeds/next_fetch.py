@@ -24,7 +24,7 @@ from shared.error_kinds import ErrorKind
 from shared.models import format_time
 from shared.store import Feed
 
-NOT_SCHEDULED = "not scheduled"
+NOT_SCHEDULED = "manual only: it has no schedule"
 MAX_BACKOFF = timedelta(days=1)
 # A host that refuses us on purpose is not persuaded by being asked often.
 MIN_REFUSED = timedelta(hours=4)
@@ -34,7 +34,7 @@ GONE_PATIENCE = timedelta(days=1)
 OUTAGE_PAUSE = timedelta(minutes=5)
 # So that all feeds do not come back in the same second when the line does.
 OUTAGE_SPREAD = timedelta(minutes=1)
-_BACK_OFF_ENDED = "an import by hand succeeded and ended the back-off"
+_BACK_OFF_ENDED = "a manual import succeeded and ended the back-off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _after_outage(now: datetime, history: FeedHistory, random: Random) -> tuple[
     """Return the next try, crontab line or not: a daily feed would lose a day through our fault."""
     pause = _NotBefore(
         now + OUTAGE_PAUSE + share(OUTAGE_SPREAD, random),
-        "this server seems to be cut off: no host can be reached",
+        "this server seems to be offline: no host can be reached",
     )
     latest = _latest([pause, *_retry_after(now, history), *_gone_again(history)])
     why = pause.why if latest is pause else f"{pause.why}; {latest.why}"
@@ -226,7 +226,7 @@ def _gone_again(history: FeedHistory) -> Iterable[_NotBefore]:
     if history.gone_since is not None:
         since = format_time(history.gone_since)
         wait = show_duration(GONE_PATIENCE)
-        why = f"gone (410) at {since}: asked again after {wait}, and disabled if it is 410 again"
+        why = f"gone (410) at {since}: fetched again after {wait}, and disabled if it is 410 again"
         yield _NotBefore(history.gone_since + GONE_PATIENCE, why)
 
 

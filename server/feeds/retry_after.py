@@ -9,11 +9,11 @@ from shared.error_kinds import ErrorKind
 from shared.errors import FetchError, NotFoundError
 from shared.models import format_time
 from shared.store import Stores
-from shared.store.feeds import WAITS_FOR_HOST
+from shared.store.feeds import RATE_LIMITED_BY
 from shared.urls import host_of, hosts_of
 
 MAX_SHOWN = 500
-LIFTED = "an operator lifted the host's Retry-After"
+LIFTED = "the host's rate limit was cleared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class RetryAfter:
             self._hosts.block(answer.host, until)
 
     def list_pauses(self) -> list[Pause]:
-        """Return the hosts that are not to be asked now, longest first, at most 500."""
+        """Return the hosts that limit the rate now, longest first, at most 500."""
         blocked = self._hosts.find_blocked(self._clock.now(), MAX_SHOWN)
         counts = self._feeds.count_by_host(blocked)
         return [Pause(host, until, counts.get(host, 0)) for host, until in blocked.items()]
@@ -81,7 +81,7 @@ class RetryAfter:
         Returns how many those are. The next Retry-After of the host counts again.
 
         Raises:
-            NotFoundError: the host does not pause.
+            NotFoundError: the host is not rate-limited.
         """
         now = self._clock.now()
         if self._hosts.blocked_until(host, now) is None:
@@ -92,4 +92,4 @@ class RetryAfter:
 
 def explain_pause(host: str, until: datetime) -> str:
     """Return why a host is not asked now, as errors and reasons of feeds word it."""
-    return f"{host} {WAITS_FOR_HOST} {format_time(until)}"
+    return f"{RATE_LIMITED_BY} {host} until {format_time(until)}"

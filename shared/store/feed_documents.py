@@ -63,7 +63,7 @@ class Feed:
     weight: str | None = None
     window: Document | None = None
     next_fetch_at: datetime | None = None
-    next_fetch_reason: str = "not scheduled"
+    next_fetch_reason: str = "manual only: it has no schedule"
     running_import: str | None = None
     last_import: str | None = None
     consecutive_failures: int = 0
@@ -204,7 +204,8 @@ def to_feed(document: Document) -> Feed:
         values
         | {
             "headers": {entry["name"]: entry["value"] for entry in document.get("headers") or ()},
-            "next_fetch_reason": document.get("next_fetch_reason") or "not scheduled",
+            "next_fetch_reason": document.get("next_fetch_reason")
+            or "manual only: it has no schedule",
             "validators": _read_validators(document.get("validators") or ()),
         },
     )

@@ -35,8 +35,10 @@ FEEDS = "feeds"
 _SCHEDULED: Document = {"enabled": True, "next_fetch_at": {"$ne": None}}
 # The error first: SecantusDB looks up the first field that has an index, and few feeds fail.
 _FAILING: Document = {"error": {"$gt": ""}, "enabled": True}
-# What the reasons of feeds say that wait until their host may be asked.
-WAITS_FOR_HOST = "asked not to be asked again before"
+# How the reasons of feeds begin that wait for their host's Retry-After; and how earlier versions
+# had it.
+RATE_LIMITED_BY = "rate-limited by"
+_WAITS_FOR_HOST = f"{RATE_LIMITED_BY} |asked not to be asked again before"
 
 
 class FeedStore:
@@ -250,7 +252,7 @@ class FeedStore:
             "next_fetch_at": {"$gt": now},
             "$or": [
                 {"history.retry_after_until": {"$gt": now}},
-                {"next_fetch_reason": {"$regex": WAITS_FOR_HOST}},
+                {"next_fetch_reason": {"$regex": _WAITS_FOR_HOST}},
             ],
         }
         due: Document = {"$set": {"next_fetch_at": now, "next_fetch_reason": reason}}

@@ -166,7 +166,7 @@ def test_a_success_by_hand_brings_a_failing_feed_back_to_its_schedule(harness: H
     fetch_now(harness)
     feed = feed_of(harness)
     assert (wait(harness), feed.consecutive_failures, feed.error) == (HOUR, 0, None)
-    assert feed.next_fetch_reason.startswith("an import by hand succeeded")
+    assert feed.next_fetch_reason.startswith("a manual import succeeded")
 
 
 def test_a_document_says_nothing_about_a_feeds_urls(harness: Harness) -> None:
@@ -319,7 +319,7 @@ def test_no_feed_is_blamed_while_this_server_is_cut_off(harness: Harness) -> Non
     work_off(harness)
     feeds = [feed_of(harness, source) for source in sources]
     assert [feed.consecutive_failures for feed in feeds] == [0] * 6
-    assert all("seems to be cut off" in feed.next_fetch_reason for feed in feeds)
+    assert all("seems to be offline" in feed.next_fetch_reason for feed in feeds)
     assert all(timedelta(minutes=4) < wait(harness, source) <= 5 * HOUR / 60 for source in sources)
     assert feeds[0].error == "dns: refused: dns"
 

@@ -67,9 +67,7 @@ def test_while_a_host_wants_to_rest_nothing_is_sent_for_any_of_its_feeds(harness
     assert harness.publisher.requests == asked
     failed = import_of(harness, second)
     assert failed.state is ImportState.FAILED
-    assert failed.error == (
-        f"rate_limited: {HOST} asked not to be asked again before 2026-11-01T12:10:00.000Z"
-    )
+    assert failed.error == (f"rate_limited: rate-limited by {HOST} until 2026-11-01T12:10:00.000Z")
 
 
 def test_feeds_that_were_queued_when_their_host_asked_for_rest_are_postponed(
@@ -86,9 +84,7 @@ def test_feeds_that_were_queued_when_their_host_asked_for_rest_are_postponed(
     [asked] = [feed for feed in feeds.values() if feed.last_import is not None]
     [held] = [feed for feed in feeds.values() if feed.last_import is None]
     assert (held.next_fetch_at, held.running_import, held.error) == (until, None, None)
-    assert held.next_fetch_reason == (
-        f"{HOST} asked not to be asked again before 2026-11-01T14:00:00.000Z"
-    )
+    assert held.next_fetch_reason == (f"rate-limited by {HOST} until 2026-11-01T14:00:00.000Z")
     imports = harness.stores.imports.find_page(limit=10).items
     assert [each.source for each in imports] == [asked.source]
     harness.publisher.ask_for_rest(None)
@@ -194,9 +190,7 @@ def test_due_feeds_of_a_host_that_wants_to_rest_are_spread_behind_its_time(
     assert due_at(harness, sources) == [until + number * DEFERRAL_GAP for number in range(5)]
     feed = harness.stores.feeds.get(sources[0])
     assert feed is not None
-    assert feed.next_fetch_reason == (
-        f"{HOST} asked not to be asked again before 2026-11-01T12:10:00.000Z"
-    )
+    assert feed.next_fetch_reason == (f"rate-limited by {HOST} until 2026-11-01T12:10:00.000Z")
     assert (feed.consecutive_failures, feed.error, feed.last_import) == (0, None, None)
     held = harness.stores.feeds.get(other)
     assert held is not None

@@ -75,8 +75,8 @@ def test_a_crontab_line_is_kept_exactly() -> None:
 
 
 def test_a_feed_without_a_schedule_has_no_next_fetch() -> None:
-    assert decide(planned=schedule(None)) == NextFetch(None, "not scheduled", 0)
-    assert decide(failed(), schedule(None)) == NextFetch(None, "not scheduled", 1)
+    assert decide(planned=schedule(None)) == NextFetch(None, "manual only: it has no schedule", 0)
+    assert decide(failed(), schedule(None)) == NextFetch(None, "manual only: it has no schedule", 1)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_a_first_410_is_remembered_and_asked_again_after_a_day() -> None:
     assert remember(FeedHistory(), failed("gone"), NOW).gone_since == NOW
     decided = decide(failed("gone"))
     assert (wait(decided), decided.is_disabled) == (DAY, False)
-    assert "gone (410) at 2026-11-01T12:00:00.000Z: asked again after 1 day" in decided.reason
+    assert "gone (410) at 2026-11-01T12:00:00.000Z: fetched again after 1 day" in decided.reason
 
 
 def test_a_second_410_within_a_day_does_not_count() -> None:
@@ -332,7 +332,7 @@ def test_no_feed_is_blamed_while_we_are_cut_off(planned: Schedule) -> None:
     decided = decide(failed("dns", is_outage=True), planned)
     assert decided == NextFetch(
         NOW + timedelta(minutes=5),
-        "this server seems to be cut off: no host can be reached: next try in 5 min",
+        "this server seems to be offline: no host can be reached: next try in 5 min",
         3,
     )
 
@@ -365,7 +365,7 @@ def test_a_success_by_hand_ends_a_back_off() -> None:
     planned = Schedule(3600, None, NOW + DAY, "backing off", 7)
     assert decide(Response(is_explicit=True, max_age_s=7200), planned) == NextFetch(
         NOW + 2 * HOUR,
-        "an import by hand succeeded and ended the back-off: every 3600 s, but the publisher's "
+        "a manual import succeeded and ended the back-off: every 3600 s, but the publisher's "
         "max-age or Expires asks for 2 h",
         0,
     )
@@ -375,7 +375,7 @@ def test_a_success_by_hand_makes_nothing_later() -> None:
     planned = Schedule(3600, None, NOW + HOUR / 2, "backing off", 7)
     assert decide(Response(is_explicit=True), planned) == NextFetch(
         NOW + HOUR / 2,
-        "an import by hand succeeded and ended the back-off: at the time set before, for that is "
+        "a manual import succeeded and ended the back-off: at the time set before, for that is "
         "earlier than the regular one (every 3600 s)",
         0,
     )
@@ -390,8 +390,8 @@ def test_after_an_import_by_hand_the_host_is_not_asked_before_it_allows_it() -> 
         assert wait(decided) == 2 * HOUR
         assert decided.reason == "every 3600 s, but the host's Retry-After asks for 2 h"
     assert decide(told, Schedule(3600, None, NOW + 3 * HOUR, "cron", 0)).reason == "cron"
-    by_hand_only = Schedule(None, None, None, "not scheduled", 0)
-    assert decide(told, by_hand_only) == NextFetch(None, "not scheduled", 1)
+    by_hand_only = Schedule(None, None, None, "manual only: it has no schedule", 0)
+    assert decide(told, by_hand_only) == NextFetch(None, "manual only: it has no schedule", 1)
 
 
 def test_what_was_due_while_an_import_by_hand_ran_is_done() -> None:

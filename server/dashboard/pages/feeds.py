@@ -84,7 +84,7 @@ def take_new_url(
         moved_to = feed_routes.get_feed(parts, source).moved_to or {}
         urls = moved_urls(parts.services.feeds.get(source), moved_to, url)
         feed_routes.change_feed(parts, source, FeedChangeRequest.model_validate({"urls": urls}))
-        return redirect(request, back, "The feed uses its new URL, and is fetched at once.")
+        return redirect(request, back, "The feed uses its new URL and is fetched at once.")
 
     return attempt(request, back, move)
 
@@ -115,5 +115,5 @@ def moved_urls(feed: Feed, moved_to: Mapping[str, str], url: str) -> list[str]:
         InvalidRequestError: it has not moved (any more).
     """
     if url not in moved_to:
-        raise InvalidRequestError("the URL has not moved, or was changed meanwhile")
+        raise InvalidRequestError("the URL has not moved, or was changed in the meantime")
     return [moved_to[url] if mask_url(own) == url else own for own in feed.urls]

@@ -224,7 +224,7 @@ def test_host_that_asked_to_be_left_alone_is_not_asked(
     assert discover(open_door, url).status_code == 502
     answer = discover(open_door, publisher.url("/blog"))
     assert answer.status_code == 502
-    assert "asked not to be asked again before" in answer.json()["detail"]
+    assert "rate-limited by " in answer.json()["detail"]
     assert publisher.count() == 1
     open_door.clock.advance(seconds=121)
     publisher.serve("/blog", PAGE, content_type="text/html")

@@ -44,7 +44,7 @@ def test_explicit_nulls_mean_not_scheduled(api: Api) -> None:
     shown = add(api, interval_s=None, cron=None)
     assert (shown["interval_s"], shown["cron"], shown["next_fetch_at"]) == (None, None, None)
     assert shown["enabled"] is True
-    assert shown["next_fetch_reason"] == "not scheduled"
+    assert shown["next_fetch_reason"] == "manual only: it has no schedule"
 
 
 def test_feed_with_several_urls_shows_urls(api: Api) -> None:

@@ -93,7 +93,7 @@ def test_new_url_of_a_moved_feed_is_taken_on_request(api: Api) -> None:
     post_form(api, "/admin/feeds/news/move", url=old)
     assert stored(api).urls == [new]
     again = post_form(api, "/admin/feeds/news/move", url=old)
-    assert "The URL has not moved, or was changed meanwhile" in again.message
+    assert "The URL has not moved, or was changed in the meantime" in again.message
 
 
 def test_new_url_with_a_secret_has_to_be_written_by_hand(api: Api) -> None:
@@ -184,7 +184,7 @@ def test_opml_is_imported_from_a_file_with_a_report(api: Api) -> None:
     answer = api.client.post("/admin/feeds-opml", files={"file": ("feeds.opml", document)})
     assert answer.status_code == 200
     page = Page(answer.text)
-    assert "1 added , 1 skipped because they are here already, 1 invalid." in page.text
+    assert "1 added , 1 already there and skipped, 1 invalid." in page.text
     assert "http://localhost/<img" in page.text
     assert HOSTILE not in page.html
     assert api.stores.feeds.get("a.example") is not None
@@ -193,7 +193,7 @@ def test_opml_is_imported_from_a_file_with_a_report(api: Api) -> None:
 def test_opml_is_imported_from_pasted_text(api: Api) -> None:
     text = '<opml><body><outline xmlUrl="https://a.example/"/></body></opml>'
     assert "1 added" in post_form(api, "/admin/feeds-opml", text=text).text
-    assert "1 skipped" in post_form(api, "/admin/feeds-opml", text=text).text
+    assert "1 already there and skipped" in post_form(api, "/admin/feeds-opml", text=text).text
 
 
 @pytest.mark.parametrize(

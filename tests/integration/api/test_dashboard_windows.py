@@ -42,7 +42,7 @@ def test_window_shows_cursor_epoch_and_open_intervals_with_their_imports(api: Ap
     begin(api, running, settled_epoch=2)
     page = get_page(api, PATH)
     assert "from 2026-10-31 12:00:00 UTC , 1 h at a time" in page.text
-    assert "Next interval from 2026-11-01 12:00:00 UTC" in page.text
+    assert "Next interval starts 2026-11-01 12:00:00 UTC" in page.text
     assert "Epoch 2" in page.text
     assert f"/admin/imports/{pull_import_id('news', running)}" in page.links()
     [part] = [each for each in page.all("div") if each.get("id") == "reading"]
@@ -56,8 +56,8 @@ def test_interval_that_is_tried_again_leads_to_the_import_that_failed(api: Api) 
     waiting = OpenInterval(NOON - HOUR, NOON, 2, taken_at=NOON, tries=1, retry_at=NOON + HOUR)
     begin(api, waiting, settled_epoch=1)
     page = get_page(api, PATH)
-    assert "failed 1 time, again 2026-11-01 13:00:00 UTC" in page.text
-    assert "the one before is being ended" in page.text
+    assert "failed 1 time, next try 2026-11-01 13:00:00 UTC" in page.text
+    assert "the previous one is ending" in page.text
     assert f"/admin/imports/{pull_import_id('news', first)}" in page.links()
 
 
@@ -66,12 +66,12 @@ def test_window_by_page_shows_pages(api: Api) -> None:
     begin(api, cursor=7, settled_epoch=2)
     text = get_page(api, PATH).text
     assert "page by page" in text
-    assert "Next interval from page 7" in text
+    assert "Next interval starts page 7" in text
 
 
 def test_window_that_has_not_begun_says_so(api: Api) -> None:
     add_windowed(api)
-    assert "not begun yet" in get_page(api, PATH).text
+    assert "not started" in get_page(api, PATH).text
 
 
 def test_rollback_asks_first_and_says_from_where_it_reads(api: Api) -> None:
