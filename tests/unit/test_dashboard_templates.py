@@ -131,6 +131,15 @@ def test_bar_of_counts_adds_up_and_says_its_numbers() -> None:
     assert "nothing fetched" in render_text("{{ m.counts_bar(counts) }}", counts=empty)
 
 
+def test_slim_bar_of_counts_names_what_changed_first() -> None:
+    names = ("new", "updated", "unchanged", "duplicate", "superseded", "dead", "removed", "pending")
+    counts = dict.fromkeys(names, 0) | {"fetched": 9, "unchanged": 9}
+    source = "{{ m.counts_bar(counts, slim=true) | striptags }}"
+    assert render_text(source, counts=counts).split() == ["9", "unchanged", "of", "9"]
+    counts |= {"unchanged": 7, "new": 2}
+    assert render_text(source, counts=counts).split() == ["2", "new", "of", "9"]
+
+
 def test_part_that_has_come_to_rest_asks_no_more() -> None:
     moving = '{% call m.live("/x", 2) %}a{% endcall %}'
     resting = '{% call m.live("/x", none) %}a{% endcall %}'

@@ -217,11 +217,17 @@ function setUpShortcuts() {
     isGoing = event.key === "g";
     const search = event.key === "/" && document.querySelector("input[type=search]");
     if (place) place.click();
-    else if (search) search.focus();
+    else if (search) focusUnfolded(search);
     else if (event.key === "?") help.showModal();
     else return;
     event.preventDefault();
   });
+}
+
+function focusUnfolded(field) {
+  const fold = field.closest("details");
+  if (fold && !field.checkVisibility()) fold.open = true;
+  field.focus();
 }
 
 function prepare(root) {
