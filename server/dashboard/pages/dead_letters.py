@@ -137,9 +137,9 @@ def show_dead_letter(request: Request, parts: Parts, item_id: str, whole: bool =
 
 
 def title_of(letter: api.DeadLetterAnswer) -> str:
-    """Return the title of the item that a dead letter is of; its id where that is not known."""
+    """Return the title of the item that a dead letter is of; its guid where that is not known."""
     title = letter.data.get("title") if isinstance(letter.data, dict) else None
-    return title if isinstance(title, str) and title.strip() else letter.id
+    return title if isinstance(title, str) and title.strip() else letter.guid
 
 
 def _find_titles(parts: ApiParts, sources: Iterable[str]) -> dict[str, str]:
