@@ -46,9 +46,6 @@ app = typer.Typer(
 
 for group in GROUPS:
     app.add_typer(group)
-app.command(epilog="Example: feedmill status")(status)
-app.command(epilog="Example: feedmill doctor --json")(doctor)
-app.command(epilog="Example: feedmill reparse lwn --since 2026-11-01")(reparse)
 
 Feeds = Annotated[list[str] | None, typer.Argument(help="URLs or files to import first")]
 FeedsToImport = Annotated[list[str], typer.Argument(help="URLs or files", metavar="URL-or-file...")]
@@ -89,13 +86,16 @@ def _take_common_options(
 
 @app.command(epilog="Example: feedmill up https://lwn.net/headlines/rss")
 def up(feeds: Feeds = None) -> None:
-    """Run the whole service here, on embedded stores unless settings name others."""
+    """Run the whole service here: server, worker and stores.
+
+    Stores that no setting names are embedded ones, with their data in DATA_DIR.
+    """
     sys.exit(run_up(load_settings(), feeds or [], Console()))
 
 
 @app.command(epilog="Example: REDIS_URL=redis://r MONGODB_URL=mongodb://m feedmill server")
 def server() -> None:
-    """Run the server alone; REDIS_URL and MONGODB_URL must be set."""
+    """Run the server alone. REDIS_URL and MONGODB_URL must be set."""
     become_role("server", load_settings())
 
 
@@ -109,7 +109,7 @@ def worker(
         ),
     ] = None,
 ) -> None:
-    """Run a worker alone; REDIS_URL and MONGODB_URL must be set.
+    """Run a worker alone. REDIS_URL and MONGODB_URL must be set.
 
     With --app or FEEDMILL_APP it works queues of your own; without MONGODB_URL only these.
     """
@@ -144,6 +144,11 @@ def import_feeds(
             messages=messages(),
         )
     )
+
+
+app.command(epilog="Example: feedmill reparse lwn --since 2026-11-01")(reparse)
+app.command(epilog="Example: feedmill status")(status)
+app.command(epilog="Example: feedmill doctor --json")(doctor)
 
 
 def _describe_bug(error: Exception) -> str:

@@ -52,7 +52,7 @@ def backfill(
     is_followed: IsFollowed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import a feed's past and show the progress; without SOURCE list running back-fills.
+    """Import a feed's past and show the progress. Without SOURCE list running back-fills.
 
     Ctrl-C ends only the display. Exit 1: it was cancelled, or items are dead.
     """

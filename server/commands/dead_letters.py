@@ -42,7 +42,7 @@ _OBSTACLES = {
 
 app = typer.Typer(
     name="dlq",
-    help="Dead letters of the running service: list, show, replay, remove.",
+    help="Dead letters: list, show, replay, remove.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -129,7 +129,7 @@ def remove(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove dead letters: the same content stays away, other content is imported again."""
+    """Remove dead letters. The same content stays away; new content is imported again."""
     count = len(dict.fromkeys(item_ids))
     confirm(f"Remove {count} dead letter{'s' if count > 1 else ''} for good?", is_sure=yes)
     with service_client() as client:

@@ -27,9 +27,10 @@ _WIDTH = max(len(level) for level in Level)
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check settings, stores, queues, record and the running service; name each fix.
+    """Check the whole deployment; name what to fix.
 
-    Works without a running service, too. Exit 1: there is a problem; warnings are not problems.
+    Settings, stores, queues, record and the running service; works without one, too. Exit 1: there
+    is a problem; warnings are not problems.
     """
     findings = _examine()
     if as_json:

@@ -123,7 +123,7 @@ def add(
     import_now: ImportNow = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a feed; without a schedule of its own it is fetched every FETCH_INTERVAL_S seconds.
+    """Add a feed. Without a schedule it is fetched every FETCH_INTERVAL_S seconds.
 
     Exit 2 with --discover: the page links to several feeds; they are listed.
     """
@@ -157,7 +157,7 @@ def edit(
     title: Title = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a feed; other values stay. A new schedule or URL makes it due at once."""
+    """Change a feed. Other values stay; a new schedule or URL makes it due at once."""
     _refuse_both({"--header": bool(header), "--no-headers": no_headers})
     _refuse_both({"--window": window is not None, "--no-window": no_window})
     _refuse_both({"--tag": bool(tag), "--no-tags": no_tags})
@@ -196,12 +196,12 @@ def _change(client: ApiClient, path: str, changes: dict[str, Any]) -> Any:
 
 
 def enable(sources: Sources, as_json: AsJson = False) -> None:
-    """Fetch disabled feeds again; a scheduled one is due at once."""
+    """Fetch disabled feeds again. A scheduled one is due at once."""
     _set_enabled(sources, is_enabled=True, as_json=as_json)
 
 
 def disable(sources: Sources, as_json: AsJson = False) -> None:
-    """Stop fetching feeds until they are enabled; feeds and items stay."""
+    """Stop fetching feeds until they are enabled. Their items stay."""
     _set_enabled(sources, is_enabled=False, as_json=as_json)
 
 

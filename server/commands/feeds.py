@@ -45,7 +45,7 @@ AnyLimit = Annotated[
 
 app = typer.Typer(
     name="feeds",
-    help="Feeds of the running service: list, add, edit, remove, explain, OPML.",
+    help="Feeds: list, add, edit, remove, explain, OPML.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -62,7 +62,7 @@ def list_feeds(
     limit: AnyLimit = None,
     as_json: AsJson = False,
 ) -> None:
-    """List feeds, latest added first; times are local. TEXT is looked for in titles and URLs."""
+    """List feeds, latest added first. Times are local. TEXT is looked for in titles and URLs."""
     chosen = {"failing": failing, "disabled": disabled, "manual": manual}
     states = [state for state, is_chosen in chosen.items() if is_chosen]
     if len(states) > 1:
@@ -112,7 +112,7 @@ def remove(sources: Sources, yes: Yes = False, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: feedmill feeds why lwn")
 def why(source: Source, as_json: AsJson = False) -> None:
-    """Show when a feed is fetched next and why, and how its last import ended."""
+    """Show when a feed is fetched next, and why. Also how its last import ended."""
     with service_client() as client:
         feed = client.get(f"/feeds/{quote_id(source)}")
         last = _get_import(client, feed["last_import"])
@@ -132,7 +132,7 @@ def hosts(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the hosts that limit the rate (Retry-After), until when, and for how many feeds."""
+    """List hosts that limit the rate (Retry-After), and until when."""
     with service_client() as client:
         if lift is not None:
             client.delete(f"/hosts/{quote_id(lift)}")
@@ -153,7 +153,7 @@ def import_opml(
     file: Annotated[str, typer.Argument(help="OPML file, or - for standard input")],
     as_json: AsJson = False,
 ) -> None:
-    """Add the feeds of an OPML file; known ones are skipped. Exit 1: some are invalid."""
+    """Add the feeds of an OPML file. Known ones are skipped. Exit 1: some are invalid."""
     document = _read_file(file)
     with service_client() as client:
         report = client.post_text("/feeds/opml", document, OPML_TYPE, timeout_s=OPML_TIMEOUT_S)
@@ -175,7 +175,7 @@ def export_opml(
     file: Annotated[str, typer.Argument(help="file to write")] = STANDARD_STREAM,
     as_json: AsJson = False,
 ) -> None:
-    """Write all feeds that have a URL as OPML, to a file or to standard output."""
+    """Write the feeds as OPML, to a file or standard output. Feeds without a URL are left out."""
     with service_client() as client:
         document = client.get_text("/feeds.opml")
     if file != STANDARD_STREAM:

@@ -47,7 +47,7 @@ def list_imports(
     limit: Limit = _DEFAULT_LIMIT,
     as_json: AsJson = False,
 ) -> None:
-    """List imports, latest requested first; or show one of them with 'show'."""
+    """List imports, latest requested first. 'show' explains one."""
     if context.invoked_subcommand is not None:
         if source or state or as_json or limit != _DEFAULT_LIMIT:
             raise InvalidRequestError("put the options of 'imports show' after its ID")
@@ -98,9 +98,10 @@ def reparse(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import a feed again from its kept responses, without fetching, and wait until it ends.
+    """Import a feed again from its kept responses.
 
-    For use after a parser change. Exit 1: it failed, or items are dead.
+    Nothing is fetched; for use after a parser change. Waits until it ends. Exit 1: it failed, or
+    items are dead.
     """
     body = {"since": read_moment(since, "--since")} if since is not None else {}
     with service_client() as client:

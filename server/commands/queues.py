@@ -29,7 +29,7 @@ CLEAN_TIMEOUT_S = 600.0
 
 app = typer.Typer(
     name="queue",
-    help="Queues of the running service: status, pause, resume, clean, replay.",
+    help="Queues: status, pause, resume, clean, replay.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -47,9 +47,10 @@ class CleanableState(StrEnum):
 
 @app.command(epilog="Example: feedmill queue status")
 def status(queue: AnyQueue = None, as_json: AsJson = False) -> None:
-    """Show counts, rate, age of the oldest waiting job, and what limits each queue, or one.
+    """Show each queue, or one: counts, and what limits it.
 
-    Without a service and MONGODB_URL: your own queues, read from REDIS_URL.
+    Also the rate, and the age of the oldest waiting job. Without a service and MONGODB_URL: your
+    own queues, read from REDIS_URL.
     """
     shown = _read_queues(queue)
     if as_json:
@@ -62,16 +63,16 @@ def status(queue: AnyQueue = None, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: feedmill queue pause job_import_queue_heavy")
 def pause(queue: AnyQueue = None, as_json: AsJson = False) -> None:
-    """Start no more jobs of a queue until it is resumed; without QUEUE the light item queue.
+    """Start no more jobs of a queue until it is resumed.
 
-    Jobs that run are finished.
+    Without QUEUE it is the light item queue. Running jobs are finished.
     """
     _switch(queue, "pause", as_json=as_json)
 
 
 @app.command(epilog="Example: feedmill queue resume")
 def resume(queue: AnyQueue = None, as_json: AsJson = False) -> None:
-    """Start jobs of a paused queue again; without QUEUE the light item queue."""
+    """Start jobs of a paused queue again. Without QUEUE it is the light item queue."""
     _switch(queue, "resume", as_json=as_json)
 
 
@@ -106,7 +107,7 @@ def replay(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put the dead letters of your own queues back into the queues that they came from."""
+    """Put dead letters of your own queues back into their queues."""
     which = "all dead letters" if reason is None else f"the dead letters with {reason!r}"
     confirm(f"Replay {which} of {queue}?", is_sure=yes)
     body = {} if reason is None else {"reason": reason}

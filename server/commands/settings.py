@@ -29,7 +29,7 @@ _ACCEPTED = "MAX/DURATION, as 100/s, 50/500ms or 600/10min; 0 is no limit"
 
 app = typer.Typer(
     name="settings",
-    help="Settings of the running server; show and change its rate limit.",
+    help="Settings of the running server, and its rate limit.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -37,7 +37,7 @@ app = typer.Typer(
 
 @app.callback(epilog="Example: feedmill settings --json")
 def show(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show every setting of the running server, and where its value comes from.
+    """Show all settings, and where each value comes from.
 
     Workers have an environment of their own.
     """
@@ -64,7 +64,7 @@ def rate_limit(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show or change how many items start per window, in each item queue, over all workers.
+    """Show or change how many items start per window. Per item queue, over all workers.
 
     A change holds at once and until it is reset, whatever restarts.
     """
@@ -85,7 +85,7 @@ def rate_limit(
 
 @app.command(epilog="Example: feedmill settings changes")
 def changes(as_json: AsJson = False) -> None:
-    """Show the last changes of the rate limit: when, by whom, from and to what."""
+    """Show the last changes of the rate limit."""
     with service_client() as client:
         found = client.get("/settings/changes")["items"]
     if as_json:

@@ -28,9 +28,10 @@ Read = TypeVar("Read")
 
 
 def status(as_json: AsJson = False) -> None:
-    """Show the running service: stores, queues, workers, feeds, imports, what needs attention.
+    """Show the running service on one screen.
 
-    Exit 0: it works; warnings may be shown. 1: something is wrong. 2: no service runs.
+    Stores, queues, workers, feeds, imports, and what needs attention. Exit 0: it works; warnings
+    may be shown. 1: something is wrong. 2: no service runs.
     """
     settings = load_settings()
     client = _find_client(settings)

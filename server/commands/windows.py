@@ -71,7 +71,7 @@ def _read_value(name: str, value: str) -> str | int:
 
 
 def rollback(source: Source, to: To, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Give a windowed feed a new epoch: what was read after a time is read again.
+    """Read a windowed feed again from a time on. It gets a new epoch.
 
     It waits until nothing of the old epoch is written any more. Items that are stored stay.
     """
