@@ -21,6 +21,7 @@ from server.commands.output import (
     messages,
     print_entry,
     print_json,
+    print_paragraph,
     print_table,
     print_text,
 )
@@ -95,7 +96,7 @@ def show(item_id: Annotated[str, typer.Argument(metavar="ID")], as_json: AsJson 
         print_json(Console(), letter)
         return
     for line in explain_letter(letter, SystemClock().now()):
-        print_text(Console(), line)
+        print_paragraph(Console(), line)
 
 
 @app.command(epilog="Example: feedmill dlq replay --source lwn --wait")

@@ -39,6 +39,14 @@ def print_text(console: Console, text: str, *, style: str | None = None) -> None
     console.print(Text(_printable(text), style=style or ""), soft_wrap=True)
 
 
+def print_paragraph(console: Console, text: str) -> None:
+    """Print text as ``print_text`` does, but break its lines between words on a terminal."""
+    if console.is_terminal:
+        console.print(Text(_printable(text)), overflow="fold")
+    else:
+        print_text(console, text)
+
+
 def messages() -> Console:
     """Return the console for what is not the command's answer: progress, hints, errors."""
     return Console(stderr=True)

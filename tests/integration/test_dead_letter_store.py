@@ -188,3 +188,21 @@ def test_a_lower_end_recorded_at_the_same_moment_does_not_stay_on_top(
     found = letters.get("lwn#1")
     assert found is not None
     assert [found.revision, *(end["revision"] for end in found.history)] == [3, 2, 3]
+
+
+def test_small_ones_of_a_cause_are_counted_up_to_a_limit(stores: Stores) -> None:
+    sizes = {"1": 10, "2": 20, "3": 30, "4": 20}
+    letters = [
+        make_letter_of(guid, error_type="too_large", reason="large", data="x" * size)
+        for guid, size in sizes.items()
+    ]
+    other = make_letter_of("5", error_type="invalid", reason="odd", data="x")
+    foreign = make_letter_of(
+        "6", item_id="ars#6", source="ars", error_type="too_large", reason="large", data="x"
+    )
+    stores.dead_letters.record_many([*letters, other, foreign])
+    count_small = stores.dead_letters.count_small
+    assert count_small("too_large: large", 20, limit=9) == 4
+    assert count_small("too_large: large", 20, limit=2) == 2
+    assert count_small("too_large: large", 20, source="lwn", limit=9) == 3
+    assert count_small("too_large: large", 0, limit=9) == 0

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from server.commands.dead_letters import print_causes, print_letters
+from server.commands.output import print_paragraph
 from tests.fakes import FakeClock
 from tests.stub_service import StubService, make_import
 from tests.typed import Run
@@ -78,6 +79,15 @@ def test_list_reports_that_there_are_more_than_it_shows(
     assert done.stderr == "the first 1; there are more: raise --limit\n"
     assert len(feedmill("dlq", "list", "--limit", "1", "--json").json) == 1
     assert feedmill("dlq", "list", "--limit", "2").stderr == ""
+
+
+def test_a_paragraph_is_broken_between_words_on_a_terminal_alone() -> None:
+    lines = ["The reason: MongoDB", "refused the document"]
+    for is_terminal, shown in ((True, lines), (False, [" ".join(lines)])):
+        output = io.StringIO()
+        console = Console(file=output, width=20, force_terminal=is_terminal, color_system=None)
+        print_paragraph(console, " ".join(lines))
+        assert [line.rstrip() for line in output.getvalue().splitlines()] == shown
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -9,7 +9,7 @@ import pytest
 from server.importing.enqueueing import _with_origin
 from server.importing.selecting import prepare
 from server.importing.values import Merged, Run
-from shared.models import Enclosure, ExtraField, FeedItem
+from shared.models import Enclosure, ExtraField, FeedItem, write_json
 from shared.store import Feed, Import, ImportState, JournalEntry, Trigger
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -21,6 +21,20 @@ def entry_of(data: dict[str, Any]) -> JournalEntry:
 
 def import_of(import_id: str) -> Import:
     return Import(import_id, "lwn", [], Trigger.API, ImportState.IMPORTING, NOW, revision=7)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ({"title": "Ñandú"}, '{"title":"Ñandú"}'),
+        ({"length": 2**64}, '{"length": 18446744073709551616}'),
+        ({"title": "\ud800"}, '{"title": "\\ud800"}'),
+        ({"at": {1}}, '{"at": "{1}"}'),
+    ],
+)
+def test_a_record_for_people_is_written_whatever_it_holds(value: object, written: str) -> None:
+    assert write_json(value) == written
+    assert write_json(value).encode()
 
 
 def test_a_job_carries_its_import_and_revision_behind_the_item() -> None:
