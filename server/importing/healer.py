@@ -101,7 +101,8 @@ class Healer:
 
         The sweep once an hour.
         """
-        self._limiter.keep()
+        with _going_on_when_full("limits of items"):
+            self._limiter.keep()
         running = self._stores.feeds.find_running()
         names = {feed.running_import for feed in running if feed.running_import is not None}
         opened = {found.import_id: found for found in self._stores.imports.find_open()}

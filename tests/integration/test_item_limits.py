@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from shared.queue import GroupLimit, JobState, NewJob, RateLimit, RedisConnection
+from server.importing.healer import Healer
+from shared.errors import QueueFull
+from shared.queue import GroupLimit, JobQueue, JobState, NewJob, RateLimit, RedisConnection
 from shared.queue.limits import read_group_limit, read_rate
 from shared.store import ItemLimits, open_database
 from tests.factories import make_data
@@ -155,6 +157,25 @@ def test_the_limit_of_a_source_is_changed_too_and_workers_do_not_undo_it(
     assert count_stored(harness) == 3
     assert read_group_limit(harness.item_queues[0]) == GroupLimit(3, HOUR_MS, "source")
     assert harness.item_queues[0].counts()[JobState.PRIORITIZED] == 7
+
+
+def test_a_full_redis_that_takes_no_limit_does_not_stop_the_healing(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(harness, 7)
+    harness.redis.hdel(harness.item_queues[0].keys.meta, "max", "duration")
+    healed: list[str] = []
+
+    def refuse(*_: object) -> None:
+        raise QueueFull("Redis is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JobQueue, "set_rate_limit", refuse)
+        patched.setattr(Healer, "sweep", lambda _: healed.append("swept"))
+        harness.server.heal()
+    assert healed == ["swept"]
+    harness.server.heal()
+    assert rates(harness) == [RateLimit(7, 1000)] * 2
 
 
 def test_each_partition_gets_its_share(make_harness: Any) -> None:
