@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from shared.errors import UnreadableDocument
 from shared.logs import get_logger
 from shared.queue import GroupLimit, JobQueue, RateLimit
-from shared.queue.limits import end_window, limit_groups, read_rate
+from shared.queue.limits import limit_groups, limit_rate
 from shared.settings import Settings
 from shared.store import ItemLimits, ItemLimitStore, StoredLimits
 
@@ -107,9 +107,7 @@ def limit_items(queue: JobQueue, current: CurrentLimits) -> None:
     """
     wanted = current.of_partition(len(queue.parts))
     for part in queue.parts:
-        if read_rate(part) != wanted:
-            part.set_rate_limit(wanted)
-            end_window(part)
+        limit_rate(part, wanted)
         limit_groups(part, current.of_source())
 
 

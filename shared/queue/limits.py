@@ -103,6 +103,23 @@ def end_window(queue: QueueReader) -> bool:
     return bool(run(queue.client, "DEL", queue.keys.limiter))
 
 
+def limit_rate(queue: JobQueue, limit: RateLimit | None) -> None:
+    """Let at most so many jobs be started in a window; None lifts the queue's own limit.
+
+    A limit that changes begins with a new window, in one step: what the old one has let start does
+    not count, nor does its length. One that is there already keeps its window.
+
+    Raises:
+        InvalidJobOptions: no job at all, or no time.
+    """
+    if limit is None:
+        queue.run_script("limit_rate", [0, 0])
+        return
+    _check("max", limit.max_jobs)
+    _check("duration", limit.duration_ms)
+    queue.run_script("limit_rate", [limit.max_jobs, limit.duration_ms])
+
+
 def limit_groups(queue: JobQueue, limit: GroupLimit | None) -> None:
     """Let at most so many jobs of each group be started in a window; None lifts the limit.
 

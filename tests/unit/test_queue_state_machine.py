@@ -23,6 +23,7 @@ NO_ARROW = {
     "update_data",
     "append_log",
     "limit_groups",
+    "limit_rate",
 }
 
 Arrow = tuple[str, frozenset[str], frozenset[str]]

@@ -3,6 +3,7 @@
 import pytest
 
 from shared.queue import BlockedBy, JobQueue, JobState, RateLimit, Retry
+from shared.queue.limits import limit_rate, read_rate
 from tests.fakes import FakeClock
 from tests.queue_states import (
     active,
@@ -11,6 +12,7 @@ from tests.queue_states import (
     job_fields,
     line,
     make_job,
+    scripts_of,
     seed_active,
     seed_stalled,
     seed_waiting,
@@ -186,6 +188,27 @@ def test_a_limit_of_the_queue_goes_before_that_of_the_claim(queue: JobQueue) -> 
     queue.set_rate_limit(None)
     assert queue.sample().rate_limit_ttl_ms == 0
     assert ids_of(queue, "t2") == ["a#2"]
+
+
+def test_a_limit_that_changes_begins_a_new_window_in_one_step(queue: JobQueue) -> None:
+    limit_rate(queue, RateLimit(1, 86_400_000))
+    seed_waiting(queue, "a#1", "a#2", "a#3")
+    assert ids_of(queue, "t1") == ["a#1"]
+    assert ids_of(queue, "t2") == []
+    assert scripts_of(queue, lambda: limit_rate(queue, RateLimit(1, 60_000))) == 1
+    assert ids_of(queue, "t3") == ["a#2"]
+    assert 0 < queue.client.pttl(queue.keys.limiter) <= 60_000
+    limit_rate(queue, None)
+    assert read_rate(queue) is None
+    assert ids_of(queue, "t4") == ["a#3"]
+
+
+def test_a_limit_that_is_there_already_keeps_its_window(queue: JobQueue) -> None:
+    limit_rate(queue, PER_MINUTE)
+    seed_waiting(queue, "a#1", "a#2", "a#3")
+    ids_of(queue, "t1")
+    limit_rate(queue, PER_MINUTE)
+    assert ids_of(queue, "t2") == []
 
 
 def test_a_limiter_that_lost_its_end_does_not_hold_for_ever(queue: JobQueue) -> None:
