@@ -7,7 +7,7 @@ import pytest
 from shared.queue import RedisConnection
 from tests.interval_histories import run_interval_histories
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(7200)]
 
 
 def test_every_interval_is_accounted_for_after_many_histories(
