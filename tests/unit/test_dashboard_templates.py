@@ -61,7 +61,7 @@ def test_script_of_others_is_here_with_its_licence() -> None:
     assert f"vendor/{folder.name}/htmx.min.js" in base
 
 
-def test_address_of_a_static_file_changes_with_its_content() -> None:
+def test_url_of_a_static_file_changes_with_its_content() -> None:
     assert re.fullmatch(r"/admin/static/app\.css\?v=[0-9a-f]{12}", static_url("app.css"))
     assert static_url("app.css").split("=")[1] != static_url("app.js").split("=")[1]
 

@@ -133,7 +133,7 @@ def clean_queue(
 def replay_dead_letters(request: Request, parts: Parts, name: str) -> Response:
     """Put all dead letters of a queue back to where they came from."""
     replayed = api.replay_jobs(parts, name, JobReplayRequest.model_validate({})).replayed
-    text = f"{replayed} job{'' if replayed == 1 else 's'} replayed."
+    text = f"Replaying {replayed} dead letter{'' if replayed == 1 else 's'}."
     return redirect(request, _path(name), text)
 
 

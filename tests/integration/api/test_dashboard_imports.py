@@ -75,7 +75,7 @@ def test_imports_are_listed_with_state_trigger_counts_and_error(api: Api) -> Non
     assert bar["aria-label"] == "Counts of news: 1 unchanged, 3 pending"
 
 
-def test_imports_are_filtered_by_source_state_and_time_in_the_address(api: Api) -> None:
+def test_imports_are_filtered_by_source_state_and_time_in_the_url(api: Api) -> None:
     ids = {}
     for number, source in enumerate(("one", "two", "three")):
         api.clock.advance(seconds=60)
@@ -164,7 +164,7 @@ def test_failed_import_says_why_and_what_to_do(api: Api) -> None:
     assert "What to do: The document is larger than FETCH_MAX_BYTES." in page.text
 
 
-def test_addresses_warnings_and_failures_of_an_import_are_shown(api: Api) -> None:
+def test_urls_warnings_and_failures_of_an_import_are_shown(api: Api) -> None:
     import_id = start(api)
     fetches = [
         {"url": f"{URL}?a", "http_status": 304, "not_modified": True},
@@ -256,7 +256,7 @@ def test_unknown_import_is_not_found(api: Api, path: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["a\r\nSet-Cookie: b=c", "☃", "a?b#c", "../queues"])
-def test_refused_start_leads_a_script_back_to_an_address_that_is_one(api: Api, source: str) -> None:
+def test_refused_start_leads_a_script_back_to_a_valid_url(api: Api, source: str) -> None:
     answer = api.client.post(
         "/admin/imports-start", data={"source": source}, headers={"HX-Request": "true"}
     )

@@ -52,10 +52,10 @@ def test_page_is_strict_about_what_it_loads(manned: Api) -> None:
     assert answer.headers["referrer-policy"] == "same-origin"
     loaded = re.findall(r'<(?:script|link|img|use)[^>]*(?:src|href)="([^"#]+)', answer.text)
     assert len(loaded) > 5
-    for address in loaded:
-        assert not urlsplit(address).netloc
-        asset = manned.client.get(address)
-        assert asset.status_code == 200, address
+    for url in loaded:
+        assert not urlsplit(url).netloc
+        asset = manned.client.get(url)
+        assert asset.status_code == 200, url
         assert "immutable" in asset.headers["cache-control"]
 
 

@@ -124,7 +124,7 @@ def test_dead_letters_are_replayed_by_the_dashboard(
     page = api.show_page("/admin/queues")
     assert 'action="/admin/queues/letters/replay"' in page
     assert 'href="/admin/queues/letters?state=waiting"' in page
-    assert "2 jobs replayed." in api.send_form("/admin/queues/letters/replay")
+    assert "Replaying 2 dead letters." in api.send_form("/admin/queues/letters/replay")
     assert emails.count() == 2
     assert 'action="/admin/queues/letters/replay"' not in api.show_page("/admin/queues")
 
