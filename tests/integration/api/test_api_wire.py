@@ -36,6 +36,12 @@ def test_ids_are_decoded_exactly_once(served: ServedApi, guid: str) -> None:
     assert served.client.get(f"/queues/items/jobs/{encoded}").json()["id"] == item_id
 
 
+def test_schema_of_an_item_is_served_as_such(served: ServedApi) -> None:
+    answer = served.client.get("/schemas/item.json")
+    assert answer.headers["content-type"] == "application/schema+json"
+    assert answer.json()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+
+
 def test_events_follow_an_import_to_its_end(served: ServedApi) -> None:
     body = {"document": "<rss/>", "source": "upload"}
     [begun] = served.client.post("/imports/start", json=body).json()["imports"]
