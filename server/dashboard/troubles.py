@@ -161,7 +161,7 @@ def _describe_failing_feeds(number: int) -> Trouble:
         "Failing feeds are retried automatically.",
         "feeds-failing",
         "warning",
-        "/admin/feeds?failing=true",
+        "/admin/feeds?state=failing",
         "Show feeds",
     )
 

@@ -87,7 +87,7 @@ def test_paused_queue_can_be_resumed() -> None:
 def test_failures_lead_to_their_pages() -> None:
     troubles = find(failing_feeds=1200, queues=[queue("dlq", waiting=1), queue(waiting=7)])
     assert [(each.text, each.link) for each in troubles] == [
-        ("1\u202f200 feeds are failing.", "/admin/feeds?failing=true"),
+        ("1\u202f200 feeds are failing.", "/admin/feeds?state=failing"),
         ("1 dead letter.", "/admin/dlq"),
     ]
     assert {each.level for each in troubles} == {"warning"}
