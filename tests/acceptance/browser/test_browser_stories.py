@@ -113,6 +113,15 @@ def test_a_dead_letter_is_opened_replayed_and_leaves_the_list(
     expect(page.get_by_role("heading", level=1)).to_have_text(f"{POISON} of the well")
 
 
+def expect_fold_outlives_refresh(visitor: Visitor) -> None:
+    """Unfold the other troubles, and wait until their part of the page is replaced."""
+    more = visitor.page.locator("#more-troubles")
+    more.locator("summary").click()
+    visitor.page.locator("#now").evaluate("part => { part.dataset.isOld = 'yes'; }")
+    expect(visitor.page.locator("#now:not([data-is-old])")).to_be_visible()
+    expect(more).to_have_attribute("open", "")
+
+
 def test_a_queue_is_paused_and_resumed_and_says_what_limits_it(
     deploy: Deploy, publisher: Publisher, visit: Visit
 ) -> None:
@@ -128,9 +137,11 @@ def test_a_queue_is_paused_and_resumed_and_says_what_limits_it(
     expect(visitor.message()).to_contain_text("is paused. Running jobs are finished")
 
     deployed.start_import(url=url)
+    deployed.api.post("/queues/job_import_queue_heavy/pause")
     visitor.open("/")
     expect(main).to_contain_text("paused by an operator")
     visitor.keep_picture("story-paused-overview")
+    expect_fold_outlives_refresh(visitor)
     visitor.link("Queues").click()
     expect(queue).to_contain_text(f"{ITEMS} waiting")
     visitor.link("job_import_queue").click()
