@@ -86,7 +86,9 @@ def complete_item(item: Mapping[str, Any]) -> dict[str, Any]:
 def frame_content(html: str, root_path: str = "") -> str:
     """Return the document for the sandboxed frame: an item's HTML, in our type."""
     style = f'<link rel="stylesheet" href="{root_path}{static_url(CONTENT_STYLE)}">'
-    return f'<!doctype html><meta charset="utf-8"><title>Content</title>{style}<body>{html}'
+    # app.js puts the theme that somebody chose in the place of both.
+    theme = '<meta name="color-scheme" content="light dark">'
+    return f'<!doctype html><meta charset="utf-8">{theme}<title>Content</title>{style}<body>{html}'
 
 
 def _sources_of(items: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -19,10 +19,18 @@ function applyTheme(theme) {
 
 applyTheme(readTheme());
 
+// An item's text stands in a frame without scripts, which knows the system's theme alone.
+function applyThemeToFrames(theme) {
+  const schemes = theme === "system" ? "light dark" : theme;
+  for (const frame of document.querySelectorAll("iframe.content"))
+    frame.srcdoc = frame.srcdoc.replace(/(<meta name="color-scheme" content=")[^"]*/, `$1${schemes}`);
+}
+
 function setUpTheme() {
   const button = document.querySelector("[data-theme-toggle]");
   if (!button) return;
   let theme = readTheme();
+  if (theme !== "system") applyThemeToFrames(theme);
   const show = () => { button.querySelector("b").textContent = theme; };
   button.hidden = false;
   show();
@@ -30,6 +38,7 @@ function setUpTheme() {
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
     try { localStorage.setItem("theme", theme); } catch { /* see readTheme */ }
     applyTheme(theme);
+    applyThemeToFrames(theme);
     show();
   });
 }

@@ -75,6 +75,10 @@ def test_a_feed_is_added_and_imported_while_its_bar_moves(
     text = page.frame_locator("iframe.content").first
     expect(text.get_by_text(f"number {ITEMS + 1}")).to_be_visible()
     visitor.keep_picture("story-item")
+    for theme in ("light", "dark"):
+        visitor.button("Theme:", exact=False).click()
+        expect(visitor.button("Theme:", exact=False)).to_contain_text(theme)
+    expect(text.locator("body")).to_have_css("color", "rgb(228, 233, 231)")
 
 
 def test_a_dead_letter_is_opened_replayed_and_leaves_the_list(

@@ -87,6 +87,7 @@ def test_content_is_shown_in_a_frame_that_can_do_nothing(api: Api) -> None:
     assert len(frames) == 2
     assert all(frame["sandbox"] == "" for frame in frames)
     assert f"<body><p>Hello</p>{SCRIPT}" in unescape(frames[0]["srcdoc"])
+    assert '<meta name="color-scheme" content="light dark">' in unescape(frames[0]["srcdoc"])
     # Neither in the frame's attribute nor in its source is it markup of this page.
     assert SCRIPT not in page.html
     assert f"<p>Hello</p>{SCRIPT}" in page.text
