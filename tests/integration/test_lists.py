@@ -65,6 +65,22 @@ def test_documents_without_a_time_stand_at_the_end_wherever_pages_break(
     assert sorted(read[3:]) == ["a#f0", "a#f1", "a#g0", "a#g1"]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("source", [None, "a"])
+def test_ids_that_begin_as_others_do_are_each_listed_once_though_their_times_are_equal(
+    stores: Stores, mongo_database: Database[dict[str, Any]], source: str | None, limit: int
+) -> None:
+    stores.items.ensure_indexes()
+    tied = [f"a#{n}" for n in (1, 10, 100, 11, 2, 20)]
+    times = dict.fromkeys(tied, _NOW)
+    times |= {"a#3": _NOW - timedelta(seconds=9), "a#30": _NOW - timedelta(seconds=9)}
+    mongo_database["items"].insert_many(
+        [{"_id": each, "source": "a", "modified_at": time} for each, time in times.items()]
+    )
+    read = list(read_list(stores, limit, source=source))
+    assert read == [*sorted(tied, reverse=True), "a#30", "a#3"]
+
+
 @pytest.mark.parametrize("limit", [1, 3, 7, 50])
 @pytest.mark.parametrize("source", [None, "a"])
 @pytest.mark.parametrize("since_s", [None, 64, 5e4])
