@@ -29,6 +29,8 @@ _BEARER = re.compile(r"\b(bearer|basic)\s+[a-z0-9._~+/=-]+", re.IGNORECASE)
 _SECRET_PAIR = re.compile(
     r"([?&;#](?:"
     r"[^=&;?#\s]*(?:api[_-]?key|token|passw(?:or)?d|secret|signature)"
+    # MongoDB's, which may hold the token of a session.
+    r"|authMechanismProperties"
     r"|(?:[^=&;?#\s]*[_.-])?(?:api|app|access|auth|private|client)?"
     r"(?:key|pwd|pass|sig|auth|credentials?|session|sid|jwt|bearer|hmac|code)"
     r")=)[^&\s#]+",

@@ -131,7 +131,7 @@ def test_masking_hides_credentials_and_secret_looking_values_only() -> None:
     "name",
     ["key", "api_key", "apikey", "ACCESS-KEY", "auth_key", "mytoken", "authtoken",
      "X-Amz-Signature", "sig", "pass", "user.pwd", "clientsecret", "rsspassword", "my_sid",
-     "code", "jwt"],
+     "code", "jwt", "authMechanismProperties"],
 )  # fmt: skip
 def test_urls_and_text_with_urls_are_masked_by_one_rule(name: str) -> None:
     url = f"https://example.org/f?page=2&{name}=XYZZY&last=1"
