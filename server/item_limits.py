@@ -1,5 +1,6 @@
 """The limits of items started: brought to the item queues, and changed while the service runs."""
 
+import threading
 from collections.abc import Sequence
 
 from shared.clock import Clock
@@ -32,6 +33,8 @@ class ItemLimiter:
         # What this server has last seen, and the revision that it has last brought to Redis.
         self._known = CurrentLimits(environment)
         self._applied: int | None = None
+        # Between reading MongoDB and writing Redis no other thread of this server does both.
+        self._applying = threading.Lock()
 
     @property
     def known(self) -> CurrentLimits:
@@ -46,16 +49,18 @@ class ItemLimiter:
 
     def apply(self) -> None:
         """Bring what is stored to Redis, else the environment's limits. Safe to repeat."""
-        self._apply(read_or_ignore(self._store))
+        with self._applying:
+            self._apply(read_or_ignore(self._store))
 
     def keep(self) -> None:
         """Bring to Redis what another server has changed, or somebody else has overwritten.
 
         Where nothing is changed the limits in Redis are left alone: an operator may have set them.
         """
-        stored = read_or_ignore(self._store)
-        if stored.limits is not None or stored.revision != self._applied:
-            self._apply(stored)
+        with self._applying:
+            stored = read_or_ignore(self._store)
+            if stored.limits is not None or stored.revision != self._applied:
+                self._apply(stored)
 
     def change(self, limits: ItemLimits, *, by: str, client: str) -> StoredLimits:
         """Let other limits hold from now on, for all workers; returns what is stored then.
