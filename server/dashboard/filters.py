@@ -59,10 +59,16 @@ def show_sentence(text: str) -> str:
 
 
 def read_moment(moment: datetime | str | None) -> datetime | None:
-    """Return a time of the store, or one that the API shows as text, aware and in UTC."""
+    """Return a time of the store, or one that the API shows as text, aware and in UTC.
+
+    None without one, and for what another program has stored in the place of one.
+    """
     if isinstance(moment, str):
-        return parse_time(moment)
-    if moment is None:
+        try:
+            return parse_time(moment)
+        except ValueError:
+            return None
+    if not isinstance(moment, datetime):
         return None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 

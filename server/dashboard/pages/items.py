@@ -103,7 +103,10 @@ def _read_texts(item: Mapping[str, Any]) -> list[str | None]:
 
 def _find_older(parts: ApiParts, item: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the item of the same source that follows in the list, or None."""
-    cursor = encode_cursor(read_moment(item["modified_at"]), item["id"])
+    modified_at = read_moment(item["modified_at"])
+    if modified_at is None:
+        return None
+    cursor = encode_cursor(modified_at, item["id"])
     found = parts.services.stores.items.find_page(
         source=str(item["source"]), text=None, since=None, limit=1, cursor=cursor
     )

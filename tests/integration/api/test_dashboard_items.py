@@ -183,3 +183,12 @@ def test_item_that_another_program_wrote_is_shown_as_far_as_it_goes(api: Api) ->
 
 def test_unknown_item_is_not_found(api: Api) -> None:
     assert "There is no item 'lwn#none'" in get_page(api, "/admin/items/lwn%23none", 404).text
+
+
+@pytest.mark.parametrize("spoilt", ["soon", 17, {"at": "noon"}])
+def test_times_that_another_program_spoilt_are_shown_as_they_are(api: Api, spoilt: object) -> None:
+    item_id = seed_item(api, title="Rust")
+    collection = api.stores.database.collection("items")
+    collection.update_one({"_id": item_id}, {"$set": {"modified_at": spoilt, "updated_at": spoilt}})
+    assert "Rust" in get_page(api, path_of(item_id)).text
+    assert items(get_page(api, "/admin/items")) == ["1"]
