@@ -336,16 +336,21 @@ def make_services(
         rollbacks=rollbacks,
         retry_after=base.retry_after,
         discoverer=make_discoverer(base),
-        replayer=Replayer(
-            stores=stores,
-            enqueuer=base.enqueuer,
-            audits=base.audits,
-            clock=clock,
-            max_item_bytes=base.settings.job_max_bytes,
-        ),
+        replayer=make_replayer(base),
         remover=make_remover(base),
         import_metrics=base.metrics,
         supervisor=supervisor,
+    )
+
+
+def make_replayer(base: Base) -> Replayer:
+    """Return what runs dead letters again."""
+    return Replayer(
+        stores=base.stores,
+        enqueuer=base.enqueuer,
+        audits=base.audits,
+        clock=base.clock,
+        max_item_bytes=base.settings.job_max_bytes,
     )
 
 

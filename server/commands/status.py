@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -72,43 +73,52 @@ def _read_stores(settings: Settings, url: str) -> dict[str, str]:
     }
 
 
+@dataclass(slots=True)
+class _Answers:
+    """What a service answers, part by part; ``unread`` is what it could not, with the reason."""
+
+    client: ApiClient
+    unread: dict[str, str] = field(default_factory=dict)
+
+    def read(self, part: str, ask: Callable[[], Read], otherwise: Read) -> Read:
+        try:
+            return ask()
+        except ServiceError as exc:
+            if exc.http_status in (401, 403):
+                raise
+            self.unread[part] = str(exc)
+            return otherwise
+
+    def read_list(self, path: str, **parameters: str | int | None) -> Sequence[Any]:
+        return self.read(path, lambda: self.client.get(path, **parameters)["items"], [])
+
+    def read_version(self) -> str | None:
+        path = "/openapi.json"
+        return self.read(path, lambda: str(self.client.get(path)["info"]["version"]), None)
+
+    def read_counts(self) -> Counts | None:
+        return self.read("/metrics", lambda: _read_counts(self.client), None)
+
+
 def read_status(client: ApiClient, stores: dict[str, str]) -> ServiceStatus:
     """Ask the service for everything; what it cannot answer now is in ``unread``, with the reason.
 
     Raises:
         ServiceError: it wants a key, or another one.
     """
-    unread: dict[str, str] = {}
-
-    def read(part: str, ask: Callable[[], Read], otherwise: Read) -> Read:
-        try:
-            return ask()
-        except ServiceError as exc:
-            if exc.http_status in (401, 403):
-                raise
-            unread[part] = str(exc)
-            return otherwise
-
-    def read_list(path: str, **parameters: str | int | None) -> Sequence[Any]:
-        return read(path, lambda: client.get(path, **parameters)["items"], [])
-
-    threads: list[str] = read("/readyz", client.failing_threads, [])
-    version: str | None = read(
-        "/openapi.json", lambda: client.get("/openapi.json")["info"]["version"], None
-    )
-    counts: Counts | None = read("/metrics", lambda: _read_counts(client), None)
+    answers = _Answers(client)
     return ServiceStatus(
         url=client.url,
-        version=version,
+        version=answers.read_version(),
         stores=stores,
-        failing_threads=threads,
-        queues=read_list("/queues"),
-        workers=read_list("/workers"),
-        counts=counts,
-        next_feeds=read_list("/feeds", sort="next_fetch", enabled="true", limit=1),
-        imports=read_list("/imports", limit=_IMPORTS),
-        backfills=read_list("/backfills"),
-        unread=unread,
+        failing_threads=answers.read("/readyz", client.failing_threads, []),
+        queues=answers.read_list("/queues"),
+        workers=answers.read_list("/workers"),
+        counts=answers.read_counts(),
+        next_feeds=answers.read_list("/feeds", sort="next_fetch", enabled="true", limit=1),
+        imports=answers.read_list("/imports", limit=_IMPORTS),
+        backfills=answers.read_list("/backfills"),
+        unread=answers.unread,
     )
 
 

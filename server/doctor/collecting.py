@@ -111,6 +111,17 @@ def _look_at(
     )
     if isinstance(redis, Unreachable):
         return facts
+    return _look_into_redis(facts, settings, redis, stores, clock)
+
+
+def _look_into_redis(
+    facts: StoreFacts,
+    settings: Settings,
+    redis: RedisConnection,
+    stores: Stores | Unreachable,
+    clock: Clock,
+) -> StoreFacts:
+    """Return the facts with what Redis holds, and what that has to do with the record."""
     try:
         workers = WorkerSigns(redis, prefix=settings.queue_prefix).read()
         own = QueueRegistry(redis, prefix=settings.queue_prefix, clock=clock).read()
