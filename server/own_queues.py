@@ -40,22 +40,24 @@ class OwnQueues:
         """Return the queues by name; those known before while Redis cannot serve."""
         with self._lock:
             if self._is_old():
-                self._refresh()
-                # Now, not before: behind a Redis that hangs, who waits here asks once, not each.
-                self._read_s = self._clock.monotonic_s()
+                asked_s = self._clock.monotonic_s()
+                # Behind a Redis that hangs, who waits here asks once, not each.
+                self._read_s = asked_s if self._refresh() else self._clock.monotonic_s()
             return dict(self._known)
 
     def _is_old(self) -> bool:
         return self._read_s is None or self._clock.monotonic_s() - self._read_s >= _MAX_AGE_S
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> bool:
+        """Read the register; False where Redis cannot serve."""
         try:
             records = self._registry.read()
         except QueueError:
-            # Whoever asks for the queues themselves is told.
-            return
+            # Whoever asks for the queues themselves gets the error.
+            return False
         own = [each for each in records if each.name not in self._ours]
         self._known = {each.name: OwnQueue(self._open(each.name), each) for each in own}
+        return True
 
     def _open(self, name: str) -> JobQueue:
         known = self._known.get(name)

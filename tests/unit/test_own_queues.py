@@ -7,7 +7,7 @@ import pytest
 from server.own_queues import OwnQueues
 from shared.errors import QueueUnavailable
 from shared.queue import connect
-from shared.queue.registry import QueueRegistry
+from shared.queue.registry import QueueRecord, QueueRegistry
 from tests.fakes import FakeClock
 
 
@@ -28,3 +28,21 @@ def test_behind_a_redis_that_hangs_the_register_is_asked_for_once_in_two_seconds
     clock.advance(seconds=2)
     queues.read()
     assert len(asked) == 2
+
+
+def test_what_is_registered_while_the_register_is_read_is_known_two_seconds_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock()
+    registered: list[QueueRecord] = []
+
+    def read_slowly(_registry: QueueRegistry) -> list[QueueRecord]:
+        found = list(registered)
+        registered[:] = [QueueRecord("emails", "light")]
+        clock.advance(seconds=2)
+        return found
+
+    monkeypatch.setattr(QueueRegistry, "read", read_slowly)
+    queues = OwnQueues(connect("redis://"), prefix="bull", ours=(), clock=clock)
+    assert queues.read() == {}
+    assert list(queues.read()) == ["emails"]
