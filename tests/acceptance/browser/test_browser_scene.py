@@ -90,6 +90,10 @@ def pages_of(scene: Scene) -> dict[str, str]:
         "items-of-source": f"/admin/items?source={source}",
         "items-none": "/admin/items?source=nobody",
         "item": f"/admin/items/{quote(scene.item, safe='')}",
+        "settings": "/admin/settings",
+        "help": "/admin/help",
+        "help-troubleshooting": "/admin/help/troubleshooting",
+        "api": "/docs",
     }
 
 
