@@ -200,7 +200,8 @@ class QueueStatus:
         Raises:
             QueueUnavailable: Redis does not answer.
         """
-        shown = self._show(self._queues)
+        items = [each for each in self._queues if self._roles[each.name] is QueueRole.ITEMS]
+        shown = self._show(items)
         return {each.name: each.workers_wanted for each in shown if each.workers_wanted is not None}
 
     def show(self, queue: JobQueue) -> QueueAnswer:
