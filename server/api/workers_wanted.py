@@ -79,12 +79,16 @@ class WorkerSpeed:
             elif self._busy_since_s is None:
                 self._busy_since_s = now_s
             self._seen_s = now_s
-            return ASSUMED_PER_WORKER if self._known is None else self._known
+            return self._speed
+
+    @property
+    def _speed(self) -> float:
+        return ASSUMED_PER_WORKER if self._known is None else self._known
 
     def _take(self, measured: float, now_s: float, *, is_busy: bool) -> None:
         is_settled = self._busy_since_s is not None and now_s - self._busy_since_s >= LEARN_S
         if not (is_busy and is_settled):
-            if measured > (ASSUMED_PER_WORKER if self._known is None else self._known):
+            if measured > self._speed:
                 self._known = measured
         elif self._known is None:
             self._known = measured

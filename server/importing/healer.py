@@ -97,10 +97,7 @@ class Healer:
             self._incarnation = seen
 
     def heal(self) -> None:
-        """Do everything once: limits, feeds, fetch jobs, imports of no feed, garbage; the sweep.
-
-        The sweep once an hour.
-        """
+        """Do everything once: limits, feeds, fetch jobs, stray imports, garbage; hourly the sweep."""
         with _going_on_when_full("limits of items"):
             self._limiter.keep()
         running = self._stores.feeds.find_running()
