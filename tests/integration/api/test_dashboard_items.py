@@ -190,5 +190,7 @@ def test_times_that_another_program_spoilt_are_shown_as_they_are(api: Api, spoil
     item_id = seed_item(api, title="Rust")
     collection = api.stores.database.collection("items")
     collection.update_one({"_id": item_id}, {"$set": {"modified_at": spoilt, "updated_at": spoilt}})
-    assert "Rust" in get_page(api, path_of(item_id)).text
+    page = get_page(api, path_of(item_id)).text
+    assert "Rust" in page
+    assert str(spoilt) in page
     assert items(get_page(api, "/admin/items")) == ["1"]
