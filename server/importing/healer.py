@@ -97,7 +97,7 @@ class Healer:
             self._incarnation = seen
 
     def heal(self) -> None:
-        """Do everything once: limits, feeds, fetch jobs, stray imports, garbage; hourly the sweep."""
+        """Do everything once: limits, feeds, fetch jobs, imports, garbage; hourly the sweep."""
         with _going_on_when_full("limits of items"):
             self._limiter.keep()
         running = self._stores.feeds.find_running()
