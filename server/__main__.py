@@ -16,6 +16,7 @@ from server.dashboard.mounting import create_site
 from server.process import ServerProcess
 from shared.clock import SystemClock
 from shared.errors import FeedmillError, SettingsError
+from shared.last_resort import end_at_worst_after
 from shared.logs import configure_logs, get_logger
 from shared.settings import Settings, load_settings
 from shared.startup import (
@@ -23,7 +24,7 @@ from shared.startup import (
     connect_stores,
     warn_of_misspelt_settings,
 )
-from shared.stopping import end_at_second_signal, end_at_worst_after
+from shared.stopping import end_at_second_signal
 
 log = get_logger("server")
 

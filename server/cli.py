@@ -2,28 +2,23 @@
 
 A composition root: it reads the settings. It becomes a role by exec of ``python -m server`` or
 ``python -m worker``, never by import, and talks to a running service over HTTP only.
+
+A command's module is loaded when the command is typed: most need no library of the stores, and
+loading these takes longer than the command.
 """
 
 import os
 import sys
 import traceback
-from importlib import metadata
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module, metadata
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
-from server.commands.dead_letters import app as dead_letters
-from server.commands.doctor import doctor
-from server.commands.feeds import app as feeds
-from server.commands.imports import app as imports
-from server.commands.imports import reparse, run_import
 from server.commands.options import AsJson
 from server.commands.output import FAILED, WRONG_USAGE, messages, print_text
-from server.commands.queues import app as queues
-from server.commands.roles import become_role, run_up
-from server.commands.settings import app as settings
-from server.commands.status import status
 from shared.errors import (
     ChildEnded,
     FeedmillError,
@@ -33,19 +28,62 @@ from shared.errors import (
 )
 from shared.settings import load_settings
 
-# Commands of one kind, each kind in a module of its own.
-GROUPS = (feeds, imports, queues, dead_letters, settings)
+# Beside those below: where each is, and its example where it is no group of commands.
+_ELSEWHERE = {
+    "reparse": ("imports", "Example: feedmill reparse lwn --since 2026-11-01"),
+    "status": ("status", "Example: feedmill status"),
+    "doctor": ("doctor", "Example: feedmill doctor --json"),
+    "feeds": ("feeds", None),
+    "imports": ("imports", None),
+    "queue": ("queues", None),
+    "dlq": ("dead_letters", None),
+    "settings": ("settings", None),
+}
+
+
+class _CommandsByName(Mapping[str, Any]):
+    """Commands in the order of the help; one of another module is loaded when it is asked for."""
+
+    def __init__(self, here: Mapping[str, Any]) -> None:
+        self._loaded = dict(here)
+        self._names = (*here, *_ELSEWHERE)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = _load_command(name, *_ELSEWHERE[name])
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _load_command(name: str, module_name: str, example: str | None) -> Any:
+    module = import_module(f"server.commands.{module_name}")
+    if example is None:
+        return typer.main.get_command(module.app)
+    # Shell completion is installed by an option of the whole.
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name, epilog=example)(getattr(module, name))
+    return typer.main.get_command(single)
+
+
+class _Commands(typer.core.TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = cast(Any, _CommandsByName(self.commands))
+
 
 app = typer.Typer(
     name="feedmill",
+    cls=_Commands,
     help="Imports RSS, Atom and JSON feeds into MongoDB without losing or duplicating an item.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-for group in GROUPS:
-    app.add_typer(group)
 
 Feeds = Annotated[list[str] | None, typer.Argument(help="URLs or files to import first")]
 FeedsToImport = Annotated[list[str], typer.Argument(help="URLs or files", metavar="URL-or-file...")]
@@ -90,12 +128,16 @@ def up(feeds: Feeds = None) -> None:
 
     Stores that no setting names are embedded ones, with their data in DATA_DIR.
     """
+    from server.commands.roles import run_up
+
     sys.exit(run_up(load_settings(), feeds or [], Console()))
 
 
 @app.command(epilog="Example: REDIS_URL=redis://r MONGODB_URL=mongodb://m feedmill server")
 def server() -> None:
     """Run the server alone. REDIS_URL and MONGODB_URL must be set."""
+    from server.commands.role import become_role
+
     become_role("server", load_settings())
 
 
@@ -113,6 +155,8 @@ def worker(
 
     With --app or FEEDMILL_APP it works queues of your own; without MONGODB_URL only these.
     """
+    from server.commands.role import become_role
+
     if app is not None:
         # The role reads its settings from there.
         os.environ["FEEDMILL_APP"] = app
@@ -133,6 +177,8 @@ def import_feeds(
     as_json: AsJson = False,
 ) -> None:
     """Import now, wait, and show a summary. Exit 1: an import failed, or an item is dead."""
+    from server.commands.import_now import run_import
+
     sys.exit(
         run_import(
             load_settings(),
@@ -144,11 +190,6 @@ def import_feeds(
             messages=messages(),
         )
     )
-
-
-app.command(epilog="Example: feedmill reparse lwn --since 2026-11-01")(reparse)
-app.command(epilog="Example: feedmill status")(status)
-app.command(epilog="Example: feedmill doctor --json")(doctor)
 
 
 def _describe_bug(error: Exception) -> str:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from shared.clock import SystemClock
 from shared.errors import AppError, FeedmillError, SettingsError
+from shared.last_resort import end_at_worst_after
 from shared.logs import configure_logs, get_logger
 from shared.settings import Settings, load_settings
 from shared.startup import (
@@ -17,7 +18,7 @@ from shared.startup import (
     connect_stores,
     warn_of_misspelt_settings,
 )
-from shared.stopping import end_at_second_signal, end_at_worst_after
+from shared.stopping import end_at_second_signal
 from worker.app_metrics import AppMetrics, app_registry
 from worker.apps import AppProcess, open_app
 from worker.observing import serve_metrics

@@ -7,11 +7,11 @@ from functools import partial
 
 from shared.clock import Clock
 from shared.item_limits import CurrentLimits, limits_of, source_limiter
+from shared.last_resort import STOP_AT_WORST_S, end_at_worst_after
 from shared.logs import get_logger
 from shared.partitions import divide
 from shared.queue import Breaker, HeldLocks, JobQueue, RedisConnection, Upkeep, WorkerSigns
 from shared.settings import Settings
-from shared.stopping import STOP_AT_WORST_S, end_at_worst_after
 from shared.store import Stores
 from shared.supervision import PartSupervisor, Supervisor
 from worker.buffer import Buffer

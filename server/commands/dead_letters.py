@@ -43,6 +43,7 @@ _OBSTACLES = {
 
 app = typer.Typer(
     name="dlq",
+    add_completion=False,
     help="Dead letters: list, show, replay, remove.",
     no_args_is_help=True,
     rich_markup_mode=None,

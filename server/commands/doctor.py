@@ -12,10 +12,11 @@ from rich.console import Console
 from server.commands.api_client import ApiClient, locate_service
 from server.commands.options import AsJson
 from server.commands.output import FAILED, print_json, print_text
-from server.doctor import diagnose
 from server.doctor.collecting import collect_store_facts, measure_disk
 from server.doctor.deployment_checks import adopt_settings, refuse_settings
-from server.doctor.facts import Facts, Finding, Level, ServiceFacts, worst
+from server.doctor.diagnosis import diagnose
+from server.doctor.facts import Facts, ServiceFacts
+from server.doctor.findings import Finding, Level, worst
 from shared.clock import SystemClock
 from shared.errors import ServiceError, SettingsError
 from shared.running import read_running

@@ -23,7 +23,7 @@ from server.commands.output import (
 from server.commands.windows import rollback
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError, ServiceError
-from shared.store import FeedOrder
+from shared.states import FeedOrder
 
 OPML_TYPE = "text/x-opml"
 # Tens of thousands of feeds are added one by one.
@@ -45,6 +45,7 @@ AnyLimit = Annotated[
 
 app = typer.Typer(
     name="feeds",
+    add_completion=False,
     help="Feeds: list, add, edit, remove, explain, OPML.",
     no_args_is_help=True,
     rich_markup_mode=None,

@@ -12,7 +12,7 @@ from server.commands.api_client import ApiClient, quote_id
 from server.commands.following import follow
 from shared.errors import InvalidRequestError, ServiceError
 from shared.models import MAX_SOURCE_LENGTH, is_source
-from shared.store import Trigger
+from shared.states import Trigger
 
 ENDED_STATES = ("completed", "failed")
 _BUSY_TRIES = 120

@@ -1,38 +1,30 @@
-"""``feedmill import`` and ``feedmill imports``: import now and wait; look at imports."""
+"""``feedmill imports`` and ``feedmill reparse``: look at imports; make them again."""
 
-import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from server.commands.api_client import ApiClient, find_service, quote_id, service_client
+from server.commands.api_client import quote_id, service_client
 from server.commands.import_report import (
-    choose_progress,
     explain_import,
     follow_to_end,
     print_imports,
     print_summary,
     show_run,
 )
-from server.commands.import_run import ImportRun, read_feed_arguments, run_imports
+from server.commands.import_run import ImportRun
 from server.commands.options import AsJson, Limit, OfSource, Source
 from server.commands.output import FAILED, messages, print_json, print_text, read_moment
-from server.commands.roles import running_service
 from shared.clock import SystemClock
 from shared.errors import InvalidRequestError
-from shared.running import make_data_dir
-from shared.settings import Settings
+from shared.states import ImportState
 from shared.stopping import Stopped
-from shared.store import ImportState
 
-_LOG_FILE = "service.log"
 _DEFAULT_LIMIT = 50
 
-app = typer.Typer(name="imports", rich_markup_mode=None)
+app = typer.Typer(name="imports", add_completion=False, rich_markup_mode=None)
 
 InState = Annotated[ImportState | None, typer.Option("--state", help="in this state")]
 
@@ -114,63 +106,3 @@ def reparse(
     print_json(Console(), show_run(run)) if as_json else print_summary(run, Console())
     if not run.is_clean:
         sys.exit(FAILED)
-
-
-def run_import(
-    settings: Settings,
-    texts: Sequence[str],
-    *,
-    source: str | None,
-    force: bool,
-    as_json: bool,
-    output: Console,
-    messages: Console,
-) -> int:
-    """Import feeds; answers 0 when every import completed and nothing is dead, else 1.
-
-    The summary goes to ``output``, progress to ``messages``.
-
-    Raises:
-        FeedmillError: wrong usage, or no service can be had.
-    """
-    feeds = read_feed_arguments(texts, source)
-    try:
-        service, bars = _service(settings, messages), choose_progress(messages)
-        with service as (client, check), bars as progress:
-            run = run_imports(client, feeds, force=force, progress=progress, check=check)
-    except Stopped as stopped:
-        print_text(messages, "interrupted; the service continues what it has accepted")
-        return stopped.exit_code
-    if as_json:
-        print_json(output, show_run(run))
-    else:
-        print_summary(run, output)
-    return 0 if run.is_clean else 1
-
-
-@contextmanager
-def _service(
-    settings: Settings, messages: Console
-) -> Iterator[tuple[ApiClient, Callable[[], None]]]:
-    """Give a client of the running service, or of one that runs as long as the block."""
-    client = find_service(settings)
-    if client is not None:
-        with client:
-            yield client, lambda: None
-        return
-    print_text(messages, f"no service is running: starting one on {settings.data_dir}")
-    own = settings.model_copy(update={"host": "127.0.0.1", "port": _free_port()})
-    make_data_dir(settings.data_dir)
-    with (
-        (settings.data_dir / _LOG_FILE).open("ab") as log,
-        running_service(own, log=log) as service,
-        ApiClient(service.url, api_key=settings.api_key) as client,
-    ):
-        yield client, service.check
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

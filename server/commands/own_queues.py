@@ -20,11 +20,6 @@ from shared.settings import Settings
 from shared.startup import connect_redis
 
 
-def is_without_service(settings: Settings) -> bool:
-    """Return whether a deployment has queues of programs alone: a Redis, but no MongoDB."""
-    return settings.redis_url is not None and settings.mongodb_url is None
-
-
 def read_own_queues(settings: Settings, name: str | None = None) -> list[dict[str, Any]]:
     """Return the queues that workers have written down, or one, as the API shows them.
 

@@ -18,8 +18,7 @@ from server.commands.output import (
     print_table,
     print_text,
 )
-from server.commands.own_queues import is_without_service, read_own_queues
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 
 _ALWAYS = ("waiting", "active", "delayed", "completed", "failed")
 # Only foreign producers put jobs there.
@@ -29,6 +28,7 @@ CLEAN_TIMEOUT_S = 600.0
 
 app = typer.Typer(
     name="queue",
+    add_completion=False,
     help="Queues: status, pause, resume, clean, replay.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -120,10 +120,18 @@ def replay(
         print_text(Console(), f"{queue}: {report['replayed']} replayed")
 
 
+def _is_without_service(settings: Settings) -> bool:
+    """Return whether a deployment has queues of programs alone: a Redis, but no MongoDB."""
+    return settings.redis_url is not None and settings.mongodb_url is None
+
+
 def _read_queues(name: str | None) -> list[dict[str, Any]]:
     settings = load_settings()
-    client = find_service(settings) if is_without_service(settings) else service_client()
+    client = find_service(settings) if _is_without_service(settings) else service_client()
     if client is None:
+        # Only then: what reads queues takes longer to load than the command.
+        from server.commands.own_queues import read_own_queues
+
         return read_own_queues(settings, name)
     with client:
         if name is not None:

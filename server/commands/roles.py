@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import IO, Literal, NoReturn
+from typing import IO
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -117,21 +117,6 @@ def _serve(service: Service) -> None:
     while True:
         service.check()
         time.sleep(_CHECK_EVERY_S)
-
-
-def become_role(role: Literal["server", "worker"], settings: Settings) -> NoReturn:
-    """Replace this process by a role: same process id, so signals reach it.
-
-    Raises:
-        SettingsError: a store is not named that the role needs.
-    """
-    if role == "worker" and settings.works_app_alone:
-        settings.named_redis()
-    else:
-        settings.named_stores()
-    # The current folder may hold a "server" of somebody else.
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    os.execve(sys.executable, [sys.executable, "-m", role], environment)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.commands.output import describe_span
-from server.doctor.facts import Finding, name_some, problem, warn
+from server.doctor.findings import Finding, name_some, problem, warn
 
 Json = dict[str, Any]
 

@@ -29,6 +29,7 @@ _ACCEPTED = "MAX/DURATION, as 100/s, 50/500ms or 600/10min; 0 is no limit"
 
 app = typer.Typer(
     name="settings",
+    add_completion=False,
     help="Settings of the running server, and its rate limit.",
     invoke_without_command=True,
     rich_markup_mode=None,

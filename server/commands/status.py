@@ -14,7 +14,7 @@ from server.commands.options import AsJson
 from server.commands.output import FAILED, messages, print_json, print_text
 from server.commands.service_status import Counts, ServiceStatus, find_troubles
 from server.commands.status_report import print_status, show_status
-from server.doctor.facts import Level, worst
+from server.doctor.findings import Level, worst
 from shared.clock import SystemClock
 from shared.errors import ServiceError
 from shared.running import read_running

@@ -11,7 +11,7 @@ from server.commands.import_report import describe_outcome, describe_state
 from server.commands.import_run import ENDED_STATES
 from server.commands.output import describe_distance, print_table, print_text
 from server.commands.service_status import Json, ServiceStatus
-from server.doctor.facts import Finding, Level, worst
+from server.doctor.findings import Finding, Level, worst
 from shared.models import parse_time
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}

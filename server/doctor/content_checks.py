@@ -3,16 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from server.doctor.facts import (
-    WORKER,
-    Finding,
-    QueueFacts,
-    RecordLook,
-    fine,
-    name_some,
-    problem,
-    warn,
-)
+from server.doctor.facts import WORKER, QueueFacts, RecordLook
+from server.doctor.findings import Finding, fine, name_some, problem, warn
 from shared.queue import JobState, RateLimit, WorkerSign
 from shared.store import Import, ImportState
 

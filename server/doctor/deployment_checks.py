@@ -2,16 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from server.doctor.facts import (
-    DiskFacts,
-    Finding,
-    ServiceFacts,
-    describe_mib,
-    fine,
-    name_some,
-    problem,
-    warn,
-)
+from server.doctor.facts import DiskFacts, ServiceFacts
+from server.doctor.findings import Finding, describe_mib, fine, name_some, problem, warn
 from shared.errors import SettingsError
 from shared.item_limits import CurrentLimits, describe_limits, limits_of
 from shared.setting_names import Misspelt

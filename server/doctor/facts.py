@@ -1,9 +1,8 @@
-"""What the doctor knows of a deployment, and what it finds. Plain data: nothing is asked here."""
+"""What the doctor knows of a deployment. Plain data: nothing is asked here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from shared.item_limits import CurrentLimits
@@ -15,9 +14,6 @@ from shared.store import Import, MongoReport
 WORKER = "worker"
 # Who takes those of a program's own queues.
 APP_WORKER = "worker --app MODULE"
-# So many names say which ones are meant; all of them would hide the advice.
-_SHOWN = 3
-_MAX_NAME_LENGTH = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,58 +138,3 @@ class Facts:
         """Whether there are only programs' own queues: no items, so no MongoDB and no service."""
         has_service = self.service.is_alive or self.service.is_named
         return self.stores.are_for_apps_alone and not has_service
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """It works; a risk, or something that heals by itself."""
-    PROBLEM = "problem"
-    """Somebody has to act."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; ``advice`` says what to do, and is empty where all is well."""
-
-    group: str
-    check: str
-    level: Level
-    text: str
-    advice: str = ""
-
-
-def fine(group: str, check: str, text: str) -> Finding:
-    """Return the finding that all is well."""
-    return Finding(group, check, Level.OK, text)
-
-
-def warn(group: str, check: str, text: str, advice: str) -> Finding:
-    """Return a risk, or something that heals by itself."""
-    return Finding(group, check, Level.WARNING, text, advice)
-
-
-def problem(group: str, check: str, text: str, advice: str) -> Finding:
-    """Return something that somebody has to do something about."""
-    return Finding(group, check, Level.PROBLEM, text, advice)
-
-
-def worst(findings: Sequence[Finding]) -> Level:
-    """Return the worst level among findings."""
-    levels = {finding.level for finding in findings}
-    return next(level for level in reversed(Level) if level in levels or level is Level.OK)
-
-
-def name_some(names: Iterable[str]) -> str:
-    """Return a few names, in order, and how many there are besides."""
-    ordered = sorted(names)
-    shown = ", ".join(name[:_MAX_NAME_LENGTH] for name in ordered[:_SHOWN])
-    more = len(ordered) - _SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def describe_mib(size_bytes: int) -> str:
-    """Return a size in MiB."""
-    return f"{size_bytes / 1024**2:,.0f} MiB"

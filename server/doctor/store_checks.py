@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from server.doctor.facts import Finding, Unreachable, describe_mib, fine, name_some, problem, warn
+from server.doctor.facts import Unreachable
+from server.doctor.findings import Finding, describe_mib, fine, name_some, problem, warn
 from shared.queue import RedisReport
 from shared.store import MongoReport
 

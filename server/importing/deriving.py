@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.models import Rank
+from shared.states import ImportState
 from shared.store import Chunk, DeadLetter, StoredVersion
-from shared.store.imports import COUNT_NAMES, Import, ImportState, empty_counts
+from shared.store.imports import COUNT_NAMES, Import, empty_counts
 
 PENDING = "pending"
 # What a worker's settlement may raise; in this order they give way if a redelivery was counted

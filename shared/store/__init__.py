@@ -5,6 +5,7 @@ The only package that knows pymongo. Its exceptions become :class:`~shared.error
 majority and its journals, reads that decide something see only what a majority has.
 """
 
+from shared.states import FeedOrder, ImportState, Trigger
 from shared.store.bodies import BodyStore, KeptBody
 from shared.store.causes import Cause
 from shared.store.database import Database, open_database
@@ -12,10 +13,10 @@ from shared.store.dead_letter_documents import DeadLetter, LetterKind
 from shared.store.dead_letters import DeadLetterStore
 from shared.store.documents import DocumentStore
 from shared.store.feed_documents import Deferral, Feed, FeedCounts, StoredValidators
-from shared.store.feed_lists import FeedFilter, FeedLists, FeedOrder, FeedState
+from shared.store.feed_lists import FeedFilter, FeedLists, FeedState
 from shared.store.feeds import FeedStore
 from shared.store.hosts import HostStore
-from shared.store.imports import Import, ImportState, ImportStore, Trigger, new_import_id
+from shared.store.imports import Import, ImportStore, new_import_id
 from shared.store.intervals import (
     BackFill,
     IndexerState,

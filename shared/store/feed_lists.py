@@ -13,6 +13,7 @@ import orjson
 
 from shared.errors import InvalidRequestError
 from shared.models import format_time
+from shared.states import FeedOrder
 from shared.store.database import Database, Document, find_by_ids, mapped_errors
 from shared.store.feed_documents import Feed, to_feed
 from shared.store.feeds import FEEDS
@@ -21,16 +22,6 @@ from shared.store.reading import read_those_that_fit
 
 # What a feed is sorted by, and its source: no two feeds stand at the same place.
 _Place = tuple[str, str]
-
-
-class FeedOrder(StrEnum):
-    """How a list of feeds is sorted; a feed that lacks what it is sorted by stands at the end."""
-
-    ADDED = "added"
-    STATE = "state"
-    TITLE = "title"
-    LAST_IMPORT = "last_import"
-    NEXT_FETCH = "next_fetch"
 
 
 class FeedState(StrEnum):

@@ -4,12 +4,12 @@ import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING
 from pymongo import errors as mongo_errors
 
+from shared.states import ImportState, Trigger
 from shared.store.database import (
     Database,
     Document,
@@ -57,26 +57,6 @@ _OPTIONAL = (
     "audited_at",
     *_ONLY_IF_SET,
 )
-
-
-class Trigger(StrEnum):
-    """Who started an import. Only scheduled ones wait for Retry-After and move the schedule."""
-
-    API = "api"
-    CLI = "cli"
-    SCHEDULE = "schedule"
-    REPLAY = "replay"
-    PULL = "pull"
-
-
-class ImportState(StrEnum):
-    """Where an import is. Queued, fetching and importing ones are open."""
-
-    QUEUED = "queued"
-    FETCHING = "fetching"
-    IMPORTING = "importing"
-    COMPLETED = "completed"
-    FAILED = "failed"
 
 
 BEFORE_COMMIT = (ImportState.QUEUED, ImportState.FETCHING)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from server.doctor import diagnose
 from server.doctor.collecting import collect_store_facts, measure_disk
-from server.doctor.facts import Facts, Finding, Level, ServiceFacts, StoreFacts, Unreachable
+from server.doctor.diagnosis import diagnose
+from server.doctor.facts import Facts, ServiceFacts, StoreFacts, Unreachable
+from server.doctor.findings import Finding, Level
 from server.item_limits import ItemLimiter
 from shared.clock import SystemClock
 from shared.dead_jobs import dead_job

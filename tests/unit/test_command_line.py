@@ -1,6 +1,7 @@
 """What all of ``feedmill``'s commands have in common."""
 
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,17 @@ def test_help_has_an_example_and_json_where_something_is_answered(
     assert "Example: " in done.stdout
     assert "feedmill " + " ".join(path) in done.stdout
     assert ("--json" in done.stdout) is (path[0] not in RUN_FOR_GOOD)
+
+
+def test_commands_that_only_ask_the_service_load_no_library_of_the_stores() -> None:
+    modules = ("feeds", "imports", "queues", "dead_letters", "status", "role")
+    code = "import sys, server.entry, server.cli"
+    code += "".join(f", server.commands.{module}" for module in modules)
+    code += "\nprint(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "httpx2" in loaded
+    assert not loaded & {"pymongo", "redis", "structlog", "fastapi", "feedparser", "lxml"}
 
 
 def test_error_that_nobody_foresaw_is_one_line(

@@ -26,20 +26,8 @@ from server.doctor.deployment_checks import (
     check_settings,
     refuse_settings,
 )
-from server.doctor.facts import (
-    DiskFacts,
-    Finding,
-    Level,
-    QueueFacts,
-    RecordLook,
-    ServiceFacts,
-    Unreachable,
-    fine,
-    name_some,
-    problem,
-    warn,
-    worst,
-)
+from server.doctor.facts import DiskFacts, QueueFacts, RecordLook, ServiceFacts, Unreachable
+from server.doctor.findings import Finding, Level, fine, name_some, problem, warn, worst
 from server.doctor.store_checks import check_mongodb, check_redis
 from shared.errors import SettingsError
 from shared.item_limits import CurrentLimits

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from server.commands.api_client import ApiClient, find_service, quote_id
+from server.commands.import_now import run_import
 from server.commands.import_run import ImportRun, make_file_source, read_feed_arguments
-from server.commands.imports import run_import
 from shared.errors import InvalidRequestError, ServiceError
 from shared.settings import Settings
 from tests.stub_service import Call, StubService, make_import, serve_stub

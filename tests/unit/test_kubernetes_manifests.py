@@ -12,8 +12,8 @@ import yaml
 
 from server.api.routes import ROUTERS
 from server.api.workers_wanted import Load, count_workers_wanted
+from shared.last_resort import STOP_AT_WORST_S
 from shared.settings import Settings, load_settings
-from shared.stopping import STOP_AT_WORST_S
 from tests.manifests.schemas import custom_schemas, kubernetes_schemas, make_strict
 from tests.manifests.triggers import find_unknown_metadata
 

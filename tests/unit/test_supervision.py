@@ -22,7 +22,8 @@ OTHER_THREADS = {
     "server/parsing/parser_process.py": "in a process of its own, that is watched as a whole",
     "worker/process.py": "runs the consumers' supervised loops of further partitions",
     "worker/__main__.py": "runs the consumer's supervised loop, so that signals can be waited for",
-    "shared/stopping.py": "the last resort of a stop; ends a command at the second signal",
+    "shared/last_resort.py": "the last resort of a stop",
+    "shared/stopping.py": "ends a command at the second signal",
 }
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from server.commands.roles import ROLE_GRACE_S
 from shared.embedded.watched import STOP_GRACE_S
+from shared.last_resort import STOP_AT_WORST_S
 from shared.settings import Settings
-from shared.stopping import STOP_AT_WORST_S
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
 ROLES = {
