@@ -147,7 +147,7 @@ def _serve(services: Services, clock: FakeClock) -> Iterator[ServedApi]:
     try:
         assert server.is_up.wait(20)
         url = f"http://127.0.0.1:{port}"
-        with httpx2.Client(base_url=url, timeout=20, trust_env=False) as client:
+        with httpx2.Client(base_url=url, timeout=20, trust_env=False, verify=False) as client:
             yield ServedApi(client, services, clock, url, app)
     finally:
         server.should_exit = True

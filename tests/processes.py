@@ -159,7 +159,8 @@ class Deployment:
             "LOG_FORMAT": "json",
             **settings,
         }
-        self.api = httpx2.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=20.0)
+        url = f"http://127.0.0.1:{self.port}"
+        self.api = httpx2.Client(base_url=url, timeout=20.0, verify=False)
         self.redis = redis.Redis.from_url(redis_url, decode_responses=True)
         self.mongo: MongoClient[dict[str, Any]] = MongoClient(mongodb_url, tz_aware=True)
         self._queue_client = connect(redis_url)

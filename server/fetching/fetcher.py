@@ -28,7 +28,7 @@ from server.fetching.answers import (
     request_headers,
 )
 from server.fetching.body import Body, read_body, read_start
-from server.fetching.network import Deadline, Resolver, VettedBackend, make_ssl_context, resolve
+from server.fetching.network import Deadline, Resolver, VettedBackend, resolve, shared_ssl_context
 from shared.clock import Clock
 from shared.error_kinds import ErrorKind
 from shared.errors import FetchError, InvalidRequestError
@@ -241,7 +241,7 @@ def _open_pool(
 ) -> httpcore2.ConnectionPool:
     # Not a client: that would keep cookies, and take proxies and passwords from the environment.
     return httpcore2.ConnectionPool(
-        ssl_context=ssl_context or make_ssl_context(),
+        ssl_context=ssl_context or shared_ssl_context(),
         max_connections=MAX_CONNECTIONS,
         max_keepalive_connections=MAX_IDLE_CONNECTIONS,
         keepalive_expiry=IDLE_CONNECTION_S,

@@ -17,6 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,20 @@ class _PublisherStream(httpcore2.NetworkStream):
             self._body_left -= count
         self._ready += self._received[:count]
         del self._received[:count]
+
+
+def shared_ssl_context() -> ssl.SSLContext:
+    """Return the context for this process's environment, made once: reading it takes a while.
+
+    Raises:
+        SettingsError: as :func:`make_ssl_context`.
+    """
+    return _make_once(*(os.environ.get(name, "") for name in (FILE_VARIABLE, FOLDER_VARIABLE)))
+
+
+@cache
+def _make_once(file: str, folders: str) -> ssl.SSLContext:
+    return make_ssl_context({FILE_VARIABLE: file, FOLDER_VARIABLE: folders})
 
 
 def make_ssl_context(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:
