@@ -8,7 +8,8 @@ from tests.histories import run_histories
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("count", [8, pytest.param(25, marks=pytest.mark.long)])
 def test_every_item_is_accounted_for_after_any_history(
-    redis_client: RedisConnection, database_url: str
+    redis_client: RedisConnection, database_url: str, count: int
 ) -> None:
-    run_histories(redis_client, database_url, 25, is_repeatable=True)
+    run_histories(redis_client, database_url, count, is_repeatable=True)

@@ -8,7 +8,8 @@ from tests.interval_histories import run_interval_histories
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("count", [5, pytest.param(25, marks=pytest.mark.long)])
 def test_every_interval_is_accounted_for_after_any_history(
-    redis_client: RedisConnection, database_url: str
+    redis_client: RedisConnection, database_url: str, count: int
 ) -> None:
-    run_interval_histories(redis_client, database_url, 25, is_repeatable=True)
+    run_interval_histories(redis_client, database_url, count, is_repeatable=True)
