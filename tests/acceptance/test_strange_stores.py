@@ -17,7 +17,15 @@ from shared.queue import RedisConnection
 from shared.queue.connection import read_lua
 from tests.failpoints import FailPoints
 from tests.logins import MANAGED, PASSWORD, redis_login, set_rules
-from tests.processes import Deploy, Deployment, Role, counts_of, pause, wait_until
+from tests.processes import (
+    Deploy,
+    Deployment,
+    Role,
+    counts_of,
+    deployment,
+    pause,
+    wait_until,
+)
 from tests.servers import RunningServer, find_free_port, start_mongodb, start_valkey
 
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
@@ -114,7 +122,7 @@ def _client(url: str) -> Any:
     return connect(url)
 
 
-@pytest.mark.parametrize("role", ["server", "up"])
+@pytest.mark.parametrize("role", [pytest.param("server", marks=pytest.mark.long), "up"])
 def test_cluster_without_a_hash_tag_is_refused_with_an_example(
     refused: Start, cluster: RunningServer, role: str
 ) -> None:
@@ -125,12 +133,15 @@ def test_cluster_without_a_hash_tag_is_refused_with_an_example(
 
 def test_cluster_with_a_hash_tag_works(deploy: Deploy, cluster: RunningServer) -> None:
     deployed = deploy(REDIS_URL=cluster.url, QUEUE_PREFIX="{bull}")
-    import_feed(deployed)
+    start_roles(deployed)
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A MongoDB with access control: ``reader`` may read only, ``keeper`` also write."""
+    """A MongoDB with access control: ``reader`` may read only, ``keeper`` also write.
+
+    Its ``root`` may let commands fail.
+    """
     folder = tmp_path_factory.mktemp("guarded")
     server = start_mongodb(folder)
     try:
@@ -138,6 +149,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
             for name, role in (("reader", "read"), ("keeper", "readWrite")):
                 roles = [{"role": role, "db": "feedmill"}]
                 client.admin.command("createUser", name, pwd=PASSWORD, roles=roles)
+            client.admin.command("createUser", "root", pwd=PASSWORD, roles=["root"])
     finally:
         server.stop()
     server = start_mongodb(folder, "--auth")
@@ -150,17 +162,16 @@ def login(guarded: RunningServer, name: str) -> str:
     return f"mongodb://{name}:{PASSWORD}@{netloc}/feedmill?authSource=admin"
 
 
-@pytest.mark.parametrize("role", COMMANDS)
+@pytest.mark.parametrize(
+    "role",
+    [*(pytest.param(role, marks=pytest.mark.long) for role in ("server", "worker")), "up"],
+)
 def test_login_that_may_only_read_is_refused_at_start(
     refused: Start, guarded: RunningServer, role: str
 ) -> None:
     line = refused(role, MONGODB_URL=login(guarded, "reader"))
     assert "MONGODB_URL: MongoDB refused: not authorized on feedmill" in line
     assert line.endswith("grant its login the role readWrite on database feedmill")
-
-
-def test_login_that_may_read_and_write_is_enough(deploy: Deploy, guarded: RunningServer) -> None:
-    import_feed(deploy(MONGODB_URL=login(guarded, "keeper")))
 
 
 @pytest.mark.parametrize("role", ["worker"])
@@ -175,7 +186,7 @@ def test_writes_without_a_majority_are_refused_at_start(
     assert line.endswith("check its disk and the members of its replica set")
 
 
-@pytest.mark.parametrize("role", ["server", "up"])
+@pytest.mark.parametrize("role", ["server", pytest.param("up", marks=pytest.mark.long)])
 def test_index_with_other_options_is_refused_at_start(
     refused: Start, mongodb_url: str, mongo_database: Database[dict[str, Any]], role: str
 ) -> None:
@@ -187,7 +198,16 @@ def test_index_with_other_options_is_refused_at_start(
 
 @pytest.fixture
 def failing(mongodb_url: str) -> Iterator[FailPoints]:
-    with MongoClient[dict[str, Any]](mongodb_url) as client:
+    yield from fail_points(mongodb_url)
+
+
+@pytest.fixture
+def guarded_failing(guarded: RunningServer) -> Iterator[FailPoints]:
+    yield from fail_points(login(guarded, "root"))
+
+
+def fail_points(url: str) -> Iterator[FailPoints]:
+    with MongoClient[dict[str, Any]](url) as client:
         failing = FailPoints(client)
         yield failing
         failing.off()
@@ -199,14 +219,18 @@ def minimal_rules() -> str:
     return f"~bull:* {BESIDE_SCRIPTS} {' '.join(f'+{name.lower()}' for name in used)}"
 
 
-def import_feed(deployed: Deployment) -> list[Role]:
-    """Import a document with a server and a worker of the deployment."""
-    roles = [deployed.start_server(), deployed.start_worker()]
-    ended = deployed.wait_until_closed(deployed.start_import(source="case", document=FEED))
-    assert ended["counts"] == counts_of(fetched=2, new=2)
+def start_roles(deployed: Deployment) -> None:
+    """Start a server and a worker of the deployment, and see that they work."""
+    deployed.start_server()
+    deployed.start_worker()
+    import_feed(deployed, "case")
     assert deployed.api.get("/metrics").status_code == 200
     assert deployed.api.get("/").status_code == 200
-    return roles
+
+
+def import_feed(deployed: Deployment, source: str) -> None:
+    ended = deployed.wait_until_closed(deployed.start_import(source=source, document=FEED))
+    assert ended["counts"] == counts_of(fetched=2, new=2)
 
 
 def count_lines(roles: list[Role]) -> int:
@@ -216,52 +240,79 @@ def count_lines(roles: list[Role]) -> int:
     return sum(len(role.said().splitlines()) for role in roles) - before
 
 
-@pytest.mark.parametrize("rules", ["managed", "without names", "minimal"])
+@pytest.fixture(scope="module")
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisConnection]:
+    """A Redis of this module's: no other test's start empties it."""
+    server = start_valkey(tmp_path_factory.mktemp("redis"))
+    try:
+        with ExitStack() as stack:
+            yield stack.enter_context(_client(server.url))
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def limited(
+    tmp_path_factory: pytest.TempPathFactory, own_redis: RedisConnection, guarded: RunningServer
+) -> Iterator[Deployment]:
+    """Roles at work with logins of both stores that may do what is needed, and little more."""
+    port = own_redis.connection_pool.connection_kwargs["port"]
+    folder = tmp_path_factory.mktemp("limited")
+    with (
+        redis_login(own_redis, f"redis://127.0.0.1:{port}", "limited", MANAGED) as url,
+        deployment(folder, url, login(guarded, "keeper")) as deployed,
+    ):
+        start_roles(deployed)
+        yield deployed
+
+
+def test_logins_of_managed_stores_are_enough_and_nothing_is_said(limited: Deployment) -> None:
+    assert count_lines(limited.roles) == 0
+    assert [said for said in limited.logs() if "CLIENT SETNAME" in said] == []
+
+
+@pytest.mark.parametrize(
+    "rules", [pytest.param("without names", marks=pytest.mark.long), "minimal"]
+)
 def test_what_is_optional_is_done_without_and_said_once(
     deploy: Deploy, redis_client: RedisConnection, valkey_url: str, rules: str
 ) -> None:
     allowed = {
-        "managed": MANAGED,
         "without names": "~bull:* +@all -client -config -info",
         "minimal": minimal_rules(),
     }[rules]
     with redis_login(redis_client, valkey_url, "limited", allowed) as url:
-        roles = import_feed(deploy(REDIS_URL=url))
-        assert count_lines(roles) == 0
-        for role in roles:
-            said = role.said().count("CLIENT SETNAME")
-            assert said == (0 if rules == "managed" else 1), role.said()
+        deployed = deploy(REDIS_URL=url)
+        start_roles(deployed)
+        assert count_lines(deployed.roles) == 0
+        assert [said.count("CLIENT SETNAME") for said in deployed.logs()] == [1, 1]
 
 
 @pytest.mark.parametrize("taken", ["-@scripting", "-zadd", "-bzpopmin", "resetkeys"])
 def test_rights_taken_away_while_running_are_said_and_fill_no_log(
-    deploy: Deploy, redis_client: RedisConnection, valkey_url: str, taken: str
+    limited: Deployment, own_redis: RedisConnection, taken: str
 ) -> None:
-    with redis_login(redis_client, valkey_url, "limited", "~bull:* +@all") as url:
-        deployed = deploy(REDIS_URL=url)
-        roles = import_feed(deployed)
-        set_rules(redis_client, "limited", taken)
-        assert count_lines(roles) < MAX_LINES, [role.said() for role in roles]
-        assert all(role.is_running for role in roles)
-        answer = deployed.api.get("/readyz")
+    set_rules(own_redis, "limited", taken)
+    try:
+        assert count_lines(limited.roles) < MAX_LINES, limited.logs()
+        assert all(role.is_running for role in limited.roles)
+        answer = limited.api.get("/readyz")
         assert (answer.status_code, answer.json()["absent"]) == (503, ["Redis"])
-        set_rules(redis_client, "limited", "~bull:* +@all")
-        wait_until(deployed.is_ready, "it is ready again")
-        started = deployed.start_import(source="other", document=FEED)
-        assert deployed.wait_until_closed(started)["counts"] == counts_of(fetched=2, new=2)
+    finally:
+        set_rules(own_redis, "limited", MANAGED)
+    wait_until(limited.is_ready, "it is ready again")
+    import_feed(limited, taken.strip("-@"))
 
 
 def test_writes_refused_while_running_are_said_and_fill_no_log(
-    deploy: Deploy, failing: FailPoints
+    limited: Deployment, guarded_failing: FailPoints
 ) -> None:
-    deployed = deploy()
-    roles = import_feed(deployed)
-    failing.fail("update", "insert", "findAndModify", "delete", times=None, errorCode=13)
-    assert count_lines(roles) < MAX_LINES, [role.said() for role in roles]
-    wait_until(lambda: not deployed.is_ready(), "it says that it is not ready")
-    answer = deployed.api.post("/imports/start", json={"source": "other", "document": FEED})
+    refused = ("update", "insert", "findAndModify", "delete")
+    guarded_failing.fail(*refused, times=None, errorCode=13)
+    assert count_lines(limited.roles) < MAX_LINES, limited.logs()
+    wait_until(lambda: not limited.is_ready(), "it says that it is not ready")
+    answer = limited.api.post("/imports/start", json={"source": "other", "document": FEED})
     assert answer.status_code == 503
-    failing.off()
-    wait_until(deployed.is_ready, "it is ready again")
-    started = deployed.start_import(source="other", document=FEED)
-    assert deployed.wait_until_closed(started)["counts"] == counts_of(fetched=2, new=2)
+    guarded_failing.off()
+    wait_until(limited.is_ready, "it is ready again")
+    import_feed(limited, "other")
