@@ -36,13 +36,14 @@ class Sabotaged:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._started: list[subprocess.Popen[bytes]] = []
-        self.log = folder / "failing.log"
+        self.last_log = folder / "failing-0.log"
 
     def start(
         self, deployed: Deployment, role: str, *names: str, how: str, **settings: str
     ) -> subprocess.Popen[bytes]:
         environment = {**deployed.environment, "PYTHONPATH": str(ROOT), **settings}
-        with self.log.open("ab") as output:
+        self.last_log = self._folder / f"failing-{len(self._started) + 1}.log"
+        with self.last_log.open("ab") as output:
             process = subprocess.Popen(
                 [*ending_with_us(), sys.executable, "-m", "tests.failing_role", role, *names, how],
                 cwd=self._folder,
@@ -54,13 +55,27 @@ class Sabotaged:
         return process
 
     def said(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        """Everything that all of them have written so far."""
+        return "".join(map(said_in, sorted(self._folder.glob("failing-*.log"))))
 
     def close(self) -> None:
         for process in self._started:
             if process.poll() is None:
                 process.kill()
                 process.wait(20)
+
+
+def said_in(log: Path) -> str:
+    return log.read_text(errors="replace")
+
+
+def check_given_up(process: subprocess.Popen[bytes], log: Path, role: str, name: str) -> None:
+    """See that a process whose loop of that name always fails ends by itself and says why."""
+    code, said = process.wait(ENDS_WITHIN_S), said_in(log)
+    assert (name, code) == (name, 1), said
+    assert "thread_given_up" in said, (name, said)
+    assert f"{role}_failed" in said, (name, said)
+    assert f"{role}_stopped" not in said, (name, said)
 
 
 @pytest.fixture
@@ -108,22 +123,23 @@ def test_loops_that_fail_once_go_on_and_are_counted(
     assert "Traceback" in sabotaged.said()
 
 
-@pytest.mark.parametrize("name", [each for each in WORKER_LOOPS if each != NEVER_GIVEN_UP])
 def test_worker_whose_loop_always_fails_hands_over_and_exits_with_1(
-    deploy: Deploy, publisher: Publisher, sabotaged: Sabotaged, name: str
+    deploy: Deploy, publisher: Publisher, sabotaged: Sabotaged
 ) -> None:
-    url = publisher.serve("/feed.xml", make_feed(ITEMS))
     deployed = deploy(WORKER_LOCK_MS=LOCK_MS)
     deployed.start_server()
-    import_id = deployed.start_import(url=url, source="quay")
-    worker = sabotaged.start(deployed, "worker", name, how="always")
-    assert worker.wait(ENDS_WITHIN_S) == 1
-    assert "thread_given_up" in sabotaged.said()
-    assert "worker_failed" in sabotaged.said()
-    assert "worker_stopped" not in sabotaged.said()
-    assert deployed.waiting_and_active()[JobState.ACTIVE] == 0
+    import_ids = []
+    for name in WORKER_LOOPS:
+        if name == NEVER_GIVEN_UP:
+            continue
+        url = publisher.serve(f"/{name}.xml", make_feed(ITEMS))
+        import_ids.append(deployed.start_import(url=url, source=name))
+        worker = sabotaged.start(deployed, "worker", name, how="always")
+        check_given_up(worker, sabotaged.last_log, "worker", name)
+        assert deployed.waiting_and_active()[JobState.ACTIVE] == 0, name
     deployed.start_worker()
-    assert deployed.wait_until_closed(import_id)["counts"]["new"] == ITEMS
+    for import_id in import_ids:
+        assert deployed.wait_until_closed(import_id)["counts"]["new"] == ITEMS
 
 
 def test_worker_that_can_leave_no_signs_works_on(
@@ -145,17 +161,19 @@ def test_worker_that_can_leave_no_signs_works_on(
     assert worker.wait(20) == 0
 
 
-@pytest.mark.parametrize("name", SERVER_LOOPS)
 def test_server_whose_loop_always_fails_exits_with_1(
-    deploy: Deploy, publisher: Publisher, sabotaged: Sabotaged, name: str
+    deploy: Deploy, publisher: Publisher, sabotaged: Sabotaged
 ) -> None:
+    """All servers at once, each with another loop that fails."""
     deployed = deploy(WORKER_LOCK_MS=LOCK_MS)
-    server = sabotaged.start(deployed, "server", name, how="always")
-    assert server.wait(ENDS_WITHIN_S) == 1
-    assert "thread_given_up" in sabotaged.said()
-    assert "server_failed" in sabotaged.said()
-    assert "server_stopped" not in sabotaged.said()
-    # What it leaves is no more than another server takes up at once.
+    started = []
+    for name in SERVER_LOOPS:
+        port = str(find_free_port())
+        server = sabotaged.start(deployed, "server", name, how="always", PORT=port)
+        started.append((server, sabotaged.last_log, name))
+    for server, log, name in started:
+        check_given_up(server, log, "server", name)
+    # What they leave is no more than another server takes up at once.
     url = publisher.serve("/feed.xml", make_feed(3))
     deployed.start_server()
     deployed.start_worker()
