@@ -41,13 +41,14 @@ class BackFillKills:
         for number, victim in enumerate(victims, 1):
             done = self.hours * number // (len(victims) + 2)
             feed.wait_for_done(deployed, done, within_s=self.ends_within_s)
+            # Asked before and not after: what is left may end while the victim starts again.
+            assert feed.see_backfill(deployed)["state"] == "running", "the kill comes too late"
             if victim == "server":
                 server.kill()
                 server = deployed.start_server()
             else:
                 worker.kill()
                 worker = deployed.start_worker()
-        assert feed.see_backfill(deployed)["state"] == "running", "the kills came too late"
         wait_until(
             lambda: feed.see_backfill(deployed).get("state") == "completed",
             "the back-fill is completed",

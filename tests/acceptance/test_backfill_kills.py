@@ -8,5 +8,5 @@ from tests.publisher import Publisher
 def test_a_backfill_survives_the_death_of_its_server_and_of_its_worker(
     deploy: Deploy, publisher: Publisher
 ) -> None:
-    kills = BackFillKills(hours=40, items=50, server_kills=1, worker_kills=1, ends_within_s=90)
+    kills = BackFillKills(hours=32, items=50, server_kills=1, worker_kills=1, ends_within_s=90)
     print(kills.run(deploy(**SETTINGS), publisher))
