@@ -149,6 +149,9 @@ def test_server_stopped_in_mid_import_ends_cleanly_and_a_restart_completes_it(
     assert (code, took_s < STOPS_WITHIN_S) == (0, True)
     assert "Traceback" not in server.said()
     deployed.start_server()
+    # It was there so that the stop came in the middle.
+    limit = {"max": 0, "duration_ms": 1000}
+    assert deployed.api.put("/settings/rate-limit", json=limit).status_code == 200
     for import_id in (importing, fetching):
         ended = deployed.wait_until_closed(import_id)
         assert (ended["state"], ended["counts"]) == (

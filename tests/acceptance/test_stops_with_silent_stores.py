@@ -16,7 +16,7 @@ from tests.publisher import Publisher
 from tests.servers import RunningServer, start_mongodb, start_valkey
 
 STOPS_AT_WORST_WITHIN_S = 10
-ITEMS = 3000
+ITEMS = 1500
 
 
 @pytest.fixture
