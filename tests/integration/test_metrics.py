@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.api.metrics import MAX_SOURCES
+from server.api import metrics
 from shared.store import Feed
 from tests.fake_publisher import feed_url
 from tests.harness import SOURCE, Harness
@@ -149,16 +149,17 @@ def test_silence_counts_from_the_last_new_item_not_from_the_last_fetch(harness: 
 
 
 def test_silence_is_shown_of_a_bounded_number_of_feeds_the_most_silent_first(
-    harness: Harness,
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(MAX_SOURCES + 3):
+    monkeypatch.setattr(metrics, "MAX_SOURCES", most := 20)
+    for number in range(most + 3):
         schedule(harness, f"s{number}")
         harness.clock.advance(seconds=1)
     harness.stores.feeds.update("s0", {"enabled": False})
     assert harness.number("feedmill_seconds_since_new_item", source="s0") is None
     assert harness.number("feedmill_seconds_since_new_item", source="s1") is not None
-    assert harness.number("feedmill_seconds_since_new_item", source=f"s{MAX_SOURCES}") is not None
-    assert harness.number("feedmill_seconds_since_new_item", source=f"s{MAX_SOURCES + 1}") is None
+    assert harness.number("feedmill_seconds_since_new_item", source=f"s{most}") is not None
+    assert harness.number("feedmill_seconds_since_new_item", source=f"s{most + 1}") is None
     assert harness.number("feedmill_sources_left_out") == 2
 
 
