@@ -124,7 +124,7 @@ class Database:
 def open_database(url: str, *, app_name: str = "feedmill") -> Database:
     """Open the database that ``url`` names (``feedmill`` if it names none). Connects lazily.
 
-    Timeouts that the URL names itself hold instead of ours.
+    Timeouts that the URL names itself hold instead of ours, and so does any other option in it.
 
     Raises:
         StoreError: the URL is not one of MongoDB's.
@@ -133,7 +133,6 @@ def open_database(url: str, *, app_name: str = "feedmill") -> Database:
         client: MongoClient[Document] = MongoClient(
             url,
             appname=app_name,
-            retryWrites=True,
             **_timeouts_beside(url),
         )
         name = client.get_default_database(DEFAULT_DATABASE).name

@@ -29,6 +29,7 @@ from shared.running import (
     take_lock,
     write_running,
 )
+from shared.store import open_database
 from tests.servers import find_free_port
 
 OWNER = """
@@ -98,6 +99,16 @@ def test_stores_serve_only_those_who_know_the_password(tmp_path: Path) -> None:
             pytest.raises(mongo_errors.OperationFailure, match="authentication"),
         ):
             client["feedmill"]["items"].find_one()
+
+
+def test_mongodb_is_sent_no_write_that_it_has_to_remember(tmp_path: Path) -> None:
+    # It goes through all that it remembers at each write.
+    with start_embedded_stores(tmp_path, redis=False, mongodb=True) as stores:
+        with MongoClient[Any](str(stores.mongodb_url)) as theirs:
+            assert not theirs.options.retry_writes
+        ours = open_database(str(stores.mongodb_url))
+        assert not ours._client.options.retry_writes
+        ours.close()
 
 
 def test_mongodb_has_the_same_url_at_each_start(tmp_path: Path) -> None:
