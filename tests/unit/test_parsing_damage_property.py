@@ -1,8 +1,10 @@
 """Every sample feed with items, with one of its items damaged in each of many ways.
 
-A sample of the feeds in a usual run, all of them with ``FEEDMILL_ALL_DAMAGE=1``.
+A sample of the feeds in a usual run, all of them with ``FEEDMILL_ALL_DAMAGE=1``: then the table
+also says what feedparser reads of each, which takes five times as long as all the rest.
 """
 
+import functools
 import io
 import os
 import re
@@ -59,6 +61,7 @@ def sound_feeds() -> Iterator[tuple[str, str, ParsedFeed]]:
             yield name, text, feed
 
 
+@functools.lru_cache(maxsize=2)
 def reference_ids(text: str) -> list[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -88,15 +91,16 @@ class Tally:
         others = sound[:hurt] + sound[hurt + 1 :]
         count["feeds"] += 1
         count["undamaged"] += len(others)
-        read = reference_ids(broken)
-        expected = reference_ids(text)
-        count["feedparser"] += len([i for i in expected[:hurt] + expected[hurt + 1 :] if i in read])
-        count["feedparser damaged"] += bool(read)
+        if IS_ALL:
+            read, expected = reference_ids(broken), reference_ids(text)
+            others_expected = expected[:hurt] + expected[hurt + 1 :]
+            count["feedparser"] += len([each for each in others_expected if each in read])
+            count["feedparser damaged"] += bool(read)
         try:
             got = parse(broken)
         except ParseError as exc:
             count["refused"] += 1
-            if read:
+            if reference_ids(broken):
                 self.refused.append(f"{kind}: {name}: {exc}")
             return
         self._compare(kind, name, got, sound, hurt)
