@@ -11,6 +11,7 @@ from shared.embedded.watched import (
     LOOPBACK,
     StoreProgram,
     WatchedProcess,
+    is_served,
     make_private_folder,
     not_installed,
     start_until_ready,
@@ -82,7 +83,8 @@ def _program(command: Path, folder: Path, login: str) -> StoreProgram:
         command=[str(command), "--config", str(config)],
         folder=folder,
         prepare=lambda port: write_private(config, _config(data, port, auth=login != "")),
-        is_ready=lambda port: is_answering(_url(port, login)),
+        # A client tries a port that nobody serves yet for a second; a look at it costs nothing.
+        is_ready=lambda port: is_served(port) and is_answering(_url(port, login)),
     )
 
 

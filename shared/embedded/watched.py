@@ -23,6 +23,7 @@ READY_TIMEOUT_S = 120.0
 STOP_GRACE_S = 15.0
 _PAUSE_S = 0.02
 _STARTS = 3
+_CONNECT_TIMEOUT_S = 1.0
 # So many ports, from the wanted one on, are looked at before any free one is taken.
 _PORTS_IN_TURN = 100
 _LOG_TAIL_BYTES = 4000
@@ -152,6 +153,15 @@ def start_until_ready(
         process.stop()
     last_line = _last_line(program.log)
     raise EmbeddedStoreError(f"{program.name} did not start in {program.folder}: {last_line}")
+
+
+def is_served(port: int) -> bool:
+    """Return whether anybody takes connections at a loopback port."""
+    try:
+        socket.create_connection((LOOPBACK, port), _CONNECT_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def make_private_folder(folder: Path) -> None:
