@@ -11,7 +11,9 @@ import pytest
 from tests.processes import inherited_environment
 from tests.servers import find_free_port
 
-ROLES = ["server", "worker"]
+# Both use the same code for what they say; one of the two is in make test.
+SERVER_AND_LONG_WORKER = ["server", pytest.param("worker", marks=pytest.mark.long)]
+WORKER_AND_LONG_SERVER = [pytest.param("server", marks=pytest.mark.long), "worker"]
 GIVES_UP_WITHIN_S = 40
 
 
@@ -65,7 +67,7 @@ def test_wrong_setting_is_named_with_its_value_and_exit_code_2(
     assert said in line
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", SERVER_AND_LONG_WORKER)
 def test_misspelt_setting_is_warned_of_before_anything_else(tmp_path: Path, role: str) -> None:
     (tmp_path / ".env").write_text("FECTH_INTERVAL_S=60\n")
     done = run_role(role, tmp_path, REDIS_URL="", WORKER_BATCHSIZE="5")
@@ -75,7 +77,7 @@ def test_misspelt_setting_is_warned_of_before_anything_else(tmp_path: Path, role
     assert done.returncode == 2
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", WORKER_AND_LONG_SERVER)
 def test_redis_that_nobody_serves_is_named(tmp_path: Path, role: str, mongodb_url: str) -> None:
     port = find_free_port()
     code, line = start(
@@ -94,7 +96,7 @@ def test_redis_that_is_silent_is_named(tmp_path: Path, mongodb_url: str, taken_p
     assert "secret-word" not in line
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", WORKER_AND_LONG_SERVER)
 def test_mongodb_that_nobody_serves_is_named(tmp_path: Path, role: str, valkey_url: str) -> None:
     port = find_free_port()
     url = f"mongodb://user:secret-word@127.0.0.1:{port}/feedmill"

@@ -319,7 +319,7 @@ def test_kill_of_up_leaves_no_process_and_loses_nothing(home: Home) -> None:
     assert row_of("board", done.stdout)["unchanged"] == "2"
 
 
-@pytest.mark.parametrize("role", ["server", "worker"])
+@pytest.mark.parametrize("role", [pytest.param("server", marks=pytest.mark.long), "worker"])
 def test_role_that_ends_by_itself_ends_the_whole_with_its_code(home: Home, role: str) -> None:
     process = home.start_up()
     wait_until_running(process, home)
