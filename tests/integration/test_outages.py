@@ -17,28 +17,25 @@ from pymongo.database import Database as MongoDatabase
 
 from shared.errors import QueueError
 from shared.queue import JobQueue, JobState, RedisConnection, connect, disconnect
-from shared.queue.connection import script_digest, script_names, script_text
+from shared.queue.connection import script_names, script_text
 from shared.settings import Settings
 from shared.store import Stores
 from shared.store.database import Database
 from tests.factories import make_data, make_job, make_letter_of
 from tests.failpoints import refuse_titles
 from tests.fakes import FakeClock
+from tests.integration.outage_cases import (
+    STEPS,
+    STEPS_OF_FAILURES,
+    cases_of,
+    lengths,
+    redis_call,
+)
 from tests.roles import InlinePool
 from tests.tcp_proxy import Mode, TcpProxy
 from worker.process import WorkerProcess
 
 LIGHT, HEAVY, DEAD = "job_import_queue", "job_import_queue_heavy", "job_import_queue_dlq"
-OUTAGES_S = (1, 5, 30, 120)
-# By `make chaos` also the rarer ones: the call was executed, and then its answer does not come.
-WAYS = [
-    pytest.param(Mode.REFUSE, False, id="refuse-before"),
-    pytest.param(Mode.REFUSE, True, id="refuse-after"),
-    pytest.param(Mode.SILENT, False, id="silent-before"),
-    pytest.param(Mode.SILENT, True, id="silent-after", marks=pytest.mark.chaos),
-    pytest.param(Mode.CUT, False, id="cut-before", marks=pytest.mark.chaos),
-    pytest.param(Mode.CUT, True, id="cut-after", marks=pytest.mark.chaos),
-]
 # They live for 30 s.
 LONGER_THAN_LOCKS_S = 40
 # Real seconds that a call to a silent store takes here.
@@ -47,35 +44,6 @@ TIMEOUT_S = 0.1
 DRIVER_LOOKS_EVERY_S = 0.02
 # Simulated seconds after which whatever has not ended hangs.
 GIVE_UP_S = 1200.0
-
-
-def redis_call(script: str) -> tuple[str, bytes]:
-    return "redis", script_digest(script).encode()
-
-
-def mongodb_call(command: str, collection: str) -> tuple[str, bytes]:
-    """Return what a command on a collection begins with on MongoDB's wire."""
-    name = collection.encode() + b"\0"
-    length = len(name).to_bytes(4, "little")
-    return "mongodb", b"\x02" + command.encode() + b"\0" + length + name
-
-
-STEPS = {
-    "claim": redis_call("claim"),
-    "assign a revision": redis_call("assign_revision"),
-    "draw a revision": mongodb_call("update", "sources"),
-    "read dead letters": mongodb_call("find", "dead_letters"),
-    "read documents": mongodb_call("find", "items"),
-    "write": mongodb_call("insert", "items"),
-    "settle": redis_call("complete"),
-}
-STEPS_OF_FAILURES = {
-    "retry": redis_call("retry"),
-    "record a dead letter": mongodb_call("update", "dead_letters"),
-    "move a dead letter": redis_call("dead_letter"),
-    "take a dead letter out of the queue": redis_call("remove"),
-    "take a dead letter off the record": mongodb_call("delete", "dead_letters"),
-}
 
 
 class OutageClock(FakeClock):
@@ -318,9 +286,7 @@ def assert_all_stored_and_none_charged(line: Line, ids: list[str]) -> None:
     assert not line.process.parts.consumer_parts.breaker.is_open
 
 
-@pytest.mark.parametrize(("mode", "after"), WAYS)
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("store", ["redis", "mongodb"])
+@pytest.mark.parametrize(("store", "step", "mode", "after"), cases_of(STEPS))
 def test_an_outage_at_any_step_costs_nobody_an_attempt(
     line: Line, store: str, step: str, mode: Mode, after: bool
 ) -> None:
@@ -330,9 +296,7 @@ def test_an_outage_at_any_step_costs_nobody_an_attempt(
     assert_all_stored_and_none_charged(line, ids)
 
 
-@pytest.mark.parametrize("lasts_s", OUTAGES_S)
-@pytest.mark.parametrize("store", ["redis", "mongodb"])
-@pytest.mark.parametrize("step", ["claim", "write", "settle"])
+@pytest.mark.parametrize(("step", "store", "lasts_s"), lengths())
 def test_an_outage_of_any_length_costs_nobody_an_attempt(
     line: Line, step: str, store: str, lasts_s: int
 ) -> None:
@@ -342,8 +306,17 @@ def test_an_outage_of_any_length_costs_nobody_an_attempt(
     assert_all_stored_and_none_charged(line, ids)
 
 
-@pytest.mark.parametrize("step", ["claim", "write", "settle"])
-@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.SILENT])
+@pytest.mark.parametrize(
+    ("mode", "step"),
+    [
+        (Mode.REFUSE, "claim"),
+        (Mode.REFUSE, "write"),
+        (Mode.REFUSE, "settle"),
+        (Mode.SILENT, "claim"),
+        pytest.param(Mode.SILENT, "write", marks=pytest.mark.long),
+        pytest.param(Mode.SILENT, "settle", marks=pytest.mark.long),
+    ],
+)
 def test_locks_that_run_out_in_an_outage_are_no_fault_of_their_jobs(
     line: Line, mode: Mode, step: str
 ) -> None:
@@ -354,9 +327,7 @@ def test_locks_that_run_out_in_an_outage_are_no_fault_of_their_jobs(
     assert_all_stored_and_none_charged(line, ids)
 
 
-@pytest.mark.parametrize(("mode", "after"), WAYS)
-@pytest.mark.parametrize("step", STEPS_OF_FAILURES)
-@pytest.mark.parametrize("store", ["redis", "mongodb"])
+@pytest.mark.parametrize(("store", "step", "mode", "after"), cases_of(STEPS_OF_FAILURES))
 def test_an_outage_while_failures_are_settled_charges_each_just_once(
     line: Line, store: str, step: str, mode: Mode, after: bool
 ) -> None:
@@ -367,7 +338,9 @@ def test_an_outage_while_failures_are_settled_charges_each_just_once(
     assert_each_died_once(line)
 
 
-@pytest.mark.parametrize("mode", [Mode.REFUSE, Mode.SILENT, Mode.CUT])
+@pytest.mark.parametrize(
+    "mode", [Mode.REFUSE, Mode.SILENT, pytest.param(Mode.CUT, marks=pytest.mark.long)]
+)
 def test_an_outage_of_redis_at_a_heartbeat_within_one_of_mongodb_costs_nobody_an_attempt(
     line: Line, mode: Mode
 ) -> None:
