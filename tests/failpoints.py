@@ -11,6 +11,9 @@ from pymongo.database import Database
 from shared.queue import RedisConnection
 from tests.mongodb_features import Feature, require
 
+# Errors of MongoDB's. The driver tries again by itself where a server goes away, not without disk.
+NOT_PRIMARY, SHUTTING_DOWN, WRITE_CONCERN, NO_DISK, UNAUTHORIZED = 10107, 11600, 64, 14031, 13
+
 
 class FailPoints:
     """MongoDB's own ``failCommand``: the next commands of some names fail as told."""

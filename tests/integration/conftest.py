@@ -52,6 +52,12 @@ def failing(session_mongo_client: MongoClient[dict[str, Any]]) -> Iterator[FailP
 
 
 @pytest.fixture
+def driver_looks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let MongoDB's driver soon look again for a store that is away; no option goes below 0.5 s."""
+    monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", 0.02)
+
+
+@pytest.fixture
 def harness(redis_client: RedisConnection, stores: Stores) -> Harness:
     """A whole deployment, driven step by step."""
     return Harness(redis_client, stores.database, FakeClock())

@@ -11,14 +11,11 @@ from shared.models import encode_json
 from shared.queue import RedisConnection
 from shared.store import Import, ImportState, JournalEntry, Stores, Trigger
 from tests.factories import make_letter
-from tests.failpoints import FailPoints, full_redis
+from tests.failpoints import NO_DISK, FailPoints, full_redis
 from tests.fakes import FakeClock
 from tests.harness import SOURCE, Harness
 from tests.judge import assert_accounted_for
 from tests.roles import Held
-
-# The driver does not try again, as it does with a server that goes away.
-OUT_OF_DISK = 14031
 
 
 def state_of(harness: Harness, wanted: Import) -> ImportState:
@@ -150,7 +147,7 @@ def test_a_record_that_is_away_is_told_once_and_not_once_an_import(
     harness.server.look()
     harness.clock.advance(seconds=61)
     with capture_logs() as logs:
-        failing.fail("update", times=None, errorCode=OUT_OF_DISK)
+        failing.fail("update", times=None, errorCode=NO_DISK)
         with pytest.raises(StoreUnavailable):
             harness.server.look()
     assert warnings_of(logs) == []

@@ -19,10 +19,17 @@ from shared.store import ItemWrite, Stores, WriteReport, open_database
 from shared.store.database import Database
 from shared.store.items import ItemStore
 from tests.factories import NOON, Bench, make_data
-from tests.failpoints import FailPoints, refuse_titles
+from tests.failpoints import (
+    NO_DISK,
+    NOT_PRIMARY,
+    SHUTTING_DOWN,
+    UNAUTHORIZED,
+    WRITE_CONCERN,
+    FailPoints,
+    refuse_titles,
+)
 from tests.servers import RunningServer, start_mongodb
 
-NOT_PRIMARY, SHUTTING_DOWN, WRITE_CONCERN, NO_DISK, UNAUTHORIZED = 10107, 11600, 64, 14031, 13
 CURSOR_NOT_FOUND, NO_MAJORITY_YET, TEMPORARILY_UNAVAILABLE = 43, 134, 365
 
 
@@ -40,19 +47,14 @@ def assert_all_home(bench: Bench, count: int = 5) -> None:
     assert bench.queue.read_totals()["completed"] == count
 
 
-# The driver looks again for a store that failed; no option makes that less than 0.5 s.
-DRIVER_LOOKS_EVERY_S = 0.02
-
-
 @pytest.fixture
 def brisk(
     redis_client: RedisConnection,
     mongodb_url: str,
     mongo_database: MongoDatabase[dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    driver_looks_soon: None,
 ) -> Iterator[Bench]:
     """A worker whose driver soon looks again for a store that failed."""
-    monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", DRIVER_LOOKS_EVERY_S)
     client: MongoClient[dict[str, Any]] = MongoClient(mongodb_url, heartbeatFrequencyMS=500)
     bench = Bench(redis_client, Stores.of(Database(client, mongo_database.name)))
     yield bench

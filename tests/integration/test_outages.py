@@ -40,8 +40,6 @@ LIGHT, HEAVY, DEAD = "job_import_queue", "job_import_queue_heavy", "job_import_q
 LONGER_THAN_LOCKS_S = 40
 # Real seconds that a call to a silent store takes here.
 TIMEOUT_S = 0.1
-# The driver looks again for a store that is away; no option of its own makes that less than 0.5 s.
-DRIVER_LOOKS_EVERY_S = 0.02
 # Simulated seconds after which whatever has not ended hangs.
 GIVE_UP_S = 1200.0
 
@@ -193,9 +191,8 @@ def line(
     stores: Stores,
     mongodb_url: str,
     mongo_database: MongoDatabase[dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    driver_looks_soon: None,
 ) -> Iterator[Line]:
-    monkeypatch.setattr("pymongo.common.MIN_HEARTBEAT_INTERVAL", DRIVER_LOOKS_EVERY_S)
     timeout_ms = int(TIMEOUT_S * 1000)
     with TcpProxy(valkey_url) as redis_proxy, TcpProxy(mongodb_url) as mongodb_proxy:
         worker_redis = connect(redis_proxy.url, socket_timeout_s=TIMEOUT_S)

@@ -16,14 +16,12 @@ from shared.errors import ConflictError, NotFoundError, StoreUnavailable
 from shared.queue import AddOutcome, JobState, RedisConnection
 from shared.store import LetterKind, Stores
 from tests.factories import Bench, make_data, make_job
-from tests.failpoints import FailPoints
+from tests.failpoints import NO_DISK, FailPoints
 from tests.fakes import FakeClock
 from tests.harness import SOURCE, Harness
 from tests.judge import assert_accounted_for
 from tests.roles import Held
 
-# The driver does not try again, as it does with a server that goes away.
-OUT_OF_DISK = 14031
 ITEMS = {f"i{number}": f"Title {number}" for number in range(150)}
 
 
@@ -189,7 +187,7 @@ def test_a_job_stays_in_its_queue_when_its_removal_cannot_be_recorded(
 ) -> None:
     remover = make_remover(bench)
     bench.add(make_data("1"), make_data("2"), revision=None)
-    failing.fail("update", times=None, errorCode=OUT_OF_DISK)
+    failing.fail("update", times=None, errorCode=NO_DISK)
     with pytest.raises(StoreUnavailable):
         remover.remove_job(bench.queue, "lwn#1")
     with pytest.raises(StoreUnavailable):
