@@ -22,7 +22,7 @@ help:
 	@echo 'make install                        only the set-up, into $(VENV)'
 	@echo 'make check                          format, lint, types, import rules, unit tests, politeness'
 	@echo 'make test                           all tests'
-	@echo 'make test-long [ONLY=tests/unit]    the long tests, of which make test runs a part'
+	@echo 'make test-long [ONLY=FOLDER]        the long tests, of which make test runs a part'
 	@echo 'make interop                        test the queues against the npm packages bullmq and @bull-board'
 	@echo 'make test-ferretdb                  the integration tests on FerretDB, which Go builds'
 	@echo 'make coverage                       test coverage of the four packages; fails under 90 %'
@@ -48,6 +48,7 @@ install: $(RUNTIME)
 test: $(DEVELOPMENT)
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not chaos and not long"
 
+# ONLY: of these folders or files alone.
 test-long: $(DEVELOPMENT)
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m long $(ONLY)
 
@@ -85,7 +86,7 @@ chaos: $(DEVELOPMENT)
 damage: $(DEVELOPMENT)
 	FEEDMILL_ALL_DAMAGE=1 $(PYTHON) -m pytest -s tests/unit/test_parsing_damage_property.py
 
-# ONLY: some parts (of test-long: folders and files); BEFORE: another checkout to measure beside this one; BENCH: more options.
+# ONLY: some parts; BEFORE: another checkout to measure beside this one; BENCH: more options.
 bench: $(DEVELOPMENT)
 	$(PYTHON) -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(BEFORE),--before $(BEFORE)) $(BENCH)
 

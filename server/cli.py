@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from importlib import import_module, metadata
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -26,7 +26,7 @@ from shared.errors import (
     ServiceError,
     SettingsError,
 )
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 
 # Beside those below: where each is, and its example where it is no group of commands.
 _ELSEWHERE = {
@@ -136,9 +136,7 @@ def up(feeds: Feeds = None) -> None:
 @app.command(epilog="Example: REDIS_URL=redis://r MONGODB_URL=mongodb://m feedmill server")
 def server() -> None:
     """Run the server alone. REDIS_URL and MONGODB_URL must be set."""
-    from server.commands.role import become_role
-
-    become_role("server", load_settings())
+    _become_role("server", load_settings())
 
 
 @app.command(epilog="Example: WORKER_TYPE=heavy feedmill worker")
@@ -155,12 +153,10 @@ def worker(
 
     With --app or FEEDMILL_APP it works queues of your own; without MONGODB_URL only these.
     """
-    from server.commands.role import become_role
-
     if app is not None:
         # The role reads its settings from there.
         os.environ["FEEDMILL_APP"] = app
-    become_role("worker", load_settings())
+    _become_role("worker", load_settings())
 
 
 @app.command(
@@ -190,6 +186,21 @@ def import_feeds(
             messages=messages(),
         )
     )
+
+
+def _become_role(role: Literal["server", "worker"], settings: Settings) -> NoReturn:
+    """Replace this process by a role: same process id, so signals reach it.
+
+    Raises:
+        SettingsError: a store is not named that the role needs.
+    """
+    if role == "worker" and settings.works_app_alone:
+        settings.named_redis()
+    else:
+        settings.named_stores()
+    # The current folder may hold a "server" of somebody else.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    os.execve(sys.executable, [sys.executable, "-m", role], environment)
 
 
 def _describe_bug(error: Exception) -> str:

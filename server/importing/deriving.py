@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.models import Rank
-from shared.states import ImportState
-from shared.store import Chunk, DeadLetter, StoredVersion
+from shared.store import Chunk, DeadLetter, ImportState, StoredVersion
 from shared.store.imports import COUNT_NAMES, Import, empty_counts
 
 PENDING = "pending"

@@ -55,7 +55,7 @@ def test_help_has_an_example_and_json_where_something_is_answered(
 
 
 def test_commands_that_only_ask_the_service_load_no_library_of_the_stores() -> None:
-    modules = ("feeds", "imports", "queues", "dead_letters", "status", "role")
+    modules = ("feeds", "imports", "queues", "dead_letters", "status")
     code = "import sys, server.entry, server.cli"
     code += "".join(f", server.commands.{module}" for module in modules)
     code += "\nprint(*{name.partition('.')[0] for name in sys.modules})"
