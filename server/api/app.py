@@ -26,6 +26,7 @@ from server.api.problems import install_problem_handlers
 from server.api.proxies import RootPath, TrustedProxies
 from server.api.queue_status import QueueAnswer
 from server.api.routes import ROUTERS
+from server.api.routing import add_routes
 from server.services import Services
 from shared.errors import FeedmillError
 from shared.logs import get_logger
@@ -62,13 +63,11 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan(parts, on_sample),
         middleware=_middleware(services, is_page, body_limits),
     )
     app.state.parts = parts
-    for router in ROUTERS:
-        app.include_router(router)
+    add_routes(app, ROUTERS)
     install_problem_handlers(app, ROUTERS)
     app.openapi = lambda: _describe(app, services.settings)  # type: ignore[method-assign]
     return app

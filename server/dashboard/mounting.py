@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from server.api.app import create_app
 from server.api.middleware import DEFAULT_BODY_BYTES
+from server.api.routing import add_routes
 from server.dashboard.pages import ROUTERS
 from server.dashboard.pages.feed_forms import OPML_PATH
 from server.dashboard.rendering import API_PATH, STATIC, STATIC_PATH
@@ -41,8 +42,7 @@ def install_dashboard(app: FastAPI, dashboard: DashboardParts) -> None:
     """Add pages and static files to an application of :func:`server.api.app.create_app`."""
     app.state.dashboard = dashboard
     app.mount(STATIC_PATH, _StaticFiles(directory=STATIC), name="dashboard-static")
-    for router in (*ROUTERS, _lost):
-        app.include_router(router)
+    add_routes(app, (*ROUTERS, _lost))
 
 
 def is_page(path: str) -> bool:

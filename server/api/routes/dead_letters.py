@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from server.api.import_answers import StartedImports, show_started
 from server.api.parts import ApiParts, Parts, count_start
 from server.api.problems import describe_problems
+from server.api.routing import api_router
 from server.api.values import (
     MAX_IDS,
     Filter,
@@ -26,7 +27,7 @@ from shared.errors import NotFoundError
 from shared.models import format_time
 from shared.store import Cause, DeadLetter, LetterKind
 
-router = APIRouter(prefix="/dlq", tags=["dead letters"])
+router = api_router("dead letters", prefix="/dlq")
 
 
 class DeadLetterQuery(ListQuery):

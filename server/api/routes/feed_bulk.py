@@ -2,17 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel, Field
 
 from server.api.feed_bodies import GivenTag
 from server.api.import_answers import StartedImport, show_started
 from server.api.parts import Parts, count_start
 from server.api.problems import describe_problems
+from server.api.routing import api_router
 from server.api.values import MAX_LIMIT, RequestBody, Text, printable, show_text
 from server.feeds.bulk import BulkAction, BulkEditor
 
-router = APIRouter(tags=["feeds"])
+router = api_router("feeds")
 
 _Named = Annotated[Text, Field(max_length=200)]
 

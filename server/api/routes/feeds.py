@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import AfterValidator, BaseModel, Field
 from starlette.responses import Response
 
 from server.api.feed_bodies import FeedAnswer, FeedChangeRequest, NewFeedRequest, show_feed
 from server.api.parts import ApiParts, Parts, count_start, read_body
 from server.api.problems import describe_problems
+from server.api.routing import api_router
 from server.api.values import (
     Filter,
     Listing,
@@ -29,7 +30,7 @@ from shared.errors import InvalidRequestError
 from shared.models import format_time
 from shared.store import Feed, FeedFilter, FeedOrder, FeedState, IndexerState
 
-router = APIRouter(tags=["feeds"])
+router = api_router("feeds")
 
 _OPML_BODY = {
     "requestBody": {

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from pydantic import Field, model_validator
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
@@ -11,6 +11,7 @@ from server.api.events import MAX_WATCHERS
 from server.api.import_answers import ImportAnswer, StartedImports, show_started
 from server.api.parts import Parts, count_start, read_body
 from server.api.problems import describe_problems
+from server.api.routing import api_router
 from server.api.values import (
     MAX_IDS,
     Filter,
@@ -26,7 +27,7 @@ from server.services import Services
 from shared.errors import NotFoundError
 from shared.store import Import, ImportState, Trigger
 
-router = APIRouter(tags=["imports"])
+router = api_router("imports")
 
 
 class ReparseRequest(RequestBody):

@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from server.api.parts import ApiParts, Parts
 from server.api.problems import describe_problems
+from server.api.routing import api_router
 from server.api.values import Filter, Listing, ListQuery, Moment, Text, Time, show_value
 from shared.errors import NotFoundError
 
-router = APIRouter(tags=["items"])
+router = api_router("items")
 
 SCHEMA_TYPE = "application/schema+json"
 

@@ -5,12 +5,13 @@ import binascii
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 from server.api.parts import Parts
 from server.api.problems import describe_problems
 from server.api.queue_status import QueueAnswer
+from server.api.routing import api_router
 from server.api.values import (
     MAX_YEAR_S,
     Filter,
@@ -29,7 +30,7 @@ from shared.queue import JobQueue, JobState, JobView, WorkerSign, holder_of
 from shared.queue.dead_letters import replay
 from shared.queue.getters import read_logs
 
-router = APIRouter(tags=["queues"])
+router = api_router("queues")
 
 _MAX_OFFSET = 2**40
 _MAX_LOG_LINES = 200

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import Field
 
 from server.api.parts import ApiParts, Parts
 from server.api.problems import describe_problems
+from server.api.routing import api_router
 from server.api.setting_answers import (
     LimitChangeAnswer,
     RateLimitSetting,
@@ -22,7 +23,7 @@ from shared.item_limits import current_limits
 from shared.settings import DAY_MS, MAX_COUNT
 from shared.store import ItemLimits, StoredLimits
 
-router = APIRouter(tags=["settings"])
+router = api_router("settings")
 
 NO_KEY = "no API key"
 

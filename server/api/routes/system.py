@@ -2,7 +2,6 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -10,8 +9,9 @@ from starlette.responses import Response
 from server.api.parts import Parts
 from server.api.problems import RETRY_AFTER_S, ProblemResponse, describe_problems
 from server.api.readiness import describe_absent
+from server.api.routing import api_router
 
-router = APIRouter(tags=["system"])
+router = api_router("system")
 
 _WITHOUT_KEY: dict[str, Any] = {"security": []}
 

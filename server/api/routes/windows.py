@@ -1,9 +1,10 @@
 """Windowed feeds read again from an earlier position, and back-fills."""
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 
 from server.api.parts import Parts, count_start
 from server.api.problems import describe_problems
+from server.api.routing import api_router
 from server.api.values import Listing, show_value
 from server.api.window_bodies import (
     BackFillAnswer,
@@ -12,7 +13,7 @@ from server.api.window_bodies import (
     RollbackRequest,
 )
 
-router = APIRouter(tags=["windows"])
+router = api_router("windows")
 _STARTS_WORK = [Depends(count_start)]
 
 
