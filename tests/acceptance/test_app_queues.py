@@ -2,20 +2,25 @@
 
 import json
 import subprocess
+import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from feedmill import Queue
+from feedmill import Queue, configure
 from shared.clock import SystemClock
+from shared.errors import AppError, FeedmillError, QueueError, SettingsError
 from shared.queue import RedisConnection, WorkerSigns
 from shared.queue.registry import DEAD_LETTERS, QueueRecord, QueueRegistry
+from shared.settings import load_settings
 from tests.clusters import ClusterDeployment
 from tests.processes import Deploy, inherited_environment, wait_until
 from tests.servers import ending_with_us, find_free_port
+from worker.apps import AppProcess, open_app
 
 FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
 STOPS_WITHIN_S = 10.0
@@ -38,22 +43,59 @@ def render(job: Job[float]) -> str:
     threading.Event().wait(job.data)
     return "rendered"
 """
+NOT_WORKED = {
+    "broken": "1 / 0",
+    "unparsable": "def",
+    "empty": "",
+    "ours": "from feedmill import Job, queue\n@queue('job_import_queue')\ndef f(job: Job): ...",
+    "our_letters": "from feedmill import Job, queue\n"
+    "@queue('mine', dead_letter='job_import_queue_dlq')\ndef f(job: Job): ...",
+    "twice": "from feedmill import Job, queue\n@queue('emails')\ndef other(job: Job): ...",
+    "wrong_queue": "from feedmill import queue\n@queue('emails', weight='huge')\ndef f(): ...",
+}
 START = Callable[..., "subprocess.Popen[str]"]
+OPEN = Callable[..., AppProcess]
 
 
 @pytest.fixture
-def start(tmp_path: Path, valkey_url: str, redis_client: RedisConnection) -> Iterator[START]:
-    """Start ``feedmill worker`` with arguments and settings in a folder that holds an app."""
-    (tmp_path / "mailing.py").write_text(APP)
+def folder(tmp_path: Path) -> Path:
+    """A folder that holds an app, and apps that cannot be worked."""
+    for name, text in {"mailing": APP, **NOT_WORKED}.items():
+        (tmp_path / f"{name}.py").write_text(text)
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker" / "__init__.py").write_text("raise RuntimeError('the wrong one')")
+    return tmp_path
+
+
+@pytest.fixture
+def opened(folder: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[OPEN]:
+    """Open an app as ``feedmill worker`` does in that folder, but in this process."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.path", sys.path.copy())
+    monkeypatch.setattr("feedmill.reporting._reports.sink", None)
+    known = set(sys.modules)
+
+    def open_with(app: str, **settings: str) -> AppProcess:
+        for name, value in {"REDIS_URL": valkey_url, "FEEDMILL_APP": app, **settings}.items():
+            monkeypatch.setenv(name, value)
+        return open_app(load_settings(), SystemClock())
+
+    yield open_with
+    configure()
+    for name in {"mailing", *NOT_WORKED} & (sys.modules.keys() - known):
+        del sys.modules[name]
+
+
+@pytest.fixture
+def start(folder: Path, valkey_url: str, redis_client: RedisConnection) -> Iterator[START]:
+    """Start ``feedmill worker`` with arguments and settings in that folder."""
     started: list[subprocess.Popen[str]] = []
 
     def run(*arguments: str, **settings: str) -> "subprocess.Popen[str]":
         environment = {**inherited_environment(), "REDIS_URL": valkey_url, **settings}
         process = subprocess.Popen(
             [*ending_with_us(), FEEDMILL, "worker", *arguments],
-            cwd=tmp_path,
+            cwd=folder,
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
@@ -74,13 +116,15 @@ def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, said
 
 
-def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
-    start: START, redis_client: RedisConnection, tmp_path: Path
+def test_an_app_is_worked_and_shown_in_numbers_without_feeds_and_without_a_mongodb(
+    start: START, redis_client: RedisConnection
 ) -> None:
     emails, videos = Queue("emails", redis_client), Queue("videos", redis_client)
     email, video = emails.add("send", "ann"), videos.add("render", 0.0)
     wrong = videos.add("render", "soon")
-    worker = start("--app", "mailing")
+    videos.add("render", 0.0, delay=3_600_000)
+    port = find_free_port()
+    worker = start("--app", "mailing", METRICS_PORT=str(port))
     wait_until(email.is_completed, "the email is sent")
     wait_until(video.is_completed, "the video is rendered")
     assert (email.refresh().return_value, video.refresh().return_value) == ("ANN", "rendered")
@@ -97,24 +141,6 @@ def test_an_app_is_worked_without_feeds_and_without_a_mongodb(
         QueueRecord("videos", "heavy"),
     ]
     wait_until(lambda: registry.read() == registered, "the queues are registered")
-    worker.terminate()
-    code, said = end(worker)
-    assert (code, "worker_stopped" in said) == (0, True), said
-    # What failed for good is in the log, and nothing else of the course of jobs.
-    [failed] = [line for line in said.splitlines() if "job_" in line]
-    assert f"job={wrong.id}" in failed
-    assert "data is no float" in failed
-    assert signs.read() == []
-
-
-def test_a_worker_that_works_an_app_alone_shows_its_queues_in_numbers(
-    start: START, redis_client: RedisConnection
-) -> None:
-    port = find_free_port()
-    email = Queue("emails", redis_client).add("send", "ann")
-    Queue("videos", redis_client).add("render", 0.0, delay=3_600_000)
-    worker = start("--app", "mailing", METRICS_PORT=str(port))
-    wait_until(email.is_completed, "the email is sent")
     expected = {
         'feedmill_app_running_jobs{queue="emails"} 0.0',
         'feedmill_app_queue_size{queue="videos",state="delayed"} 1.0',
@@ -128,7 +154,13 @@ def test_a_worker_that_works_an_app_alone_shows_its_queues_in_numbers(
     # A place is free a moment after its job is completed.
     wait_until(lambda: not missing(), "the numbers are as expected")
     worker.terminate()
-    assert end(worker)[0] == 0
+    code, said = end(worker)
+    assert (code, "worker_stopped" in said) == (0, True), said
+    # What failed for good is in the log, and nothing else of the course of jobs.
+    [failed] = [line for line in said.splitlines() if "job_" in line]
+    assert f"job={wrong.id}" in failed
+    assert "data is no float" in failed
+    assert signs.read() == []
 
 
 def test_the_queues_of_an_app_are_listed_where_no_service_runs(
@@ -171,11 +203,10 @@ def test_the_queues_of_an_app_are_listed_where_no_service_runs(
     assert "no worker has registered a queue 'nothing'" in unknown.stderr
 
 
-def test_an_app_is_worked_on_a_cluster(start: START, tmp_path: Path) -> None:
+def test_an_app_is_worked_on_a_cluster(start: START, opened: OPEN, tmp_path: Path) -> None:
     with ClusterDeployment(tmp_path / "cluster") as cluster:
-        worker = start("--app", "mailing", REDIS_URL=cluster.url)
-        code, said = end(worker)
-        assert (code, "or QUEUE_PREFIX={bull}" in said) == (1, True), said
+        with pytest.raises(QueueError, match=r"or QUEUE_PREFIX=\{bull\}"):
+            opened("mailing", REDIS_URL=cluster.url)
         emails = Queue("emails", cluster.url, prefix="{bull}")
         email = emails.add("send", "ann")
         worker = start("--app", "mailing", REDIS_URL=cluster.url, QUEUE_PREFIX="{bull}")
@@ -202,16 +233,20 @@ def test_schedules_begin_with_the_worker_and_end_when_they_are_declared_no_more(
     assert end(worker)[0] == 0
 
 
-def test_a_stop_hands_back_what_runs_too_long_and_another_worker_takes_it(
+def test_a_stop_hands_back_what_runs_too_long(
     start: START, redis_client: RedisConnection, tmp_path: Path
 ) -> None:
-    videos = Queue("videos", redis_client)
+    email, videos = Queue("emails", redis_client).add("send", "ann"), Queue("videos", redis_client)
     video = videos.add("render", 3600.0)
-    leaving = start(FEEDMILL_APP="mailing", WORKER_TYPE="heavy")
+    leaving = start(FEEDMILL_APP="mailing", WORKER_TYPE="heavy", APP_STOP_S="0.5")
     wait_until((tmp_path / "rendering").exists, "it is being rendered")
     leaving.terminate()
+    stopping_s = time.monotonic()
     code, said = end(leaving)
     assert code == 0, said
+    # So long it waits if nothing is said.
+    assert time.monotonic() - stopping_s < 5
+    assert email.get_state() == "waiting"
     assert videos.get_job_counts("waiting", "active") == {"waiting": 1, "active": 0}
     assert video.refresh().attempts_made == 0
 
@@ -219,8 +254,7 @@ def test_a_stop_hands_back_what_runs_too_long_and_another_worker_takes_it(
 def test_a_stop_waits_for_jobs_as_long_as_it_is_told(
     start: START, redis_client: RedisConnection, tmp_path: Path
 ) -> None:
-    # Longer than it waits if nothing is said.
-    video = Queue("videos", redis_client).add("render", 7.0)
+    video = Queue("videos", redis_client).add("render", 2.0)
     leaving = start("--app", "mailing", APP_STOP_S="30")
     wait_until((tmp_path / "rendering").exists, "it is being rendered")
     leaving.terminate()
@@ -228,16 +262,14 @@ def test_a_stop_waits_for_jobs_as_long_as_it_is_told(
     assert video.is_completed()
 
 
+@pytest.mark.parametrize(
+    ("worker_type", "names"),
+    [("light", ["emails"]), ("heavy", ["videos"]), ("all", ["emails", "videos"])],
+)
 def test_the_type_of_a_worker_selects_queues_by_their_weight(
-    start: START, redis_client: RedisConnection
+    opened: OPEN, worker_type: str, names: list[str]
 ) -> None:
-    emails, videos = Queue("emails", redis_client), Queue("videos", redis_client)
-    email, video = emails.add("send", "ann"), videos.add("render", 0.0)
-    worker = start("--app", "mailing", WORKER_TYPE="light")
-    wait_until(email.is_completed, "the email is sent")
-    assert video.get_state() == "waiting"
-    worker.terminate()
-    assert end(worker)[0] == 0
+    assert opened("mailing", WORKER_TYPE=worker_type).queue_names == names
 
 
 @pytest.mark.parametrize(
@@ -259,26 +291,24 @@ def test_the_type_of_a_worker_selects_queues_by_their_weight(
     ],
 )
 def test_an_app_that_cannot_be_worked_is_named_in_one_line(
-    start: START, tmp_path: Path, app: str, said: str
+    opened: OPEN, app: str, said: str
 ) -> None:
-    modules = {
-        "broken": "1 / 0",
-        "unparsable": "def",
-        "empty": "",
-        "ours": "from feedmill import Job, queue\n@queue('job_import_queue')\ndef f(job: Job): ...",
-        "our_letters": "from feedmill import Job, queue\n"
-        "@queue('mine', dead_letter='job_import_queue_dlq')\ndef f(job: Job): ...",
-        "twice": "from feedmill import Job, queue\n@queue('emails')\ndef other(job: Job): ...",
-        "wrong_queue": "from feedmill import queue\n@queue('emails', weight='huge')\ndef f(): ...",
-    }
-    for name, text in modules.items():
-        (tmp_path / f"{name}.py").write_text(text)
-    code, lines = end(start("--app", app))
-    assert code == 2
-    line = lines.splitlines()[0].removeprefix("feedmill: ")
-    assert line.startswith(said), lines
-    assert len(lines.splitlines()) == 1
+    with pytest.raises(FeedmillError) as refused:
+        opened(app)
+    # What a worker says and ends with exit code 2 for.
+    assert isinstance(refused.value, AppError | SettingsError)
+    [line] = str(refused.value).splitlines()
+    assert line.startswith(said)
     assert line.endswith("; a module is named without .py") == app.endswith(".py")
+
+
+@pytest.mark.parametrize(("app", "said"), [("my-app", "must be names"), ("broken", "division by")])
+def test_a_worker_ends_with_exit_code_2_when_its_app_cannot_be_worked(
+    start: START, app: str, said: str
+) -> None:
+    code, lines = end(start("--app", app))
+    assert (code, len(lines.splitlines())) == (2, 1), lines
+    assert said in lines
 
 
 def test_an_app_is_worked_beside_the_items(deploy: Deploy, redis_client: RedisConnection) -> None:
