@@ -24,7 +24,8 @@ class HostileInput:
     """One attack. ``kind`` is the error of the import, None when it completes.
 
     ``counts`` are what a completed import has, as far as it matters. ``is_bomb`` must be over in a
-    second and cost no memory. ``is_retried`` ends after three tries.
+    second and cost no memory. ``is_retried`` ends after three tries. ``is_small`` is no strain:
+    many such are imported at the same time.
     """
 
     name: str
@@ -33,6 +34,7 @@ class HostileInput:
     counts: dict[str, int] = field(default_factory=dict)
     is_bomb: bool = False
     is_retried: bool = False
+    is_small: bool = False
 
 
 def coded(pieces: Callable[[], Iterable[bytes]], coding: str) -> Callable[[], Answer]:
@@ -230,7 +232,8 @@ def document(
         content = body if isinstance(body, bytes) else body()
         return Answer(body=content, headers={"Content-Type": content_type})
 
-    return HostileInput(name, build, kind, counts, is_bomb)
+    is_small = isinstance(body, bytes) and not is_bomb
+    return HostileInput(name, build, kind, counts, is_bomb, is_small=is_small)
 
 
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
