@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 
+from tests.served import stop_serving
+
 
 @contextmanager
 def serving(server: ThreadingTCPServer) -> Iterator[int]:
@@ -18,7 +20,7 @@ def serving(server: ThreadingTCPServer) -> Iterator[int]:
     try:
         yield int(server.server_address[1])
     finally:
-        server.shutdown()
+        stop_serving(server)
         thread.join()
         server.server_close()
 

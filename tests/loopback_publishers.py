@@ -7,6 +7,7 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from tests.feeds.make_feed import make_feed
+from tests.served import stop_serving
 
 _FEED_OF_NO_ITEMS = make_feed(0)
 
@@ -43,7 +44,7 @@ class LoopbackPublishers:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
+        stop_serving(self._server)
         self._thread.join()
         self._server.server_close()
 

@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from urllib.parse import urlsplit
 
+from tests.served import stop_serving
+
 
 @dataclass(frozen=True)
 class Received:
@@ -75,7 +77,7 @@ class Publisher:
             )
         self.host = host
         self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     def __enter__(self) -> "Publisher":
         self._thread.start()
@@ -88,7 +90,7 @@ class Publisher:
         traceback: TracebackType | None,
     ) -> None:
         self.released.set()
-        self._server.shutdown()
+        stop_serving(self._server)
         self._thread.join()
         self._server.server_close()
 

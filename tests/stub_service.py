@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from server.commands.import_report import COUNTS
+from tests.served import stop_serving
 
 
 def make_import(state: str = "completed", **fields: Any) -> dict[str, Any]:
@@ -70,12 +71,12 @@ class StubService(ThreadingHTTPServer):
 def serve_stub() -> Iterator[StubService]:
     """Serve on a free port for the time of a test."""
     stub = StubService()
-    thread = threading.Thread(target=stub.serve_forever, kwargs={"poll_interval": 0.01})
+    thread = threading.Thread(target=stub.serve_forever, args=(0.05,))
     thread.start()
     try:
         yield stub
     finally:
-        stub.shutdown()
+        stop_serving(stub)
         stub.server_close()
         thread.join()
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from server import cli
+from server.commands.following import follow
 from tests.fakes import FakeClock
 from tests.stub_service import StubService
 
@@ -45,6 +46,7 @@ def make_run(
     """Return a function that types a command at noon of the fake clock, in an empty folder."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("FEEDMILL_URL", service.url)
+    ask_often(monkeypatch)
     for module in _CLOCKS:
         monkeypatch.setattr(f"server.commands.{module}.SystemClock", FakeClock)
 
@@ -61,6 +63,13 @@ def make_run(
         return Done(code if isinstance(code, int) else 0, captured.out, stderr, named)
 
     return feedmill
+
+
+def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands that wait for the service ask it again soon."""
+    monkeypatch.setitem(follow.__kwdefaults__, "poll_s", 0.01)
+    monkeypatch.setattr("server.commands.backfills.POLL_S", 0.01)
+    monkeypatch.setattr("server.commands.import_run._BUSY_PAUSE_S", 0.01)
 
 
 def _split_service(stderr: str) -> tuple[str, str]:

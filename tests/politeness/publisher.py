@@ -13,6 +13,7 @@ from typing import Self
 
 from shared.clock import Clock
 from tests.politeness.log import Exchange
+from tests.served import stop_serving
 
 LOOPBACK = "127.0.0.1"
 
@@ -84,7 +85,7 @@ class Publisher:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
+        stop_serving(self._server)
         self._thread.join()
         self._server.server_close()
 
