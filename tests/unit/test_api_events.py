@@ -3,12 +3,20 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 
+import pytest
+
 from server.api.events import ImportEvents
 from server.api.import_answers import ImportAnswer, show_import
 from server.api.queue_status import RateMeter
 from shared.errors import StoreUnavailable
 from shared.store import Import, ImportState
 from tests.fakes import FakeClock
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.api.events.POLL_S", 0.05)
+    monkeypatch.setattr("server.api.events.RETRY_S", 0.05)
 
 
 def make_import(import_id: str, state: ImportState) -> ImportAnswer:

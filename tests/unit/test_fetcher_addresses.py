@@ -34,11 +34,12 @@ def fetching(
     ports: Sequence[int] = (),
     allow_private: bool = False,
     ssl_context: ssl.SSLContext | None = None,
+    timeout_s: float = 3.0,
 ) -> Iterator[Fetcher]:
     """With ``ports``, 127.0.0.1 counts as public, and no other address of loopback does."""
     fetcher = Fetcher(
         allow_private=allow_private,
-        timeout_s=3.0,
+        timeout_s=timeout_s,
         max_bytes=1 << 20,
         user_agent="test",
         clock=SystemClock(),
@@ -139,7 +140,7 @@ def test_a_resolver_that_hangs_is_given_up(publisher: Publisher) -> None:
         released.wait(10)
         return []
 
-    with fetching(hanging, port=publisher.port) as fetcher:
+    with fetching(hanging, port=publisher.port, timeout_s=0.3) as fetcher:
         error = fail(fetcher, f"http://feeds.example:{publisher.port}/f")
     assert (error.kind, error.retryable) == ("dns", True)
     released.set()

@@ -15,12 +15,18 @@ from server.commands.import_run import ImportRun, make_file_source, read_feed_ar
 from shared.errors import InvalidRequestError, ServiceError
 from shared.settings import Settings
 from tests.stub_service import Call, StubService, make_import, serve_stub
+from tests.typed import ask_often
 
 
 def answer_imports(service: StubService, *states: dict[str, Any]) -> None:
     service.answer("/imports/start", 202, {"imports": [{"id": "i#1"}]})
     for state in states:
         service.answer("/imports/i%231", 200, state)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_often(monkeypatch)
 
 
 @pytest.fixture

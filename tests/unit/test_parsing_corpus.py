@@ -1,5 +1,6 @@
 """Over two thousand documents, each through all that an import does with one up to the queue."""
 
+import functools
 import re
 import statistics
 import time
@@ -32,6 +33,7 @@ DANGEROUS = re.compile(
 )
 
 
+@functools.cache
 def parse(body: bytes, content_type: str | None, url: str | None = None) -> ParsedFeed | None:
     try:
         return parse_feed(body, content_type=content_type, url=url, now=NOW)

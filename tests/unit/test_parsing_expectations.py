@@ -5,6 +5,7 @@ so does an entry that is there without being a difference.
 """
 
 import calendar
+import functools
 import io
 import tomllib
 from collections import Counter
@@ -26,6 +27,7 @@ DIFFERENCES = tomllib.loads((Path(__file__).parent / "corpus_differences.toml").
 pytestmark = needs_corpus
 
 
+@functools.cache
 def parse(sample: Sample) -> ParsedFeed | None:
     try:
         return parse_feed(sample.body, content_type=sample.content_type, url=sample.url, now=NOW)
@@ -75,6 +77,7 @@ def test_expectations_of_ids_links_titles_and_dates_hold_or_are_listed(
     assert agreed >= 477
 
 
+@functools.cache
 def reference(sample: Sample) -> list[dict[str, Any]]:
     parsed = feedparser.parse(
         io.BytesIO(sample.body),

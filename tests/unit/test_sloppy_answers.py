@@ -387,8 +387,9 @@ def test_an_error_without_a_feed_is_told_as_before(
 
 
 def test_the_body_of_an_error_is_not_waited_for_long(
-    publisher: Publisher, make_fetcher: MakeFetcher
+    publisher: Publisher, make_fetcher: MakeFetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("server.fetching.fetcher.LONGEST_LOOK_S", 0.2)
     url = publisher.answer("/f", Answer(404, FEED, {"Content-Length": "99"}))
     started_s = time.monotonic()
     with pytest.raises(FetchError) as caught:
