@@ -18,9 +18,9 @@ FEEDMILL = str(Path(sysconfig.get_path("scripts")) / "feedmill")
 ITEMS = 400
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[ClusterDeployment]:
-    with ClusterDeployment(tmp_path / "cluster") as cluster:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterDeployment]:
+    with ClusterDeployment(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 
@@ -139,13 +139,28 @@ def test_nodes_that_do_not_answer_are_named_in_one_line(
     assert (done.returncode, "REDIS_URL: " in line, reason in line) == (1, True, True), line
 
 
+@pytest.mark.parametrize(
+    ("role", "scheme"),
+    [
+        ("worker", "redis+cluster"),
+        ("up", "redis"),
+        pytest.param("server", "redis", marks=pytest.mark.long),
+    ],
+)
 def test_a_cluster_whose_keys_have_no_hash_tag_is_refused_with_an_example(
-    tmp_path: Path, mongodb_url: str, cluster: ClusterDeployment
+    tmp_path: Path, mongodb_url: str, cluster: ClusterDeployment, role: str, scheme: str
 ) -> None:
-    environment = {"PATH": "/usr/bin:/bin", "REDIS_URL": cluster.url, "MONGODB_URL": mongodb_url}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "DATA_DIR": str(tmp_path / "data"),
+        "PORT": str(find_free_port()),
+        "REDIS_URL": f"{scheme}://127.0.0.1:{cluster.nodes[0].port}",
+        "MONGODB_URL": mongodb_url,
+    }
     done = subprocess.run(
-        [FEEDMILL, "worker"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [FEEDMILL, role], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=40
     )
     assert done.returncode == 1
-    assert "REDIS_URL: it is a Redis Cluster" in done.stderr
-    assert done.stderr.strip().endswith("as QUEUE_PREFIX={bull}")
+    [line] = done.stderr.splitlines()
+    assert "REDIS_URL: it is a Redis Cluster" in line
+    assert line.endswith("give QUEUE_PREFIX=bull a hash tag, as QUEUE_PREFIX={bull}")
