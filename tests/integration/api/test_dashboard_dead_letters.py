@@ -155,7 +155,9 @@ def test_replaying_one_names_its_import_and_storing_it_clears_the_list(
     page: Api, bench: Bench
 ) -> None:
     item_id = seed(page, "1")
-    text = page.send_form("/admin/dlq/replay", ids=item_id, back=path_of(item_id))
+    # Back to the list: the letter's own page may be gone before the browser comes back to it.
+    assert 'name="back"' not in page.show_page(path_of(item_id))
+    text = page.send_form("/admin/dlq/replay", ids=item_id)
     assert "Replaying 1 dead letter." in text
     [replayed] = page.client.get("/imports").json()["items"]
     assert f'href="/admin/imports/{replayed["id"]}"' in text
@@ -254,7 +256,7 @@ def test_hostile_text_is_escaped_wherever_it_is_shown(page: Api) -> None:
         text = page.show_page(path)
         assert HOSTILE not in text, path
         assert "&lt;script&gt;" in text, path
-        assert path_of(item_id) in text, path
+        assert path_of(item_id) in text or path == path_of(item_id), path
 
 
 def test_long_data_is_cut_until_all_is_asked_for(page: Api) -> None:
