@@ -94,7 +94,7 @@ bench-smoke: $(DEVELOPMENT)
 	$(PYTHON) -m benchmarks --smoke
 
 pictures: $(DEVELOPMENT)
-	FEEDMILL_KEEP_PICTURES=1 $(PYTHON) -m pytest -q tests/acceptance/browser -k 'shows_imports_that_run or service_in_use'
+	FEEDMILL_KEEP_PICTURES=all $(PYTHON) -m pytest -q tests/acceptance/browser -k 'shows_imports_that_run or service_in_use'
 
 lint: $(DEVELOPMENT)
 	$(VENV)/bin/ruff format --check .

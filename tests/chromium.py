@@ -1,5 +1,6 @@
 """The machine's own Chromium, and a visitor in it who notes everything that goes wrong."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Request, Response, sync_playwright
 
+ARE_PICTURES_KEPT = bool(os.environ.get("FEEDMILL_KEEP_PICTURES"))
 SCREENSHOTS = Path(__file__).parents[1] / ".ci" / "out" / "screenshots"
 DESKTOP, PHONE = (1280, 900), (390, 844)
 PAGE = "the page itself"
@@ -47,23 +49,23 @@ def chromium_running(executable: str) -> Iterator[Browser]:
 
 
 class Visitor:
-    """One who opens pages of one server in a window, which is on a desk and light at first.
+    """One who opens pages in a window. :meth:`come` makes a new one of them, in the same window.
 
     ``faults`` holds what a page may never do: errors in the console, breaches of its content
     policy among them, uncaught exceptions, requests that failed or were refused. What is refused
     on purpose is named in ``expected_statuses`` before.
     """
 
-    def __init__(self, browser: Browser, base_url: str) -> None:
+    def __init__(self, browser: Browser) -> None:
         self._context = browser.new_context(
-            base_url=base_url,
-            viewport={"width": DESKTOP[0], "height": DESKTOP[1]},
             timezone_id="Europe/Lisbon",
             # Else a colour is on its way for a moment after the theme has changed.
             reduced_motion="reduce",
         )
         self._context.set_default_timeout(_LOOKS_FOR_S * 1000)
         self.page = self._context.new_page()
+        self._devtools = self._context.new_cdp_session(self.page)
+        self._base_url = ""
         self.faults: list[str] = []
         self.expected_statuses: set[int] = set()
         self.page.on("console", self._note_console)
@@ -71,13 +73,25 @@ class Visitor:
         self.page.on("requestfailed", self._note_failure)
         self.page.on("response", self._note_response)
 
-    def close(self) -> None:
-        """Close the window."""
-        self._context.close()
+    def come(self, base_url: str) -> None:
+        """Begin anew at a server, with nothing kept, at a desk, in the light."""
+        self._base_url = base_url
+        self._context.clear_cookies()
+        everything = {"origin": base_url, "storageTypes": "all"}
+        self._devtools.send("Storage.clearDataForOrigin", everything)
+        self.resize(DESKTOP)
+        self.choose_theme("light")
+
+    def leave(self) -> list[str]:
+        """Leave the server; return the faults that were seen there."""
+        self.page.goto("about:blank")
+        faults, self.faults = self.faults, []
+        self.expected_statuses.clear()
+        return faults
 
     def open(self, path: str) -> None:
         """Go to a page and wait until it stands."""
-        self.page.goto(path, wait_until="load")
+        self.page.goto(self._base_url + path, wait_until="load")
 
     def resize(self, size: tuple[int, int]) -> None:
         self.page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -96,12 +110,14 @@ class Visitor:
         """What the last action left on top."""
         return self.page.locator("#messages")
 
-    def keep_picture(self, name: str, *, whole: bool = True) -> Path:
-        """Keep what is seen; return where."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        path = SCREENSHOTS / f"{name}.png"
+    def keep_picture(self, name: str, *, whole: bool = True) -> None:
+        """Keep what is seen, where pictures are wanted: each takes half a second."""
+        if ARE_PICTURES_KEPT:
+            self.take_picture(SCREENSHOTS / f"{name}.png", whole=whole)
+
+    def take_picture(self, path: Path, *, whole: bool = True) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path, full_page=whole)
-        return path
 
     def sideways_px(self) -> int:
         """How far the page can be scrolled to the side."""

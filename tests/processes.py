@@ -146,6 +146,7 @@ class Deployment:
 
     def __init__(self, folder: Path, redis_url: str, mongodb_url: str, **settings: str) -> None:
         self.folder = folder
+        self.redis_url = redis_url
         self.mongodb_url = mongodb_url
         self.port = find_free_port()
         self.environment = {

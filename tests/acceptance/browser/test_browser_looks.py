@@ -2,8 +2,10 @@
 
 from urllib.parse import quote
 
+import pytest
 from playwright.sync_api import expect
 
+from server.dashboard.rendering import STATIC
 from tests.acceptance.browser.conftest import Visit, let_mongodb_refuse
 from tests.acceptance.browser.legibility import find_illegible, find_squeezed
 from tests.chromium import DESKTOP, PAGE, PHONE, Visitor
@@ -28,6 +30,25 @@ PAGES = {
 }
 # Long enough to push a page wider than a phone, unless it is broken.
 LONG = "a-word-without-an-end-" * 12
+# A Sunday noon in Lisbon, where it is summer: UTC is an hour behind.
+NOW = "2026-06-07T11:00:00Z"
+TIMES = [
+    (NOW, "now"),
+    ("2026-06-07T11:00:45Z", "in 45 s"),
+    ("2026-06-07T10:58:03Z", "2 min ago"),
+    ("2026-06-07T11:59:50Z", "in 1 h"),
+    ("2026-06-07T12:57:00Z", "in 1 h 57 min"),
+    ("2026-06-07T08:00:00Z", "3 h ago"),
+    ("2026-06-08T08:50:00Z", "in 22 h"),
+    ("2026-06-08T11:00:00Z", "tomorrow"),
+    ("2026-06-08T22:59:00Z", "tomorrow"),
+    ("2026-06-08T23:00:00Z", "in 2 days"),
+    ("2026-06-09T10:30:00Z", "in 2 days"),
+    ("2026-06-05T23:00:00Z", "yesterday"),
+    ("2026-06-05T22:59:00Z", "2 days ago"),
+    ("2026-06-13T11:00:00Z", "in 6 days"),
+    ("2026-06-14T11:00:00Z", "Jun 14, 2026, 12:00 PM"),
+]
 
 
 def look_at(visitor: Visitor, name: str) -> list[str]:
@@ -41,15 +62,15 @@ def look_at(visitor: Visitor, name: str) -> list[str]:
 
 
 def look_at_all(visitor: Visitor, prefix: str, pages: dict[str, str]) -> list[str]:
-    """Open each page in each size, and look at it in each theme.
+    """Open each page, and look at it in each size and theme.
 
     Pictures are kept of the phone in the dark and the desk in the light.
     """
     wrong = []
-    for device, size in SIZES.items():
-        visitor.resize(size)
-        for page, path in pages.items():
-            visitor.open(path)
+    for page, path in pages.items():
+        visitor.open(path)
+        for device, size in SIZES.items():
+            visitor.resize(size)
             for theme in ("light", "dark") if device == "phone" else ("dark", "light"):
                 visitor.choose_theme(theme)
                 wrong += look_at(visitor, f"{page} ({device}, {theme})")
@@ -61,7 +82,6 @@ def fill(deployed: Deployment, publisher: Publisher) -> dict[str, str]:
     """Leave something of everything there; return the paths of it."""
     items = {"a": "Fine", "long": f"Long {LONG}", LONG: "Odd", "bad": f"{POISON} {LONG}"}
     url = publisher.serve(f"/feed.xml?of={LONG}", render(items))
-    deployed.start_server()
     deployed.start_worker()
     let_mongodb_refuse(deployed, POISON)
     deployed.api.post("/feeds", json={"url": url, "source": "well"})
@@ -93,28 +113,24 @@ def add_windowed(deployed: Deployment, publisher: Publisher) -> None:
     deployed.api.post("/feeds/windowed/backfill", json={"from": "2012-01-01T00:00:00Z"})
 
 
-def test_every_page_stands_while_there_is_nothing(deploy: Deploy, visit: Visit) -> None:
-    deployed = deploy()
+@pytest.fixture(scope="module")
+def service(deploy_once: Deploy) -> Deployment:
+    """A server without anything; the tests that leave something there come last."""
+    deployed = deploy_once(JOB_ATTEMPTS="1", WORKER_FLUSH_MS="50")
     deployed.start_server()
-    visitor = visit(deployed)
+    return deployed
+
+
+def test_every_page_stands_while_there_is_nothing(service: Deployment, visit: Visit) -> None:
+    visitor = visit(service)
     wrong = look_at_all(visitor, "empty", PAGES)
     visitor.expected_statuses.add(404)
     wrong += look_at_all(visitor, "empty", {"no-such-page": "/admin/nowhere"})
     assert wrong == []
 
 
-def test_every_page_stands_while_there_is_something(
-    deploy: Deploy, publisher: Publisher, visit: Visit
-) -> None:
-    deployed = deploy(JOB_ATTEMPTS="1", WORKER_FLUSH_MS="50")
-    pages = fill(deployed, publisher)
-    assert look_at_all(visit(deployed), "full", PAGES | pages) == []
-
-
-def test_text_that_cannot_be_read_is_found(deploy: Deploy, visit: Visit) -> None:
-    deployed = deploy()
-    deployed.start_server()
-    visitor = visit(deployed)
+def test_text_that_cannot_be_read_is_found(service: Deployment, visit: Visit) -> None:
+    visitor = visit(service)
     visitor.open("/")
     assert find_illegible(visitor.page) == []
     visitor.page.evaluate("document.querySelector('h1').style.color = '#ccc'")
@@ -122,10 +138,8 @@ def test_text_that_cannot_be_read_is_found(deploy: Deploy, visit: Visit) -> None
     assert 'of "Overview"' in found
 
 
-def test_the_theme_is_chosen_and_stays(deploy: Deploy, visit: Visit) -> None:
-    deployed = deploy()
-    deployed.start_server()
-    visitor = visit(deployed)
+def test_the_theme_is_chosen_and_stays(service: Deployment, visit: Visit) -> None:
+    visitor = visit(service)
     visitor.open("/admin/items")
     ground = "getComputedStyle(document.body).backgroundColor"
     light = visitor.page.evaluate(ground)
@@ -138,12 +152,22 @@ def test_the_theme_is_chosen_and_stays(deploy: Deploy, visit: Visit) -> None:
     assert visitor.page.evaluate(ground) == dark
 
 
-def test_a_keyboard_is_enough(deploy: Deploy, publisher: Publisher, visit: Visit) -> None:
-    url = publisher.serve("/feed.xml", render({"a": "Fine"}))
-    deployed = deploy()
-    deployed.start_server()
-    deployed.api.post("/feeds", json={"url": url, "source": "well"})
-    visitor = visit(deployed)
+def test_times_are_shown_by_how_far_off_they_are_and_by_the_calendar_of_the_viewer(
+    window: Visitor,
+) -> None:
+    window.page.add_script_tag(path=STATIC / "app.js")
+    shown = window.page.evaluate(
+        "([now, moments]) => moments.map((at) => describeTime(new Date(at), new Date(now)))",
+        [NOW, [moment for moment, _ in TIMES]],
+    )
+    # Some versions put a narrow space before PM.
+    assert [text.replace("\u202f", " ") for text in shown] == [text for _, text in TIMES]
+
+
+def test_a_keyboard_is_enough(service: Deployment, publisher: Publisher, visit: Visit) -> None:
+    url = publisher.serve("/known.xml", render({"a": "Fine"}))
+    service.api.post("/feeds", json={"url": url, "source": "known"})
+    visitor = visit(service)
     keyboard, page = visitor.page.keyboard, visitor.page
     visitor.open("/admin/feeds")
     reached = []
@@ -173,3 +197,10 @@ def test_a_keyboard_is_enough(deploy: Deploy, publisher: Publisher, visit: Visit
     keyboard.press("g")
     keyboard.press("q")
     expect(page.get_by_role("heading", level=1)).to_have_text("Queues")
+
+
+def test_every_page_stands_while_there_is_something(
+    service: Deployment, publisher: Publisher, visit: Visit
+) -> None:
+    pages = fill(service, publisher)
+    assert look_at_all(visit(service), "full", PAGES | pages) == []

@@ -1,6 +1,7 @@
 """Every page of a service in use, at two sizes and in two themes: pictures, and what is wrong.
 
-The pictures are in ``.ci/out/screenshots``, named ``scene-SIZE-THEME-PAGE.png``.
+The pictures that ``make pictures`` takes are in ``.ci/out/screenshots``, named
+``scene-SIZE-THEME-PAGE.png``.
 """
 
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from shared.store import Stores, open_database
 from tests.acceptance.browser.conftest import Visit
-from tests.acceptance.browser.legibility import find_cut, find_overlapping
+from tests.acceptance.browser.legibility import find_cut, find_illegible, find_overlapping
 from tests.acceptance.browser.test_browser_looks import add_windowed, look_at
 from tests.chromium import PHONE, Visitor
 from tests.fake_publisher import render
@@ -98,18 +99,18 @@ def pages_of(scene: Scene) -> dict[str, str]:
 
 
 def look_at_pages(visitor: Visitor, pages: dict[str, str]) -> list[str]:
-    """Take a picture of each page in each size and theme; return what is wrong."""
+    """Look at each page in each size and theme; return what is wrong."""
     wrong = []
     for device, size in SIZES.items():
         visitor.resize(size)
         for page, path in pages.items():
             visitor.open(path)
+            found = look_at(visitor)
             for theme in THEMES:
                 visitor.choose_theme(theme)
-                name = f"{page} ({device}, {theme})"
-                wrong += look_at(visitor, name)
+                found += [f"{theme}: {each}" for each in find_illegible(visitor.page)]
                 visitor.keep_picture(f"scene-{device}-{theme}-{page}")
-            found = find_cut(visitor.page) + find_overlapping(visitor.page)
+            found += find_cut(visitor.page) + find_overlapping(visitor.page)
             wrong += [f"{page} ({device}): {each}" for each in found]
     return wrong
 

@@ -2,9 +2,10 @@
 
 import os
 import re
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.acceptance.browser.conftest import Visit, let_mongodb_refuse
@@ -12,21 +13,39 @@ from tests.acceptance.browser.legibility import find_illegible
 from tests.chromium import Visitor
 from tests.fake_publisher import POISON, render
 from tests.feeds.make_feed import make_feed
-from tests.processes import Deploy, Deployment, wait_until
+from tests.processes import HEAVY_QUEUE, QUEUE, Deploy, Deployment, deployment, wait_until
 from tests.publisher import Publisher
 
 PICTURE = Path(__file__).parents[3] / "docs" / "dashboard.png"
-IS_PICTURE_KEPT = bool(os.environ.get("FEEDMILL_KEEP_PICTURES"))
+IS_PICTURE_TAKEN = os.environ.get("FEEDMILL_KEEP_PICTURES") == "all"
 # So slow that the bar is seen moving.
-SLOW = {"WORKER_RATE_LIMIT_MAX": "10", "WORKER_FLUSH_MS": "200"}
+SETTINGS = {
+    "WORKER_RATE_LIMIT_MAX": "10",
+    "WORKER_FLUSH_MS": "200",
+    "JOB_ATTEMPTS": "1",
+    "HEAVY_ITEMS": "1000",
+}
 ITEMS = 50
 # For a picture with something to see: one has ended, one is heavy and has a queue of its own.
 PICTURED_ITEMS = {"town-gazette": 120, "quay-jobs": 900, "harbour-notices": 1500}
 
 
-def start_both(deployed: Deployment) -> None:
+@pytest.fixture(scope="module")
+def shared_service(deploy_once: Deploy) -> Deployment:
+    deployed = deploy_once(**SETTINGS)
     deployed.start_server()
     deployed.start_worker()
+    return deployed
+
+
+@pytest.fixture
+def service(shared_service: Deployment) -> Iterator[Deployment]:
+    """A service without feeds; what a test imports may still be there in later ones."""
+    yield shared_service
+    for name in (QUEUE, HEAVY_QUEUE):
+        shared_service.api.post(f"/queues/{name}/resume")
+    for feed in shared_service.api.get("/feeds").json()["items"]:
+        shared_service.api.delete(f"/feeds/{feed['source']}")
 
 
 def read_settled(visitor: Visitor) -> int:
@@ -41,12 +60,10 @@ def expect_completed(visitor: Visitor) -> None:
 
 
 def test_a_feed_is_added_and_imported_while_its_bar_moves(
-    deploy: Deploy, publisher: Publisher, visit: Visit
+    service: Deployment, publisher: Publisher, visit: Visit
 ) -> None:
     url = publisher.serve("/quay.xml", make_feed(ITEMS))
-    deployed = deploy(**SLOW)
-    start_both(deployed)
-    visitor = visit(deployed)
+    visitor = visit(service)
     page = visitor.page
 
     visitor.open("/")
@@ -82,15 +99,13 @@ def test_a_feed_is_added_and_imported_while_its_bar_moves(
 
 
 def test_a_dead_letter_is_opened_replayed_and_leaves_the_list(
-    deploy: Deploy, publisher: Publisher, visit: Visit
+    service: Deployment, publisher: Publisher, visit: Visit
 ) -> None:
     url = publisher.serve("/feed.xml", render({"a": "fine", "b": f"{POISON} of the well"}))
-    deployed = deploy(JOB_ATTEMPTS="1", WORKER_FLUSH_MS="50")
-    start_both(deployed)
-    let_mongodb_refuse(deployed, POISON)
-    deployed.api.post("/feeds", json={"url": url, "source": "well"})
-    deployed.wait_until_closed(deployed.start_import(sources=["well"]))
-    visitor = visit(deployed)
+    let_mongodb_refuse(service, POISON)
+    service.api.post("/feeds", json={"url": url, "source": "well"})
+    service.wait_until_closed(service.start_import(sources=["well"]))
+    visitor = visit(service)
     page = visitor.page
 
     visitor.open("/")
@@ -106,7 +121,7 @@ def test_a_dead_letter_is_opened_replayed_and_leaves_the_list(
     expect(page.get_by_role("main")).to_contain_text("well#b")
     visitor.keep_picture("story-dead-letter")
 
-    let_mongodb_refuse(deployed, None)
+    let_mongodb_refuse(service, None)
     visitor.button("Replay").click()
     expect(visitor.message()).to_contain_text("Replaying 1 dead letter")
     visitor.link("See its import").click()
@@ -127,12 +142,10 @@ def expect_fold_outlives_refresh(visitor: Visitor) -> None:
 
 
 def test_a_queue_is_paused_and_resumed_and_says_what_limits_it(
-    deploy: Deploy, publisher: Publisher, visit: Visit
+    service: Deployment, publisher: Publisher, visit: Visit
 ) -> None:
     url = publisher.serve("/feed.xml", make_feed(ITEMS))
-    deployed = deploy(**SLOW)
-    start_both(deployed)
-    visitor = visit(deployed)
+    visitor = visit(service)
     visitor.open("/admin/queues")
     queue = visitor.page.get_by_role("region", name="job_import_queue", exact=True)
     queue.get_by_role("button", name="Pause").click()
@@ -140,8 +153,8 @@ def test_a_queue_is_paused_and_resumed_and_says_what_limits_it(
     expect(main).to_contain_text("Paused by an operator.")
     expect(visitor.message()).to_contain_text("is paused. Running jobs are finished")
 
-    deployed.start_import(url=url)
-    deployed.api.post("/queues/job_import_queue_heavy/pause")
+    service.start_import(url=url)
+    service.api.post("/queues/job_import_queue_heavy/pause")
     visitor.open("/")
     expect(main).to_contain_text("paused by an operator")
     visitor.keep_picture("story-paused-overview")
@@ -167,11 +180,19 @@ def try_out_in_the_api_reference(visitor: Visitor) -> None:
         visitor.keep_picture(f"story-api-{theme}", whole=False)
 
 
-def test_the_key_is_asked_once_and_again_after_signing_out(deploy: Deploy, visit: Visit) -> None:
-    deployed = deploy(API_KEY="a-key-of-the-harness")
-    deployed.launch("server")
-    wait_until(deployed.is_ready, "the server is ready")
-    visitor = visit(deployed)
+@pytest.fixture
+def locked(service: Deployment, tmp_path: Path) -> Iterator[Deployment]:
+    """Another server of the same service, which asks for a key."""
+    settings = {**SETTINGS, "API_KEY": "a-key-of-the-harness"}
+    with deployment(tmp_path, service.redis_url, service.mongodb_url, **settings) as deployed:
+        deployed.start_server()
+        yield deployed
+
+
+def test_the_key_is_asked_once_and_again_after_signing_out(
+    locked: Deployment, visit: Visit
+) -> None:
+    visitor = visit(locked)
     page = visitor.page
     visitor.open("/admin/feeds?q=quay")
     visitor.keep_picture("story-sign-in")
@@ -194,42 +215,40 @@ def test_the_key_is_asked_once_and_again_after_signing_out(deploy: Deploy, visit
 
 
 def test_the_page_says_when_the_server_is_away_and_when_it_is_back(
-    deploy: Deploy, visit: Visit
+    service: Deployment, publisher: Publisher, visit: Visit
 ) -> None:
-    deployed = deploy()
-    server = deployed.start_server()
-    visitor = visit(deployed)
+    # While something is imported, the page looks every two seconds.
+    import_id = service.start_import(url=publisher.serve("/away.xml", make_feed(20)))
+    visitor = visit(service)
     visitor.open("/")
     offline = visitor.page.get_by_text("The server does not answer.")
     expect(offline).to_be_hidden()
-    server.kill()
+    service.roles[0].kill()
     expect(offline).to_be_visible()
     assert visitor.faults
     assert all("net::ERR_" in fault or "htmx" in fault for fault in visitor.faults)
-    deployed.start_server()
+    service.start_server()
     expect(offline).to_be_hidden()
     visitor.faults.clear()
+    service.wait_until_closed(import_id)
 
 
 def test_the_overview_shows_imports_that_run(
-    deploy: Deploy, publisher: Publisher, visit: Visit
+    service: Deployment, publisher: Publisher, visit: Visit
 ) -> None:
-    deployed = deploy(**SLOW, HEAVY_ITEMS="1000")
-    start_both(deployed)
     for source, count in PICTURED_ITEMS.items():
-        shown = make_feed(count if IS_PICTURE_KEPT else ITEMS)
+        shown = make_feed(count if IS_PICTURE_TAKEN else ITEMS)
         url = publisher.serve(f"/{source}.xml", shown)
-        deployed.api.post("/feeds", json={"url": url, "source": source, "interval_s": 3600})
-        deployed.start_import(sources=[source])
-    visitor = visit(deployed)
+        service.api.post("/feeds", json={"url": url, "source": source, "interval_s": 3600})
+        service.start_import(sources=[source])
+    visitor = visit(service)
     visitor.open("/")
     running = visitor.page.get_by_role("region", name="Running imports")
     expect(running.get_by_role("img")).to_have_count(3)
     expect(visitor.page.locator("#now")).to_contain_text(re.compile("rate limit", re.IGNORECASE))
-    if IS_PICTURE_KEPT:
-        wait_until(lambda: deployed.settled_jobs() > 1000, "there is something to see", within_s=90)
+    if IS_PICTURE_TAKEN:
+        wait_until(lambda: service.settled_jobs() > 1000, "there is something to see", within_s=90)
     expect(running).to_contain_text(re.compile(r"\d+ new"))
-    kept = visitor.keep_picture("story-overview-runs", whole=False)
-    if IS_PICTURE_KEPT:
-        PICTURE.parent.mkdir(exist_ok=True)
-        shutil.copy(kept, PICTURE)
+    visitor.keep_picture("story-overview-runs", whole=False)
+    if IS_PICTURE_TAKEN:
+        visitor.take_picture(PICTURE, whole=False)
