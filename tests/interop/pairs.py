@@ -8,6 +8,7 @@ queue ``q``), ``w`` (a worker on it that runs nothing by itself), ``f`` (a flow 
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +20,12 @@ from tests.interop.node_driver import NodeDriver
 
 LOCK_MS = 30_000
 NODE, OURS = "node", "ours"
-_HEAD = """
-    const P = args.prefix;
-    const q = await queue(P, 'q'), w = await hand(P, 'q', args.options), f = await flow(P);
-"""
+# Made where a step names them: each has connections of its own.
+_MADE = {
+    "q": "const q = await queue(P, 'q');",
+    "w": "const w = await hand(P, 'q', args.options);",
+    "f": "const f = await flow(P);",
+}
 
 
 @dataclass
@@ -107,4 +110,6 @@ def check_twin(twin: Twin, node: NodeDriver, client: RedisConnection) -> None:
 
 
 def _run(twin: Twin, node: NodeDriver, prefix: str, code: str) -> Any:
-    return node.run(_HEAD + code, prefix=prefix, options=twin.worker)
+    made = [make for name, make in _MADE.items() if re.search(rf"\b{name}\b", code)]
+    head = " ".join(["const P = args.prefix;", *made])
+    return node.run(head + code, prefix=prefix, options=twin.worker)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -55,7 +56,6 @@ def worked(
     def ours(side: Ours) -> None:
         queue = side.queue()
         worker = Worker(queue, handler, **options)
-        worker.start()
         marker = queue.core.keys.marker
 
         def has_ended() -> bool:
@@ -64,8 +64,11 @@ def worked(
             has_run = job.processed_on is not None and job.get_state() != "active"
             return has_run and not (is_idle_after and side.client.exists(marker))
 
-        wait_until(has_ended, "the job has run")
-        worker.close(5)
+        # An idle worker ends when its rest does.
+        with mock.patch("shared.queue.worker._IDLE_WAIT_S", 0.1):
+            worker.start()
+            wait_until(has_ended, "the job has run")
+            worker.close(5)
 
     return (
         f"""
