@@ -48,7 +48,7 @@ def main() -> int:
         return loop(self, name, spoil(step) if is_meant else step, *more, **options)
 
     Supervisor.loop = failing_loop  # type: ignore[method-assign]
-    supervision.MAX_PAUSE_S = 0.2
+    supervision.MAX_PAUSE_S = 0.1
     return int(importlib.import_module(f"{role}.__main__").main())
 
 
