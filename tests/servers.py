@@ -33,7 +33,12 @@ class RunningServer:
         return self.process.pid
 
     def stop(self) -> None:
-        """End it, politely first."""
+        """End it; what it was about to write to disk may be lost."""
+        if self.process.poll() is None:
+            self.kill()
+
+    def stop_politely(self) -> None:
+        """Let it write everything to disk and end, which may take seconds."""
         if self.process.poll() is None:
             self.process.terminate()
             try:

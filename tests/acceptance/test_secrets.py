@@ -60,7 +60,7 @@ def mongodb_server(tmp_path: Path) -> Iterator[RunningServer]:
     roles = [{"role": "readWriteAnyDatabase", "db": "admin"}]
     client.admin.command("createUser", "feedmill", pwd=SECRET, roles=roles)
     client.close()
-    open_door.stop()
+    open_door.stop_politely()
     server = start_mongodb(folder, "--auth")
     yield server
     server.stop()
