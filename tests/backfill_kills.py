@@ -34,14 +34,16 @@ class BackFillKills:
         Returns a line with the figures. ``deployed`` must have been made with :data:`SETTINGS`.
         """
         server, worker = deployed.start_server(), deployed.start_worker()
-        feed = IntervalFeed.add(deployed, publisher, hours=self.hours, items=self.items)
+        victims = self._victims()
+        parts = len(victims) + 2
+        # The last part is held back, so that the back-fill cannot end before all kills.
+        free = self.hours * (parts - 1) // parts
+        feed = IntervalFeed.add(deployed, publisher, hours=self.hours, items=self.items, free=free)
         started_s = time.monotonic()
         feed.start_backfill(deployed)
-        victims = self._victims()
         for number, victim in enumerate(victims, 1):
-            done = self.hours * number // (len(victims) + 2)
+            done = self.hours * number // parts
             feed.wait_for_done(deployed, done, within_s=self.ends_within_s)
-            # Asked before and not after: what is left may end while the victim starts again.
             assert feed.see_backfill(deployed)["state"] == "running", "the kill comes too late"
             if victim == "server":
                 server.kill()
@@ -49,6 +51,7 @@ class BackFillKills:
             else:
                 worker.kill()
                 worker = deployed.start_worker()
+        feed.may_end.set()
         wait_until(
             lambda: feed.see_backfill(deployed).get("state") == "completed",
             "the back-fill is completed",

@@ -1,6 +1,8 @@
 """A publisher over HTTP that lists items by time, for back-fills with real servers and workers."""
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,20 +19,31 @@ STEP = timedelta(hours=1)
 class IntervalFeed:
     """A feed whose window begins now, so that only its back-fill has something to read.
 
-    ``hours`` intervals lie before that, each with ``items`` items of its own.
+    ``hours`` intervals lie before that, each with ``items`` items of its own. Those asked for when
+    ``free`` others have been are not answered before :attr:`may_end` is set.
     """
 
     source: str
     hours: int
     items: int
     begins: datetime
+    free: int
+    may_end: threading.Event = field(default_factory=threading.Event)
+    _asked: dict[datetime, int] = field(default_factory=dict)
 
     @classmethod
     def add(
-        cls, deployed: Deployment, publisher: Publisher, *, hours: int, items: int
+        cls,
+        deployed: Deployment,
+        publisher: Publisher,
+        *,
+        hours: int,
+        items: int,
+        free: int | None = None,
     ) -> "IntervalFeed":
         """Let a server know the feed, and the publisher serve it."""
-        feed = cls("past", hours, items, datetime.now(UTC).replace(microsecond=0))
+        now = datetime.now(UTC).replace(microsecond=0)
+        feed = cls("past", hours, items, now, hours if free is None else free)
         url = publisher.script(_PATH, feed._answer) + "?from={start}&to={ended}"
         window = {"from": feed.begins.isoformat(), "step_s": int(STEP.total_seconds())}
         body = {"url": url, "source": feed.source, "window": window}
@@ -74,7 +87,14 @@ class IntervalFeed:
         asked = parse_qs(urlsplit(request.path).query)
         start = datetime.fromisoformat(asked["from"][0])
         sent = {"Content-Type": "application/feed+json"}
-        return Answer(200, render(self._titles(start)), sent)
+        body = render(self._titles(start))
+        if self._asked.setdefault(start, len(self._asked)) < self.free:
+            return Answer(200, body, sent)
+        return Answer(200, headers=sent, pieces=lambda: self._hold(body))
+
+    def _hold(self, body: bytes) -> Iterator[bytes]:
+        self.may_end.wait(60)
+        yield body
 
     def _titles(self, start: datetime) -> dict[str, str]:
         named = int(start.timestamp())
