@@ -1,7 +1,6 @@
 """What a real server and a real worker tell Prometheus is all that dashboard and alerts ask for."""
 
 import httpx2
-import pytest
 
 from shared.clock import SystemClock
 from shared.queue import RedisConnection
@@ -27,7 +26,7 @@ def scrape_server(deployed: Deployment) -> str:
     return answer.text
 
 
-def test_every_metric_of_dashboard_and_alerts_is_exported(
+def test_every_metric_of_dashboard_and_alerts_and_of_each_process_is_exported(
     deploy: Deploy, publisher: Publisher, redis_client: RedisConnection
 ) -> None:
     url = publisher.serve("/feed.xml", make_feed(ITEMS))
@@ -43,7 +42,10 @@ def test_every_metric_of_dashboard_and_alerts_is_exported(
         "the scheduled import is closed",
     )
     wait_until(lambda: "feedmill_settle_seconds_count" in scrape_worker(port), "its flush is noted")
-    text = scrape_server(deployed) + scrape_worker(port)
+    texts = scrape_server(deployed), scrape_worker(port)
+    of_the_process = {"process_resident_memory_bytes", "process_cpu_seconds_total"}
+    assert [of_the_process - scraped(each).keys() for each in texts] == [set(), set()]
+    text = "".join(texts)
     samples = scraped(text)
     missing = {place: list(unanswered(expr, samples)) for place, expr in expressions().items()}
     assert {place: lacks for place, lacks in missing.items() if lacks} == {}
@@ -58,15 +60,3 @@ def test_every_metric_of_dashboard_and_alerts_is_exported(
     for name, value in labels:
         assert "#" not in value, f"an id is a label: {name}"
         assert "/" not in value, f"an address is a label: {name}"
-
-
-@pytest.mark.parametrize("role", ["server", "worker"])
-def test_numbers_of_the_process_itself_are_exported(deploy: Deploy, role: str) -> None:
-    deployed, port = deploy(), find_free_port()
-    if role == "server":
-        deployed.start_server()
-        text = scrape_server(deployed)
-    else:
-        deployed.start_worker(METRICS_PORT=str(port))
-        text = scrape_worker(port)
-    assert {"process_resident_memory_bytes", "process_cpu_seconds_total"} <= scraped(text).keys()

@@ -22,7 +22,7 @@ COMMANDS = (FOLLOW, "import https://a.example/feed.xml", "feeds list", "queue st
 BACKGROUND = tuple(ignoring("INT"))
 # What works in the block says when it has begun.
 STOPPABLE = """
-import hashlib, time
+import hashlib, sys, time
 from shared.stopping import Stopped, stopping_on_signals
 with stopping_on_signals():
 """
@@ -39,12 +39,13 @@ CLEARING_AWAY = """
         print("begun", flush=True)
         time.sleep(60)
     except Stopped:
-        time.sleep(1)
+        time.sleep(0.3)
         print("cleared away")
 """
+# Until the test has sent its signal, and closes the other end.
 OUTLIVING = """
     print("begun", flush=True)
-    time.sleep(1)
+    sys.stdin.read()
 """
 # Of the standard library's calls one that is long and heeds no signal.
 DEAF = """
@@ -83,6 +84,7 @@ def start(
         command,
         cwd=folder,
         env={**inherited_environment(), **settings},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -151,21 +153,20 @@ def test_command_stops_while_it_loads(
     assert end(process) == (130, "", "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("before", [(), BACKGROUND], ids=["terminal", "background"])
 def test_second_signal_ends_what_swallowed_the_first(
-    started: list["subprocess.Popen[str]"],
-    tmp_path: Path,
-    before: Sequence[str],
-    number: signal.Signals,
+    started: list["subprocess.Popen[str]"], tmp_path: Path, before: Sequence[str]
 ) -> None:
-    process = start_python(SWALLOWING, tmp_path, started, *before)
-    process.send_signal(number)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "swallowed\n"
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    processes = [start_python(SWALLOWING, tmp_path, started, *before) for _ in numbers]
+    for process, number in zip(processes, numbers, strict=True):
+        process.send_signal(number)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "swallowed\n"
     pause(2 * SAME_REQUEST_S)
-    process.send_signal(number)
-    assert end(process) == (128 + number, "", "")
+    for process, number in zip(processes, numbers, strict=True):
+        process.send_signal(number)
+        assert end(process) == (128 + number, "", "")
 
 
 def test_second_signal_ends_a_call_that_takes_none(
