@@ -9,7 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>Board</title>
 PAGE = """<!DOCTYPE html><html><head>
 <link rel="alternate" type="application/rss+xml" href="/feed.xml"></head></html>"""
 ENDS_WITHIN_S = 40
+README_FEEDS = ("jobs.xml", "news.atom")
 
 
 class Home:
@@ -36,8 +37,7 @@ class Home:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.data = folder / "data"
-        self.feed = folder / "board.xml"
-        self.write_feed("Engineer")
+        self.said: list[str] = []
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -49,8 +49,10 @@ class Home:
         self.url = f"http://127.0.0.1:{port}"
         self.started: list[subprocess.Popen[str]] = []
 
-    def write_feed(self, first: str) -> None:
-        self.feed.write_text(FEED.format(first=first))
+    def write_feed(self, source: str, first: str = "Engineer") -> str:
+        """Write a feed of two items; answers its name."""
+        (self.folder / f"{source}.xml").write_text(FEED.format(first=first))
+        return f"{source}.xml"
 
     def run(self, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -75,7 +77,16 @@ class Home:
         return int(json.loads(done.stdout)["counts"]["waiting"])
 
     def start_up(self, *feeds: str) -> "subprocess.Popen[str]":
-        return self.start("up", *feeds)
+        """Start ``feedmill up`` and wait until it runs; ``said`` is what it said up to that."""
+        process = self.start("up", *feeds)
+        assert process.stdout is not None
+        self.said = []
+        for line in process.stdout:
+            self.said.append(line.rstrip("\n"))
+            if line.startswith("Feedmill runs"):
+                assert self.url in line
+                return process
+        raise AssertionError(f"it did not start: {self.said} {self.stderr()}")
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         with (self.folder / "stderr").open("a") as stderr:
@@ -118,24 +129,55 @@ class Home:
         return found
 
 
+@pytest.fixture(scope="module")
+def home_of_all(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """One for all tests that start and stop a service: only the first of them finds no data.
+
+    It holds folders named as our packages are; they must not get in the way.
+    """
+    home = Home(tmp_path_factory.mktemp("home"))
+    for name in ("server", "worker", "shared"):
+        (home.folder / name).mkdir()
+        (home.folder / name / "__init__.py").write_text("raise SystemExit('wrong one')")
+    return home
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    home = Home(tmp_path)
-    yield home
-    home.end_all()
+def home(home_of_all: Home) -> Iterator[Home]:
+    """Where nothing runs, neither before nor behind a test."""
+    yield home_of_all
+    home_of_all.end_all()
+    assert home_of_all.is_at_rest()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """Where ``feedmill up`` runs, with the feeds of the README, until Ctrl-C.
+
+    Each test imports feeds of its own.
+    """
+    home = Home(tmp_path_factory.mktemp("running"))
+    home.environment |= {"JOB_MAX_BYTES": "4096", "FETCH_ALLOW_PRIVATE": "true"}
+    try:
+        process = home.start_up(*(str(ROOT / "tests/feeds" / name) for name in README_FEEDS))
+        yield home
+        assert stop(process, signal.SIGINT) == 0
+        assert not (home.data / "feedmill.json").exists()
+        assert "Traceback" not in home.stderr()
+    finally:
+        home.end_all()
     assert home.is_at_rest()
 
 
-def wait_until_running(process: "subprocess.Popen[str]", home: Home) -> list[str]:
-    """Read what ``feedmill up`` says up to the line that it runs."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line.rstrip("\n"))
-        if line.startswith("Feedmill runs"):
-            assert home.url in line
-            return lines
-    raise AssertionError(f"it did not start: {lines} {home.stderr()}")
+@contextmanager
+def paused(home: Home) -> Iterator[list[str]]:
+    """Pause the item queue for a while; yields what is said when it is resumed, after that."""
+    said: list[str] = []
+    assert home.run("queue", "pause").returncode == 0
+    try:
+        yield said
+    finally:
+        said.append(home.run("queue", "resume").stdout)
 
 
 def stop(process: "subprocess.Popen[str]", number: int) -> int:
@@ -150,179 +192,157 @@ def row_of(source: str, summary: str) -> dict[str, str]:
     return dict(zip(re.split(r" {2,}", header), re.split(r" {2,}", row), strict=True))
 
 
-def test_up_imports_first_and_goes_on_with_the_same_data(home: Home) -> None:
-    process = home.start_up("board.xml")
-    summary = "\n".join(wait_until_running(process, home))
-    row = row_of("board", summary)
-    assert (row["state"], row["fetched"], row["new"]) == ("completed", "2", "2")
-    assert stop(process, signal.SIGINT) == 0
-    assert not (home.data / "feedmill.json").exists()
-
-    home.write_feed("Senior engineer")
-    process = home.start_up("board.xml")
-    row = row_of("board", "\n".join(wait_until_running(process, home)))
-    assert (row["new"], row["updated"], row["unchanged"]) == ("0", "1", "1")
-    assert stop(process, signal.SIGTERM) == 0
-    assert "Traceback" not in home.stderr()
-
-
-def test_first_query_of_the_readme_prints_what_it_shows(home: Home) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    [script] = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
-    shown = readme.partition(script)[2].split("```console\n")[1].partition("```")[0]
-    feeds = (str(ROOT / "tests/feeds" / name) for name in ("jobs.xml", "news.atom"))
-    process = home.start_up(*feeds)
-    wait_until_running(process, home)
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=home.folder, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == shown
-    assert stop(process, signal.SIGTERM) == 0
-
-
-def test_import_without_a_service_starts_one_for_its_time(home: Home) -> None:
-    first = home.run("import", "board.xml")
+def test_import_without_a_service_up_and_kill_go_on_with_the_same_data(home: Home) -> None:
+    first = home.run("import", home.write_feed("board"))
     assert first.returncode == 0, first.stderr
     assert row_of("board", first.stdout)["new"] == "2"
     assert home.is_at_rest()
-    again = home.run("import", "board.xml", "--json")
-    [done] = json.loads(again.stdout)["imports"]
-    assert (again.returncode, done["not_modified"], done["trigger"]) == (0, True, "cli")
 
-
-def test_import_of_what_is_no_feed_ends_with_1(home: Home) -> None:
-    home.feed.write_text("<html><body>Not found</body></html>")
-    done = home.run("import", "board.xml")
-    assert done.returncode == 1
-    assert row_of("board", done.stdout)["state"] == "failed"
-
-
-def test_feeds_are_found_added_explained_and_carried_over_from_a_terminal(
-    home: Home, publisher: Publisher
-) -> None:
-    feed = publisher.serve("/feed.xml", FEED.format(first="Engineer"))
-    page = publisher.serve("/", PAGE, content_type="text/html")
-    home.environment |= {"FETCH_ALLOW_PRIVATE": "true"}
-    process = home.start_up()
-    wait_until_running(process, home)
-    refused = home.run("import", page, "--json")
-    [failed] = json.loads(refused.stdout)["imports"]
-    assert (refused.returncode, failed["error_kind"], failed["counts"]["fetched"]) == (1, "html", 0)
-    assert failed["error"].endswith(f"a web page instead of a feed; it links to: {feed}")
-
-    added = home.run("feeds", "add", page, "--discover", "--source", "board", "--import")
-    assert added.returncode == 0, added.stderr
-    assert added.stdout.splitlines()[0] == f"board: added: {feed}"
-    assert row_of("board", added.stdout)["new"] == "2"
-    assert home.run("feeds", "add", feed, "--source", "board").returncode == 1
-    listed = json.loads(home.run("feeds", "list", "--json").stdout)
-    assert listed[0]["source"] == "board"
-    told = home.run("feeds", "why", "board").stdout
-    assert "Last import: " in told
-    assert "Failures in a row: 0" in told
-
-    assert home.run("feeds", "export-opml", "feeds.opml").returncode == 0
-    removed = home.run("feeds", "remove", "--yes", *(each["source"] for each in listed))
-    assert removed.returncode == 0, removed.stderr
-    carried = home.run("feeds", "import-opml", "feeds.opml")
-    assert carried.stdout.startswith(f"{len(listed)} added, 0 skipped"), carried.stderr
-    again = json.loads(home.run("feeds", "list", "--json").stdout)
-    assert {each["source"]: each["interval_s"] for each in again} == {
-        each["source"]: each["interval_s"] for each in listed
-    }
-    assert stop(process, signal.SIGTERM) == 0
-    assert "Traceback" not in home.stderr()
-
-
-def test_service_is_looked_into_and_examined_from_a_terminal(home: Home) -> None:
-    home.environment |= {"JOB_MAX_BYTES": "1024"}
-    home.write_feed("x" * 2000)
-    process = home.start_up("board.xml")
-    wait_until_running(process, home)
-    [imported] = json.loads(home.run("imports", "--json").stdout)
-    shown = home.run("imports", "show", imported["id"], "--follow")
-    assert shown.returncode == 1
-    assert "Dead items: feedmill dlq list --source board" in shown.stdout
-    [cause] = json.loads(home.run("dlq", "list", "--by-cause", "--json").stdout)
-    assert (cause["count"], cause["example"]["id"]) == (1, "board#1")
-    assert home.run("dlq", "show", "board#1").stdout.startswith("board#1: dead\n")
+    process = home.start_up(home.write_feed("board", "Senior engineer"))
+    row = row_of("board", "\n".join(home.said))
+    assert (row["new"], row["updated"], row["unchanged"]) == ("0", "1", "1")
     assert home.examine() == (0, "ok", [])
-    status = json.loads(home.run("status", "--json").stdout)
-    assert (status["status"], status["unread"]) == ("warning", {})
-    assert [each["text"] for each in status["findings"]] == ["1 dead letter"]
-    assert (status["feeds"]["total"], len(status["imports"]["latest"])) == (1, 1)
-    assert status["stores"]["MongoDB"].startswith("mongodb://127.0.0.1:")
-
-    replayed = home.run("dlq", "replay", "--all", "--wait", "--json")
-    report = json.loads(replayed.stdout)
-    assert (replayed.returncode, report["replayed"]) == (1, 0)
-    assert [each["reason"] for each in report["not_replayed"]] == ["too_large"]
-    assert home.run("dlq", "remove", "board#1").stdout == "board#1: removed\n"
-    assert json.loads(home.run("dlq", "list", "--json").stdout) == []
-
-    home.write_feed("Cook")
-    assert home.run("queue", "pause").returncode == 0
-    assert home.examine() == (0, "warning", ["pause"])
-    held = home.start("import", "board.xml")
-    wait_until(lambda: home.waiting() == 1, "the import is held up by the pause")
-    assert stop(held, signal.SIGINT) == 130
-    cleaned = home.run("queue", "clean", "job_import_queue", "--state", "waiting")
-    assert cleaned.stdout == "job_import_queue: 1 removed\n"
-    assert home.run("queue", "resume").stdout == "job_import_queue: nothing waits\n"
-    assert stop(process, signal.SIGTERM) == 0
+    stop(process, signal.SIGKILL)
+    # The file that names it is stale now; nobody may be misled by it.
+    again = home.run("import", "board.xml", "--force")
+    assert again.returncode == 0, again.stderr
+    assert row_of("board", again.stdout)["unchanged"] == "2"
+    assert home.is_at_rest()
     assert home.examine() == (0, "warning", ["reachable", "reachable", "answers"])
     assert "Traceback" not in home.stderr()
 
 
-def test_ctrl_c_ends_what_follows_an_import_without_a_trace(home: Home) -> None:
+@pytest.mark.long
+def test_sigterm_ends_up_as_ctrl_c_does(home: Home) -> None:
     process = home.start_up()
-    wait_until_running(process, home)
-    home.run("queue", "pause")
-    held = home.start("import", "board.xml")
-    wait_until(lambda: home.waiting() == 2, "the import is held up by the pause")
-    stop(held, signal.SIGINT)
-    [imported] = json.loads(home.run("imports", "--json").stdout)
-    following = home.start("imports", "show", imported["id"], "--follow")
-    # Twice: the import that was interrupted said so, too.
-    wait_until(lambda: home.stderr().count("board: importing") == 2, "the import is followed")
-    assert stop(following, signal.SIGINT) == 130
-    home.run("queue", "resume")
-    assert home.run("imports", "show", imported["id"], "--follow").returncode == 0
     assert stop(process, signal.SIGTERM) == 0
-    assert "Traceback" not in home.stderr()
+    assert not (home.data / "feedmill.json").exists()
 
 
-def test_import_uses_the_running_service_and_second_up_is_refused(home: Home) -> None:
-    process = home.start_up()
-    said = wait_until_running(process, home)
-    running = json.loads((home.data / "feedmill.json").read_text())
-    assert (running["pid"], running["url"]) == (process.pid, home.url)
-    mongodb = f"mongodb://127.0.0.1:{urlsplit(running['mongodb_url']).port}/feedmill"
-    assert said[-2].startswith(f"MongoDB: {mongodb} - ")
-    done = home.run("import", "board.xml", PORT="1")
+def test_up_imports_first_and_first_query_of_the_readme_prints_what_it_shows(
+    running: Home,
+) -> None:
+    row = row_of("jobs", "\n".join(running.said))
+    assert (row["state"], row["fetched"], row["new"]) == ("completed", "3", "3")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    [script] = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    shown = readme.partition(script)[2].split("```console\n")[1].partition("```")[0]
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=running.folder, capture_output=True, text=True, check=True)
+    assert done.stdout == shown
+
+
+def test_import_of_what_is_no_feed_ends_with_1(running: Home) -> None:
+    (running.folder / "page.xml").write_text("<html><body>Not found</body></html>")
+    done = running.run("import", "page.xml")
+    assert done.returncode == 1
+    assert row_of("page", done.stdout)["state"] == "failed"
+
+
+def test_feeds_are_found_added_explained_and_carried_over_from_a_terminal(
+    running: Home, publisher: Publisher
+) -> None:
+    feed = publisher.serve("/feed.xml", FEED.format(first="Engineer"))
+    page = publisher.serve("/", PAGE, content_type="text/html")
+    refused = running.run("import", page, "--json")
+    [failed] = json.loads(refused.stdout)["imports"]
+    assert (refused.returncode, failed["error_kind"], failed["counts"]["fetched"]) == (1, "html", 0)
+    assert failed["error"].endswith(f"a web page instead of a feed; it links to: {feed}")
+
+    added = running.run("feeds", "add", page, "--discover", "--source", "found", "--import")
+    assert added.returncode == 0, added.stderr
+    assert added.stdout.splitlines()[0] == f"found: added: {feed}"
+    assert row_of("found", added.stdout)["new"] == "2"
+    assert running.run("feeds", "add", feed, "--source", "found").returncode == 1
+    listed = feeds_with_urls(running)
+    assert "found" in listed
+    told = running.run("feeds", "why", "found").stdout
+    assert "Last import: " in told
+    assert "Failures in a row: 0" in told
+
+    assert running.run("feeds", "export-opml", "feeds.opml").returncode == 0
+    removed = running.run("feeds", "remove", "--yes", *listed)
+    assert removed.returncode == 0, removed.stderr
+    assert feeds_with_urls(running) == {}
+    carried = running.run("feeds", "import-opml", "feeds.opml")
+    assert carried.stdout.startswith(f"{len(listed)} added, 0 skipped"), carried.stderr
+    assert feeds_with_urls(running) == listed
+
+
+def feeds_with_urls(home: Home) -> dict[str, int]:
+    """Return the interval of each feed that is no file, by its source."""
+    listed = json.loads(home.run("feeds", "list", "--json").stdout)
+    return {each["source"]: each["interval_s"] for each in listed if each["url"]}
+
+
+def test_service_is_looked_into_and_examined_from_a_terminal(running: Home) -> None:
+    assert running.run("import", running.write_feed("large", "x" * 5000)).returncode == 1
+    [imported] = json.loads(running.run("imports", "--source", "large", "--json").stdout)
+    shown = running.run("imports", "show", imported["id"], "--follow")
+    assert shown.returncode == 1
+    assert "Dead items: feedmill dlq list --source large" in shown.stdout
+    [cause] = json.loads(running.run("dlq", "list", "--by-cause", "--json").stdout)
+    assert (cause["count"], cause["example"]["id"]) == (1, "large#1")
+    assert running.run("dlq", "show", "large#1").stdout.startswith("large#1: dead\n")
+    status = json.loads(running.run("status", "--json").stdout)
+    assert (status["status"], status["unread"]) == ("warning", {})
+    assert "1 dead letter" in [each["text"] for each in status["findings"]]
+    assert imported["id"] in [each["id"] for each in status["imports"]["latest"]]
+    assert status["stores"]["MongoDB"].startswith("mongodb://127.0.0.1:")
+
+    replayed = running.run("dlq", "replay", "--all", "--wait", "--json")
+    report = json.loads(replayed.stdout)
+    assert (replayed.returncode, report["replayed"]) == (1, 0)
+    assert [each["reason"] for each in report["not_replayed"]] == ["too_large"]
+    assert running.run("dlq", "remove", "large#1").stdout == "large#1: removed\n"
+    assert json.loads(running.run("dlq", "list", "--json").stdout) == []
+
+
+def test_ctrl_c_ends_an_import_and_what_follows_it_without_a_trace(running: Home) -> None:
+    with paused(running):
+        assert running.examine() == (0, "warning", ["FETCH_ALLOW_PRIVATE", "pause"])
+        held = running.start("import", running.write_feed("held"))
+        wait_until(lambda: running.waiting() == 2, "the import is held up by the pause")
+        wait_until(lambda: running.stderr().count("held: importing") == 1, "it says so")
+        assert stop(held, signal.SIGINT) == 130
+        [imported] = json.loads(running.run("imports", "--source", "held", "--json").stdout)
+        following = running.start("imports", "show", imported["id"], "--follow")
+        wait_until(lambda: running.stderr().count("held: importing") == 2, "it is followed")
+        assert stop(following, signal.SIGINT) == 130
+    assert running.run("imports", "show", imported["id"], "--follow").returncode == 0
+
+
+def test_waiting_jobs_of_a_paused_queue_are_cleaned(running: Home) -> None:
+    with paused(running) as resumed:
+        held = running.start("import", running.write_feed("cleaned"))
+        wait_until(lambda: running.waiting() == 2, "the import is held up by the pause")
+        cleaned = running.run("queue", "clean", "job_import_queue", "--state", "waiting")
+        assert cleaned.stdout == "job_import_queue: 2 removed\n"
+        stop(held, signal.SIGINT)
+    assert resumed == ["job_import_queue: nothing waits\n"]
+
+
+def test_import_uses_the_running_service_and_second_up_is_refused(running: Home) -> None:
+    [process] = running.started[:1]
+    named = json.loads((running.data / "feedmill.json").read_text())
+    assert (named["pid"], named["url"]) == (process.pid, running.url)
+    mongodb = f"mongodb://127.0.0.1:{urlsplit(named['mongodb_url']).port}/feedmill"
+    assert running.said[-2].startswith(f"MongoDB: {mongodb} - ")
+    done = running.run("import", running.write_feed("twice"), PORT="1")
     assert done.returncode == 0, done.stderr
     assert "starting one" not in done.stderr
-    second = home.run("up", PORT="1")
+    again = running.run("import", "twice.xml", "--json")
+    [imported] = json.loads(again.stdout)["imports"]
+    assert (again.returncode, imported["not_modified"], imported["trigger"]) == (0, True, "cli")
+    second = running.run("up", PORT="1")
     assert second.returncode == 1
     [line] = second.stderr.splitlines()
-    assert f"already runs on DATA_DIR={home.data} at {home.url}" in line
-    assert stop(process, signal.SIGTERM) == 0
-
-
-def test_kill_of_up_leaves_no_process_and_loses_nothing(home: Home) -> None:
-    process = home.start_up("board.xml")
-    wait_until_running(process, home)
-    stop(process, signal.SIGKILL)
-    # The file that names it is stale now; nobody may be misled by it.
-    done = home.run("import", "board.xml", "--force")
-    assert done.returncode == 0, done.stderr
-    assert row_of("board", done.stdout)["unchanged"] == "2"
+    assert f"already runs on DATA_DIR={running.data} at {running.url}" in line
 
 
 @pytest.mark.parametrize("role", [pytest.param("server", marks=pytest.mark.long), "worker"])
 def test_role_that_ends_by_itself_ends_the_whole_with_its_code(home: Home, role: str) -> None:
     process = home.start_up()
-    wait_until_running(process, home)
     [pid] = [
         int(each.name)
         for each in Path("/proc").glob("[0-9]*")
@@ -342,12 +362,12 @@ def is_role(process: Path, role: str) -> bool:
     return words[1:3] == ["-m", role]
 
 
-def test_taken_port_is_reported_in_one_line(home: Home) -> None:
+def test_taken_port_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = home.run("up", PORT=port)
+        done = Home(tmp_path).run("up", PORT=port)
     assert done.returncode == 2
     [line] = done.stderr.splitlines()
     assert f"PORT={port} cannot be used: Address already in use" in line
@@ -370,10 +390,3 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
     [line] = done.stderr.splitlines()
     assert line.startswith(f"feedmill: {said}")
     assert done.stdout == ""
-
-
-def test_folder_named_server_does_not_get_in_the_way(home: Home) -> None:
-    for name in ("server", "worker", "shared"):
-        (home.folder / name).mkdir()
-        (home.folder / name / "__init__.py").write_text("raise SystemExit('wrong one')")
-    assert home.run("import", "board.xml").returncode == 0
