@@ -69,19 +69,18 @@ def cases_of(steps: Iterable[str]) -> list[Any]:
 
 
 def lengths() -> list[Any]:
-    """Return outages of each length; MongoDB's long ones at the claim come by `make test-long`.
+    """Return outages of each length, the short ones and MongoDB's longest by `make test-long`.
 
-    They wait for much real time, and are shown at the other steps.
+    Short ones are shown at each step, and MongoDB's wait for much real time.
     """
+    shown = {"redis": (30, 120), "mongodb": (30,)}
     return [
         pytest.param(
             step,
             store,
             lasts_s,
             id=f"{step}-{store}-{lasts_s}",
-            marks=[pytest.mark.long]
-            if (step, store) == ("claim", "mongodb") and lasts_s > 5
-            else [],
+            marks=[] if lasts_s in shown[store] else [pytest.mark.long],
         )
         for step in ("claim", "write", "settle")
         for store in ("redis", "mongodb")

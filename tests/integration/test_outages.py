@@ -39,7 +39,7 @@ LIGHT, HEAVY, DEAD = "job_import_queue", "job_import_queue_heavy", "job_import_q
 # They live for 30 s.
 LONGER_THAN_LOCKS_S = 40
 # Real seconds that a call to a silent store takes here.
-TIMEOUT_S = 0.1
+TIMEOUT_S = 0.05
 # Simulated seconds after which whatever has not ended hangs.
 GIVE_UP_S = 1200.0
 
@@ -201,9 +201,9 @@ def line(
             # Else it would learn the store's own address, and go there past the proxy.
             directConnection=True,
             socketTimeoutMS=timeout_ms * 5,
-            connectTimeoutMS=timeout_ms,
-            serverSelectionTimeoutMS=50,
-            heartbeatFrequencyMS=50,
+            connectTimeoutMS=timeout_ms * 2,
+            serverSelectionTimeoutMS=20,
+            heartbeatFrequencyMS=20,
         )
         worker_stores = Stores.of(Database(client, mongo_database.name))
         try:
