@@ -1,5 +1,8 @@
 """A server on a record in which several feeds have one URL, as earlier versions let them."""
 
+from datetime import UTC, datetime
+
+from shared.store.feed_documents import Feed, to_document
 from tests.processes import Deploy
 from tests.publisher import Publisher
 
@@ -10,19 +13,16 @@ def test_server_starts_on_duplicates_names_them_and_fetches_both(
     deploy: Deploy, publisher: Publisher
 ) -> None:
     deployed = deploy()
-    server = deployed.start_server()
-    deployed.start_worker()
     url = publisher.serve("/feed.xml", FEED)
-    deployed.wait_until_closed(deployed.start_import(url=url, source="first"))
     feeds = deployed.mongo.get_default_database()["feeds"]
-    first = feeds.find_one_and_update({"_id": "first"}, {"$unset": {"urls_key": True}})
-    assert first is not None
-    feeds.insert_one({**first, "_id": "second", "urls_key": "of an earlier version"})
-    feeds.update_one({"_id": "second"}, {"$unset": {"urls_key": True}})
-    server.terminate()
+    for source in ("first", "second"):
+        document = to_document(Feed(source, [url], datetime.now(UTC)))
+        del document["urls_key"]
+        feeds.insert_one(document)
 
     server = deployed.start_server()
     assert "feeds_with_urls_of_others" in server.said()
+    deployed.start_worker()
     answer = deployed.api.post("/imports/start", json={"sources": ["first", "second"]})
     ended = [deployed.wait_until_closed(each["id"]) for each in answer.json()["imports"]]
     assert [each["state"] for each in ended] == ["completed", "completed"]
