@@ -19,15 +19,15 @@ STEP = timedelta(hours=1)
 class IntervalFeed:
     """A feed whose window begins now, so that only its back-fill has something to read.
 
-    ``hours`` intervals lie before that, each with ``items`` items of its own. Those asked for when
-    ``free`` others have been are not answered before :attr:`may_end` is set.
+    ``hours`` intervals lie before that, each with ``items`` items of its own. With ``free``, those
+    asked for when so many others have been are not answered before :attr:`may_end` is set.
     """
 
     source: str
     hours: int
     items: int
     begins: datetime
-    free: int
+    free: int | None
     may_end: threading.Event = field(default_factory=threading.Event)
     _asked: dict[datetime, int] = field(default_factory=dict)
 
@@ -43,7 +43,7 @@ class IntervalFeed:
     ) -> "IntervalFeed":
         """Let a server know the feed, and the publisher serve it."""
         now = datetime.now(UTC).replace(microsecond=0)
-        feed = cls("past", hours, items, now, hours if free is None else free)
+        feed = cls("past", hours, items, now, free)
         url = publisher.script(_PATH, feed._answer) + "?from={start}&to={ended}"
         window = {"from": feed.begins.isoformat(), "step_s": int(STEP.total_seconds())}
         body = {"url": url, "source": feed.source, "window": window}
@@ -88,7 +88,8 @@ class IntervalFeed:
         start = datetime.fromisoformat(asked["from"][0])
         sent = {"Content-Type": "application/feed+json"}
         body = render(self._titles(start))
-        if self._asked.setdefault(start, len(self._asked)) < self.free:
+        place = self._asked.setdefault(start, len(self._asked))
+        if self.free is None or place < self.free:
             return Answer(200, body, sent)
         return Answer(200, headers=sent, pieces=lambda: self._hold(body))
 
