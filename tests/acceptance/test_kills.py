@@ -6,5 +6,5 @@ from tests.publisher import Publisher
 
 
 def test_import_survives_a_few_kills(deploy: Deploy, publisher: Publisher) -> None:
-    kills = Kills(items=2000, worker_kills=4, server_kills=2, seed=1)
+    kills = Kills(items=1000, worker_kills=3, server_kills=2, seed=1)
     print(kills.run(deploy(**SETTINGS), publisher))
