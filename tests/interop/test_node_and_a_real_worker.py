@@ -1,12 +1,13 @@
 """A Node producer and a Node reader beside a worker process of ours."""
 
+import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo.database import Database
+from pymongo import MongoClient
 
+from shared.queue import RedisConnection
 from tests.interop.node_driver import NodeDriver
 from tests.processes import DEAD_LETTER_QUEUE, QUEUE, Deployment, deployment, wait_until
 
@@ -15,17 +16,33 @@ ADD = HEAD + "return (await q.add(args.job, args.data, args.opts)).id;"
 ENGINEER = {"source": "board", "guid": "17", "title": "Engineer", "link": "https://board.example/"}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def deployed(
-    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     valkey_url: str,
-    node: NodeDriver,
+    session_redis_client: RedisConnection,
     mongodb_url: str,
-    mongo_database: Database[dict[str, Any]],
+    session_mongo_client: MongoClient[dict[str, Any]],
 ) -> Iterator[Deployment]:
-    """Stores that Node sees too; a worker is started by each test."""
-    with deployment(tmp_path, valkey_url, f"{mongodb_url}/{mongo_database.name}") as deployed:
+    """A worker on stores that Node sees too; each test has jobs of its own."""
+    session_redis_client.flushdb()
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    folder = tmp_path_factory.mktemp("deployed")
+    with deployment(folder, valkey_url, f"{mongodb_url}/{name}") as deployed:
+        deployed.start_worker()
         yield deployed
+    session_mongo_client.drop_database(name)
+
+
+@pytest.fixture
+def node(node_process: NodeDriver, deployed: Deployment) -> Iterator[NodeDriver]:
+    """As elsewhere, but Redis is not emptied: the worker is there already."""
+    yield node_process
+    node_process.run("await closeAll()")
+
+
+def items_of(deployed: Deployment) -> dict[str, Any]:
+    return {found["_id"]: found for found in deployed.mongo.get_default_database()["items"].find()}
 
 
 def add(node: NodeDriver, data: dict[str, Any], job_id: str, job: str = "item") -> str:
@@ -38,9 +55,14 @@ def counts_seen_by(node: NodeDriver, name: str) -> dict[str, int]:
     return {state: count for state, count in counts.items() if count}
 
 
+def is_gone(node: NodeDriver, job_id: str) -> bool:
+    return bool(node.run(HEAD + "return !(await q.getJob(args.id));", name=QUEUE, id=job_id))
+
+
 def test_job_that_node_adds_is_imported_by_a_real_worker(
-    node: NodeDriver, deployed: Deployment, mongo_database: Database[dict[str, Any]]
+    node: NodeDriver, deployed: Deployment
 ) -> None:
+    node.run(HEAD + "await q.pause();", name=QUEUE)
     assert add(node, ENGINEER, "board#17") == "board#17"
     # Identity is in the data, whatever the job is called.
     add(node, {**ENGINEER, "guid": "18", "title": "Cook"}, "any-id", job="other")
@@ -48,38 +70,30 @@ def test_job_that_node_adds_is_imported_by_a_real_worker(
     waiting = node.run(HEAD + "return (await q.getJob(args.id)).data;", name=QUEUE, id="board#17")
     assert waiting == ENGINEER
 
-    deployed.start_worker()
+    node.run(HEAD + "await q.resume();", name=QUEUE)
     wait_until(lambda: counts_seen_by(node, QUEUE) == {"completed": 2}, "both are done")
-    stored = {found["_id"]: found for found in mongo_database["items"].find()}
-    assert {item_id: found["title"] for item_id, found in stored.items()} == {
-        "board#17": "Engineer",
-        "board#18": "Cook",
-    }
+    stored = items_of(deployed)
+    assert (stored["board#17"]["title"], stored["board#18"]["title"]) == ("Engineer", "Cook")
     engineer = stored["board#17"]
     assert engineer["link"] == ENGINEER["link"]
     assert engineer["revision"] > 0
     assert len(engineer["content_hash"]) > 0
 
 
-def is_empty(node: NodeDriver) -> bool:
-    return counts_seen_by(node, QUEUE) == {}
-
-
 def test_job_added_again_with_other_content_updates_its_document(
-    node: NodeDriver, deployed: Deployment, mongo_database: Database[dict[str, Any]]
+    node: NodeDriver, deployed: Deployment
 ) -> None:
-    deployed.start_worker()
     for title in ("Engineer", "Senior engineer"):
         node.run(
             ADD,
             name=QUEUE,
             job="item",
-            data={**ENGINEER, "title": title},
-            opts={"jobId": "board#17", "removeOnComplete": True},
+            data={**ENGINEER, "guid": "19", "title": title},
+            opts={"jobId": "board#19", "removeOnComplete": True},
         )
-        wait_until(lambda: is_empty(node), "the job is done")
-    [stored] = mongo_database["items"].find()
-    assert (stored["_id"], stored["title"]) == ("board#17", "Senior engineer")
+        wait_until(lambda: is_gone(node, "board#19"), "the job is done")
+    stored = items_of(deployed)["board#19"]
+    assert stored["title"] == "Senior engineer"
     assert stored["modified_at"] > stored["created_at"]
 
 
@@ -87,7 +101,6 @@ def test_node_reads_the_dead_letter_of_a_job_that_is_no_item(
     node: NodeDriver, deployed: Deployment
 ) -> None:
     add(node, {"guid": "17", "title": "of no source"}, "lost-17")
-    deployed.start_worker()
     wait_until(lambda: counts_seen_by(node, DEAD_LETTER_QUEUE), "there is a dead letter")
     assert counts_seen_by(node, DEAD_LETTER_QUEUE) == {"waiting": 1}
     [dead] = node.run(
@@ -97,4 +110,4 @@ def test_node_reads_the_dead_letter_of_a_job_that_is_no_item(
     assert (dead["data"]["queue"], dead["data"]["job_id"]) == (QUEUE, "lost-17")
     assert "source" in dead["data"]["reason"]
     assert dead["data"]["attempts"] == 1
-    assert is_empty(node)
+    assert is_gone(node, "lost-17")
