@@ -15,15 +15,15 @@ DRAINED = 2_000
 MAX_WORKER_MIB = 150
 
 
-# The first is just enough for the queue of heavy imports, which begins above 5,000.
-@pytest.mark.parametrize("items", [5_500, pytest.param(10_000, marks=pytest.mark.long)])
+# The first is just enough for the queue of heavy imports, if that begins above 2,000.
+@pytest.mark.parametrize("items", [2_200, pytest.param(10_000, marks=pytest.mark.long)])
 def test_thousands_of_items_arrive_and_every_look_at_them_adds_up(
     deploy: Deploy, publisher: Publisher, items: int
 ) -> None:
     url = publisher.serve("/feed.xml", make_feed(items))
-    deployed = deploy()
+    deployed = deploy(HEAVY_ITEMS="2000")
+    deployed.launch("worker")
     deployed.start_server()
-    deployed.start_worker()
 
     ended = deployed.wait_until_closed(deployed.start_import(url=url, source="quay"))
     assert (ended["state"], ended["counts"]) == ("completed", counts_of(fetched=items, new=items))
