@@ -84,7 +84,8 @@ chaos: $(DEVELOPMENT)
 	$(PYTHON) -m pytest -m chaos -s
 
 damage: $(DEVELOPMENT)
-	FEEDMILL_ALL_DAMAGE=1 $(PYTHON) -m pytest -s tests/unit/test_parsing_damage_property.py
+	FEEDMILL_ALL_DAMAGE=1 FUZZ_EXAMPLES=5000 $(PYTHON) -m pytest -s \
+		tests/unit/test_parsing_damage_property.py tests/unit/test_parsing_fuzz.py
 
 # ONLY: some parts; BEFORE: another checkout to measure beside this one; BENCH: more options.
 bench: $(DEVELOPMENT)

@@ -263,16 +263,16 @@ def test_rss_1_1_with_prefixes_is_read() -> None:
 NEST = "<a>" * 100
 HOSTILE = {
     "deep": between("<title>a<description>" + "<b>" * 140 + "</title>c</description>"),
-    "crossed and wide": between("<title>a<description>" + "<b>x</b>" * 9000 + "</title></descript"),
-    "crossed everywhere": rss(*[item(n, "<title>a<guid>b</title>c</guid>") for n in range(3000)]),
+    "crossed and wide": between("<title>a<description>" + "<b>x</b>" * 4500 + "</title></descript"),
+    "crossed everywhere": rss(*[item(n, "<title>a<guid>b</title>c</guid>") for n in range(1500)]),
     "open quotes": between("<a b='" * 30_000),
     "open tags": between("<x:y>" * 10_000),
     "open texts": between("<title>" * 15_000),
     "open cdata": between("<title><![CDATA[" * 15_000),
     "quotes and brackets": between('<a b="<"' * 15_000),
-    "open items": rss("<item><title>x < y" * 8_000),
-    "many damaged": rss(*[item(n, "<title>a<br>b</title>") for n in range(3000)]),
-    "half comments": rss("<!-- <item>" * 10_000, item(1, "<title>a < b</title>")),
+    "open items": rss("<item><title>x < y" * 4_000),
+    "many damaged": rss(*[item(n, "<title>a<br>b</title>") for n in range(1500)]),
+    "half comments": rss("<!-- <item>" * 5_000, item(1, "<title>a < b</title>")),
     "declarations": "<rss " + " ".join(f'xmlns:p{n}="urn:{n}"' for n in range(190)) + ">"
     + "<channel>" + item(1, "<title>a < b</title>") * 3000 + "</channel></rss>",
 }  # fmt: skip
@@ -283,4 +283,4 @@ def test_hostile_damage_costs_seconds_at_most(attack: str) -> None:
     started_s = time.process_time()
     with contextlib.suppress(ParseError):
         parse(HOSTILE[attack])
-    assert time.process_time() - started_s < 6.0
+    assert time.process_time() - started_s < 3.0

@@ -42,7 +42,7 @@ TOKENS = (
 )
 CONTENT_TYPES = (None, "text/xml; charset=utf-16", "text/html; charset=shift_jis", "charset=rot13")
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
 fuzzed = settings(max_examples=EXAMPLES)
 # Long runs take as long as they are asked to.
 pytestmark = pytest.mark.timeout(120 + EXAMPLES // 20)

