@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from pymongo import errors as mongo_errors
 
 from shared.embedded import start_embedded_stores
 from shared.embedded import valkey as valkey_module
-from shared.embedded.watched import WatchedProcess
+from shared.embedded.watched import LOOPBACK, WatchedProcess
 from shared.errors import EmbeddedStoreError
 from shared.running import (
     Running,
@@ -85,30 +86,72 @@ def processes_in(folder: Path) -> dict[int, str]:
     return found
 
 
-def test_stores_serve_only_those_who_know_the_password(tmp_path: Path) -> None:
-    with start_embedded_stores(tmp_path, redis=True, mongodb=True) as stores:
-        assert stores.redis_url is not None
-        assert stores.mongodb_url is not None
-        write_to_both(stores.redis_url, stores.mongodb_url)
-        stranger = redis.Redis(port=urlsplit(stores.redis_url).port)
-        with stranger, pytest.raises(redis.AuthenticationError):
-            stranger.get("k")
-        port = urlsplit(stores.mongodb_url).port
-        with (
-            MongoClient[Any]("127.0.0.1", port, directConnection=True) as client,
-            pytest.raises(mongo_errors.OperationFailure, match="authentication"),
-        ):
-            client["feedmill"]["items"].find_one()
+def kill_stores(folder: Path) -> None:
+    """End stores where no stop is the matter: MongoDB's takes two seconds."""
+    for pid, command in processes_in(folder).items():
+        # A watcher ends by itself, when its store has.
+        if "watcher.py" not in command:
+            os.kill(pid, signal.SIGKILL)
 
 
-def test_mongodb_is_sent_no_write_that_it_has_to_remember(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Served:
+    """Both stores, whose MongoDB was to listen at a port that was taken."""
+
+    folder: Path
+    redis_url: str
+    mongodb_url: str
+    taken_port: int
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("served")
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        with start_embedded_stores(folder, redis=True, mongodb=True, mongodb_port=port) as stores:
+            assert stores.redis_url is not None
+            assert stores.mongodb_url is not None
+            yield Served(folder, stores.redis_url, stores.mongodb_url, port)
+            kill_stores(folder)
+
+
+def test_stores_serve_only_those_who_know_the_password(served: Served) -> None:
+    write_to_both(served.redis_url, served.mongodb_url)
+    stranger = redis.Redis(port=urlsplit(served.redis_url).port)
+    with stranger, pytest.raises(redis.AuthenticationError):
+        stranger.get("k")
+    port = urlsplit(served.mongodb_url).port
+    with (
+        MongoClient[Any](LOOPBACK, port, directConnection=True) as client,
+        pytest.raises(mongo_errors.OperationFailure, match="authentication"),
+    ):
+        client["feedmill"]["items"].find_one()
+
+
+def test_mongodb_is_sent_no_write_that_it_has_to_remember(served: Served) -> None:
     # It goes through all that it remembers at each write.
-    with start_embedded_stores(tmp_path, redis=False, mongodb=True) as stores:
-        with MongoClient[Any](str(stores.mongodb_url)) as theirs:
-            assert not theirs.options.retry_writes
-        ours = open_database(str(stores.mongodb_url))
-        assert not ours._client.options.retry_writes
-        ours.close()
+    with MongoClient[Any](served.mongodb_url) as theirs:
+        assert not theirs.options.retry_writes
+    ours = open_database(served.mongodb_url)
+    assert not ours._client.options.retry_writes
+    ours.close()
+
+
+def test_mongodb_takes_the_next_port_when_the_wanted_one_is_taken(served: Served) -> None:
+    port = urlsplit(served.mongodb_url).port
+    assert port is not None
+    assert 0 < port - served.taken_port <= 100
+
+
+def test_passwords_are_in_no_command_line_and_no_readable_file(served: Served) -> None:
+    urls = (served.redis_url, served.mongodb_url)
+    passwords = [str(urlsplit(url).password) for url in urls]
+    command_lines = " ".join(processes_in(served.folder).values())
+    assert "valkey-server" in command_lines
+    assert not any(password in command_lines for password in passwords)
+    modes = [(served.folder / name).stat().st_mode & 0o77 for name in ("redis", "mongodb")]
+    assert modes == [0, 0]
 
 
 def test_mongodb_has_the_same_url_at_each_start(tmp_path: Path) -> None:
@@ -121,31 +164,9 @@ def test_mongodb_has_the_same_url_at_each_start(tmp_path: Path) -> None:
             urls.append(str(stores.mongodb_url))
             with MongoClient[Any](urls[-1]) as client:
                 client.get_default_database()["items"].find_one()
+            kill_stores(tmp_path)
     assert urls[0] == urls[1]
     assert urlsplit(urls[0]).port == port
-
-
-def test_mongodb_takes_the_next_port_when_the_wanted_one_is_taken(tmp_path: Path) -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as taken,
-        start_embedded_stores(
-            tmp_path, redis=False, mongodb=True, mongodb_port=taken.getsockname()[1]
-        ) as stores,
-    ):
-        port = urlsplit(str(stores.mongodb_url)).port
-        assert port is not None
-        assert 0 < port - taken.getsockname()[1] <= 100
-
-
-def test_passwords_are_in_no_command_line_and_no_readable_file(tmp_path: Path) -> None:
-    with start_embedded_stores(tmp_path, redis=True, mongodb=True) as stores:
-        passwords = [
-            str(urlsplit(url).password) for url in (stores.redis_url, stores.mongodb_url) if url
-        ]
-        command_lines = " ".join(processes_in(tmp_path).values())
-        assert "valkey-server" in command_lines
-        assert not any(password in command_lines for password in passwords)
-        assert [(tmp_path / name).stat().st_mode & 0o77 for name in ("redis", "mongodb")] == [0, 0]
 
 
 def test_valkey_keeps_a_file_and_evicts_nothing(tmp_path: Path) -> None:
@@ -167,6 +188,7 @@ def test_second_start_finds_the_data_and_stop_leaves_no_process(tmp_path: Path) 
     assert processes_in(tmp_path) == {}
     with start_embedded_stores(tmp_path, redis=True, mongodb=True) as stores:
         found = read_from_both(str(stores.redis_url), str(stores.mongodb_url))
+        kill_stores(tmp_path)
     assert found == (b"v", {"_id": "lwn#1"})
 
 
@@ -183,6 +205,7 @@ def test_kill_of_the_owner_stops_the_stores_and_loses_nothing(
         found = read_from_both(str(stores.redis_url), str(stores.mongodb_url))
         assert found == (b"v", {"_id": "lwn#1"})
         assert stores.redis_url != redis_url
+        kill_stores(tmp_path)
     assert processes_in(tmp_path) == {}
 
 
@@ -197,6 +220,7 @@ def test_kill_of_the_stores_loses_nothing_and_leaves_nothing_stale(
     owner.kill()
     with start_embedded_stores(tmp_path / "data", redis=True, mongodb=True) as stores:
         found = read_from_both(str(stores.redis_url), str(stores.mongodb_url))
+        kill_stores(tmp_path)
     assert found == (b"v", {"_id": "lwn#1"})
 
 
@@ -262,7 +286,7 @@ def test_dependency_is_stopped_only_after_its_dependant(tmp_path: Path) -> None:
     script = "trap 'sleep {s}; echo {n} >> {f}; exit 0' TERM; echo up; while :; do sleep 0.05; done"
     script_owner = (
         "import sys, signal\n"
-        "from shared.embedded.watched import WatchedProcess\n"
+        "from shared.embedded.watched import LOOPBACK, WatchedProcess\n"
         "store = WatchedProcess('store', ['sh', '-c', sys.argv[1]], grace_s=9)\n"
         "role = WatchedProcess('role', ['sh', '-c', sys.argv[2]], grace_s=9, depends_on=[store])\n"
         "print(store.pid, role.pid, flush=True)\n"
