@@ -8,15 +8,18 @@ from tests.harness import Harness
 pytest_plugins = ["tests.harness_fixture"]
 
 
+LONG = pytest.mark.long
+
+
 @pytest.mark.parametrize("executed", [False, True], ids=["unsent", "reply lost"])
 @pytest.mark.parametrize(
     ("scenario", "call"),
     [
         ("import on a server", 10),
-        ("import on a server", 20),
+        pytest.param("import on a server", 20, marks=LONG),
         ("import through a loss of Redis", 35),
         ("import on a worker", 4),
-        ("import on a worker", 8),
+        pytest.param("import on a worker", 8, marks=LONG),
         ("replay", 5),
         ("removal of a job", 3),
     ],

@@ -15,7 +15,7 @@ from shared.intervals import Interval, IntervalIndexer, sequence
 from shared.store.database import open_database
 from shared.store.intervals import IntervalStore
 
-SIZE, LAST, PROGRAMS, EPOCHS = 3, 240, 8, 4
+SIZE, LAST, PROGRAMS, EPOCHS = 3, 120, 5, 4
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_racing_programs_are_given_every_number_once_in_each_epoch(store: Interv
             except ReachedLatest:
                 return taken
             start, ended, epoch = taken[-1]
-            if epoch < EPOCHS and start <= 50 * epoch < ended:
+            if epoch < EPOCHS and start <= 25 * epoch < ended:
                 numbers.rollback(start - 10)
 
     with ThreadPoolExecutor(PROGRAMS) as programs:

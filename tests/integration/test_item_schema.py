@@ -2,15 +2,20 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from pymongo import MongoClient
 
 from server.api.routes.items import read_item_schema, show_item
+from shared.queue import RedisConnection
+from shared.store import open_database
 from shared.store.database import Document
 from tests.fake_publisher import feed_url
+from tests.fakes import FakeClock
 from tests.harness import Harness
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +40,22 @@ def as_json(document: Document) -> Document:
     return shown
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def harness(
+    session_redis_client: RedisConnection,
+    session_mongo_client: MongoClient[Document],
+    mongodb_url: str,
+    database_name: str,
+) -> Iterator[Harness]:
+    """One for all tests here, which only read what is stored."""
+    session_redis_client.flushdb()
+    database = open_database(f"{mongodb_url}/{database_name}")
+    yield Harness(session_redis_client, database, FakeClock())
+    database.close()
+    session_mongo_client.drop_database(database_name)
+
+
+@pytest.fixture(scope="module")
 def stored(harness: Harness) -> list[Document]:
     """What is stored of all these feeds, each a source of its own."""
     for name in FEEDS:
