@@ -51,14 +51,14 @@ TIMES = [
 ]
 
 
-def look_at(visitor: Visitor, name: str) -> list[str]:
-    """Return what is wrong with the page as it stands in this window and theme."""
-    wrong = find_illegible(visitor.page) + find_squeezed(visitor.page)
+def look_at(visitor: Visitor) -> list[str]:
+    """Return what is wrong with how a page is laid out in this window, whatever the theme."""
+    wrong = find_squeezed(visitor.page)
     if sideways_px := visitor.sideways_px():
         wrong.append(f"it can be scrolled {sideways_px} px to the side")
     if (titles := visitor.page.locator("h1:visible").count()) != 1:
         wrong.append(f"it has {titles} titles")
-    return [f"{name}: {each}" for each in wrong]
+    return wrong
 
 
 def look_at_all(visitor: Visitor, prefix: str, pages: dict[str, str]) -> list[str]:
@@ -71,9 +71,11 @@ def look_at_all(visitor: Visitor, prefix: str, pages: dict[str, str]) -> list[st
         visitor.open(path)
         for device, size in SIZES.items():
             visitor.resize(size)
+            wrong += [f"{page} ({device}): {each}" for each in look_at(visitor)]
             for theme in ("light", "dark") if device == "phone" else ("dark", "light"):
                 visitor.choose_theme(theme)
-                wrong += look_at(visitor, f"{page} ({device}, {theme})")
+                found = find_illegible(visitor.page)
+                wrong += [f"{page} ({device}, {theme}): {each}" for each in found]
             visitor.keep_picture(f"{prefix}-{device}-{page}")
     return wrong
 
