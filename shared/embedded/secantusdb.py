@@ -9,7 +9,6 @@ from pathlib import Path
 
 from shared.embedded.watched import (
     LOOPBACK,
-    STOP_GRACE_S,
     StoreProgram,
     WatchedProcess,
     is_served,
@@ -64,9 +63,7 @@ def _set_first_password(
     # Access control has no way in for a first user: it is made in a run without. The file is
     # written last, so that a start that was cut short here is done over.
     password = secrets.token_urlsafe(24)
-    # Killed: its stop takes two seconds.
-    program = _program(command, folder, login="", grace_s=0)
-    process, port = start_until_ready(program, hold_fds)
+    process, port = start_until_ready(_program(command, folder, login=""), hold_fds)
     try:
         set_password(_url(port, login=""), _USER, password)
         make_collections(_url(port, login=""))
@@ -77,9 +74,7 @@ def _set_first_password(
     write_private(password_file, password + "\n")
 
 
-def _program(
-    command: Path, folder: Path, login: str, grace_s: float = STOP_GRACE_S
-) -> StoreProgram:
+def _program(command: Path, folder: Path, login: str) -> StoreProgram:
     config = folder / "secantusd.toml"
     data = folder / "data"
     return StoreProgram(
@@ -90,7 +85,6 @@ def _program(
         prepare=lambda port: write_private(config, _config(data, port, auth=login != "")),
         # A client tries a port that nobody serves yet for a second; a look at it costs nothing.
         is_ready=lambda port: is_served(port) and is_answering(_url(port, login)),
-        grace_s=grace_s,
     )
 
 

@@ -114,17 +114,13 @@ class WatchedProcess:
 
 @dataclass(frozen=True, slots=True)
 class StoreProgram:
-    """How one store is run: ``prepare`` writes its configuration for a port.
-
-    With ``grace_s`` 0 a stop kills it: no less is kept, for what it acknowledged is on disk.
-    """
+    """How one store is run: ``prepare`` writes its configuration for a port."""
 
     name: str
     command: Sequence[str]
     folder: Path
     prepare: Callable[[int], None]
     is_ready: Callable[[int], bool]
-    grace_s: float = STOP_GRACE_S
 
     @property
     def log(self) -> Path:
@@ -193,7 +189,7 @@ def _start(program: StoreProgram, hold_fds: Sequence[int]) -> WatchedProcess:
         return WatchedProcess(
             program.name,
             program.command,
-            grace_s=program.grace_s,
+            grace_s=STOP_GRACE_S,
             log=log,
             hold_fds=hold_fds,
             cwd=program.folder,

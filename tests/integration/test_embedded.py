@@ -118,7 +118,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def test_stores_serve_only_those_who_know_the_password(served: Served) -> None:
     write_to_both(served.redis_url, served.mongodb_url)
-    stranger = redis.Redis(port=urlsplit(served.redis_url).port)
+    stranger = redis.Redis(port=urlsplit(served.redis_url).port, retry=None)
     with stranger, pytest.raises(redis.AuthenticationError):
         stranger.get("k")
     port = urlsplit(served.mongodb_url).port
