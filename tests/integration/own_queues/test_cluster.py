@@ -188,9 +188,9 @@ def test_a_slot_that_is_being_moved_refuses_scripts_and_loses_nothing(
 
 
 def test_no_job_is_lost_when_slots_are_moved_under_load(cluster: ClusterDeployment) -> None:
-    with Load(cluster.url, 1_500, prefix=PREFIX) as load:
-        for number in range(6):
-            load.wait_for(100 * (number + 1))
+    with Load(cluster.url, 600, prefix=PREFIX) as load:
+        for number in range(4):
+            load.wait_for(50 * (number + 1))
             to = (cluster.holder_of(PREFIX) + 1) % (SPARE + 1)
             if number % 2:
                 cluster.move_at_once(PREFIX, to)
@@ -220,8 +220,8 @@ def test_no_job_is_lost_when_a_node_dies_and_its_replica_takes_over(tmp_path: Pa
     with ClusterDeployment(tmp_path) as cluster:
         holder = cluster.holder_of(PREFIX)
         cluster.give_replica(holder)
-        with Load(cluster.url, 1_000, prefix=PREFIX) as load:
-            load.wait_for(300)
+        with Load(cluster.url, 500, prefix=PREFIX) as load:
+            load.wait_for(100)
             cluster.nodes[holder].kill()
             wait_until(lambda: cluster.is_primary(SPARE), "the replica takes over")
             load.wait_for_all()
