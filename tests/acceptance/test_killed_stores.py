@@ -18,7 +18,13 @@ from tests.servers import RunningServer, start_mongodb, start_valkey
 ITEMS = 800
 SETTLED_BEFORE = 200
 # Items end a few at a time, so that a kill finds some settled and some not.
-SMALL_BATCHES = {"WORKER_BATCH_SIZE": "50", "WORKER_CONCURRENCY": "2"}
+# A lock whose holder never knew of it, for the answer to its claim was lost, runs out soon.
+SMALL_BATCHES = {
+    "WORKER_BATCH_SIZE": "50",
+    "WORKER_CONCURRENCY": "2",
+    "WORKER_LOCK_MS": "5000",
+    "WORKER_MAX_STALLED": "1000000",
+}
 RESUMES_WITHIN_S = 60
 # As the embedded stores are started.
 DURABLE_VALKEY = ("--appendonly", "yes")

@@ -17,7 +17,7 @@ def change(deployed: Deployment, max_items: int) -> None:
 
 
 def wait_for_stored(deployed: Deployment, count: int) -> None:
-    wait_until(lambda: len(deployed.documents()) == count, f"{count} items are stored", within_s=15)
+    wait_until(lambda: len(deployed.documents()) == count, f"{count} items are stored", within_s=45)
 
 
 @pytest.mark.timeout(120)
