@@ -8,7 +8,7 @@ from tests.histories import run_histories
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("count", [8, pytest.param(25, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [5, pytest.param(25, marks=pytest.mark.long)])
 def test_every_item_is_accounted_for_after_any_history(
     redis_client: RedisConnection, database_url: str, count: int
 ) -> None:
