@@ -40,7 +40,6 @@ class WatchedProcess:
     :meth:`stop` or by the death of this process, the command gets SIGTERM, and SIGKILL after
     ``grace_s`` seconds. ``depends_on`` names processes that must not stop before this one has:
     its watcher keeps their pipes open. ``hold_fds`` stay open as long as the watcher lives.
-    ``port`` is where a store listens, once it does.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class WatchedProcess:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
-        self.port: int | None = None
         self._grace_s = grace_s
         read_end, self._pipe = os.pipe()
         try:
@@ -95,22 +93,14 @@ class WatchedProcess:
         if self._process.poll() is None:
             self._process.terminate()
         self._close_pipe()
-        give_up_at = time.monotonic() + self._grace_s + _WATCHER_GRACE_S
-        self._wake_until(give_up_at)
         try:
-            self._process.wait(max(give_up_at - time.monotonic(), 0))
+            self._process.wait(self._grace_s + _WATCHER_GRACE_S)
         except subprocess.TimeoutExpired:
             self._kill_group()
             self._process.wait()
         # A watcher that was killed itself could not stop its command.
         self._kill_group()
         return self._process.returncode
-
-    def _wake_until(self, give_up_at: float) -> None:
-        # SecantusDB waits two seconds for its thread that accepts connections; one more ends it.
-        while self.port is not None and is_served(self.port) and time.monotonic() < give_up_at:
-            if self.wait(_PAUSE_S) is not None:
-                break
 
     def _close_pipe(self) -> None:
         if self._pipe >= 0:
@@ -159,7 +149,6 @@ def start_until_ready(
             process.stop()
             raise
         if is_ready:
-            process.port = port
             return process, port
         process.stop()
     last_line = _last_line(program.log)
