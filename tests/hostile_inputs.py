@@ -265,7 +265,7 @@ XML_DOCUMENTS = (
     document("200,000 tags in an item", lambda: rss(items("<guid>1</guid>" + "<a>b</a>" * 200_000)),
              None, dead=1),
     document("3 million tags", lambda: rss("<a></a>" * 3_000_000), "limits"),
-    document("4 million empty items", lambda: rss("<item/>" * 4_000_000), "limits"),
+    document("a million empty items", lambda: rss("<item/>" * 1_000_000), "limits"),
     document("100,001 items", lambda: rss("<item/>" * 100_001), "limits"),
     document("20,000 prefixes", lambda: rss("".join(f"<p{n}:a/>" for n in range(20_000))),
              "refused", is_bomb=True),

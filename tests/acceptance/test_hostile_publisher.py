@@ -24,7 +24,7 @@ from tests.hostile_inputs import BROKEN, DOCUMENTS, DRIPS, FETCHING, HostileInpu
 from tests.processes import Deploy, Deployment, Role
 from tests.publisher import Answer, Publisher
 
-DEADLINE_S = 2.0
+DEADLINE_S = 3.0
 # What drips would go on for a quarter of an hour.
 CUT_WITHIN_S = DEADLINE_S + 10.0
 MIB = 1024
