@@ -36,7 +36,9 @@ def emails(redis_client: RedisConnection) -> Queue:
 
 
 @pytest.fixture
-def started(emails: Queue) -> Iterator[Callable[..., Worker]]:
+def started(emails: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Worker]]:
+    # An idle worker ends when its rest does.
+    monkeypatch.setattr("shared.queue.worker._IDLE_WAIT_S", 0.1)
     workers: list[Worker] = []
 
     def start(handler: Callable[[Job[Any]], object], **options: Any) -> Worker:

@@ -70,7 +70,9 @@ class Batches:
 
 
 @pytest.fixture
-def batches() -> Iterator[Batches]:
+def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Batches]:
+    # An idle worker ends when its rest does.
+    monkeypatch.setattr("shared.queue.worker._IDLE_WAIT_S", 0.1)
     made = Batches()
     yield made
     for worker in made.workers:
