@@ -112,7 +112,7 @@ def start(folder: Path, valkey_url: str, redis_client: RedisConnection) -> Itera
 
 def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
     """Wait until it has ended; return its exit code and what it said."""
-    _, said = process.communicate(timeout=40)
+    _, said = process.communicate(timeout=90)
     return process.returncode, said
 
 

@@ -133,7 +133,7 @@ def test_nodes_that_do_not_answer_are_named_in_one_line(
         "MONGODB_URL": mongodb_url,
     }
     done = subprocess.run(
-        [FEEDMILL, "up"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=40
+        [FEEDMILL, "up"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90
     )
     [line] = done.stderr.splitlines()
     assert (done.returncode, "REDIS_URL: " in line, reason in line) == (1, True, True), line
@@ -158,7 +158,7 @@ def test_a_cluster_whose_keys_have_no_hash_tag_is_refused_with_an_example(
         "MONGODB_URL": mongodb_url,
     }
     done = subprocess.run(
-        [FEEDMILL, role], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=40
+        [FEEDMILL, role], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=90
     )
     assert done.returncode == 1
     [line] = done.stderr.splitlines()

@@ -36,7 +36,7 @@ COMMANDS = {
     "worker": ["worker"],
     "up": ["up"],
 }
-GIVES_UP_WITHIN_S = 40
+GIVES_UP_WITHIN_S = 90
 QUIET_S = 3.0
 AFTER_S = 2.0
 FEED = """<?xml version="1.0"?><rss version="2.0"><channel><title>Case</title>
