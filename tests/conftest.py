@@ -97,6 +97,16 @@ def database_url(mongodb_url: str, database_name: str) -> str:
     return f"{mongodb_url}/{database_name}"
 
 
+@pytest.fixture(scope="module")
+def module_database_url(
+    mongodb_url: str, session_mongo_client: MongoClient[dict[str, Any]]
+) -> Iterator[str]:
+    """The URL of a new database for all tests of a module in turn, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    yield f"{mongodb_url}/{name}"
+    session_mongo_client.drop_database(name)
+
+
 @pytest.fixture
 def mongo_database(
     session_mongo_client: MongoClient[dict[str, Any]], database_name: str
@@ -104,6 +114,12 @@ def mongo_database(
     """An empty database, dropped afterwards."""
     yield session_mongo_client[database_name]
     session_mongo_client.drop_database(database_name)
+
+
+@pytest.fixture
+def idle_workers_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let idle queue workers of this process rest 0.1 s at a time: they end when a rest does."""
+    monkeypatch.setattr("shared.queue.worker._IDLE_WAIT_S", 0.1)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from shared.queue import RedisConnection
@@ -44,21 +43,19 @@ def module_deploy(
     tmp_path_factory: pytest.TempPathFactory,
     valkey_url: str,
     session_redis_client: RedisConnection,
-    mongodb_url: str,
-    session_mongo_client: MongoClient[dict[str, Any]],
+    module_database_url: str,
 ) -> Iterator[Deploy]:
     """As ``deploy``, for all tests of a module in turn: none of them may empty the stores."""
     session_redis_client.flushdb()
-    name = f"test_{uuid.uuid4().hex[:16]}"
     with ExitStack() as stack:
 
         def build(**settings: str) -> Deployment:
             folder = tmp_path_factory.mktemp("deployment")
-            url = f"{mongodb_url}/{name}"
-            return stack.enter_context(deployment(folder, valkey_url, url, **settings))
+            return stack.enter_context(
+                deployment(folder, valkey_url, module_database_url, **settings)
+            )
 
         yield build
-    session_mongo_client.drop_database(name)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import pytest
 
 from shared.queue import JobState
 from tests.feeds.make_feed import make_feed
-from tests.processes import HEAVY_QUEUE, QUEUE, Deployment, Role, counts_of, deployment, wait_until
+from tests.processes import HEAVY_QUEUE, QUEUE, Deploy, Deployment, Role, counts_of, wait_until
 from tests.publisher import Answer, Publisher, Received
 
 ITEMS, HEAVY_ITEMS = 600, 800
@@ -36,17 +35,11 @@ class Started:
 
 
 @pytest.fixture(scope="module")
-def deployment_of_all(
-    tmp_path_factory: pytest.TempPathFactory, valkey_url: str, mongodb_url: str
-) -> Iterator[Deployment]:
+def deployment_of_all(module_deploy: Deploy) -> Deployment:
     """Stores and one server, for the workers and the feed of each test."""
-    database = f"stops_{uuid.uuid4().hex[:16]}"
-    folder, url = tmp_path_factory.mktemp("deployed"), f"{mongodb_url}/{database}"
-    with deployment(folder, valkey_url, url, HEAVY_ITEMS=str(HEAVY_ITEMS)) as deployed:
-        deployed.redis.flushdb()
-        deployed.start_server()
-        yield deployed
-        deployed.mongo.drop_database(database)
+    deployed = module_deploy(HEAVY_ITEMS=str(HEAVY_ITEMS))
+    deployed.start_server()
+    return deployed
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """A Node producer and a Node reader beside a worker process of ours."""
 
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from shared.queue import RedisConnection
 from tests.interop.node_driver import NodeDriver
@@ -21,17 +19,14 @@ def deployed(
     tmp_path_factory: pytest.TempPathFactory,
     valkey_url: str,
     session_redis_client: RedisConnection,
-    mongodb_url: str,
-    session_mongo_client: MongoClient[dict[str, Any]],
+    module_database_url: str,
 ) -> Iterator[Deployment]:
     """A worker on stores that Node sees too; each test has jobs of its own."""
     session_redis_client.flushdb()
-    name = f"test_{uuid.uuid4().hex[:16]}"
     folder = tmp_path_factory.mktemp("deployed")
-    with deployment(folder, valkey_url, f"{mongodb_url}/{name}") as deployed:
+    with deployment(folder, valkey_url, module_database_url) as deployed:
         deployed.start_worker()
         yield deployed
-    session_mongo_client.drop_database(name)
 
 
 @pytest.fixture

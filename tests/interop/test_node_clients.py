@@ -120,10 +120,8 @@ def test_a_worker_in_node_completes_what_we_added(node: NodeDriver, queue: JobQu
 
 
 def test_our_worker_fails_what_node_doomed_without_running_it(
-    node: NodeDriver, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+    node: NodeDriver, queue: JobQueue, idle_workers_end_soon: None
 ) -> None:
-    # An idle worker ends when its rest does.
-    monkeypatch.setattr("shared.queue.worker._IDLE_WAIT_S", 0.1)
     node.run(
         """
         const f = await flow('bull');

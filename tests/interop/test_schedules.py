@@ -170,10 +170,8 @@ def test_whatever_is_done_to_a_scheduler_leaves_what_node_leaves(both: Both, see
 
 
 def test_workers_of_node_and_ours_share_a_schedule_and_run_each_of_its_jobs_once(
-    node: NodeDriver, redis_client: RedisConnection, monkeypatch: pytest.MonkeyPatch
+    node: NodeDriver, redis_client: RedisConnection, idle_workers_end_soon: None
 ) -> None:
-    # An idle worker ends when its rest does.
-    monkeypatch.setattr("shared.queue.worker._IDLE_WAIT_S", 0.1)
     queue = Queue("q", redis_client)
     jobs = 20
     node.run(

@@ -40,9 +40,7 @@ COUNT = "return await known.get('queue').getJobCounts('waiting', 'active', 'comp
 
 
 @pytest.fixture
-def node(valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeDriver]:
-    # An idle worker ends when its rest does.
-    monkeypatch.setattr("shared.queue.worker._IDLE_WAIT_S", 0.1)
+def node(valkey_url: str, idle_workers_end_soon: None) -> Iterator[NodeDriver]:
     try:
         driver = NodeDriver(install_packages(), valkey_url)
     except NodeMissing as exc:

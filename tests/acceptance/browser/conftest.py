@@ -1,17 +1,12 @@
 """A visitor in the machine's Chromium; whatever goes wrong in the pages fails the test."""
 
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from pymongo import MongoClient
 
-from shared.queue import RedisConnection
 from tests.chromium import SCREENSHOTS, Visitor, chromium_running, find_chromium
-from tests.processes import Deploy, Deployment, deployment
+from tests.processes import Deployment
 
 Visit = Callable[[Deployment], Visitor]
 
@@ -44,27 +39,6 @@ def visit(window: Visitor, request: pytest.FixtureRequest) -> Iterator[Visit]:
     if request.session.testsfailed > failed_before:
         window.take_picture(SCREENSHOTS / f"failed-{request.node.name}.png")
     assert window.leave() == []
-
-
-@pytest.fixture(scope="module")
-def deploy_once(
-    tmp_path_factory: pytest.TempPathFactory,
-    valkey_url: str,
-    session_redis_client: RedisConnection,
-    mongodb_url: str,
-    session_mongo_client: MongoClient[dict[str, Any]],
-) -> Iterator[Deploy]:
-    """As ``deploy``, for all tests of a module."""
-    session_redis_client.flushdb()
-    name = f"test_{uuid.uuid4().hex[:16]}"
-    with ExitStack() as stack:
-
-        def build(**settings: str) -> Deployment:
-            folder, url = tmp_path_factory.mktemp("deployed"), f"{mongodb_url}/{name}"
-            return stack.enter_context(deployment(folder, valkey_url, url, **settings))
-
-        yield build
-    session_mongo_client.drop_database(name)
 
 
 def let_mongodb_refuse(deployed: Deployment, title: str | None) -> None:

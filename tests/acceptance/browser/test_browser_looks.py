@@ -116,9 +116,9 @@ def add_windowed(deployed: Deployment, publisher: Publisher) -> None:
 
 
 @pytest.fixture(scope="module")
-def service(deploy_once: Deploy) -> Deployment:
+def service(module_deploy: Deploy) -> Deployment:
     """A server without anything; the tests that leave something there come last."""
-    deployed = deploy_once(JOB_ATTEMPTS="1", WORKER_FLUSH_MS="50")
+    deployed = module_deploy(JOB_ATTEMPTS="1", WORKER_FLUSH_MS="50")
     deployed.start_server()
     return deployed
 

@@ -31,8 +31,8 @@ PICTURED_ITEMS = {"town-gazette": 120, "quay-jobs": 900, "harbour-notices": 1500
 
 
 @pytest.fixture(scope="module")
-def shared_service(deploy_once: Deploy) -> Deployment:
-    deployed = deploy_once(**SETTINGS)
+def shared_service(module_deploy: Deploy) -> Deployment:
+    deployed = module_deploy(**SETTINGS)
     deployed.start_server()
     deployed.start_worker()
     return deployed

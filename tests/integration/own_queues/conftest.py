@@ -36,9 +36,7 @@ def emails(redis_client: RedisConnection) -> Queue:
 
 
 @pytest.fixture
-def started(emails: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Worker]]:
-    # An idle worker ends when its rest does.
-    monkeypatch.setattr("shared.queue.worker._IDLE_WAIT_S", 0.1)
+def started(emails: Queue, idle_workers_end_soon: None) -> Iterator[Callable[..., Worker]]:
     workers: list[Worker] = []
 
     def start(handler: Callable[[Job[Any]], object], **options: Any) -> Worker:

@@ -70,9 +70,7 @@ class Batches:
 
 
 @pytest.fixture
-def batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Batches]:
-    # An idle worker ends when its rest does.
-    monkeypatch.setattr("shared.queue.worker._IDLE_WAIT_S", 0.1)
+def batches(idle_workers_end_soon: None) -> Iterator[Batches]:
     made = Batches()
     yield made
     for worker in made.workers:
