@@ -16,6 +16,7 @@ from server.api.keys import make_keys, make_page_tokens
 from server.api.middleware import (
     DEFAULT_BODY_BYTES,
     BodyLimit,
+    HeadAsGet,
     JsonOnly,
     SafeHeaders,
     UnexpectedErrors,
@@ -87,6 +88,7 @@ def _middleware(
         Middleware(SameOrigin),
         Middleware(JsonOnly, is_exempt=lambda path: path == "/feeds/opml" or is_page(path)),
         Middleware(BodyLimit, limits={**limits, **body_limits}),
+        Middleware(HeadAsGet),
     ]
     return [*_outer_middleware(settings), *guards]
 

@@ -1,4 +1,4 @@
-"""What every request and answer passes: size, type, headers, and a 500 for what is unexpected."""
+"""What every request and answer passes: size, type, HEAD, headers, and a 500 for the unexpected."""
 
 from collections.abc import Callable, Mapping
 
@@ -92,6 +92,34 @@ class SafeHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+class HeadAsGet:
+    """Answers HEAD as GET is answered, without the body (RFC 9110, 9.3.2), as monitors ask.
+
+    The web server leaves out the body of such an answer.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+        has_ended = False
+
+        async def send_head(message: Message) -> None:
+            nonlocal has_ended
+            if has_ended:
+                return
+            await send(message)
+            if message["type"] == "http.response.start" and _is_stream(message):
+                # Its first piece may be long in coming.
+                has_ended = True
+                await send({"type": "http.response.body", "body": b""})
+
+        await self._app({**scope, "method": "GET"}, receive, send_head)
+
+
 class UnexpectedErrors:
     """Answers 500 without details for what nobody expected, and logs it with its trace."""
 
@@ -118,6 +146,10 @@ class UnexpectedErrors:
             await ProblemResponse(500, "unexpected error; see the server's log")(
                 scope, receive, send
             )
+
+
+def _is_stream(start: Message) -> bool:
+    return "content-length" not in Headers(raw=start["headers"])
 
 
 def _count(receive: Receive, limit: int) -> Receive:

@@ -25,7 +25,8 @@ Imports RSS, Atom and JSON feeds into MongoDB without losing or duplicating an i
   `Authorization: Bearer KEY`; a key of `API_READ_KEYS` suffices for GET and HEAD.
 - **Errors** are problem documents (RFC 9457, `application/problem+json`): `title` is the status in
   words, `detail` what is wrong with this request. Any path answers 405 to a method that it does not
-  have, and 500 when something unexpected happened: the server's log has more.
+  have, and 500 when something unexpected happened: the server's log has more. HEAD is answered
+  wherever GET is.
 - **Lists** are newest first. `limit` is how many (default 50, at most 500), `cursor` the
   `next_cursor` of the page before; `next_cursor` is null on the last page.
 - **Times** are RFC 3339 in UTC. **Ids in paths** are percent-encoded whole, slashes too.

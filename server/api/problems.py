@@ -184,7 +184,9 @@ def _method_refuser(
         found = {name for name in allow.split(", ") if name}.union(
             *(route.methods or () for route in routes if route.path_regex.match(path))
         )
-        allowed = sorted(found) or ["GET"]
+        if "GET" in found or not found:  # static files name none
+            found |= {"GET", "HEAD"}
+        allowed = sorted(found)
         detail = f"{request.method} not allowed; use {' or '.join(allowed)}"
         return ProblemResponse(405, detail, {"Allow": ", ".join(allowed)})
 

@@ -236,7 +236,7 @@ def _ask_to_log_in(request: Request) -> Response:
         shown = _shown_page(request.headers.get("hx-current-url", "")).removeprefix(root_path)
         headers = PAGE_HEADERS | {"HX-Redirect": root_path + _login_url(shown)}
         return Response(status_code=401, headers=headers)
-    wanted = own_url(request.url) if request.method in ("GET", "HEAD") else "/"
+    wanted = own_url(request.url) if request.method == "GET" else "/"
     return RedirectResponse(root_path + _login_url(wanted), 303, PAGE_HEADERS)
 
 

@@ -155,7 +155,10 @@ def test_unknown_paths_and_methods_are_problems(api: Api) -> None:
 
 
 def test_refused_method_names_all_that_are_possible(api: Api) -> None:
-    for path, allow in (("/feeds/news", "DELETE, GET, PATCH"), ("/imports/start", "GET, POST")):
+    for path, allow in (
+        ("/feeds/news", "DELETE, GET, HEAD, PATCH"),
+        ("/imports/start", "GET, HEAD, POST"),
+    ):
         answer = api.client.put(path)
         assert answer.headers["allow"] == allow
         assert answer.json()["detail"] == f"PUT not allowed; use {allow.replace(', ', ' or ')}"

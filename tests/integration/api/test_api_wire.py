@@ -4,15 +4,18 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import httpx2
 import pytest
 
+from server.api import events
+from shared.errors import StoreUnavailable
 from shared.queue import NewJob, RedisConnection
 from shared.store import ImportState, ItemWrite, Stores, WriteKind
 from tests.api import ServedApi, serve_api
+from tests.processes import wait_until
 
 
 @pytest.fixture
@@ -59,6 +62,60 @@ def test_events_follow_an_import_to_its_end(served: ServedApi) -> None:
                 assert event["counts"]["pending"] == 1
                 assert imports.complete(begun["id"], {"fetched": 1, "new": 1}, now)
     assert states == ["queued", "fetching", "importing", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/feeds", 200),
+        ("/feeds.opml", 200),
+        ("/openapi.json", 200),
+        ("/metrics", 200),
+        ("/", 200),
+        ("/admin/static/app.css", 200),
+        ("/admin", 303),
+        ("/feeds/nothing", 404),
+        ("/queues/items/pause", 405),
+    ],
+)
+def test_head_is_answered_as_get_is_without_the_body(
+    served: ServedApi, path: str, status: int
+) -> None:
+    head, got = served.client.head(path), served.client.get(path)
+    assert (got.status_code, head.status_code, head.content) == (status, status, b"")
+    # How long metrics are when packed changes with their numbers.
+    differs = {"date"} | ({"content-length"} if path == "/metrics" else set())
+    assert head.headers.keys() == got.headers.keys()
+    for name in head.headers.keys() - differs:
+        assert head.headers[name] == got.headers[name], name
+
+
+def test_head_of_a_stream_waits_for_no_event_and_leaves_nobody_watching(
+    served: ServedApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_WATCHERS", 1)
+    body = {"document": "<rss/>", "source": "upload"}
+    [begun] = served.client.post("/imports/start", json=body).json()["imports"]
+    path = f"/imports/{begun['id']}/events"
+
+    def fail(_: object) -> NoReturn:
+        raise StoreUnavailable("MongoDB cannot serve: nobody answers")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(served.app.state.parts.events, "_read_imports", fail)
+        head = served.client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"].startswith("text/event-stream")
+        # On the same connection, which is free again long before a stream's first sign of life.
+        assert served.client.get("/healthz", timeout=events.KEEP_ALIVE_S / 2).status_code == 200
+
+    def can_be_watched() -> bool:
+        with served.client.stream("GET", path) as answer:
+            return answer.status_code == 200
+
+    wait_until(can_be_watched, "nobody watches", within_s=events.KEEP_ALIVE_S / 2)
 
 
 def test_server_stops_while_somebody_watches(redis_client: RedisConnection, stores: Stores) -> None:
