@@ -82,7 +82,10 @@ class BackFills:
         return self._change(source, lambda state: cancel(state, self._clock.now()))
 
     def end(self, source: str) -> None:
-        """Cancel a feed's back-fill if one is under way: the feed is deleted. Safe to repeat."""
+        """Cancel a feed's back-fill if one is under way: the feed was deleted. Safe to repeat.
+
+        After that: a crash in between leaves it to a dispatcher's next look.
+        """
         state = self._stores.intervals.get(name_of(source))
         if state is not None and state.backfill is not None:
             now = self._clock.now()

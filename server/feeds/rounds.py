@@ -24,6 +24,8 @@ FIRST_RETRY = timedelta(minutes=1)
 MAX_RETRY = timedelta(hours=1)
 # A host's pause may be lifted before its end.
 PAUSE_LOOK = timedelta(minutes=1)
+# What is disabled or paused takes nothing, but may have lost its feed, and ends then.
+STOPPED_LOOK = timedelta(hours=1)
 # Whoever took an interval may not have added its job yet.
 JOB_PATIENCE = timedelta(seconds=10)
 KEPT_CLOSINGS = 20
@@ -76,9 +78,9 @@ class Round:
 
 
 class _Hold(NamedTuple):
-    """Nothing is to be taken until then; None: until somebody changes what holds it."""
+    """Nothing is to be taken before the next look, which is then."""
 
-    until: datetime | None
+    until: datetime
 
 
 class _Taken(NamedTuple):
@@ -233,7 +235,7 @@ def _find_hold(state: IndexerState, at: Conditions) -> _Hold | None:
         return _Hold(min(at.blocked_until, at.now + PAUSE_LOOK))
     assert at.feed is not None
     is_stopped = not at.feed.enabled if state.backfill is None else state.backfill.is_paused
-    return _Hold(None) if is_stopped and not at.is_asked else None
+    return _Hold(at.now + STOPPED_LOOK) if is_stopped and not at.is_asked else None
 
 
 def _take(state: IndexerState, window: FeedWindow, at: Conditions) -> _Taken:

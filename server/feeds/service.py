@@ -203,23 +203,22 @@ class FeedService:
         return changed
 
     def _prepare_window(self, feed: Feed, update: Mapping[str, Any]) -> None:
-        """End a feed's window, or move its start, before the feed is stored so."""
+        """Refuse a window that is not fit, or move a window's start, before the feed is stored."""
         if not {"window", "urls"} & update.keys():
             return
         stored = update.get("window", feed.window)
         wanted = FeedWindow.read(stored) if stored is not None else None
         check_window(update.get("urls", feed.urls), wanted)
         known = read_window(feed)
-        if wanted is None and feed.window is not None:
-            self._windows.end(feed.source)
-        elif wanted is not None and known is not None and wanted.first != known.first:
+        if wanted is not None and known is not None and wanted.first != known.first:
             self._windows.change_start(feed, wanted)
 
     def _follow_window(self, before: Feed, feed: Feed, update: Mapping[str, Any]) -> None:
-        """Begin a feed's window once the feed is stored with it, or have it looked at now."""
+        """Begin or end a feed's window once the feed is stored so, or have it looked at now."""
         if feed.window is None:
-            return
-        if read_window(before) is None:
+            if before.window is not None:
+                self._windows.end(feed.source)
+        elif read_window(before) is None:
             self._windows.begin(feed)
         elif {"window", "urls", "enabled"} & update.keys():
             self._windows.wake(feed.source)
@@ -254,11 +253,12 @@ class FeedService:
             self._fail_import(feed.running_import)
         # A job that is being worked on stays: its run finds that the feed is gone.
         self._fetch_queue.remove_many([fetch_job_id(source)])
-        self._windows.end(source)
-        self._backfills.end(source)
         self._stores.bodies.delete(source)
         if not self._stores.feeds.delete(source):
             raise NotFoundError(f"there is no feed {source!r}")
+        # Last: as long as the feed is there, a crash must not cost it the place where it reads.
+        self._windows.end(source)
+        self._backfills.end(source)
 
     def _fail_import(self, import_id: str) -> None:
         error = f"{ErrorKind.FEED_DELETED}: the feed was deleted"

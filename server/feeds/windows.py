@@ -238,16 +238,21 @@ class Windows:
         self._wanted.set()
 
     def end(self, source: str) -> None:
-        """End a feed's window, if it has one: the feed is deleted, or loses its window.
+        """End what is left of a feed's window: the feed was deleted, or lost its window.
 
-        Before the feed is changed. What is not committed fails, what is goes on to its end. Safe
-        to repeat.
+        After the feed is stored so: a crash before that changes nothing, and one behind it leaves
+        the end to a dispatcher's next look. What is not committed fails, what is goes on to its
+        end. Safe to repeat; does nothing while the feed has a window.
         """
-        state = self._stores.intervals.get(source)
-        if state is None or not state.is_active:
-            return
-        change(self._stores.intervals, source, lambda seen: end_indexer(seen, self._clock.now()))
-        self._fail_uncommitted(source)
+        while (state := self._stores.intervals.get(source)) is not None and state.is_active:
+            # Read later than the indexer: a window that comes meanwhile is stored at its feed
+            # first, and its beginning lets the swap fail.
+            feed = self._stores.feeds.get(source)
+            if feed is not None and feed.window is not None:
+                return
+            if self._stores.intervals.swap(state, end_indexer(state, self._clock.now())):
+                self._fail_uncommitted(source)
+                return
 
     def _fail_uncommitted(self, source: str) -> None:
         error = f"{ErrorKind.FEED_DELETED}: the feed was deleted, or lost its window"

@@ -253,8 +253,8 @@ def test_only_a_feed_with_a_window_can_be_pulled(harness: Harness) -> None:
 def test_a_deleted_feed_fails_what_is_under_way_and_takes_nothing(harness: Harness) -> None:
     add_window(harness)
     harness.server.dispatch()
-    harness.server.services.windows.end(SOURCE)
     harness.stores.feeds.delete(SOURCE)
+    harness.server.services.windows.end(SOURCE)
 
     pull_all(harness)
 
@@ -407,8 +407,8 @@ def test_a_feed_that_is_deleted_and_added_again_is_read_from_its_new_start(
     add_window(harness, hours=3)
     show(harness, hours=3)
     pull_all(harness)
-    harness.server.services.windows.end(SOURCE)
     harness.stores.feeds.delete(SOURCE)
+    harness.server.services.windows.end(SOURCE)
 
     add_window(harness, hours=2)
     show(harness, hours=2)
@@ -427,8 +427,8 @@ def test_what_was_under_way_when_a_feed_was_deleted_does_not_come_with_its_next_
     show(harness, hours=1)
     harness.server.dispatch()
     with Held(harness.server.fetch, harness.publisher, "fetch", after=True):
-        harness.server.services.windows.end(SOURCE)
         harness.stores.feeds.delete(SOURCE)
+        harness.server.services.windows.end(SOURCE)
         add_window(harness, hours=1)
 
     pull_all(harness)
