@@ -85,6 +85,15 @@ def hosts_of(urls: Iterable[str]) -> set[str]:
     return {host_of(url) for url in urls}
 
 
+def is_well_formed(url: str) -> bool:
+    """Return whether a host can be told from a URL, though it be empty."""
+    try:
+        host_of(url)
+    except ValueError:
+        return False
+    return True
+
+
 def mask_secrets(text: str) -> str:
     """Return ``text`` without URL user names and passwords, bearer keys and keys in queries."""
     if "://" in text:

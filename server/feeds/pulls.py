@@ -12,6 +12,7 @@ from shared.queue import NewJob
 from shared.store import Feed, Import, ImportState, Trigger
 from shared.store.database import Document
 from shared.store.intervals import IndexerState, OpenInterval, Position
+from shared.store.reading import check_urls
 from shared.urls import is_same_site, with_login
 
 
@@ -44,7 +45,11 @@ def read_pull_job_id(job_id: str) -> tuple[str, int] | None:
 
 
 def pull_import(state: IndexerState, one: OpenInterval, feed: Feed, now: datetime) -> Import:
-    """Return the import of an interval, with its URLs as they are to be fetched."""
+    """Return the import of an interval, with its URLs as they are to be fetched.
+
+    Raises:
+        Misfit: the window is not fit for anything, or one of the URLs is malformed.
+    """
     backfill = state.backfill
     interval = Interval(one.start, one.ended, one.epoch)
     window = window_of(state, feed)
@@ -55,6 +60,7 @@ def pull_import(state: IndexerState, one: OpenInterval, feed: Feed, now: datetim
         urls = [next((with_login(page, own) for own in feed.urls if is_same_site(page, own)), page)]
         # Where the pages are older than that, its reader ends.
         shown["from"] = backfill.step["from"]
+    check_urls(urls)
     return Import(
         import_id=pull_import_id(state.name, one),
         source=feed.source,

@@ -97,7 +97,7 @@ def advance(state: IndexerState, at: Conditions) -> Round:
     after a pause that grows to an hour, and as many are taken as may be.
 
     Raises:
-        Misfit: the window is not fit for anything, or is missing.
+        Misfit: the window is not fit for anything, or is missing, or makes malformed URLs.
     """
     if is_over(state) or at.feed is None or (state.backfill is None and at.feed.window is None):
         return Round(_end(state, at.now))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared.store.database import Document
-from shared.store.reading import read_fields
+from shared.store.reading import check_urls, read_fields
 from shared.urls import host_of
 
 _REQUIRED = {"source": "_id", "urls": "urls", "created_at": "created_at", "enabled": "enabled"}
@@ -199,7 +199,7 @@ def to_feed(document: Document) -> Feed:
     values = {name: document[stored] for name, stored in _REQUIRED.items()} | {
         name: document[name] for name in _OPTIONAL if document.get(name) is not None
     }
-    return read_fields(
+    feed = read_fields(
         Feed,
         values
         | {
@@ -209,6 +209,8 @@ def to_feed(document: Document) -> Feed:
             "validators": _read_validators(document.get("validators") or ()),
         },
     )
+    check_urls(feed.urls)
+    return feed
 
 
 def _read_validators(entries: Sequence[Document]) -> dict[str, StoredValidators]:

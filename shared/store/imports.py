@@ -19,7 +19,13 @@ from shared.store.database import (
     mapped_errors,
 )
 from shared.store.pages import Page, PagedList
-from shared.store.reading import find_misfits, read_document, read_fields, read_those_that_fit
+from shared.store.reading import (
+    check_urls,
+    find_misfits,
+    read_document,
+    read_fields,
+    read_those_that_fit,
+)
 
 COUNT_NAMES = (
     "fetched",
@@ -372,4 +378,6 @@ def _to_document(new: Import) -> Document:
 def _to_import(document: Document) -> Import:
     values = {name: document[stored] for name, stored in _REQUIRED.items()}
     values |= {name: document[name] for name in _OPTIONAL if document.get(name) is not None}
-    return read_fields(Import, values)
+    found = read_fields(Import, values)
+    check_urls(found.urls)
+    return found

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from shared.errors import UnreadableDocument
 from shared.logs import get_logger
 from shared.store.database import Document
+from shared.urls import is_well_formed, mask_secrets
 
 log = get_logger("store")
 
@@ -56,6 +57,17 @@ def read_fields(kind: type[T], values: Mapping[str, Any]) -> T:
         except Misfit as exc:
             raise Misfit(f"{name} is {_show(value)}, which is not {exc}") from exc
     return kind(**read)
+
+
+def check_urls(urls: Iterable[str]) -> None:
+    """Refuse URLs of which no host can be told, as everybody does who goes by hosts.
+
+    Raises:
+        Misfit: names the first such URL, without what is secret in it.
+    """
+    for url in urls:
+        if not is_well_formed(url):
+            raise Misfit(f"urls has {mask_secrets(url)[:80]!r}, which is no well-formed URL")
 
 
 def read_document(collection: str, document: Document, read: Callable[[Document], T]) -> T:

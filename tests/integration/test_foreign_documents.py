@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import bson
 import pytest
 
+from shared.store import ImportState
 from tests.factories import Bench, make_data, make_letter_of
 from tests.fake_publisher import feed_url
 from tests.harness import Harness
+from tests.integration.test_pulls import URL, add_window, pull_all, pulls_of, show, state_of
 
 MISSING = object()
 NONSENSE: dict[str, Any] = {
@@ -43,6 +45,12 @@ LETTER_FIELDS = (
     "error_type", "cause", "attempts", "failed_at", "data", "stacktrace", "history",
     "read_by",
 )  # fmt: skip
+# Lists of texts, but no host can be told from them; one has a login, which nobody is to be shown.
+MALFORMED_URLS = (
+    "http://me:pw@news.example:8O80/feed",
+    "http://news.example:99999/",
+    "http://[::1",
+)
 ROUNDS = 1
 # With an interval of half an hour; one more may be asked for by what is being healed.
 MAX_IMPORTS_A_ROUND = 2
@@ -299,10 +307,78 @@ def test_nonsense_in_what_hosts_asked_for_costs_nobody_a_fetch(harness: Harness)
     assert harness.stores.items.read_versions(wanted).keys() == wanted
 
 
+def subscribe_malformed(harness: Harness) -> dict[str, str]:
+    """Add a feed that stays as it is, and one for each malformed URL; return these."""
+    subscribe(harness, "good", {"1": "one"})
+    sources = {f"odd--{number}": url for number, url in enumerate(MALFORMED_URLS)}
+    for source in sources:
+        subscribe(harness, source, {"1": "one"})
+    return sources
+
+
+@pytest.mark.parametrize("state", ["at rest", "queued"])
+def test_malformed_url_of_a_feed_costs_that_feed_only(harness: Harness, state: str) -> None:
+    sources = subscribe_malformed(harness)
+    if state == "queued":
+        harness.server.scheduler.step()
+    else:
+        live(harness)
+    for source, url in sources.items():
+        spoil(harness, "feeds", {"_id": source}, "urls", [feed_url(source), url])
+    stay_alive(harness, sources)
+    assert sources.keys() <= told_of(harness)
+
+
+def test_malformed_url_of_an_import_that_lost_its_job_costs_that_import_only(
+    harness: Harness,
+) -> None:
+    sources = subscribe_malformed(harness)
+    harness.server.scheduler.step()
+    for source, url in sources.items():
+        spoil(harness, "imports", {"source": source}, "urls", [url])
+    harness.lose_redis()
+    harness.clock.advance(seconds=30)
+    harness.server.look()
+    stay_alive(harness, sources)
+    assert sources.keys() <= told_of(harness)
+
+
+def add_windows(harness: Harness, sources: Iterable[str]) -> None:
+    """Add feeds with a window, and one that stays as it is."""
+    for source in sources:
+        add_window(harness, url=f"{URL}&of={source}", source=source)
+    add_window(harness)
+    show(harness)
+
+
+def assert_all_is_pulled(harness: Harness) -> None:
+    """Let hours pass for the window that stayed as it is; what is raised here would end a loop."""
+    pull_all(harness)
+    assert [each.state for each in pulls_of(harness)] == [ImportState.COMPLETED] * 4
+    assert state_of(harness).open == ()
+
+
+@pytest.mark.parametrize("url", [*MALFORMED_URLS, "http://at-{start}.example/"])
+def test_malformed_url_of_a_feed_costs_its_own_window_only(harness: Harness, url: str) -> None:
+    """The last is malformed as soon as there is a time in it."""
+    add_windows(harness, ["odd"])
+    spoil(harness, "feeds", {"_id": "odd"}, "urls", [url])
+    assert_all_is_pulled(harness)
+    assert harness.database.collection("imports").count_documents({"source": "odd"}) == 0
+    assert "odd" in told_of(harness)
+
+    spoil(harness, "feeds", {"_id": "odd"}, "urls", [URL])
+    harness.clock.advance(minutes=1)
+    harness.server.dispatch()
+    assert len(state_of(harness, "odd").open) == 1
+
+
 def test_document_that_cannot_be_read_is_told_by_the_doctor_in_words(bench: Bench) -> None:
     database, now = bench.stores.database, datetime(2026, 1, 1, tzinfo=UTC)
     feed = {"_id": "lwn", "urls": [], "created_at": now, "enabled": True, "interval_s": "hourly"}
     database.collection("feeds").insert_one(feed)
+    odd = {**feed, "_id": "odd", "urls": [MALFORMED_URLS[0]], "interval_s": None}
+    database.collection("feeds").insert_one(odd)
     database.collection("sources").insert_one({"_id": "lwn", "revision": "3"})
     bench.stores.dead_letters.record_many([make_letter_of()])
     database.collection("dead_letters").update_one({}, {"$set": {"kind": "gone"}})
@@ -310,6 +386,10 @@ def test_document_that_cannot_be_read_is_told_by_the_doctor_in_words(bench: Benc
         f"{where} cannot be read: {what}; correct it in MongoDB, or delete it"
         for where, what in (
             ("feeds: document 'lwn'", "interval_s is 'hourly' (str), which is not a whole number"),
+            (
+                "feeds: document 'odd'",
+                "urls has 'http://***@news.example:8O80/feed', which is no well-formed URL",
+            ),
             ("sources: document 'lwn'", "revision is '3' (str), which is not a whole number"),
             (
                 "dead_letters: document 'lwn#1'",

@@ -20,11 +20,13 @@ URL = "https://news.example/items?from={start}&to={ended}"
 STEP_S = 3600
 
 
-def add_window(harness: Harness, hours: int = 4, url: str = URL, **window: Any) -> Feed:
+def add_window(
+    harness: Harness, hours: int = 4, url: str = URL, source: str = SOURCE, **window: Any
+) -> Feed:
     """Add a feed whose window began so many hours ago."""
     now = harness.clock.now()
     feed = Feed(
-        source=SOURCE,
+        source=source,
         urls=[url],
         created_at=now,
         window={"from": now - timedelta(hours=hours), "step_s": STEP_S, **window},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.urls import host_of, hosts_of
+from shared.urls import host_of, hosts_of, is_well_formed
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,19 @@ def test_a_host_is_named_in_one_way(url: str, host: str) -> None:
 def test_urls_of_one_host_are_one_host() -> None:
     urls = ["https://a.example/1", "http://A.example/2", "https://b.example/"]
     assert hosts_of(urls) == {"a.example", "b.example"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://a.example:8O80/", "http://a.example:99999/", "http://[::1", "http://a\u2100.example/"],
+)
+def test_a_url_of_which_no_host_can_be_told_is_not_well_formed(url: str) -> None:
+    assert not is_well_formed(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://a.example/{start}/{ended}", "http://a.example:8080/?page={page}", "not a URL", ""],
+)
+def test_a_url_is_well_formed_with_the_places_of_a_window_in_it_or_without_a_host(url: str) -> None:
+    assert is_well_formed(url)
