@@ -1,6 +1,7 @@
 """Pull imports: the import of one interval, its fetch job, and their ids. Pure."""
 
 import hashlib
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -29,8 +30,19 @@ def pull_job_id(name: str, epoch: int, start: Position) -> str:
     return f"feed#{name}#{epoch}#{shown}"
 
 
+def of_interval(importing: Import, state: IndexerState, one: OpenInterval) -> Import:
+    """Return the stored import of an interval with what its indexer says of it.
+
+    Somebody may have changed that in the import's document; a job has to be the interval's.
+    """
+    interval = {**(importing.interval or {}), "start": one.start, "ended": one.ended}
+    return replace(
+        importing, source=state.source, indexer=state.name, epoch=one.epoch, interval=interval
+    )
+
+
 def job_id_of(importing: Import) -> str:
-    """Return the id of a pull import's fetch job."""
+    """Return the id of a fetch job, of an import as ``pull_import`` or ``of_interval`` gives it."""
     assert importing.indexer is not None
     assert importing.epoch is not None
     return pull_job_id(importing.indexer, importing.epoch, (importing.interval or {})["start"])

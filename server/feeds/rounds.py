@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from server.feeds.page_chains import is_at_end, knows_next, note_page, note_taken
-from server.feeds.pulls import is_paged, pull_import, pull_import_id, window_of
+from server.feeds.pulls import is_paged, of_interval, pull_import, pull_import_id, window_of
 from server.feeds.windows import FeedWindow, end_indexer
 from shared.errors import ReachedLatest
 from shared.intervals import MAX_OPEN, take
@@ -66,7 +66,8 @@ class Conditions:
 class Round:
     """What is to be done: store ``state`` first, then insert, then add the jobs of what waits.
 
-    ``to_insert`` are new imports, or lost ones; ``waiting`` those that may have lost their job.
+    ``to_insert`` are new imports, or lost ones; ``waiting`` those that may have lost their job,
+    as their indexer has them.
     ``closed`` came to their end. ``feed_changes`` are what the feed shows of it.
     """
 
@@ -157,11 +158,14 @@ def _find_closed(state: IndexerState, at: Conditions) -> dict[OpenInterval, Impo
 
 
 def _find_waiting(state: IndexerState, one: OpenInterval, at: Conditions) -> Import | None:
-    """Return the import of an open interval if it ought to have a job, and may have lost that."""
+    """Return the import of an open interval if it ought to have a job, and may have lost that.
+
+    With the interval that the indexer names, of which the job is made, whatever is stored there.
+    """
     found = _find_import(state, one, at)
     if found is None or found.state not in BEFORE_COMMIT:
         return None
-    return found if found.requested_at <= at.now - JOB_PATIENCE else None
+    return of_interval(found, state, one) if found.requested_at <= at.now - JOB_PATIENCE else None
 
 
 def _close(

@@ -373,6 +373,22 @@ def test_malformed_url_of_a_feed_costs_its_own_window_only(harness: Harness, url
     assert len(state_of(harness, "odd").open) == 1
 
 
+@pytest.mark.parametrize("field", ["indexer", "epoch", "interval", "interval.start"])
+def test_nonsense_in_an_intervals_import_costs_its_own_window_only(
+    harness: Harness, field: str
+) -> None:
+    sources = {one.source: one for one in all_kinds(field)}
+    add_windows(harness, sources)
+    harness.server.dispatch()
+    for source, one in sources.items():
+        spoil(harness, "imports", {"source": source}, field, NONSENSE[one.kind])
+    harness.lose_redis()
+    harness.clock.advance(seconds=30)
+    assert_all_is_pulled(harness)
+    held_up = harness.database.collection("imports").find({"open": True})
+    assert {found["source"] for found in held_up} <= told_of(harness)
+
+
 def test_document_that_cannot_be_read_is_told_by_the_doctor_in_words(bench: Bench) -> None:
     database, now = bench.stores.database, datetime(2026, 1, 1, tzinfo=UTC)
     feed = {"_id": "lwn", "urls": [], "created_at": now, "enabled": True, "interval_s": "hourly"}

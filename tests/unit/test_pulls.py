@@ -89,6 +89,24 @@ def test_what_waits_for_long_may_have_lost_its_job(state: ImportState) -> None:
     assert advanced(one, old).waiting == [old]
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"source": "other"},
+        {"indexer": None},
+        {"epoch": None},
+        {"interval": None},
+        {"interval": {"start": "x"}},
+    ],
+)
+def test_what_lost_its_job_is_given_that_of_its_interval_whatever_its_document_says(
+    changed: dict[str, Any],
+) -> None:
+    old = import_of(opened(), ImportState.QUEUED, requested_at=NOW - timedelta(seconds=10))
+
+    assert advanced(opened(), replace(old, **changed)).waiting == [old]
+
+
 def test_as_many_are_in_flight_as_may_be_and_what_is_committed_is_not() -> None:
     feed = replace(FEED, window={**WINDOW, "in_flight": 2})
     running, committed = opened(0), opened(1)
