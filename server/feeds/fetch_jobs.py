@@ -1,9 +1,9 @@
 """Fetch jobs: one at a time for each feed, and what all of them are added with."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from shared.queue import NewJob
+from shared.queue import ClaimedJob, NewJob, backoff_delay_ms
 from shared.store import Import
 from shared.urls import host_of
 
@@ -11,6 +11,8 @@ HEAVY_WEIGHT = "heavy"
 FETCH_JOB_NAME = "fetch"
 FETCH_ATTEMPTS = 3
 FETCH_BACKOFF_MS = 1000
+# From 1 s to 64 s: soon again after a short outage, and no hurry in a long one.
+_MOST_DOUBLINGS = 6
 
 
 def fetch_job_id(source: str) -> str:
@@ -31,6 +33,17 @@ def fetch_job(
         keep_completed=keep_completed,
         keep_failed=keep_failed,
     )
+
+
+def outage_delay_ms(job: ClaimedJob, draw: Callable[[], float]) -> int:
+    """Return in how many ms a job that an outage interrupted is to run again.
+
+    Longer after each run that used no attempt. ``draw`` spreads the jobs (0 to 1): all of them meet
+    the outage together.
+    """
+    free_runs = max(job.attempts_started - job.attempts_made, 1)
+    backoff = {"type": "exponential", "delay": FETCH_BACKOFF_MS, "jitter": 0.5}
+    return backoff_delay_ms(backoff, min(free_runs, _MOST_DOUBLINGS + 1), draw=draw)
 
 
 def alternate_hosts(imports: Iterable[Import]) -> list[Import]:

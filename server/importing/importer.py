@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from server.feeds.fetch_jobs import outage_delay_ms
 from server.feeds.outcomes import Outcomes
 from server.feeds.schedules import Random
 from server.fetching.host_slots import HostSlots
@@ -23,7 +24,16 @@ from server.parsing import ParsedFeed
 from shared.clock import Clock
 from shared.dead_jobs import dead_job
 from shared.error_kinds import ErrorKind
-from shared.errors import DoomedJob, ParseError, QueueError, StaleEpoch, UnreadableDocument
+from shared.errors import (
+    DoomedJob,
+    ParseError,
+    Postponed,
+    QueueError,
+    QueueUnavailable,
+    StaleEpoch,
+    StoreUnavailable,
+    UnreadableDocument,
+)
 from shared.logs import get_logger
 from shared.queue import AddOutcome, ClaimedJob, JobQueue
 from shared.store import DeadLetter, Feed, Import, ImportState, JournalEntry, Stores, Trigger
@@ -84,20 +94,26 @@ class Importer:
         Raises:
             FetchError, ParseError: nothing could be imported. With ``retryable`` and attempts left
                 the import stays ``fetching`` for the next run, else it is failed already.
-            StoreUnavailable, QueueUnavailable: the run can be repeated as it is.
             Postponed: a host is asked enough just now, and the import is as it was; or kept bodies
-                are to be read, and another import of the source is open.
+                are to be read, and another import of the source is open; or a store is away, and
+                the run can be repeated as it is.
         """
         import_id = find_import(job)
         if import_id is None:
             raise DoomedJob("the job's data names no import")
         is_last = job.attempts_made + 1 >= job.max_attempts
-        return {"import_id": import_id, "state": self.import_feed(import_id, is_last)}
+        try:
+            return {"import_id": import_id, "state": self.import_feed(import_id, is_last)}
+        except (StoreUnavailable, QueueUnavailable) as exc:
+            # No attempt: those count how often the publisher failed.
+            log.debug("run_interrupted", import_id=import_id, error=str(exc))
+            raise Postponed(outage_delay_ms(job, self._random), str(exc)) from exc
 
     def import_feed(self, import_id: str, is_last_attempt: bool = True) -> str | None:
         """Run one import from wherever it stands; return its state then, None if there is none.
 
-        All URLs are asked and parsed within the limits' ``deadline_s``.
+        All URLs are asked and parsed within the limits' ``deadline_s``. Raises what :meth:`run_job`
+        does, but for an outage: ``StoreUnavailable``, ``QueueUnavailable``.
         """
         deadline = RunDeadline(self._clock, self._limits.deadline_s)
         importing = self._stores.imports.get(import_id)
