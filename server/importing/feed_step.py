@@ -35,6 +35,7 @@ log = get_logger("server.importing.failing")
 
 UNCOMPUTED_PAUSE = timedelta(hours=1)
 COMPUTED_FROM = ("enabled", "interval_s", "cron", "next_fetch_at")
+_FEED_DELETED = ParseError(ErrorKind.FEED_DELETED, "feed deleted")
 
 
 def imported_feed_step(run: Run, fetched: Fetched, now: datetime, random: Random) -> dict[str, Any]:
@@ -158,6 +159,18 @@ class Failures:
         if feed is not None:
             step = failed_feed_step(importing, feed, failure, self._clock.now(), self._random)
         self._store(importing, revision, failure, step)
+
+    def end_orphan(self, importing: Import, feed: Feed | None) -> None:
+        """End an import before its commit that its feed, None if it was deleted, does not name.
+
+        Where there is a feed, a scheduled one that was not begun was being withdrawn: its publisher
+        was not asked, and nothing failed.
+        """
+        is_scheduled = feed is not None and importing.trigger == Trigger.SCHEDULE
+        if is_scheduled and self._stores.imports.withdraw(importing.import_id):
+            log.info("import_withdrawn", import_id=importing.import_id, reason="was cut off")
+            return
+        self.fail(importing, None, Failure(_FEED_DELETED), None)
 
     def give_up(self, job: ClaimedJob, error: BaseException) -> None:
         """Fail the import of a job that failed for good, so that its feed goes on.

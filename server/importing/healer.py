@@ -109,7 +109,7 @@ class Healer:
             self._heal_feeds(running, named)
         with _going_on_when_full("fetch jobs"):
             self._heal_fetch_jobs(list(named.values()))
-        self._fail_orphans([found for name, found in opened.items() if name not in names])
+        self._end_orphans([found for name, found in opened.items() if name not in names])
         now_s = self._clock.monotonic_s()
         if not opened or now_s - self._collected_s >= COLLECT_EVERY_S:
             self._collect_garbage()
@@ -176,8 +176,8 @@ class Healer:
         ]
         self._reservations.add_fetch_jobs(jobless)
 
-    def _fail_orphans(self, unnamed: Sequence[Import]) -> None:
-        """Fail imports before their commit that no feed names, and replays that never commit.
+    def _end_orphans(self, unnamed: Sequence[Import]) -> None:
+        """End imports before their commit that no feed names, and replays that never commit.
 
         ``unnamed`` are the open ones that no feed named a moment ago.
         """
@@ -195,7 +195,7 @@ class Healer:
                 self._fail(found, ErrorKind.UNREADABLE_FEED, str(exc))
                 continue
             if feed is None or feed.running_import != found.import_id:
-                self._fail(found, ErrorKind.FEED_DELETED, "feed deleted")
+                self._failures.end_orphan(found, feed)
 
     def _fail(self, found: Import, kind: ErrorKind, reason: str) -> None:
         self._failures.fail(found, None, Failure(ParseError(kind, reason)), None)

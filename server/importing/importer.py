@@ -43,8 +43,6 @@ from shared.urls import hosts_of
 
 log = get_logger("server.importing.importer")
 
-_FEED_DELETED = ParseError(ErrorKind.FEED_DELETED, "feed deleted")
-
 
 @dataclass(frozen=True, slots=True)
 class ImportLimits:
@@ -150,7 +148,7 @@ class Importer:
         """Take back a scheduled import whose hosts asked to be left alone since it was queued.
 
         Nobody was asked, so nothing failed: its feed is due again when they may be. The feed
-        first, so that a crash in between leaves an import that is withdrawn by its next run.
+        first, so that a crash in between leaves an import that ``end_orphan`` withdraws.
         """
         if importing.trigger != Trigger.SCHEDULE or importing.state is not ImportState.QUEUED:
             return False
@@ -177,7 +175,7 @@ class Importer:
         return Run(importing, feed, revision)
 
     def _find_feed(self, importing: Import) -> Feed | None:
-        """Return the feed that waits for an import; without one the import fails."""
+        """Return the feed that waits for an import; without one the import ends."""
         try:
             feed = self._stores.feeds.get(importing.source)
         except UnreadableDocument as exc:
@@ -189,7 +187,7 @@ class Importer:
         # The import of an interval is named by its indexer.
         named = importing.import_id if importing.indexer is not None else None
         if feed is None or (named or feed.running_import) != importing.import_id:
-            self._failures.fail(importing, None, Failure(_FEED_DELETED), None)
+            self._failures.end_orphan(importing, feed)
             return None
         return feed
 

@@ -113,6 +113,42 @@ def test_a_crash_while_an_import_is_withdrawn_leaves_nothing_behind(
     assert feed.next_fetch_at == harness.clock.now() + timedelta(hours=2)
 
 
+@pytest.mark.parametrize("is_lifted", [False, True])
+def test_an_import_whose_withdrawal_was_cut_off_is_withdrawn_by_whoever_comes_next(
+    harness: Harness, is_lifted: bool
+) -> None:
+    [source] = add_feeds(harness, HOST, 1)
+    harness.server.scheduler.tick()
+    harness.stores.hosts.block(HOST, harness.clock.now() + timedelta(hours=2))
+    harness.server.crash_at(harness.server.stores.imports, "withdraw", harness.server.fetch)
+    harness.replace_roles()
+    [left] = harness.stores.imports.find_open()
+    if is_lifted:
+        RetryAfter(harness.stores, harness.clock).lift(HOST)
+        harness.lose_locks()
+        fetch_all(harness)
+    else:
+        harness.server.heal()
+    assert harness.stores.imports.get(left.import_id) is None
+    feed = harness.stores.feeds.get(source)
+    assert feed is not None
+    assert (feed.running_import, feed.error, feed.consecutive_failures) == (None, None, 0)
+    assert harness.publisher.requests == 0
+    harness.lose_locks()
+    harness.come_to_rest()
+
+
+def test_an_import_that_a_deletion_left_behind_fails(harness: Harness) -> None:
+    [source] = add_feeds(harness, HOST, 1)
+    harness.server.scheduler.tick()
+    [left] = harness.stores.imports.find_open()
+    harness.database.collection("feeds").delete_one({"_id": source})
+    harness.server.heal()
+    failed = harness.stores.imports.get(left.import_id)
+    assert failed is not None
+    assert (failed.state, failed.error) == (ImportState.FAILED, "feed_deleted: feed deleted")
+
+
 def test_an_operator_lifts_a_hosts_wish(harness: Harness) -> None:
     asked, waiting, by_hand = add_feeds(harness, HOST, 3)
     harness.server.services.feeds.change(by_hand, {"interval_s": None})
