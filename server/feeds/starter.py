@@ -144,7 +144,9 @@ class FeedReservations:
         """Return the import that the feed names and waits for; None once the feed is free."""
         running = self._stores.imports.get(import_id)
         if running is None:
-            return self._insert_missing(feed, import_id, trigger)
+            # Named by the feed as it was seen; one that was withdrawn since is not to come back.
+            is_named = self._stores.feeds.read_running_import(feed.source) == import_id
+            return self._insert_missing(feed, import_id, trigger) if is_named else None
         if running.state in BEFORE_COMMIT:
             return running
         self._stores.feeds.finish(running)

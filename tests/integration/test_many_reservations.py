@@ -2,13 +2,14 @@
 
 import threading
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from server.importing.healer import JOB_PATIENCE
 from shared.errors import StoreUnavailable
 from shared.queue import JobState
-from shared.store import Stores
+from shared.store import ImportState, Stores, Trigger
 from tests.harness import Harness
 from tests.roles import Held
 
@@ -71,6 +72,24 @@ def test_a_feed_that_was_deleted_meanwhile_is_left_out(harness: Harness) -> None
         harness.server.services.feeds.remove(sources[3])
     named = {found.source for found in harness.stores.imports.find_open()}
     assert named == set(sources) - {sources[3]}
+
+
+def test_an_import_that_is_withdrawn_meanwhile_is_not_inserted_again(harness: Harness) -> None:
+    [source] = add_feeds(harness, 1)
+    feeds, imports = harness.server.stores.feeds, harness.server.stores.imports
+    [feed] = feeds.find_enabled()
+    withdrawn, _ = harness.server.reservations.reserve(feed, Trigger.SCHEDULE)
+    starter = harness.server.services.starter
+    with Held(partial(starter.start_all, force=True), feeds, "reserve_many"):
+        feeds.withdraw(source, withdrawn.import_id, harness.clock.now(), "paused")
+        imports.withdraw(withdrawn.import_id)
+    [started] = imports.find_open()
+    assert (started.trigger, started.force) == (Trigger.API, True)
+    assert feeds.read_running_import(source) == started.import_id != withdrawn.import_id
+    harness.come_to_rest()
+    ended = imports.get(started.import_id)
+    assert ended is not None
+    assert ended.state is ImportState.COMPLETED
 
 
 def test_what_was_claimed_before_the_store_went_away_is_fetched(
