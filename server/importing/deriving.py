@@ -69,11 +69,12 @@ def _derive(
         return PENDING
     if letter.removed_since(rank.revision):
         return "removed"
-    # A replay begins with a death of this revision on record: only one in this import ends it.
-    revision = rank.revision
-    failed = (
-        letter.has_failed_in(import_id, revision) if is_replay else letter.has_failed_at(revision)
-    )
+    # A replay begins with a death of this revision on record: only one in this import ends it. A
+    # foreign job that died before it had drawn a revision has 0, and draws one when it is run.
+    if is_replay:
+        failed = letter.has_failed_in(import_id, rank.revision or None)
+    else:
+        failed = letter.has_failed_at(rank.revision)
     return "dead" if failed else PENDING
 
 

@@ -108,10 +108,10 @@ class DeadLetter:
             for one in self._outcomes()
         )
 
-    def has_failed_in(self, import_id: str | None, revision: int) -> bool:
-        """Return whether a failure at this revision in this very import is on record."""
+    def has_failed_in(self, import_id: str | None, revision: int | None) -> bool:
+        """Return whether a failure in this very import is on record: at this revision, or any."""
         return any(
-            one["revision"] == revision
+            revision in (None, one["revision"])
             and one["kind"] == LetterKind.DEAD
             and one["import_id"] == import_id
             for one in self._outcomes()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from shared.queue import JobState, RateLimit
-from tests.factories import Bench, make_data
+from shared.store import DeadLetter, ImportState
+from tests.factories import Bench, make_data, make_job
 from tests.failpoints import refuse_titles
 from tests.harness import Harness
 from tests.queue_states import lose_locks
@@ -124,6 +125,30 @@ def test_job_whose_revision_is_nonsense_gets_one_and_newer_content_still_wins(
     working.add(make_data("1", title="newer"), revision=2)
     run_to_the_end(working)
     assert working.titles() == {"1": "newer"}
+
+
+@pytest.mark.parametrize("title", ["fine", "poison"])
+def test_a_replay_of_a_job_that_died_before_it_had_a_revision_ends_when_it_dies_again(
+    harness: Harness, title: str
+) -> None:
+    queue = harness.item_queues[0]
+    queue.add_many([make_job(make_data("1", source="news"), None, attempts=1)])
+    # Neither source nor guid: dead before a revision is drawn. The replay knows both by the id.
+    data = {"title": title} | ({"published_at": "yesterday"} if title == "fine" else {})
+    harness.redis.hset(queue.keys.job("news#1"), "data", json.dumps(data))
+    harness.work()
+    assert [letter.revision for letter in letters_of(harness)] == [0]
+    [replayed] = harness.server.services.replayer.replay(everything=True).imports
+    harness.come_to_rest()
+    ended = harness.stores.imports.get(replayed.import_id)
+    assert ended is not None
+    assert (ended.state, ended.counts["dead"]) == (ImportState.COMPLETED, 1)
+    [letter] = letters_of(harness)
+    assert (letter.revision, letter.import_id) == (1, replayed.import_id)
+
+
+def letters_of(harness: Harness) -> list[DeadLetter]:
+    return list(harness.stores.dead_letters.read_many(["news#1"]).values())
 
 
 @pytest.mark.parametrize("kind", ["text", "23 digits", "nan", "-inf"])

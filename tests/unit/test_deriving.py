@@ -17,18 +17,20 @@ def derive(
     *,
     is_replay: bool = False,
     is_lenient: bool = False,
+    revision: int = 5,
 ) -> str:
-    """Derive an entry of import ``me`` at revision 5 with hash ``h``."""
+    """Derive an entry of import ``me`` at a revision with hash ``h``."""
     # Decoded as from the record: equal to what a version holds, never the same object.
     me, content_hash = b"me".decode(), b"h".decode()
-    chunk = Chunk("c", me, 0, ["lwn#1"], [5], [content_hash], ["lwn#1"] if is_lenient else [])
+    lenient_ids = ["lwn#1"] if is_lenient else []
+    chunk = Chunk("c", me, 0, ["lwn#1"], [revision], [content_hash], lenient_ids)
     [derived] = derive_chunk(
         chunk,
         is_replay=is_replay,
         letters={"lwn#1": letter} if letter else {},
         stored={"lwn#1": version} if version else {},
     )
-    assert (derived.item_id, derived.revision) == ("lwn#1", 5)
+    assert (derived.item_id, derived.revision) == ("lwn#1", revision)
     return derived.outcome
 
 
@@ -93,6 +95,15 @@ def test_a_replay_is_ended_only_by_a_death_in_itself() -> None:
     assert derive(None, make_letter(5, import_id="me"), is_replay=True) == "dead"
     later = make_letter(7, history=[end(5, import_id="me")])
     assert derive(None, later, is_replay=True) == "dead"
+
+
+def test_a_replay_of_a_death_before_any_revision_is_ended_by_a_death_at_the_one_it_drew() -> None:
+    before = make_letter(0, import_id="you")
+    assert derive(None, before, is_replay=True, revision=0) == "pending"
+    drawn = make_letter(3, import_id="me", history=[end(0, import_id="you")])
+    assert derive(None, drawn, is_replay=True, revision=0) == "dead"
+    elsewhere = make_letter(3, import_id="you", history=[end(0, import_id="you")])
+    assert derive(None, elsewhere, is_replay=True, revision=0) == "pending"
 
 
 @pytest.mark.parametrize("revision", [4, 5, 6])
