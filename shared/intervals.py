@@ -163,6 +163,7 @@ class IntervalIndexer:
 
         Raises:
             StaleEpoch: it was rolled back. Trying again does not help.
+            UnreadableDocument: somebody has spoilt the indexer.
         """
         current = self._store.read_epochs([self._id]).get(self._id)
         if current != epoch:

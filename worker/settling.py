@@ -23,6 +23,7 @@ from shared.queue import (
     HeldLocks,
     JobQueue,
     Lock,
+    Postponement,
     Retry,
     SettleOutcome,
     backoff_delay_ms,
@@ -30,7 +31,7 @@ from shared.queue import (
 from shared.store import DeadLetter, DeadLetterStore
 from worker.dead_letters import highest_of_each_item, move_of
 from worker.decisions import Outcome
-from worker.epochs import EpochGuard
+from worker.epochs import EpochGuard, Judged
 from worker.outages import Owner, is_outage, owner_of, pause_s
 
 log = get_logger("worker.settle")
@@ -41,6 +42,8 @@ job_log = get_logger(_JOB_LOG)
 # After an outage of MongoDB this long jobs are released, for a worker that may reach it; what is
 # refused for as long is left to the stalled jobs.
 GIVE_UP_AFTER_S = 300.0
+# An indexer that cannot be read is not mended sooner than by somebody's hand.
+POSTPONED_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,15 @@ class Release:
     job: ClaimedJob
 
 
-JobEnd: TypeAlias = Complete | RetryLater | RecordDeadLetter | MoveDeadLetter | Release
-# How many jobs ended how: by outcome, and ``retried``, ``released``, ``lock_lost``.
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """Nothing can be said of the item just now: run again after a pause, no attempt used."""
+
+    job: ClaimedJob
+
+
+JobEnd: TypeAlias = Complete | RetryLater | RecordDeadLetter | MoveDeadLetter | Release | Postpone
+# How many jobs ended how: by outcome, and ``retried``, ``released``, ``postponed``, ``lock_lost``.
 Counts: TypeAlias = Counter[str]
 # A kind of end, and what settles all of that kind: it returns what those leave to do.
 _Step: TypeAlias = tuple[type[JobEnd], Callable[[JobQueue, list[Any], Counts], Sequence[JobEnd]]]
@@ -155,6 +165,7 @@ class Settler:
             (RetryLater, self._retry),
             (RecordDeadLetter, self._record),
             (MoveDeadLetter, self._move),
+            (Postpone, self._postpone),
             (Release, self._release),
         )
 
@@ -264,13 +275,16 @@ class Settler:
         self, queue: JobQueue, failed: list[RecordDeadLetter], counts: Counts
     ) -> Sequence[JobEnd]:
         # What was rolled back is judged afresh when it is read again.
-        stale = self._epochs.find_stale_jobs(end.job for end in failed)
-        fresh = [end for end in failed if end.job.id not in stale]
+        judged = self._epochs.judge_jobs(end.job for end in failed)
+        unwritten = judged.stale | judged.unknown
+        fresh = [end for end in failed if end.job.id not in unwritten]
         self._letters.record_many(highest_of_each_item(end.letter for end in fresh))
+        ended = [end_unwritten(end.job, judged) for end in failed if end.job.id in unwritten]
+        stale = [end for end in ended if isinstance(end, Complete)]
         if stale:
-            ended = [end.job for end in failed if end.job.id in stale]
-            self._complete(queue, [Complete(job, Outcome.SUPERSEDED) for job in ended], counts)
-        return [MoveDeadLetter(end.job, end.letter) for end in fresh]
+            self._complete(queue, stale, counts)
+        moves: list[JobEnd] = [MoveDeadLetter(end.job, end.letter) for end in fresh]
+        return moves + [end for end in ended if isinstance(end, Postpone)]
 
     def _move(
         self, queue: JobQueue, dead: list[MoveDeadLetter], counts: Counts
@@ -282,6 +296,16 @@ class Settler:
         _report("job_failed", queue, ends, outcomes, counts)
         return ()
 
+    def _postpone(
+        self, queue: JobQueue, postponed: list[Postpone], counts: Counts
+    ) -> Sequence[JobEnd]:
+        outcomes = queue.postpone_many(
+            [Postponement(end.job.id, end.job.token, POSTPONED_MS) for end in postponed]
+        )
+        counts["postponed"] += len(postponed)
+        counts["lock_lost"] += outcomes.count(SettleOutcome.LOCK_LOST)
+        return ()
+
     def _release(
         self, queue: JobQueue, released: list[Release], counts: Counts
     ) -> Sequence[JobEnd]:
@@ -289,6 +313,11 @@ class Settler:
         counts["released"] += len(released)
         counts["lock_lost"] += outcomes.count(SettleOutcome.LOCK_LOST)
         return ()
+
+
+def end_unwritten(job: ClaimedJob, judged: Judged) -> Complete | Postpone:
+    """Return how a job ends that is not to be stored, by what its epoch was judged to be."""
+    return Complete(job, Outcome.SUPERSEDED) if job.id in judged.stale else Postpone(job)
 
 
 def _report(

@@ -1,7 +1,7 @@
 """Store: write a batch, decide how its jobs are to end, and what to do when MongoDB is away."""
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.clock import Clock
@@ -13,7 +13,7 @@ from shared.store import DeadLetter, ItemWrite, StoredVersion, Stores, WriteRepo
 from worker.dead_letters import letter_of_item
 from worker.decisions import Decision, Outcome, decide_all, newest_by_id, outcome_beneath
 from worker.decoding import DecodedItem
-from worker.epochs import EpochGuard
+from worker.epochs import EpochGuard, Judged
 from worker.observing import WorkerMetrics
 from worker.outages import Owner, is_outage, owner_of, pause_s
 from worker.settling import (
@@ -27,6 +27,7 @@ from worker.settling import (
     RetryLater,
     Settlement,
     Settler,
+    end_unwritten,
 )
 
 log = get_logger("worker.flush")
@@ -68,26 +69,27 @@ class Storer:
             StoreUnavailable: call again with the same batch; no attempt is used.
             StoreError: MongoDB refuses the batch as a whole.
         """
-        stale = self._find_stale(batch)
-        newest = newest_by_id([item for item in batch if item.job.id not in stale])
+        judged = self._judge(batch)
+        unwritten = judged.stale | judged.unknown
+        newest = newest_by_id([item for item in batch if item.job.id not in unwritten])
         letters = self._letters.read_many(newest.keys())
         verdicts = self._store(newest, letters)
         ends = [
-            Complete(item.job, Outcome.SUPERSEDED)
-            if item.job.id in stale
+            end_unwritten(item.job, judged)
+            if item.job.id in unwritten
             else self._end_of(item, newest, verdicts)
             for item in batch
         ]
         return Settlement(batch[0].queue, ends)
 
-    def _find_stale(self, batch: Sequence[DecodedItem]) -> Collection[str]:
-        """Return the jobs whose intervals were rolled back; ordinary items cost nothing here.
+    def _judge(self, batch: Sequence[DecodedItem]) -> Judged:
+        """Judge by epochs which items may be stored; ordinary items cost nothing here.
 
         Read behind the claim and before the writes: a rollback waits for jobs that were claimed
         before it began, and those that are claimed later see it.
         """
         pulled = [item for item in batch if item.epoch is not None]
-        return self._epochs.find_stale(pulled) if pulled else ()
+        return self._epochs.judge(pulled) if pulled else Judged()
 
     def reject(self, item: DecodedItem, cause: Exception) -> Settlement:
         """Return the end of an item at whose fault ``cause`` is: its retry, or its dead letter."""
@@ -245,6 +247,7 @@ class BatchRunner:
             **{outcome.value: counts[outcome] for outcome in Outcome if counts[outcome]},
             retried=counts["retried"],
             released=counts["released"],
+            postponed=counts["postponed"],
             lock_lost=counts["lock_lost"],
             duration_ms=round(duration_s * 1000),
             settle_ms=round(settle_s * 1000),

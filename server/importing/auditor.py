@@ -187,11 +187,14 @@ class Auditor:
 
         Its jobs are not added again: a rollback waits for those that are being worked on, and then
         closes it. What settled rollbacks left open, as by damage, is closed here.
+
+        Raises:
+            UnreadableDocument: the indexer is there, but nothing is known of its epoch.
         """
         name, epoch = importing.indexer, importing.epoch
         if name is None or epoch is None:
             return False
-        state = self._stores.intervals.read_many([name]).get(name)
+        state = self._stores.intervals.get(name)
         if state is not None and state.epoch == epoch:
             return False
         if state is None or state.settled_epoch >= state.epoch:

@@ -95,6 +95,11 @@ class IndexerState:
     takes: list[Document] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    epoch: int
+
+
 _PLAIN_FIELDS = (
     "source",
     "epoch",
@@ -142,9 +147,13 @@ class IntervalStore:
         return {each.name: each for each in read_those_that_fit(INTERVALS, found, _to_state)}
 
     def read_epochs(self, names: Iterable[str]) -> dict[str, int]:
-        """Return the epochs of those of these indexers that are there; one round trip a hundred."""
+        """Return the epochs of those of these indexers that are there; one round trip a hundred.
+
+        Raises:
+            UnreadableDocument: one of them is no whole number.
+        """
         found = find_by_ids(self._indexers, names, {"epoch": True})
-        return {document["_id"]: document.get("epoch", 0) for document in found}
+        return {each["_id"]: read_document(INTERVALS, each, _to_epoch) for each in found}
 
     def find_due(self, now: datetime, limit: int) -> list[IndexerState]:
         """Return indexers that a dispatcher has to look at, the longest due first."""
@@ -199,6 +208,10 @@ def _to_document(state: IndexerState) -> Document:
 
 def _fields_of(value: OpenInterval | BackFill) -> Document:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _to_epoch(document: Document) -> int:
+    return read_fields(_Epoch, {"epoch": document["epoch"]}).epoch
 
 
 def _to_state(document: Document) -> IndexerState:

@@ -84,10 +84,28 @@ def test_one_that_was_spoilt_by_hand_costs_no_other(
     found.update_one({"_id": "lwn#backfill"}, {"$set": {field: value}})
     with pytest.raises(UnreadableDocument, match=reason):
         store.get("lwn#backfill")
+    assert store.read_epochs(["sound"]) == {"sound": 3}
     assert list(store.read_many(["lwn#backfill", "sound"])) == ["sound"]
     [misfit] = store.find_misfits(10)
     assert "lwn#backfill" in misfit
     assert reason in misfit
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"$set": {"epoch": "three"}}, "epoch is 'three'"),
+        ({"$set": {"epoch": None}}, "epoch is 'None'"),
+        ({"$unset": {"epoch": ""}}, "epoch is missing"),
+    ],
+)
+def test_an_epoch_that_is_no_whole_number_is_not_taken_for_another_one(
+    store: IntervalStore, database: Database, change: dict[str, Any], reason: str
+) -> None:
+    store.insert(FULL)
+    database.collection("intervals").update_one({"_id": "lwn#backfill"}, change)
+    with pytest.raises(UnreadableDocument, match=reason):
+        store.read_epochs(["lwn#backfill"])
 
 
 def test_a_document_of_an_earlier_version_has_what_it_lacks_by_default(
