@@ -246,12 +246,14 @@ class UnreadableDocument(StoreError):
     """A document of MongoDB does not hold what it should: somebody else has changed it."""
 
     def __init__(self, collection: str, document_id: object, reason: str) -> None:
-        super().__init__(
-            f"{collection}: document {str(document_id)[:80]!r} cannot be read: {reason}; "
-            "correct it in MongoDB, or delete it"
-        )
         self.collection = collection
         self.document_id = document_id
+        super().__init__(self.explain(reason))
+
+    def explain(self, reason: str) -> str:
+        """Return the message with another reason than its own, which quotes the document."""
+        where = f"{self.collection}: document {str(self.document_id)[:80]!r}"
+        return f"{where} cannot be read: {reason}; correct it in MongoDB, or delete it"
 
 
 class FetchError(FeedmillError):

@@ -29,6 +29,7 @@ from shared.errors import (
     QueueUnavailable,
     StoreRefused,
     StoreUnavailable,
+    UnreadableDocument,
 )
 
 PROBLEM_TYPE = "application/problem+json"
@@ -39,6 +40,7 @@ _STATUS_OF_ERROR: Mapping[type[FeedmillError], int] = {
     InvalidRequestError: 422,
     InvalidJobId: 422,
     BusyError: 503,
+    UnreadableDocument: 500,
 }
 EXPLAINED_ERRORS: tuple[type[Exception], ...] = (
     HTTPException,
@@ -136,6 +138,9 @@ def explain_error(error: Exception, path: str) -> Problem:
                 needed = "grant its login the rights that 'feedmill doctor' lists"
                 return _problem(503, f"{store} refuses {error.what}: {needed}")
             return _problem(503, f"{store} is not available; send the same request again later")
+        case UnreadableDocument():
+            # Not its reason, which quotes the document: that may have secrets in it.
+            return _problem(500, show_text(error.explain("run 'feedmill doctor', which says why")))
         case _:
             status = _STATUS_OF_ERROR[type(error)]  # type: ignore[index]
             return _problem(status, show_text(str(error)))

@@ -245,12 +245,14 @@ class FeedService:
     def remove(self, source: str) -> None:
         """Delete a feed with its kept bodies; its items stay, its queued or fetching import fails.
 
+        Also one whose document cannot be read.
+
         Raises:
             NotFoundError: there is no such feed.
         """
-        feed = self.get(source)
-        if feed.running_import is not None:
-            self._fail_import(feed.running_import)
+        running = self._stores.feeds.read_running_import(source)
+        if running is not None:
+            self._fail_import(running)
         # A job that is being worked on stays: its run finds that the feed is gone.
         self._fetch_queue.remove_many([fetch_job_id(source)])
         self._stores.bodies.delete(source)
