@@ -26,6 +26,7 @@ from shared.store import Database, Import, Stores
 from tests.fake_publisher import FakePublisher, read_leniently
 from tests.fakes import FakeClock
 from tests.lines import Crash, Line, LinedDatabase, LinedRedis
+from worker.claiming import Taken
 from worker.process import WorkerProcess
 
 _HELD_TIMEOUT_S = 30.0
@@ -128,9 +129,17 @@ class Worker(Role):
 
     def work(self) -> int:
         """Claim once from each queue and flush all that came; returns how many jobs were taken."""
-        taken = [one for parts in self.process.partitions for one in parts.consumer.step()]
-        self._pool.run_all()
+        taken = self.claim()
+        self.flush()
         return sum(len(one.items) + len(one.failed) for one in taken)
+
+    def claim(self) -> list[Taken]:
+        """Claim once from each queue."""
+        return [one for parts in self.process.partitions for one in parts.consumer.step()]
+
+    def flush(self) -> None:
+        """Bring all that is due to its end."""
+        self._pool.run_all()
 
 
 class InlinePool:

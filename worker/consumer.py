@@ -9,13 +9,16 @@ from shared.clock import Clock
 from shared.errors import QueueError, StoreError
 from shared.logs import get_logger
 from shared.queue import (
+    Admission,
     BlockedBy,
     Breaker,
     HeldLocks,
     JobQueue,
     Lock,
+    Met,
     Postponement,
     RedisConnection,
+    SoloGate,
     wait_for_work,
 )
 from shared.store import Stores
@@ -65,6 +68,7 @@ class ConsumerParts:
     batches: BatchRunner
     settler: Settler
     held: HeldLocks
+    gate: SoloGate
     breaker: Breaker
     stores: Stores
 
@@ -146,22 +150,34 @@ class Consumer:
                 log.info("jobs_released", queue=queue.name, jobs=len(locks))
 
     def _take_all(self) -> list[Taken]:
-        held = len(self._parts.held)
-        if held == 0:
-            self._is_draining = False
-        if self._is_draining or self._parts.breaker.is_open:
+        parts = self._parts
+        if parts.breaker.is_open:
             return []
+        admission = parts.gate.enter(parts.held)
+        if admission is Admission.REFUSED:
+            self._is_draining = True
+            return []
+        met = Met.UNKNOWN
+        try:
+            taken = self._take_in_turn(is_alone=admission is Admission.ALONE)
+            met = _solo_met(taken)
+        finally:
+            parts.gate.leave(parts.held, met)
+        self._is_draining = met is not Met.NO_SOLO
+        return taken
+
+    def _take_in_turn(self, *, is_alone: bool) -> list[Taken]:
         taken: list[Taken] = []
         for queue in self._in_turn():
             room = self._room()
             if room < min(self._limits.batch_size, self._limits.max_held):
                 break
-            one = self._take(queue, room)
+            accept_solo = is_alone and len(self._parts.held) == 0
+            one = self._take(queue, room, accept_solo=accept_solo)
             self._keep_or_release(queue, one)
             taken.append(one)
             # A job that stalled too often runs alone: nothing else may be held with it.
-            if one.has_solo or one.blocked_by is BlockedBy.SOLO:
-                self._is_draining = True
+            if _solo_met([one]) is not Met.NO_SOLO:
                 self._solo_queue = queue
                 break
         return taken
@@ -241,12 +257,11 @@ class Consumer:
         self._parts.held.remove(queue, locks)
         log.error("jobs_put_off", queue=queue.name, jobs=[one.job_id for one in locks])
 
-    def _take(self, queue: JobQueue, room: int) -> Taken:
-        is_alone = len(self._parts.held) == 0
+    def _take(self, queue: JobQueue, room: int, *, accept_solo: bool) -> Taken:
         # Of several queues the later ones leave room, so that a big import delays no small one.
         is_last_of_many = len(self._queues) > 1 and queue is self._queues[-1]
         limit = max(1, room // 2) if is_last_of_many else room
-        return self._parts.claimer.take(queue, limit, accept_solo=is_alone)
+        return self._parts.claimer.take(queue, limit, accept_solo=accept_solo)
 
     def _room(self) -> int:
         if self._parts.held.size_bytes >= self._limits.held_bytes:
@@ -267,7 +282,9 @@ class Consumer:
     def _rest(self, taken: Sequence[Taken], seen_finished: int, stop: threading.Event) -> None:
         """Wait for what can bring work: a finished flush, an item's age, a new job, the time."""
         parts = self._parts
-        if any(one.blocked_by is None for one in taken) and self._room() > 0:
+        # What must run alone and was not accepted may be now, without a new job or any other sign.
+        may_claim_more = any(one.blocked_by in (None, BlockedBy.SOLO) for one in taken)
+        if may_claim_more and self._room() > 0:
             return
         if len(parts.held) > 0:
             due_in_s = parts.buffer.next_due_in_s()
@@ -277,6 +294,8 @@ class Consumer:
             self._clock.wait(stop, MAX_REST_S)
             parts.stores.probe_write(self._clock.now())
             parts.breaker.close()
+        elif self._is_draining:
+            parts.gate.wait_until_open(BUSY_REST_S)
         else:
             self._wait_for_jobs(taken, stop)
 
@@ -287,3 +306,11 @@ class Consumer:
             self._clock.wait(stop, rest_s)
         else:
             wait_for_work(self._wake_connection, self._queues, rest_s)
+
+
+def _solo_met(taken: Sequence[Taken]) -> Met:
+    if any(one.has_solo for one in taken):
+        return Met.SOLO_HELD
+    if any(one.blocked_by is BlockedBy.SOLO for one in taken):
+        return Met.SOLO_WAITS
+    return Met.NO_SOLO

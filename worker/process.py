@@ -10,7 +10,15 @@ from shared.item_limits import CurrentLimits, limits_of, source_limiter
 from shared.last_resort import STOP_AT_WORST_S, end_at_worst_after
 from shared.logs import get_logger
 from shared.partitions import divide
-from shared.queue import Breaker, HeldLocks, JobQueue, RedisConnection, Upkeep, WorkerSigns
+from shared.queue import (
+    Breaker,
+    HeldLocks,
+    JobQueue,
+    RedisConnection,
+    SoloGate,
+    Upkeep,
+    WorkerSigns,
+)
 from shared.settings import Settings
 from shared.store import Stores
 from shared.supervision import PartSupervisor, Supervisor
@@ -65,10 +73,11 @@ class WorkerParts:
 
 @dataclass(frozen=True, slots=True)
 class _Stock:
-    """What a worker holds of one partition."""
+    """What a worker holds of one partition, and the gate that it shares with the others."""
 
     held: HeldLocks
     buffer: Buffer
+    gate: SoloGate
 
 
 def make_partitions(around: Surroundings) -> list[WorkerParts]:
@@ -78,8 +87,9 @@ def make_partitions(around: Surroundings) -> list[WorkerParts]:
     """
     settings, clock = around.settings, around.clock
     divided = divide(settings)
-    stocks = [_Stock(HeldLocks(clock), _make_buffer(settings, clock)) for _ in divided]
-    held, breaker = [stock.held for stock in stocks], make_breaker(clock)
+    held, breaker = [HeldLocks(clock) for _ in divided], make_breaker(clock)
+    gate = SoloGate(held)
+    stocks = [_Stock(each, _make_buffer(settings, clock), gate) for each in held]
     metrics = WorkerMetrics(held, [each.buffer for each in stocks], breaker, around.supervisor)
     signaller = _make_signaller(around, held, breaker)
     make = partial(_make_parts, breaker=breaker, metrics=metrics, signaller=signaller)
@@ -224,6 +234,7 @@ def _consumer_parts(
         ),
         settler=settler,
         held=stock.held,
+        gate=stock.gate,
         breaker=breaker,
         stores=around.stores,
     )

@@ -42,7 +42,7 @@ from shared.queue.health import (
     examine_redis,
     probe_queue,
 )
-from shared.queue.held_locks import HeldLocks
+from shared.queue.held_locks import Admission, HeldLocks, Met, SoloGate
 from shared.queue.inspection import QueueSample, sample_queues
 from shared.queue.job import (
     AddOutcome,
@@ -85,6 +85,7 @@ from shared.queue.worker_signs import WorkerSign, WorkerSigns, find_workers
 __all__ = [
     "TRANSITIONS",
     "AddOutcome",
+    "Admission",
     "BatchWorker",
     "Batching",
     "BlockedBy",
@@ -102,6 +103,7 @@ __all__ = [
     "JobView",
     "Lock",
     "Locking",
+    "Met",
     "NewJob",
     "PartitionedQueue",
     "Postponement",
@@ -116,6 +118,7 @@ __all__ = [
     "Retry",
     "RunRules",
     "SettleOutcome",
+    "SoloGate",
     "Upkeep",
     "Worker",
     "WorkerOptions",

@@ -1,8 +1,9 @@
-"""Which locks a worker holds, and so has to extend, settle or hand back."""
+"""Which locks a worker holds, and so has to extend, settle or hand back; who may claim more."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from shared.clock import Clock
 from shared.queue.job import ClaimedJob, Lock
@@ -119,3 +120,80 @@ class HeldLocks:
             while self._held and (left_s := deadline_s - self._clock.monotonic_s()) > 0:
                 self._changed.wait(min(_LOOK_EVERY_S, max(left_s, 0.001)))
             return not self._held
+
+
+class Admission(Enum):
+    """How a consumer may claim now."""
+
+    REFUSED = auto()
+    AMONG_OTHERS = auto()
+    """No job that must run alone."""
+    ALONE = auto()
+    """Any job: the process holds none, and nobody else claims."""
+
+
+class Met(Enum):
+    """What a consumer's claims met of jobs that must run alone."""
+
+    NO_SOLO = auto()
+    SOLO_WAITS = auto()
+    SOLO_HELD = auto()
+    UNKNOWN = auto()
+    """An answer is missing, or an error came between."""
+
+
+class SoloGate:
+    """Admits the consumers of a process to their claims; each is named by the locks it holds.
+
+    A consumer that meets a job that must run alone closes the gate for all others, is admitted once
+    no partition holds or claims anything, and opens it when that job has ended. Until a consumer
+    closes it, all claim beside one another. Safe for any number of threads.
+    """
+
+    def __init__(self, held: Sequence[HeldLocks]) -> None:
+        self._held = list(held)
+        self._changed = threading.Condition()
+        self._claiming: set[HeldLocks] = set()
+        self._owner: HeldLocks | None = None
+        self._is_served = False
+
+    def enter(self, held: HeldLocks) -> Admission:
+        """Return how a consumer may claim; unless it is refused, it has to :meth:`leave`."""
+        with self._changed:
+            if self._owner is held and self._is_served and len(held) == 0:
+                self._open()
+            admission = self._admit(held)
+            if admission is not Admission.REFUSED:
+                self._claiming.add(held)
+        return admission
+
+    def leave(self, held: HeldLocks, met: Met) -> None:
+        """Note that a consumer's claims are over, and that what they brought is held."""
+        with self._changed:
+            self._claiming.discard(held)
+            if self._owner is None and met in (Met.SOLO_WAITS, Met.SOLO_HELD):
+                self._owner = held
+            if self._owner is not held:
+                return
+            self._is_served = met is Met.SOLO_HELD
+            # With an answer missing the job may be claimed: nobody else may begin beside it.
+            if met is Met.NO_SOLO:
+                self._open()
+
+    def wait_until_open(self, timeout_s: float) -> None:
+        """Wait until any consumer may claim, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._owner is None, timeout_s)
+
+    def _admit(self, held: HeldLocks) -> Admission:
+        is_empty = not self._claiming and not any(map(len, self._held))
+        # A consumer without others may claim alone without closing the gate first.
+        is_only = len(self._held) == 1
+        if self._owner is None:
+            return Admission.ALONE if is_only and is_empty else Admission.AMONG_OTHERS
+        return Admission.ALONE if self._owner is held and is_empty else Admission.REFUSED
+
+    def _open(self) -> None:
+        self._owner = None
+        self._is_served = False
+        self._changed.notify_all()

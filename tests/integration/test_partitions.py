@@ -1,7 +1,7 @@
 """A whole Feedmill whose item queues are in four partitions, on one Redis and on a Cluster."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -25,7 +25,11 @@ from tests.clusters import ClusterDeployment
 from tests.fakes import FakeClock
 from tests.harness import Harness
 from tests.processes import wait_until
+from tests.queue_states import line
+from tests.roles import Worker
+from worker.decoding import DecodedItem
 from worker.process import WorkerProcess
+from worker.storing import BatchRunner
 
 COUNT = 4
 # One at least for each partition.
@@ -96,6 +100,43 @@ def test_the_loss_of_one_partition_is_healed_by_the_record(harness: Harness) -> 
     harness.come_to_rest()
     assert dead(harness) == len(SOURCES)
     assert count_items(harness) == len(SOURCES) * (len(ITEMS) + 1)
+
+
+# Where each of two sources has an item, in two partitions.
+NEIGHBOURS = {f"{SOURCES[0]}#killer", f"{SOURCES[1]}#innocent"}
+
+
+@pytest.fixture
+def neighbours(harness: Harness) -> Harness:
+    assert len({partition_of(source, COUNT) for source in SOURCES[:2]}) == 2
+    harness.settings.worker_max_stalled = 1
+    for item in sorted(NEIGHBOURS):
+        source, guid = item.split("#")
+        harness.subscribe({guid: "Title"}, source)
+        harness.poll(source=source)
+    return harness
+
+
+def claim_once(worker: Worker) -> set[str]:
+    """Let all partitions claim once; return the items to be stored that this brought."""
+    return {item.job.id for one in worker.claim() for item in one.items}
+
+
+def test_an_item_that_kills_its_worker_dooms_none_of_another_partition(
+    neighbours: Harness,
+) -> None:
+    worker, in_hand = neighbours.worker, []
+    for _ in range(20):
+        taken = claim_once(worker)
+        if f"{SOURCES[0]}#killer" in taken:
+            in_hand.append(taken)
+            neighbours.lose_locks()
+            worker = neighbours.new_worker()
+        worker.flush()
+    assert in_hand == [NEIGHBOURS, NEIGHBOURS, {f"{SOURCES[0]}#killer"}]
+    letters = neighbours.stores.dead_letters
+    assert [one.guid for one in letters.read_whole(letters.find_dead())] == ["killer"]
+    assert count_items(neighbours) == 1
 
 
 def test_another_number_is_refused_while_jobs_wait_and_taken_over_when_none_does(
@@ -172,6 +213,31 @@ def test_one_worker_works_all_partitions_and_leaves_one_sign(
     assert len(WorkerSigns(harness.redis).read()) == 1
     loops = {name for name in running.supervisor.failures() if "consumer" in name}
     assert loops == {f"consumer-{number}" for number in range(COUNT)}
+
+
+def test_items_that_must_run_alone_do_so_in_all_partitions_and_hold_none_up(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    read_all_feeds(harness)
+    solo = {f"{source}#{guid}" for source in SOURCES for guid in ("item-0", "item-2")}
+    for queue in harness.item_queues:
+        for job in solo & set(line(queue)):
+            queue.client.hset(queue.keys.job(job), "solo", "1")
+    run, beside = BatchRunner.run, []
+
+    def run_and_look(
+        runner: BatchRunner, batch: Sequence[DecodedItem], stop: threading.Event
+    ) -> None:
+        if any(item.job.is_solo for item in batch):
+            parts = process.partitions
+            beside.append(sum(len(each.consumer_parts.held) for each in parts) - 1)
+        run(runner, batch, stop)
+
+    monkeypatch.setattr(BatchRunner, "run", run_and_look)
+    process: WorkerProcess = request.getfixturevalue("running")
+    wait_until(harness.is_drained, "all is settled")
+    assert count_items(harness) == len(SOURCES) * len(ITEMS)
+    assert beside == [0] * len(solo)
 
 
 def test_the_doctor_looks_at_each_partition(harness: Harness, valkey_url: str) -> None:
