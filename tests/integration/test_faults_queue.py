@@ -275,6 +275,8 @@ def test_a_worker_that_cannot_flush_in_time_releases_its_jobs_untried(
     other.finish(taken)
     assert other.left() == {}
     assert len(other.documents()) == 50
+    # Or what is still being written comes into the next test's database, which has the same name.
+    assert real_time.pool.wait_until_idle(10)
 
 
 def test_a_worker_that_stops_during_an_outage_releases_at_once(real_time: Bench) -> None:
