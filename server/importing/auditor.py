@@ -19,7 +19,6 @@ from shared.errors import (
     QueueUnavailable,
     StoreError,
     StoreUnavailable,
-    UnreadableDocument,
 )
 from shared.logs import get_logger
 from shared.queue import AddOutcome, JobQueue
@@ -141,10 +140,15 @@ class Auditor:
         return not (failed or is_full)
 
     def _heal(self) -> None:
+        """Heal; what fails in that is logged, and holds up no audit."""
         try:
             self._healer.heal()
-        except UnreadableDocument as exc:
+        except (QueueError, StoreError) as exc:
+            if _is_for_all(exc):
+                raise
             log.warning("healing_failed", error=str(exc))
+        except Exception:
+            log.exception("healing_error")
 
     def audit(self, importing: Import, *, add_missing: bool) -> bool:
         """Derive an import's counts; close it when nothing is pending. Answers whether it closed.
@@ -222,8 +226,7 @@ class Auditor:
         try:
             self._look_at(importing, settled, was_lost=was_lost)
         except (QueueError, StoreError) as exc:
-            is_for_all = isinstance(exc, QueueUnavailable | StoreUnavailable)
-            if is_for_all and not isinstance(exc, QueueFull):
+            if _is_for_all(exc):
                 raise
             failed[importing.import_id] = exc
             self._progress[importing.import_id].failures += 1
@@ -333,6 +336,12 @@ class Auditor:
             if import_id in open_ids
         }
         self._requests.forget_busy(marked - open_ids)
+
+
+def _is_for_all(error: FeedmillError) -> bool:
+    """Return whether a store is away, which no import or feed is to blame for."""
+    is_away = isinstance(error, QueueUnavailable | StoreUnavailable)
+    return is_away and not isinstance(error, QueueFull)
 
 
 def _shares_revisions(importing: Import) -> bool:

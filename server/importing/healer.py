@@ -13,7 +13,15 @@ from server.item_limits import ItemLimiter
 from shared.clock import Clock
 from shared.dead_jobs import DEAD_JOB_NAME, clear_dead_letters, dead_job
 from shared.error_kinds import ErrorKind
-from shared.errors import ConflictError, NotFoundError, ParseError, QueueFull, UnreadableDocument
+from shared.errors import (
+    ConflictError,
+    NotFoundError,
+    ParseError,
+    QueueFull,
+    StoreError,
+    StoreUnavailable,
+    UnreadableDocument,
+)
 from shared.logs import get_logger
 from shared.queue import JobQueue, JobState
 from shared.store import Feed, Import, Stores, Trigger
@@ -139,17 +147,31 @@ class Healer:
         for feed in running:
             import_id = feed.running_import or ""
             found = named.get(import_id)
-            if found is None:
-                missing.add(import_id)
-                # Seen missing twice: not merely between its claim and its insert.
-                if import_id in self._missing_before:
-                    self._claim_again(feed)
-            elif found.source != feed.source:
+            if found is not None:
+                self._free_feed(feed, found)
+                continue
+            missing.add(import_id)
+            # Seen missing twice: not merely between its claim and its insert.
+            if import_id in self._missing_before:
+                self._claim_again(feed)
+        self._missing_before = missing
+
+    def _free_feed(self, feed: Feed, found: Import) -> None:
+        """Free a feed whose import no longer needs it; one that MongoDB refuses holds up no other.
+
+        Raises:
+            StoreUnavailable: MongoDB is away, so for all of them.
+        """
+        try:
+            if found.source != feed.source:
                 # Somebody changed one of the two by hand; the import can never free this feed.
-                self._stores.feeds.free(feed.source, import_id)
+                self._stores.feeds.free(feed.source, found.import_id)
             elif found.state not in BEFORE_COMMIT:
                 self._stores.feeds.finish(found)
-        self._missing_before = missing
+        except StoreUnavailable:
+            raise
+        except StoreError as exc:
+            log.warning("feed_not_freed", import_id=found.import_id, error=str(exc))
 
     def _claim_again(self, feed: Feed) -> None:
         # Deleted or claimed by others since it was read: then there is nothing to heal. Nor where

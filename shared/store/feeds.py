@@ -7,7 +7,8 @@ from typing import Any
 from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo import errors as mongo_errors
 
-from shared.errors import ConflictError
+from shared.errors import ConflictError, StoreError, StoreUnavailable, UnreadableDocument
+from shared.logs import get_logger
 from shared.store.database import (
     Database,
     Document,
@@ -26,8 +27,10 @@ from shared.store.feed_documents import (
     urls_fields,
     validators_document,
 )
-from shared.store.imports import Import
+from shared.store.imports import IMPORTS, Import
 from shared.store.reading import find_misfits, read_document, read_those_that_fit
+
+log = get_logger("store")
 
 # What an import must not set when somebody gave the feed another schedule meanwhile.
 SCHEDULE_FIELDS = frozenset({"next_fetch_at", "next_fetch_reason", "enabled"})
@@ -298,10 +301,26 @@ class FeedStore:
         only while they are still those that were fetched; the next fetch only while the feed's
         schedule is still the one that it was computed from (``seen`` in the step): who changed that
         meanwhile has set a next fetch of his own. Safe to repeat. False: somebody did it before.
+
+        Of what MongoDB refuses, as nothing but a foreign hand writes it, only the next fetch is
+        taken over: without one the feed would be due again at once.
         """
+        try:
+            return self._finish(ended, ended.feed_step)
+        except StoreUnavailable:
+            raise
+        except StoreError as exc:
+            log.warning("feed_step_refused", import_id=ended.import_id, error=str(exc))
+        names = SCHEDULE_FIELDS - {"enabled"}
+        next_fetch = {name: ended.feed_step[name] for name in names & ended.feed_step.keys()}
+        return self._finish(ended, next_fetch)
+
+    def _finish(self, ended: Import, feed_step: Mapping[str, Any]) -> bool:
         mine: Document = {"_id": ended.source, "running_import": ended.import_id}
-        step = dict(ended.feed_step)
+        step = dict(feed_step)
         seen = step.pop("seen", {})
+        if not isinstance(seen, Mapping):
+            raise UnreadableDocument(IMPORTS, ended.import_id, "feed_step.seen is no document")
         known = {name: value for name, value in step.items() if name not in SCHEDULE_FIELDS}
         freed = {"running_import": None, "last_import": ended.import_id}
         fetched = {**mine, "urls": ended.urls}

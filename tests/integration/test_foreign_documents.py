@@ -1,7 +1,7 @@
 """What somebody writes into MongoDB and makes no sense costs its own feed or import only."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import bson
@@ -208,6 +208,46 @@ def assert_no_item_is_lost(harness: Harness, sources: Iterable[str]) -> None:
     }
     wanted = {f"{source}#{guid}" for source in sources for guid in "12"}
     assert wanted <= harness.stores.items.read_versions(wanted).keys() | journaled
+
+
+# What MongoDB sets in no document, or asks for in none.
+REFUSED_STEPS: dict[str, dict[str, Any]] = {
+    "empty part": {"a..b": 1},
+    "empty name": {"": 1},
+    "other id": {"_id": "other"},
+    "conflict": {"history": {}, "history.urls": {}},
+    "unknown operator": {"seen": {"$x": 1}},
+    "no document": {"seen": "x"},
+}
+
+
+@pytest.mark.parametrize("state", [ImportState.FAILED, ImportState.IMPORTING])
+def test_a_feed_step_that_mongodb_refuses_costs_its_own_feed_no_more_than_that_step(
+    harness: Harness, state: ImportState
+) -> None:
+    later = harness.clock.now() + timedelta(hours=3)
+    odd = {f"odd-{kind.replace(' ', '-')}": step for kind, step in REFUSED_STEPS.items()}
+    for source, step in odd.items():
+        subscribe(harness, source, {"1": "one"})
+        refuse_step(harness, source, state, step | {"next_fetch_at": later})
+    subscribe(harness, "good", {"1": "one"})
+    live(harness)
+    live(harness)
+    imports = harness.database.collection("imports")
+    assert {one["state"] for one in imports.find({"source": "good"})} == {ImportState.COMPLETED}
+    assert imports.count_documents({"open": True}) == 0
+    feeds = [harness.stores.feeds.get(source) for source in odd]
+    assert [(one.running_import, one.next_fetch_at) for one in feeds if one] == [
+        (None, later) for _ in odd
+    ]
+
+
+def refuse_step(harness: Harness, source: str, state: ImportState, step: dict[str, Any]) -> None:
+    """Begin an import of a feed and leave it as if a crash had come before its feed step."""
+    started = harness.server.start(source)
+    is_open = state is ImportState.IMPORTING
+    left = {"state": str(state), "open": is_open, "feed_step": step, "revision": 1}
+    harness.database.collection("imports").update_one({"_id": started.import_id}, {"$set": left})
 
 
 @pytest.mark.parametrize(("state", "spoilt"), runs_of(JOURNAL_FIELDS, "importing"))
