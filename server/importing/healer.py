@@ -18,6 +18,7 @@ from shared.errors import (
     NotFoundError,
     ParseError,
     QueueFull,
+    QueueUnavailable,
     StoreError,
     StoreUnavailable,
     UnreadableDocument,
@@ -123,8 +124,16 @@ class Healer:
             self._collect_garbage()
             self._collected_s = now_s
         if now_s - self._swept_s >= SWEEP_EVERY.total_seconds():
+            self._sweep_at(now_s)
+
+    def _sweep_at(self, now_s: float) -> None:
+        """Sweep; what fails is tried again in an hour, or at once if a store was away."""
+        before, self._swept_s = self._swept_s, now_s
+        try:
             self.sweep()
-            self._swept_s = now_s
+        except (QueueUnavailable, StoreUnavailable):
+            self._swept_s = before
+            raise
 
     def sweep(self) -> None:
         """Clear the dead letters of what is stored; forget what retention no longer keeps."""
@@ -293,10 +302,25 @@ class Healer:
         self._stores.hosts.delete_expired(now)
         self._stores.imports.delete_closed_before(now - self._keep_imports)
         if self._keep_dead is not None:
-            needed = self._stores.journal.read_item_ids(
-                found.import_id for found in self._stores.imports.find_open()
+            needed, sources = self._read_needed_letters()
+            self._stores.dead_letters.delete_dead_before(
+                now - self._keep_dead, needed, keep_sources=sources
             )
-            self._stores.dead_letters.delete_dead_before(now - self._keep_dead, needed)
+
+    def _read_needed_letters(self) -> tuple[set[str], set[str]]:
+        """Return whose dead letters open imports may be counted by: item ids, and whole sources.
+
+        The latter where a journal cannot be read: it may hold any item of its source.
+        """
+        item_ids: set[str] = set()
+        sources: set[str] = set()
+        for found in self._stores.imports.find_open():
+            try:
+                item_ids |= self._stores.journal.read_item_ids([found.import_id])
+            except UnreadableDocument as exc:
+                log.warning("dead_letters_kept", source=found.source, error=str(exc))
+                sources.add(found.source)
+        return item_ids, sources
 
 
 @contextmanager

@@ -297,12 +297,18 @@ class DeadLetterStore:
             with mapped_errors():
                 self._letters.bulk_write(operations, ordered=False)
 
-    def delete_dead_before(self, moment: datetime, keep_ids: Iterable[str]) -> int:
-        """Delete dead ones older than ``moment`` but for ``keep_ids``; returns how many."""
+    def delete_dead_before(
+        self, moment: datetime, keep_ids: Iterable[str], *, keep_sources: Iterable[str] = ()
+    ) -> int:
+        """Delete dead ones older than ``moment``; returns how many.
+
+        But for ``keep_ids``, and all of ``keep_sources``.
+        """
         query = {
             "kind": LetterKind.DEAD,
             "failed_at": {"$lt": moment},
             "_id": {"$nin": list(keep_ids)},
+            "source": {"$nin": list(keep_sources)},
         }
         with mapped_errors():
             return int(self._letters.delete_many(query).deleted_count)
