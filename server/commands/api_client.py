@@ -146,8 +146,11 @@ class ApiClient:
 
 
 def quote_id(text: str) -> str:
-    """Return an id as a part of a path: percent-encoded whole."""
-    return quote(text, safe="")
+    """Return an id as a part of a path: percent-encoded whole.
+
+    Dots too where they would lead to another path.
+    """
+    return quote(text, safe="") if text not in (".", "..") else text.replace(".", "%2E")
 
 
 def _refusal(answer: httpx2.Response) -> ServiceError:

@@ -17,6 +17,8 @@ from shared.states import Trigger
 ENDED_STATES = ("completed", "failed")
 _BUSY_TRIES = 120
 _BUSY_PAUSE_S = 0.5
+# Longer than a limit by the minute asks for; who has to wait longer is told instead.
+_MAX_PAUSE_S = 60
 
 Import = dict[str, Any]
 _UNFIT = re.compile(r"[^a-z0-9_.]+")
@@ -199,7 +201,8 @@ def _start(client: ApiClient, feed: FeedToImport, *, force: bool) -> list[Import
 
 def _pause_before_retry(error: ServiceError, feed: FeedToImport) -> float | None:
     if error.http_status == 429:
-        return error.retry_after_s or _BUSY_PAUSE_S
+        pause_s = error.retry_after_s or _BUSY_PAUSE_S
+        return pause_s if pause_s <= _MAX_PAUSE_S else None
     if error.http_status == 409 and feed.is_document:
         # An earlier document of this source is still being read.
         return _BUSY_PAUSE_S

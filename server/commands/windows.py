@@ -66,7 +66,7 @@ def _read_value(name: str, value: str) -> str | int:
     if name not in _NUMBERS:
         return value
     if not (value.isascii() and value.isdecimal() and len(value) <= 18):
-        raise InvalidRequestError(f"--window {name}={value[:40]}: must be a whole number")
+        raise InvalidRequestError(f"--window {name}={value[:40]}: must be a whole number from 0 on")
     return int(value)
 
 

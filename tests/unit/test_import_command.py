@@ -156,6 +156,14 @@ def test_rate_limit_and_busy_source_are_waited_for(service: StubService, feed_fi
     assert [call.path for call in service.calls].count("/imports/start") == 3
 
 
+def test_rate_limit_that_holds_for_long_is_told_and_not_waited_for(service: StubService) -> None:
+    refusal = "more than 1/hour calls that start work (API_RATE_LIMIT); try again in 3579 s"
+    service.answer("/imports/start", 429, {"detail": refusal}, {"Retry-After": "3579"})
+    code, output, _ = import_feeds(service, "https://lwn.net/feed")
+    assert code == 1
+    assert refusal in output
+
+
 def test_taken_source_of_a_url_is_not_waited_for(service: StubService) -> None:
     service.answer("/imports/start", 409, {"detail": "source 'lwn' has another URL"})
     code, output, _ = import_feeds(service, "https://lwn.net/feed", source="lwn")
@@ -231,6 +239,13 @@ def test_source_of_a_file_is_a_slug_of_its_name(name: str, source: str) -> None:
 
 def test_id_in_a_path_is_percent_encoded_whole() -> None:
     assert quote_id("lwn#https://lwn.net/1?a=b") == "lwn%23https%3A%2F%2Flwn.net%2F1%3Fa%3Db"
+
+
+@pytest.mark.parametrize("text", [".", ".."])
+def test_id_of_dots_reaches_no_other_path(service: StubService, text: str) -> None:
+    with ApiClient(service.url) as client, pytest.raises(ServiceError):
+        client.get(f"/imports/{quote_id(text)}")
+    assert service.calls[-1].path == f"/imports/{quote_id(text)}"
 
 
 def test_run_without_imports_is_clean() -> None:
