@@ -17,7 +17,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from shared.errors import UnreadableDocument
 from shared.logs import get_logger
 from shared.store.database import Document
-from shared.urls import is_well_formed, mask_secrets
+from shared.urls import is_well_formed
 
 log = get_logger("store")
 
@@ -63,11 +63,11 @@ def check_urls(urls: Iterable[str]) -> None:
     """Refuse URLs of which no host can be told, as everybody does who goes by hosts.
 
     Raises:
-        Misfit: names the first such URL, without what is secret in it.
+        Misfit: says which is the first, without quoting it: what is secret in it cannot be told.
     """
-    for url in urls:
+    for number, url in enumerate(urls):
         if not is_well_formed(url):
-            raise Misfit(f"urls has {mask_secrets(url)[:80]!r}, which is no well-formed URL")
+            raise Misfit(f"urls[{number}] is no well-formed URL")
 
 
 def read_document(collection: str, document: Document, read: Callable[[Document], T]) -> T:

@@ -433,7 +433,9 @@ def test_document_that_cannot_be_read_is_told_by_the_doctor_in_words(bench: Benc
     database, now = bench.stores.database, datetime(2026, 1, 1, tzinfo=UTC)
     feed = {"_id": "lwn", "urls": [], "created_at": now, "enabled": True, "interval_s": "hourly"}
     database.collection("feeds").insert_one(feed)
-    odd = {**feed, "_id": "odd", "urls": [MALFORMED_URLS[0]], "interval_s": None}
+    # Whose login cannot be told from the rest: a slash in it makes it malformed.
+    urls = ["http://me:hunter2/x@news.example/feed"]
+    odd = {**feed, "_id": "odd", "urls": urls, "interval_s": None}
     database.collection("feeds").insert_one(odd)
     database.collection("sources").insert_one({"_id": "lwn", "revision": "3"})
     bench.stores.dead_letters.record_many([make_letter_of()])
@@ -444,7 +446,7 @@ def test_document_that_cannot_be_read_is_told_by_the_doctor_in_words(bench: Benc
             ("feeds: document 'lwn'", "interval_s is 'hourly' (str), which is not a whole number"),
             (
                 "feeds: document 'odd'",
-                "urls has 'http://***@news.example:8O80/feed', which is no well-formed URL",
+                "urls[0] is no well-formed URL",
             ),
             ("sources: document 'lwn'", "revision is '3' (str), which is not a whole number"),
             (
