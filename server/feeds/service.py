@@ -256,11 +256,13 @@ class FeedService:
         # A job that is being worked on stays: its run finds that the feed is gone.
         self._fetch_queue.remove_many([fetch_job_id(source)])
         self._stores.bodies.delete(source)
-        if not self._stores.feeds.delete(source):
-            raise NotFoundError(f"there is no feed {source!r}")
+        was_there = self._stores.feeds.delete(source)
         # Last: as long as the feed is there, a crash must not cost it the place where it reads.
+        # Also when it is gone, for that crash may have come here.
         self._windows.end(source)
         self._backfills.end(source)
+        if not was_there:
+            raise NotFoundError(f"there is no feed {source!r}")
 
     def _fail_import(self, import_id: str) -> None:
         error = f"{ErrorKind.FEED_DELETED}: the feed was deleted"

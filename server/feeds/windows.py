@@ -244,13 +244,17 @@ class Windows:
         the end to a dispatcher's next look. What is not committed fails, what is goes on to its
         end. Safe to repeat; does nothing while the feed has a window.
         """
-        while (state := self._stores.intervals.get(source)) is not None and state.is_active:
+        while (state := self._stores.intervals.get(source)) is not None:
             # Read later than the indexer: a window that comes meanwhile is stored at its feed
             # first, and its beginning lets the swap fail.
             feed = self._stores.feeds.get(source)
             if feed is not None and feed.window is not None:
                 return
-            if self._stores.intervals.swap(state, end_indexer(state, self._clock.now())):
+            # Ended already: by a dispatcher's round that came first, and fails nothing.
+            is_ended = not state.is_active
+            if is_ended or self._stores.intervals.swap(
+                state, end_indexer(state, self._clock.now())
+            ):
                 self._fail_uncommitted(source)
                 return
 

@@ -187,3 +187,23 @@ def test_a_window_that_comes_while_the_one_before_is_about_to_end_is_not_ended(
 
     assert (state_of(harness).is_active, state_of(harness).epoch) == (True, 2)
     assert starts_of(harness, epoch=2) == [-2, -1]
+
+
+def test_what_waits_fails_also_when_a_round_ends_the_window_first(harness: Harness) -> None:
+    begin_reading(harness)
+    harness.stores.feeds.update(SOURCE, {"window": None})
+    harness.clock.advance(seconds=61)
+    harness.server.dispatch()
+    assert not state_of(harness).is_active
+    harness.server.services.windows.end(SOURCE)
+    waiting = [each for each in pulls_of(harness) if each.state is not ImportState.COMPLETED]
+    assert [each.state for each in waiting] == [ImportState.FAILED]
+
+
+def test_a_delete_that_was_cut_off_ends_the_window_when_it_is_repeated(harness: Harness) -> None:
+    begin_reading(harness)
+    crash(harness, delete_feed, "feeds", "delete", after=True)
+    assert state_of(harness).is_active
+    with pytest.raises(NotFoundError):
+        delete_feed(harness.server)
+    assert not state_of(harness).is_active
