@@ -40,7 +40,6 @@ _STATUS_OF_ERROR: Mapping[type[FeedmillError], int] = {
     InvalidRequestError: 422,
     InvalidJobId: 422,
     BusyError: 503,
-    UnreadableDocument: 500,
 }
 EXPLAINED_ERRORS: tuple[type[Exception], ...] = (
     HTTPException,
@@ -50,6 +49,7 @@ EXPLAINED_ERRORS: tuple[type[Exception], ...] = (
     ParseError,
     StoreUnavailable,
     QueueUnavailable,
+    UnreadableDocument,
     *_STATUS_OF_ERROR,
 )
 # Of a URL that was asked for, in a call that waits for it; all other kinds are 502.
