@@ -25,11 +25,6 @@ class Judged:
     stale: frozenset[str] = frozenset()
     unknown: frozenset[str] = frozenset()
 
-    @property
-    def unwritten(self) -> frozenset[str]:
-        """All of them."""
-        return self.stale | self.unknown
-
 
 class EpochGuard:
     """Knows stale items by the epochs of their indexers. Safe for threads.

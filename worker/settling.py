@@ -42,7 +42,7 @@ job_log = get_logger(_JOB_LOG)
 # After an outage of MongoDB this long jobs are released, for a worker that may reach it; what is
 # refused for as long is left to the stalled jobs.
 GIVE_UP_AFTER_S = 300.0
-# An indexer that cannot be read stays so until somebody corrects it by hand.
+# An indexer that cannot be read is not mended sooner than by somebody's hand.
 POSTPONED_MS = 60_000
 
 
@@ -276,7 +276,7 @@ class Settler:
     ) -> Sequence[JobEnd]:
         # What was rolled back is judged afresh when it is read again.
         judged = self._epochs.judge_jobs(end.job for end in failed)
-        unwritten = judged.unwritten
+        unwritten = judged.stale | judged.unknown
         fresh = [end for end in failed if end.job.id not in unwritten]
         self._letters.record_many(highest_of_each_item(end.letter for end in fresh))
         ended = [end_unwritten(end.job, judged) for end in failed if end.job.id in unwritten]

@@ -70,7 +70,7 @@ class Storer:
             StoreError: MongoDB refuses the batch as a whole.
         """
         judged = self._judge(batch)
-        unwritten = judged.unwritten
+        unwritten = judged.stale | judged.unknown
         newest = newest_by_id([item for item in batch if item.job.id not in unwritten])
         letters = self._letters.read_many(newest.keys())
         verdicts = self._store(newest, letters)
