@@ -168,7 +168,10 @@ def import_feeds(
         str | None, typer.Option(help="the feed's key: 1 to 64 of a-z 0-9 - _ .")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="fetch and compare everything, whatever is known")
+        bool,
+        typer.Option(
+            "--force", help="fetch and compare everything, whatever is known or was removed"
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:

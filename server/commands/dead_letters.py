@@ -36,7 +36,7 @@ _OBSTACLES = {
     "too_large": "raise JOB_MAX_BYTES on servers and workers, restart them, then replay",
     "unreadable": "only the publisher can fix it; the entry is read again at each import",
     "undecodable": "the program that added it has to add it again",
-    "removed": "an operator removed it; it stays away until its content changes",
+    "removed": "an operator removed it; it stays away until its content changes, or an import with --force",
     "not_found": "there is no such dead letter, or no longer",
     "overtaken": "the replay took too long; try again",
 }
@@ -131,7 +131,10 @@ def remove(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove dead letters. The same content stays away; new content is imported again."""
+    """Remove dead letters. The same content stays away, but from an import with --force.
+
+    New content is imported again.
+    """
     count = len(dict.fromkeys(item_ids))
     confirm(f"Remove {count} dead letter{'s' if count > 1 else ''} for good?", is_sure=yes)
     with service_client() as client:

@@ -84,7 +84,10 @@ def clean(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove jobs from a queue. Removed items stay away until their content changes."""
+    """Remove jobs from a queue.
+
+    Removed items stay away until their content changes, or an import with --force.
+    """
     grace_ms = parse_span_ms(older_than)
     age = f" that are older than {older_than}" if grace_ms else ""
     confirm(f"Remove all {state} jobs of {queue}{age}?", is_sure=yes)

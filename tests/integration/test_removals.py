@@ -259,6 +259,19 @@ def test_a_removal_during_which_redis_is_lost_still_holds(harness: Harness) -> N
     assert_accounted_for(harness, {"i2": "Title"}, removed=["i1"])
 
 
+def test_an_import_by_force_stores_what_was_removed(harness: Harness) -> None:
+    harness.subscribe({"i1": "Title"})
+    harness.poll()
+    remove_item(harness)
+    harness.come_to_rest()
+    harness.poll()
+    harness.come_to_rest()
+    assert (stored_ids(harness), removed_ids(harness)) == (set(), {ITEM})
+    harness.server.start(SOURCE, force=True)
+    harness.come_to_rest()
+    assert_accounted_for(harness, {"i1": "Title"})
+
+
 def test_a_removed_job_whose_item_has_a_dead_letter_takes_it_out_of_the_list(
     harness: Harness,
 ) -> None:

@@ -198,7 +198,8 @@ def get_dead_letter(parts: Parts, item_id: str) -> DeadLetterAnswer:
 def remove_dead_letter(parts: Parts, item_id: str) -> None:
     """Mark a dead letter removed: kept so that the same content stays away, but not listed.
 
-    A replay of it that waits ends as removed; one that is being run is not interrupted (409).
+    Only an import with `force` stores it again. A replay of it that waits ends as removed; one
+    that is being run is not interrupted (409).
     """
     parts.services.remover.remove_dead_letter(item_id)
 

@@ -44,7 +44,9 @@ class StartRequest(RequestBody):
     url: Url | None = None
     document: str | None = Field(None, description="the feed document itself; needs `source`")
     source: Source | None = Field(None, description="with `url` or `document`")
-    force: bool = Field(False, description="skip validators and comparison")
+    force: bool = Field(
+        False, description="skip validators and comparison; stores what an operator removed, too"
+    )
     trigger: Literal[Trigger.API, Trigger.CLI] = Trigger.API
 
     @model_validator(mode="after")
