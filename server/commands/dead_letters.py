@@ -36,7 +36,7 @@ _OBSTACLES = {
     "too_large": "raise JOB_MAX_BYTES on servers and workers, restart them, then replay",
     "unreadable": "only the publisher can fix it; the entry is read again at each import",
     "undecodable": "the program that added it has to add it again",
-    "removed": "an operator removed it; it stays away until its content changes, or an import with --force",
+    "removed": "an operator removed it; only other content, or an import with --force, is stored",
     "not_found": "there is no such dead letter, or no longer",
     "overtaken": "the replay took too long; try again",
 }

@@ -1,69 +1,27 @@
-"""OPML: lists of feeds, read with suspicion and written so that they come back whole."""
+"""OPML: lists of feeds, written so that they come back whole, and what is added of others."""
 
-import codecs
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from html import unescape
 from typing import Any
 from xml.etree import ElementTree
-from xml.parsers import expat
 
+from server.feeds.opml_reading import OWN_PREFIX, InvalidOutline, OpmlDocument, Outline
 from server.feeds.service import FeedService
 from server.feeds.tags import MAX_TAGS, read_tag
+from server.feeds.windows import ENDED, START, FeedWindow, is_template, read_window
 from server.fetching.addresses import mask_url
-from shared.errors import ConflictError, InvalidRequestError
+from shared.errors import ConflictError, InvalidRequestError, UnreadableDocument
+from shared.models import format_time, parse_time
 from shared.store import Feed, FeedLists
+from shared.store.reading import Misfit
 
 OPML_TYPE = "text/x-opml"
-MAX_DEPTH = 20
-MAX_OUTLINES = 50_000
 MAX_SHOWN_URL = 200
 MAX_INTERVAL_S = 31_536_000
 _PAGE = 500
-# Attributes of our own, which other readers leave alone.
 _NAMESPACE = "https://feedmill.example/opml"
-_PREFIX = "feedmill:"
-# What an entry's ``type`` says when it is a feed and no folder.
-_FEED_TYPES = frozenset({"rss", "atom", "rdf", "feed"})
-_FEED_SCHEME = re.compile(r"(?:feed|itpc|pcast):(?://)?(?=.)", re.IGNORECASE)
-_ENTITIES = "the document declares entities, which is refused"
-_TOO_MANY = f"the document has more than {MAX_OUTLINES} outlines"
-_DECLARED = re.compile(rb"<\?xml[^<>]*?encoding\s*=\s*[\"']([\w.-]{1,40})[\"']")
-_ROOT = re.compile(r"<opml[\s>/]", re.IGNORECASE)
-_HIDDEN = re.compile(r"<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)", re.DOTALL)
-_OUTLINE = re.compile(r"<outline(?=[\s/>])", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"""\s+([\w:.-]+)\s*=\s*(?:"([^"<]*)"|'([^'<]*)'|([^\s"'<>]+))""")
-# With its semicolon only: "&copy=1" is a parameter of a URL.
-_REFERENCE = re.compile(r"&#?\w{1,40};")
-_TAG_END = re.compile(r"\s*/?>")
-# What stands between a tag and its end is shown to nobody, so long ones are not looked through.
-_LONGEST_TAG = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Outline:
-    """One entry that is a feed; ``own`` are our own attributes, without their prefix.
-
-    ``url`` is empty in an entry that says it is a feed and names no URL; ``line`` is where it
-    stands in the document.
-    """
-
-    url: str
-    line: int
-    title: str = ""
-    category: str = ""
-    own: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidOutline:
-    """An entry of an OPML document that could not be added, why, and its line there."""
-
-    url: str
-    error: str
-    line: int
+_WINDOW = "window_"
 
 
 @dataclass(slots=True)
@@ -75,71 +33,23 @@ class OpmlReport:
     invalid: list[InvalidOutline] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class OpmlDocument:
-    """What an OPML document lists: entries that are feeds, and those that cannot be read."""
-
-    outlines: list[Outline]
-    unreadable: list[InvalidOutline] = field(default_factory=list)
-
-
-def read_opml(document: bytes) -> OpmlDocument:
-    """Return the entries that are feeds, in order, out of whatever folders.
-
-    In a document that is no XML each entry is read on its own, so that a fault costs that one.
-
-    Raises:
-        InvalidRequestError: not OPML; or it declares entities, is nested deeper than 20, or has
-            more than 50 000 outlines.
-    """
-    reader = _OutlineReader()
-    try:
-        reader.parser.Parse(document, True)
-    except (expat.ExpatError, ValueError, LookupError) as exc:
-        return _read_damaged(document, exc)
-    if reader.root != "opml":
-        raise InvalidRequestError(f"the body is not OPML: its root is {str(reader.root)[:40]!r}")
-    return OpmlDocument(reader.outlines)
-
-
-def _read_damaged(document: bytes, error: Exception) -> OpmlDocument:
-    found = _find_outlines(document)
-    if found is None:
-        raise InvalidRequestError(f"the body is not readable XML: {error}") from error
-    if b"<!ENTITY" in document.replace(b"\0", b""):
-        raise InvalidRequestError(_ENTITIES)
-    read = OpmlDocument([])
-    for number, raw in enumerate(found, start=1):
-        if number > MAX_OUTLINES:
-            raise InvalidRequestError(_TOO_MANY)
-        if raw.attributes is None:
-            reason = f"line {raw.line}: the entry cannot be read; correct its quotes and brackets"
-            read.unreadable.append(InvalidOutline("", reason, raw.line))
-        elif (outline := _to_outline(raw.attributes, raw.line)) is not None:
-            read.outlines.append(outline)
-    if not read.outlines:
-        raise InvalidRequestError(f"the body is not readable XML: {error}") from error
-    return read
-
-
 def import_outlines(
     document: OpmlDocument, feeds: FeedService, default_interval_s: int
 ) -> OpmlReport:
     """Add the feeds that are missing; those that exist, by URL or by source, are skipped.
 
-    Entries with the same source of ours are one feed with several URLs. Safe to repeat: a feed
-    is added as a whole or not at all.
+    Entries with the same source of ours are one feed with several URLs, added as a whole or not
+    at all. A source that a feed with other URLs has is an invalid entry. Safe to repeat.
     """
     report = OpmlReport(invalid=list(document.unreadable))
-    for outline, urls in _group_by_feed(document.outlines):
+    for entries in _group_by_feed(document.outlines):
         try:
-            _add_feed(outline, urls, feeds, default_interval_s)
+            _add_feed(entries, feeds, default_interval_s)
             report.added += 1
         except ConflictError:
             report.skipped += 1
-        except InvalidRequestError as exc:
-            shown = mask_url(outline.url)[:MAX_SHOWN_URL]
-            report.invalid.append(InvalidOutline(url=shown, error=str(exc), line=outline.line))
+        except (InvalidRequestError, UnreadableDocument) as exc:
+            report.invalid += _refuse_all(entries, str(exc))
     report.invalid.sort(key=lambda entry: entry.line)
     return report
 
@@ -157,89 +67,42 @@ def write_opml(feeds: FeedLists) -> bytes:
     return written
 
 
-class _OutlineReader:
-    """Collects outlines while the document is parsed; builds no tree, expands no entity."""
-
-    def __init__(self) -> None:
-        self.outlines: list[Outline] = []
-        self.root: str | None = None
-        self._depth = 0
-        self._seen = 0
-        self.parser = expat.ParserCreate()
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.EntityDeclHandler = self._refuse_entity
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        if self.root is None:
-            self.root = name
-        if self._depth > MAX_DEPTH:
-            raise InvalidRequestError(f"the document is nested deeper than {MAX_DEPTH}")
-        if name == "outline":
-            self._add(attributes)
-
-    def _add(self, attributes: Mapping[str, str]) -> None:
-        self._seen += 1
-        if self._seen > MAX_OUTLINES:
-            raise InvalidRequestError(_TOO_MANY)
-        outline = _to_outline(attributes, self.parser.CurrentLineNumber)
-        if outline is not None:
-            self.outlines.append(outline)
-
-    def _end(self, _name: str) -> None:
-        self._depth -= 1
-
-    def _refuse_entity(self, *_declaration: object) -> None:
-        raise InvalidRequestError(_ENTITIES)
-
-
-def _to_outline(attributes: Mapping[str, str], line: int) -> Outline | None:
-    """Return an entry that is a feed, None for a folder or a link to something else."""
-    by_name = {name.lower(): value for name, value in attributes.items()}
-    url = _http_url(by_name.get("xmlurl", "").strip())
-    if not url and by_name.get("type", "").strip().lower() not in _FEED_TYPES:
-        return None
-    own = {
-        name.removeprefix(_PREFIX): value
-        for name, value in by_name.items()
-        if name.startswith(_PREFIX)
-    }
-    title = by_name.get("text") or by_name.get("title") or ""
-    return Outline(url, line, title, by_name.get("category", ""), own)
-
-
-def _http_url(url: str) -> str:
-    """Return the http URL that ``feed:`` and its like stand for, as browsers once had them."""
-    found = _FEED_SCHEME.match(url)
-    if found is None:
-        return url
-    rest = url[found.end() :]
-    return rest if rest[:8].lower().startswith(("http://", "https://")) else f"http://{rest}"
-
-
-def _group_by_feed(outlines: list[Outline]) -> list[tuple[Outline, list[str]]]:
-    """Return each feed's first entry and its URLs; an editor may have moved entries about."""
+def _group_by_feed(outlines: list[Outline]) -> list[list[Outline]]:
+    """Return each feed's entries; an editor may have moved entries about."""
     by_feed: dict[str | int, list[Outline]] = {}
     for number, outline in enumerate(outlines):
         by_feed.setdefault(outline.own.get("source") or number, []).append(outline)
-    return [
-        (members[0], list(dict.fromkeys(outline.url for outline in members)))
-        for members in by_feed.values()
-    ]
+    return list(by_feed.values())
 
 
-def _add_feed(
-    outline: Outline, urls: list[str], feeds: FeedService, default_interval_s: int
-) -> None:
+def _refuse_all(entries: list[Outline], error: str) -> Iterator[InvalidOutline]:
+    """Yield all entries of a feed as invalid, for which of them is at fault is not always known."""
+    if len(entries) > 1:
+        error = f"one of {len(entries)} entries of source {entries[0].own['source']!r}: {error}"
+    for entry in entries:
+        yield InvalidOutline(mask_url(entry.url)[:MAX_SHOWN_URL], error, entry.line)
+
+
+def _add_feed(entries: list[Outline], feeds: FeedService, default_interval_s: int) -> None:
+    first, urls = entries[0], list(dict.fromkeys(entry.url for entry in entries))
     if "" in urls:
-        raise InvalidRequestError(f"entry {outline.title[:MAX_SHOWN_URL]!r} has no xmlUrl")
-    source = outline.own.get("source")
+        title = next(entry.title for entry in entries if not entry.url)
+        raise InvalidRequestError(f"entry {title[:MAX_SHOWN_URL]!r} has no xmlUrl")
+    source = first.own.get("source")
     if source is not None and feeds.exists(source):
         # Asked first: what an export masked could not be added, and need not be.
+        _refuse_other_urls(feeds.get(source), urls)
         raise ConflictError(f"source {source!r} is taken")
-    settings = _read_settings(outline.own, default_interval_s)
-    feeds.add(urls, source=source, **settings, **_read_labels(outline))
+    settings = _read_settings(first.own, default_interval_s)
+    if settings.get("window") is None and any(is_template(url) for url in urls):
+        raise InvalidRequestError(f"the URL has {START} or {ENDED}, but the entry has no window")
+    feeds.add(urls, source=source, **settings, **_read_labels(first))
+
+
+def _refuse_other_urls(known: Feed, urls: list[str]) -> None:
+    """Refuse URLs that a feed has not; those of an export are masked."""
+    if not {mask_url(url) for url in urls} <= {mask_url(url) for url in known.urls}:
+        raise InvalidRequestError(f"source {known.source!r} is taken by a feed with another URL")
 
 
 def _read_labels(outline: Outline) -> dict[str, Any]:
@@ -273,17 +136,47 @@ def _read_settings(own: Mapping[str, str], default_interval_s: int) -> dict[str,
         "interval_s": _read_interval_s(interval_s) if interval_s is not None else None,
         "cron": cron,
         "weight": weight,
+        "window": _read_window(own),
     }
 
 
 def _read_interval_s(text: str) -> int:
-    # Checked as text first: a number may have any number of digits.
-    is_number = text.isascii() and text.isdecimal() and len(text) < 10
-    if not is_number or not 1 <= int(text) <= MAX_INTERVAL_S:
+    number = _read_number(text)
+    if number is None or not 1 <= number <= MAX_INTERVAL_S:
         raise InvalidRequestError(
             f"interval_s {text[:40]!r}: use whole seconds, 1 to {MAX_INTERVAL_S}"
         )
-    return int(text)
+    return number
+
+
+def _read_window(own: Mapping[str, str]) -> FeedWindow | None:
+    given = {
+        name.removeprefix(_WINDOW): text for name, text in own.items() if name.startswith(_WINDOW)
+    }
+    if not given:
+        return None
+    try:
+        return FeedWindow.read({name: _read_field(name, text) for name, text in given.items()})
+    except Misfit as exc:
+        raise InvalidRequestError(str(exc)) from exc
+
+
+def _read_field(name: str, text: str) -> Any:
+    """Return the value of a window's field; what it cannot be is left a text, which is refused."""
+    if name == "from":
+        try:
+            return parse_time(text)
+        except ValueError as exc:
+            raise InvalidRequestError(
+                f"window_from {text[:40]!r}: use RFC 3339, as in 2026-11-01T12:00:00Z"
+            ) from exc
+    number = _read_number(text)
+    return text if number is None else number
+
+
+def _read_number(text: str) -> int | None:
+    # Checked as text first: a number may have any number of digits.
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
 
 def _outline_attributes(feed: Feed, url: str) -> dict[str, str]:
@@ -291,21 +184,30 @@ def _outline_attributes(feed: Feed, url: str) -> dict[str, str]:
         "type": "rss",
         "text": feed.shown_title or feed.source,
         "xmlUrl": mask_url(url),
-        f"{_PREFIX}source": feed.source,
+        f"{OWN_PREFIX}source": feed.source,
     }
     if feed.shown_title:
         attributes["title"] = feed.shown_title
     if feed.tags:
         attributes["category"] = ",".join(feed.tags)
     if feed.interval_s is not None:
-        attributes[f"{_PREFIX}interval_s"] = str(feed.interval_s)
+        attributes[f"{OWN_PREFIX}interval_s"] = str(feed.interval_s)
     if feed.cron is not None:
-        attributes[f"{_PREFIX}cron"] = feed.cron
+        attributes[f"{OWN_PREFIX}cron"] = feed.cron
     if feed.weight is not None:
-        attributes[f"{_PREFIX}weight"] = feed.weight
+        attributes[f"{OWN_PREFIX}weight"] = feed.weight
     if not feed.enabled:
-        attributes[f"{_PREFIX}enabled"] = "false"
-    return attributes
+        attributes[f"{OWN_PREFIX}enabled"] = "false"
+    return attributes | _window_attributes(feed)
+
+
+def _window_attributes(feed: Feed) -> dict[str, str]:
+    window = read_window(feed)
+    fields = window.to_document() if window is not None else {}
+    return {
+        f"{OWN_PREFIX}{_WINDOW}{name}": format_time(value) if name == "from" else str(value)
+        for name, value in fields.items()
+    }
 
 
 def _iterate(feeds: FeedLists) -> Iterator[Feed]:
@@ -316,57 +218,3 @@ def _iterate(feeds: FeedLists) -> Iterator[Feed]:
         cursor = page.next_cursor
         if cursor is None:
             return
-
-
-@dataclass(frozen=True, slots=True)
-class _RawOutline:
-    """An outline by its line; ``attributes`` is None where they cannot be told apart."""
-
-    line: int
-    attributes: Mapping[str, str] | None
-
-
-def _find_outlines(document: bytes) -> Iterator[_RawOutline] | None:
-    """Return the outlines of a damaged document, in order; None where it is no OPML at all.
-
-    Entities that it declares are not looked at: whoever calls refuses such a document before.
-    """
-    text = _decode(document)
-    if text is None or not _ROOT.search(text[:_LONGEST_TAG]):
-        return None
-    return _scan(_HIDDEN.sub(lambda found: "\n" * found[0].count("\n"), text))
-
-
-def _scan(text: str) -> Iterator[_RawOutline]:
-    line, counted_to = 1, 0
-    for found in _OUTLINE.finditer(text):
-        line += text.count("\n", counted_to, found.start())
-        counted_to = found.start()
-        yield _RawOutline(line, _read_attributes(text[found.end() : found.end() + _LONGEST_TAG]))
-
-
-def _read_attributes(text: str) -> dict[str, str] | None:
-    attributes: dict[str, str] = {}
-    at = 0
-    while (found := _ATTRIBUTE.match(text, at)) is not None:
-        value = next((group for group in found.groups()[1:] if group is not None), "")
-        # The first of two with one name counts, as in HTML; a bare "&" stays what it is.
-        attributes.setdefault(found[1], _REFERENCE.sub(lambda each: unescape(each[0]), value))
-        at = found.end()
-    return attributes if _TAG_END.match(text, at) else None
-
-
-def _decode(document: bytes) -> str | None:
-    """Return a document's text; None for an encoding that nobody knows."""
-    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
-        if document.startswith(mark):
-            return document.decode(name, "replace")
-    declared = _DECLARED.search(document[:200])
-    try:
-        return document.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        name = declared[1].decode("ascii") if declared is not None else "windows-1252"
-    try:
-        return document.decode(name, "replace")
-    except LookupError:
-        return None

@@ -163,10 +163,15 @@ class FeedService:
         return found
 
     def get_or_add_without_url(self, source: str) -> Feed:
-        """Return a feed, or a new one that only documents are handed in for."""
+        """Return a feed, or a new one that only documents are handed in for.
+
+        Raises:
+            InvalidRequestError: the source is not fit for a new feed.
+        """
         found = self._stores.feeds.get(source)
         if found is not None:
             return found
+        _check_new_source(source)
         new = Feed(source=source, urls=[], created_at=self._clock.now())
         try:
             self._stores.feeds.insert(new)
@@ -309,8 +314,7 @@ class FeedService:
             return self._insert_as(make_hashed_source(urls[0]), fields)
 
     def _insert_as(self, source: str, fields: Mapping[str, Any]) -> Feed:
-        if not is_source(source):
-            raise InvalidRequestError(f"source {source[:80]!r} must be 1 to 64 of a-z 0-9 - _ .")
+        _check_new_source(source)
         new = Feed(source=source, created_at=self._clock.now(), **fields)
         try:
             self._stores.feeds.insert(new)
@@ -376,6 +380,13 @@ def _why_due(update: Mapping[str, Any]) -> str | None:
     if "interval_s" in update or "cron" in update:
         return SCHEDULE_CHANGED
     return ENABLED if "enabled" in update else None
+
+
+def _check_new_source(source: str) -> None:
+    if not is_source(source):
+        raise InvalidRequestError(f"source {source[:80]!r} must be 1 to 64 of a-z 0-9 - _ .")
+    if source in (".", ".."):
+        raise InvalidRequestError(f"source {source!r} cannot be part of an address: use another")
 
 
 def _with_hash(slug: str, url: str) -> str:

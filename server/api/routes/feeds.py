@@ -23,7 +23,8 @@ from server.api.values import (
     show_text,
 )
 from server.feeds.discovery import Discovery
-from server.feeds.opml import OPML_TYPE, OpmlReport, import_outlines, read_opml, write_opml
+from server.feeds.opml import OPML_TYPE, OpmlReport, import_outlines, write_opml
+from server.feeds.opml_reading import read_opml
 from server.feeds.tags import MAX_TAG_LENGTH, read_tag
 from server.fetching.addresses import mask_url
 from shared.errors import InvalidRequestError

@@ -90,6 +90,7 @@ def test_headers_and_credentials_are_never_shown(api: Api) -> None:
         {"url": URL, "cron": "every day"},
         {"url": URL, "cron": "0 0 30 2 *"},
         {"url": URL, "source": "Not A Slug"},
+        {"url": URL, "source": ".."},
         {"url": URL, "source": ""},
         {"url": URL, "weight": "enormous"},
         {"url": URL, "headers": {"A": "b\r\nC: d"}},
@@ -242,6 +243,10 @@ def post_opml(api: Api, document: str | bytes) -> Any:
     return api.client.post("/feeds/opml", content=document)
 
 
+BY_TIME = 'xmlUrl="https://a.example/{start}" feedmill:source="a"'
+FROM = 'feedmill:window_from="2026-11-01T00:00:00Z"'
+
+
 def test_opml_adds_skips_and_names_what_is_invalid(api: Api) -> None:
     add(api)
     answer = post_opml(
@@ -265,14 +270,22 @@ def test_exported_opml_comes_back_whole(api: Api) -> None:
     api.post("/feeds", {"source": "quiet", "url": f"{URL}?c", "interval_s": None})
     big = {"source": "big", "url": f"{URL}?d", "interval_s": 60, "weight": "heavy"}
     api.post("/feeds", big | {"title": "R&D <news>", "tags": ["tech", "news"]})
+    window = {"from": "2026-11-01T00:00:00.250Z", "step_s": 3600, "lag_s": 60, "format": "epoch_s"}
+    api.post("/feeds", {"source": "by-time", "url": f"{URL}?from={{start}}", "window": window})
     before = api.client.get("/feeds").json()["items"]
     exported = api.client.get("/feeds.opml").content
-    for source in ("news", "board", "quiet", "big"):
+    for source in ("news", "board", "quiet", "big", "by-time"):
         api.client.delete(f"/feeds/{source}")
-    assert post_opml(api, exported).json() == {"added": 4, "skipped": 0, "invalid": []}
+    assert post_opml(api, exported).json() == {"added": 5, "skipped": 0, "invalid": []}
     after = api.client.get("/feeds").json()["items"]
-    assert sorted(after, key=str) == sorted(before, key=str)
-    assert post_opml(api, exported).json()["skipped"] == 4
+    assert sorted(map(without_epoch, after), key=str) == sorted(map(without_epoch, before), key=str)
+    assert post_opml(api, exported).json()["skipped"] == 5
+
+
+def without_epoch(feed: dict[str, Any]) -> dict[str, Any]:
+    """Return a feed but for its window's epoch: one that was deleted begins again in a new one."""
+    position = feed.get("position") or {}
+    return feed | {"position": {name: position[name] for name in position if name != "epoch"}}
 
 
 def test_opml_gathers_a_feeds_urls_wherever_an_editor_put_them(api: Api) -> None:
@@ -283,6 +296,29 @@ def test_opml_gathers_a_feeds_urls_wherever_an_editor_put_them(api: Api) -> None
     document = f'<opml xmlns:feedmill="urn:x"><body>{body}</body></opml>'
     assert post_opml(api, document).json() == {"added": 2, "skipped": 0, "invalid": []}
     assert api.client.get("/feeds/board").json()["urls"] == [f"{URL}?a", f"{URL}?b"]
+
+
+def test_opml_names_an_entry_whose_source_another_url_has(api: Api) -> None:
+    add(api)
+    own = 'feedmill:source="news"'
+    shown = post_opml(api, opml(f'<outline xmlUrl="https://other.example/" {own}/>')).json()
+    assert (shown["added"], shown["skipped"]) == (0, 0)
+    [invalid] = shown["invalid"]
+    assert invalid["url"] == "https://other.example/"
+    assert invalid["error"] == "source 'news' is taken by a feed with another URL"
+
+
+def test_opml_names_each_entry_of_a_feed_that_was_not_added(api: Api) -> None:
+    own = 'feedmill:source="board"'
+    lines = [f'<outline xmlUrl="{url}" {own}/>' for url in ("ftp://a.example/", URL)]
+    shown = post_opml(api, opml(*lines)).json()
+    assert (shown["added"], shown["skipped"]) == (0, 0)
+    assert [(entry["url"], entry["line"]) for entry in shown["invalid"]] == [
+        ("ftp://a.example/", 3),
+        (URL, 4),
+    ]
+    for entry in shown["invalid"]:
+        assert entry["error"].startswith("one of 2 entries of source 'board': URL must begin")
 
 
 @pytest.mark.parametrize(
@@ -299,6 +335,11 @@ def test_opml_gathers_a_feeds_urls_wherever_an_editor_put_them(api: Api) -> None
         (f'xmlUrl="{URL}" feedmill:source="a" feedmill:cron="daily"', "crontab fields"),
         (f'xmlUrl="{URL}" feedmill:source="a" feedmill:weight="big"', "light or heavy"),
         (f'xmlUrl="{URL}" {BOTH}', "not both"),
+        ('xmlUrl="https://a.example/{start}"', "the entry has no window"),
+        (f'{BY_TIME} feedmill:window_step_s="60"', "the window has no from"),
+        (f'{BY_TIME} feedmill:window_from="soon" feedmill:window_step_s="60"', "window_from 'soon'"),
+        (f'{BY_TIME} {FROM} feedmill:window_step_s="1.5"', "step_s"),
+        (f'{BY_TIME} {FROM} feedmill:window_step_s="0"', "step_s must be 1 to"),
     ],
 )
 def test_opml_entry_that_cannot_be_added_is_named_with_its_reason(

@@ -118,6 +118,13 @@ def test_document_is_refused_while_the_sources_import_runs(api: Api) -> None:
     assert len(api.stores.documents.read_import_ids()) == 1
 
 
+def test_document_for_a_source_that_addresses_cannot_hold_leaves_nothing(api: Api) -> None:
+    answer = api.post("/imports/start", {"document": "<rss/>", "source": ".."})
+    assert answer.status_code == 422
+    assert "source '..'" in answer.json()["detail"]
+    assert not api.stores.documents.read_import_ids()
+
+
 def test_document_over_the_limit_is_too_large(api: Api) -> None:
     answer = api.post("/imports/start", {"document": "x" * 1_000_001, "source": "upload"})
     assert answer.status_code == 413
