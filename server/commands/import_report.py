@@ -12,7 +12,13 @@ from rich.progress import TaskID
 from server.commands.api_client import ApiClient, quote_id
 from server.commands.following import make_bars
 from server.commands.import_run import ENDED_STATES, Import, ImportRun, Progress, follow_imports
-from server.commands.output import describe_time, print_table, print_text, show_position
+from server.commands.output import (
+    Column,
+    describe_time,
+    print_fitting_table,
+    print_text,
+    show_position,
+)
 
 COUNTS = (
     "fetched",
@@ -26,7 +32,13 @@ COUNTS = (
     "pending",
 )
 _STYLES = {"completed": "green", "failed": "red"}
-_HEADER = ("id", "source", "state", "requested", "outcome")
+_COLUMNS = (
+    Column("id", is_whole=True),
+    Column("source", is_whole=True),
+    Column("state", is_whole=True),
+    Column("requested", from_width=90, is_whole=True),
+    Column("outcome"),
+)
 
 
 class LineProgress:
@@ -144,7 +156,7 @@ def _complaints(each: Import) -> list[str]:
 
 
 def print_imports(imports: Sequence[Import], console: Console, now: datetime) -> None:
-    """Print one row an import."""
+    """Print one row an import, as many columns as there is room for."""
     rows = [
         (
             each["id"],
@@ -155,7 +167,7 @@ def print_imports(imports: Sequence[Import], console: Console, now: datetime) ->
         )
         for each in imports
     ]
-    print_table(console, _HEADER, rows)
+    print_fitting_table(console, _COLUMNS, rows)
 
 
 def explain_import(each: Import, now: datetime) -> Iterator[str]:

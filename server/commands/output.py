@@ -32,6 +32,9 @@ _TYPED_SPAN = re.compile(r"([0-9]{1,9})\s*([a-z]+)")
 _FEW = 2
 # Beside a first column: a time and a few words.
 _LEAST_ROOM = 36
+# Columns that break their lines need so much together.
+_LEAST_REST = 12
+_GAP = 2
 
 
 def print_text(console: Console, text: str, *, style: str | None = None) -> None:
@@ -88,25 +91,32 @@ def print_fitting_table(
 ) -> None:
     """Print those columns that a terminal has room for; to a file or a pipe all of them.
 
-    Where the first column leaves no room for others, these stand in a line below.
+    Where the first column or all whole ones leave no room for the others, these stand in a line
+    below.
     """
-    if not console.is_terminal:
+    if not console.is_terminal or not rows:
         print_table(console, [column.name for column in columns], rows)
         return
     room = console.width - max(len(row[0]) for row in rows)
     shown = [n for n, column in enumerate(columns) if column.from_width <= room or not n]
-    if room < _LEAST_ROOM:
+    whole = sum(_width(columns[n], n, rows) for n in shown if columns[n].is_whole)
+    if room < _LEAST_ROOM or console.width - whole < _LEAST_REST:
         for row in rows:
             console.print(_cell(row[0]), soft_wrap=True)
-            below = (_cell(row[n]).plain for n in shown[1:])
+            below = (f"{columns[n].name} {_cell(row[n]).plain}" for n in shown[1:])
             console.print(Padding(Text(", ".join(below)), (0, 0, 0, 2)))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
     for n in shown:
         table.add_column(columns[n].name, no_wrap=columns[n].is_whole, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row[n]) for n in shown))
     console.print(table)
+
+
+def _width(column: Column, n: int, rows: Sequence[Sequence[str]]) -> int:
+    """Return how wide a column is that is whole, with the gap behind it."""
+    return max(len(column.name), *(len(row[n]) for row in rows)) + _GAP
 
 
 def _cell(text: str) -> Text:

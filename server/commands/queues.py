@@ -11,11 +11,12 @@ from server.commands.api_client import find_service, quote_id, service_client
 from server.commands.options import AnyQueue, AsJson, Queue, Yes
 from server.commands.output import (
     NOTHING,
+    Column,
     confirm,
     describe_span,
     parse_span_ms,
+    print_fitting_table,
     print_json,
-    print_table,
     print_text,
 )
 from shared.settings import Settings, load_settings
@@ -23,6 +24,8 @@ from shared.settings import Settings, load_settings
 _ALWAYS = ("waiting", "active", "delayed", "completed", "failed")
 # Only foreign producers put jobs there.
 _IF_ANY = ("prioritized", "waiting-children")
+# Item queues keep no completed jobs.
+_FROM_WIDTHS = {"completed": 65}
 # Cleaning goes job by job, and each item's removal is put on record.
 CLEAN_TIMEOUT_S = 600.0
 
@@ -154,12 +157,18 @@ def _switch(queue: str | None, action: str, *, as_json: bool) -> None:
 
 
 def print_queues(queues: Sequence[dict[str, Any]], console: Console) -> None:
-    """Print one row a queue."""
+    """Print one row a queue, as many columns as there is room for."""
     rare = [state for state in _IF_ANY if any(queue["counts"].get(state) for queue in queues)]
     states = [*_ALWAYS, *rare]
-    header = ("queue", *states, "per second", "oldest waits", "limited by")
+    columns = (
+        Column("queue", is_whole=True),
+        *(Column(state, _FROM_WIDTHS.get(state, 0), is_whole=True) for state in states),
+        Column("per second", from_width=90, is_whole=True),
+        Column("oldest waits", from_width=75, is_whole=True),
+        Column("limited by"),
+    )
     rows = [row for queue in queues for row in (_row(queue, states), *_part_rows(queue, states))]
-    print_table(console, header, rows)
+    print_fitting_table(console, columns, rows)
 
 
 def describe_limit(queue: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from rich.console import Console
 from server.commands.backfill_report import describe_progress
 from server.commands.import_report import describe_outcome, describe_state
 from server.commands.import_run import ENDED_STATES
-from server.commands.output import describe_distance, print_table, print_text
+from server.commands.output import Column, describe_distance, print_fitting_table, print_text
 from server.commands.service_status import Json, ServiceStatus
 from server.doctor.findings import Finding, Level, worst
 from shared.models import parse_time
@@ -19,6 +19,11 @@ _LATEST = 3
 _SHOWN = 3
 _LABEL = 13
 _STATES = ("waiting", "active", "delayed")
+_COLUMNS = (
+    Column("queue", is_whole=True),
+    *(Column(state, is_whole=True) for state in _STATES),
+    Column("limited by"),
+)
 
 
 def print_status(
@@ -36,9 +41,7 @@ def print_status(
         print_text(console, _cut(line, console.width) if console.is_terminal else line)
     if seen.queues:
         print_text(console, "")
-        print_table(
-            console, ("queue", *_STATES, "limited by"), [_row(each) for each in seen.queues]
-        )
+        print_fitting_table(console, _COLUMNS, [_row(each) for each in seen.queues])
     if findings:
         print_text(console, "")
     for each in findings:

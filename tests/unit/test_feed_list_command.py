@@ -142,4 +142,4 @@ def test_long_source_has_a_line_of_its_own() -> None:
     source = "x" * 64
     first, *below = table_of(80, make_feed(source=source, error=ERROR))
     assert first == source
-    assert " ".join(line.strip() for line in below) == f"in 12 min, {ERROR}"
+    assert " ".join(line.strip() for line in below) == f"next fetch in 12 min, state {ERROR}"
