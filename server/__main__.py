@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from server.dashboard.mounting import create_site
+from server.listening import listen
 from server.process import ServerProcess
 from shared.clock import SystemClock
 from shared.errors import FeedmillError, SettingsError
@@ -30,10 +31,6 @@ log = get_logger("server")
 
 HTTP_STOP_S = 1
 TICK_S = 1.0
-
-
-class PortInUse(FeedmillError):
-    """Another program listens where the server is to listen."""
 
 
 class HttpServer(uvicorn.Server):
@@ -128,29 +125,6 @@ def serve(settings: Settings, process: ServerProcess, listener: socket.socket) -
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: None)
     HttpServer(config, lambda: process.must_end).run(sockets=[listener])
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Take the port before anything else starts.
-
-    Raises:
-        PortInUse: somebody has it.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, or asyncio leaves Nagle's algorithm on: the body of an answer would
-    # wait 40 ms for the client's delayed acknowledgement of the head.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as exc:
-        listener.close()
-        raise PortInUse(
-            f"PORT={port} on {host} cannot be used ({exc.strerror}): "
-            "stop the program that has it, or set PORT to a free one"
-        ) from exc
-    return listener
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shared.errors import EmbeddedStoreError
+from shared.errors import EmbeddedStoreError, SettingsError
 
 RUNNING_FILE = "feedmill.json"
 LOCK_FILE = "feedmill.lock"
@@ -51,7 +51,8 @@ def locked_data_dir(data_dir: Path) -> Iterator[None]:
     """Hold a data folder for this process; the folder is made if need be.
 
     Raises:
-        EmbeddedStoreError: another process holds it, or it cannot be written to.
+        EmbeddedStoreError: another process holds it.
+        SettingsError: it cannot be written to.
     """
     make_data_dir(data_dir)
     lock = take_lock(data_dir / LOCK_FILE, wait_s=0)
@@ -67,7 +68,7 @@ def make_data_dir(data_dir: Path) -> None:
     """Make the folder, with its parents, and make sure that it can be written to.
 
     Raises:
-        EmbeddedStoreError: it cannot.
+        SettingsError: it cannot.
     """
     probe = data_dir / f".probe-{os.getpid()}"
     try:
@@ -75,7 +76,10 @@ def make_data_dir(data_dir: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as exc:
-        raise EmbeddedStoreError(f"DATA_DIR={data_dir} is not writable: {exc.strerror}") from exc
+        raise SettingsError(
+            f"DATA_DIR={data_dir} is not writable: {exc.strerror}; make it writable, or set another"
+            " DATA_DIR"
+        ) from exc
 
 
 def take_lock(path: Path, *, wait_s: float) -> int | None:

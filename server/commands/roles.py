@@ -1,11 +1,10 @@
 """The service as processes: all of it as children, or this process as one role."""
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from server.commands.api_client import ApiClient
 from server.commands.import_report import LineProgress, print_summary
 from server.commands.import_run import FeedToImport, read_feed_arguments, run_imports
 from server.commands.output import print_text
+from server.listening import PortInUse, listen
 from shared.embedded import EmbeddedStores, WatchedProcess, locked_data_dir, start_embedded_stores
 from shared.errors import ChildEnded, ServiceError, SettingsError
 from shared.running import RUNNING_FILE, Running, remove_running, write_running
@@ -225,13 +225,7 @@ def _check_port(settings: Settings) -> None:
             f"METRICS_PORT={settings.metrics_port} and PORT={settings.port} must differ: "
             "server and worker run on one machine"
         )
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with closing(socket.socket(family)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as exc:
-            raise SettingsError(
-                f"HOST={settings.host} PORT={settings.port} cannot be used: {exc.strerror}; "
-                "stop what uses it, or set another PORT"
-            ) from exc
+    try:
+        listen(settings.host, settings.port).close()
+    except PortInUse as exc:
+        raise SettingsError(str(exc)) from exc

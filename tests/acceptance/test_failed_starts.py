@@ -118,7 +118,7 @@ def test_port_that_another_program_has_is_named(
         PORT=str(taken_port),
     )
     assert code == 1
-    assert line.startswith(f"PORT={taken_port} on 127.0.0.1 cannot be used")
+    assert line.startswith(f"HOST=127.0.0.1 PORT={taken_port} cannot be used: Address already")
 
 
 def test_metrics_port_that_another_program_has_is_named(

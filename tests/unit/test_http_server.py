@@ -11,7 +11,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from server import __main__ as server_main
-from server.__main__ import HttpServer, listen
+from server.__main__ import HttpServer
+from server.listening import listen
 
 
 class Running:
