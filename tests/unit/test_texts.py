@@ -11,7 +11,7 @@ import pytest
 from server.parsing import parse_feed
 from shared.plain_text import to_plain_text
 from tests.documents import NOW, atom_document, documents_of, rss_document
-from worker.sanitize import MAX_AMPERSANDS, clean_extra, clean_html
+from worker.sanitize import MAX_AMPERSANDS, MAX_TAGS, clean_extra, clean_html
 
 CASES = Path(__file__).parents[1] / "feeds" / "cases" / "texts"
 BASE = "https://site.example/a/b"
@@ -57,7 +57,8 @@ def test_html_shows_its_text_and_what_is_no_element_of_html_stays(html: str, sho
 @pytest.mark.parametrize(
     "repeated",
     ["<", "<a ", "<a '", "<a '\"", "<b>", "<vector>", "<script>", "<!--", "<![CDATA[", "&", "&#1",
-     "&a", " ", "<b hidden ", "<svg><script>", "<vector a=1>", "<img srcset='a, ", "<T"],
+     "&a", " ", "<b hidden ", "<svg><script>", "<vector a=1>", "<img srcset='a, ", "<T",
+     "<div>", "<dl><dd>", "<ul><li>", "<blockquote>", "<a href=/x><dl><dd>"],
 )  # fmt: skip
 @pytest.mark.parametrize("clean", [to_plain_text, lambda text: clean_html(text, "html", BASE)])
 def test_a_hostile_text_takes_no_more_time_than_its_length(
@@ -72,6 +73,20 @@ def test_a_hostile_text_takes_no_more_time_than_its_length(
 def test_a_text_of_too_many_ampersands_is_shown_as_the_text_it_is() -> None:
     text = "<b>" + "&" * (MAX_AMPERSANDS + 1)
     assert clean_html(text, "html", BASE) == "&lt;b&gt;" + "&amp;" * (MAX_AMPERSANDS + 1)
+
+
+def test_a_text_of_too_many_tags_is_shown_without_them() -> None:
+    text = "<p>A <b>b</b> &lt;c&gt;\nd</p><ul>" + "<li>one" * MAX_TAGS
+    shown = "A b &lt;c&gt;<br>\nd" + " one" * MAX_TAGS
+    assert clean_html(text, "html", BASE) == shown
+
+
+@pytest.mark.parametrize("nested", ["<div>", "<ul><li>", "<a href=/x><dl><dd>"])
+def test_the_most_tags_that_are_cleaned_take_no_more_time(nested: str) -> None:
+    text = nested * (MAX_TAGS // nested.count("<"))
+    started_s = time.process_time()
+    assert "<" in clean_html(text, "html", BASE)
+    assert time.process_time() - started_s < SLOWEST_S
 
 
 @pytest.mark.parametrize(
