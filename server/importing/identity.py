@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import orjson
 
-from server.parsing.links import other_scheme
+from server.parsing.links import other_scheme, place_of
 from server.parsing.parsed import ParsedEntry
 from shared.models import FeedItem, make_guid
 
@@ -170,12 +170,12 @@ def _find_colliding(listed: Iterable[_Listed], shared: Collection[str]) -> set[s
 def _are_different(name: str, listed: Sequence[_Listed]) -> bool:
     """Return whether entries that share a name are different items.
 
-    So they are with different links. With one link, a guid that says more than the link stands for
-    one item, unless two of title, date and enclosure differ in one document. A link, and a guid
-    that only repeats it, is easily shared: in one document one difference suffices then.
+    So they are with links to different pages. With one page, a guid that says more than the link
+    stands for one item, unless two of title, date and enclosure differ in one document. A link, and
+    a guid that only repeats it, is easily shared: in one document one difference suffices then.
     """
     entries = [entry for _, entry in listed]
-    if len({_link_or_title(entry) for entry in entries}) > 1:
+    if len({_page_or_title(entry) for entry in entries}) > 1:
         return True
     if all(_last_name(entry) == name for entry in entries):
         return False
@@ -224,6 +224,12 @@ def _last_change(entry: ParsedEntry) -> datetime | None:
 def _link_or_title(entry: ParsedEntry) -> str:
     """Return what tells items of one guid apart: the link as written, else the title."""
     return entry.written_link or entry.item.title or ""
+
+
+def _page_or_title(entry: ParsedEntry) -> str:
+    """Return where an entry leads to, however its link is written, else the title."""
+    link = entry.item.link or entry.written_link
+    return place_of(link) if link else entry.item.title or ""
 
 
 def _with_both_schemes(guids: Iterable[str]) -> set[str]:

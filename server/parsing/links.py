@@ -5,7 +5,7 @@ Pure. Nothing here is followed or adopted: moves and further pages are reported 
 
 import re
 from html import unescape
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from shared.urls import mask_secrets, without_breaks
 
@@ -76,6 +76,22 @@ def other_scheme(guid: str) -> str | None:
     if guid.startswith("https://"):
         return "http://" + guid.removeprefix("https://")
     return None
+
+
+def place_of(url: str) -> str:
+    """Return what is equal for URLs of one page: without http or https, and what counts visitors.
+
+    To compare with, not to fetch: a host's case and ``utm_`` parameters lead nowhere else.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    if parts.scheme not in ("http", "https"):
+        return url
+    pairs = (pair for pair in parts.query.split("&") if not pair.lower().startswith("utm_"))
+    host = parts.netloc.lower()
+    return urlunsplit(("", host, parts.path or "/", "&".join(pairs), parts.fragment))
 
 
 def find_move(text: str, *, url: str | None) -> str | None:

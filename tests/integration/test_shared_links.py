@@ -238,6 +238,29 @@ def atom(*entries: tuple[str, str]) -> str:
     return f'<feed xmlns="http://www.w3.org/2005/Atom"><title>t</title>{listed}</feed>'
 
 
+def test_two_urls_that_write_the_links_of_the_same_posts_differently_give_each_once(
+    harness: Harness,
+) -> None:
+    harness.server.services.feeds.add([feed_url(SOURCE), feed_url(OTHER)], source=SOURCE)
+    plain, counted = (
+        [release(n, guid=f"urn:{n}", link=link.format(n)) for n in (1, 2, 3)]
+        for link in ("http://case.example.test/{}", "https://case.example.test/{}?utm_source=rss")
+    )
+    harness.publisher.show_document(OTHER, rss(counted))
+    assert counts(poll(harness, rss(plain))) == (3, 0, 0, 3)
+    assert set(stored(harness)) == {f"{SOURCE}#urn:{n}" for n in (1, 2, 3)}
+    assert counts(poll(harness, rss(counted)))[0] == 0
+    assert len(stored(harness)) == 3
+
+
+def test_a_post_that_is_listed_twice_once_with_a_counted_link_keeps_its_guid(feed: Harness) -> None:
+    link = "https://case.example.test/1"
+    once = release(1, guid="urn:1", link=link)
+    poll(feed, rss([once, release(1, guid="urn:1", link=f"{link}?utm_medium=mail")]))
+    assert counts(poll(feed, rss([release(1, guid="urn:1", link=f"{link}-new")])))[:2] == (0, 1)
+    assert set(stored(feed)) == {f"{SOURCE}#urn:1"}
+
+
 def test_the_newest_version_of_an_entry_wins_whichever_stands_first(feed: Harness) -> None:
     old, new = ("old", "2026-10-02T10:00:00Z"), ("new", "2026-10-02T13:00:00+02:00")
     assert counts(poll(feed, atom(old, new))) == (1, 0, 0, 1)

@@ -41,6 +41,41 @@ def test_one_guid_with_different_links_gives_every_item_a_suffix() -> None:
     assert all(item.guid.startswith("N~") for item in identified.items)
 
 
+@pytest.mark.parametrize(
+    ("link", "other"),
+    [
+        ("http://x.example/1", "https://x.example/1"),
+        ("https://x.example/1?utm_source=rss&utm_medium=a", "https://x.example/1"),
+        ("https://x.example/1?id=1&UTM_Campaign=b#c", "https://x.example/1?id=1#c"),
+        ("https://X.example/1", "https://x.example/1"),
+        ("https://x.example", "http://x.example/"),
+    ],
+)
+@pytest.mark.parametrize("in_one_document", [True, False])
+def test_one_guid_with_one_page_written_in_two_ways_is_one_item(
+    link: str, other: str, in_one_document: bool
+) -> None:
+    first, second = make_entry("N", link), make_entry("N", other)
+    documents = [[first, second]] if in_one_document else [[first], [second]]
+    identified = identify(documents, colliding=())
+    assert [item.guid for item in identified.items] == ["N"]
+    assert (identified.duplicates, identified.colliding) == (1, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("link", "other"),
+    [
+        ("https://x.example/1?id=1&utm_source=rss", "https://x.example/1?id=2&utm_source=rss"),
+        ("https://x.example/#1", "https://x.example/#2"),
+        ("https://x.example/A", "https://x.example/a"),
+        ("https://x.example/[1", "https://x.example/[2"),
+        ("tag:one", "tag:two"),
+    ],
+)
+def test_one_guid_with_links_to_different_pages_is_different_items(link: str, other: str) -> None:
+    assert len(guids([[make_entry("N", link), make_entry("N", other)]])) == 2
+
+
 def test_without_links_titles_tell_items_of_one_guid_apart() -> None:
     entries = [[make_entry("N", title="one"), make_entry("N", title="two")]]
     assert len(guids(entries)) == 2
