@@ -10,7 +10,7 @@ import orjson
 
 from server.importing.enqueueing import AuditRequests, Enqueuer, ItemJobOptions
 from server.importing.replayer import Replayer
-from server.importing.selecting import Candidate
+from server.importing.values import Candidate
 from shared.clock import Clock
 from shared.queue import AddOutcome, ClaimedJob, JobQueue, NewJob, RateLimit, RedisConnection
 from shared.settings import Settings

@@ -35,12 +35,13 @@ class Decision:
 def decide(item: DecodedItem, stored: StoredVersion | None, letter: DeadLetter | None) -> Decision:
     """Decide one item by what MongoDB holds of it.
 
-    An item that an operator removed at this revision or a later one, or whose failure at
-    this revision in this import is on record already, is not written: neither may come back.
+    An item that an operator removed, with this content or at this revision or a later one, is not
+    written, nor one whose failure at this revision in this import is on record already: none may
+    come back.
     """
     is_behind = stored is None or stored.rank < item.rank
     if letter is not None and is_behind:
-        if letter.removed_since(item.revision):
+        if letter.removed_since(item.revision) or letter.has_removed(item.content_hash):
             return Decision(None, Outcome.REMOVED)
         if letter.has_failed_in(item.import_id, item.revision):
             return Decision(None, Outcome.DEAD)

@@ -1,5 +1,6 @@
 """Select what is to be journaled: what is not stored already, not dead, and can be stored."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,13 +11,11 @@ from typing import Any, TypeVar
 import orjson
 
 from server.importing.merging import MovedGuids, OnRecord, RecordReader
-from server.importing.values import Merged, Run, Selected
+from server.importing.values import Candidate, Merged, Prepared, Run, Selected
 from shared.errors import ItemError
 from shared.models import (
     HASH_VERSION,
     FeedItem,
-    content_hash,
-    counters_hash,
     encode_json,
     get_reader,
     job_data,
@@ -43,47 +42,6 @@ COMPARE_ITEMS = 500
 # JSON of this size is no larger than MongoDB allows as BSON, whatever it holds.
 _SURELY_STORABLE_BYTES = 2 * 1024 * 1024
 _MAX_INT = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One fetched item: its id, its hashes, and its job's data as JSON, made once for all uses."""
-
-    item_id: str
-    content_hash: str
-    data_json: bytes
-    counters_hash: str | None = None
-    is_lenient: bool = False
-
-    @classmethod
-    def of(cls, item_id: str, data: Mapping[str, Any], data_json: bytes) -> "Candidate":
-        """Return the candidate with this data; ``data_json`` is the same, encoded.
-
-        Raises:
-            ItemError: it cannot be hashed.
-        """
-        return cls(
-            item_id,
-            content_hash(data),
-            data_json,
-            counters_hash(data),
-            is_lenient=get_reader(data) is not None,
-        )
-
-    def entry(self, revision: int) -> JournalEntry:
-        """Return it as it is journaled."""
-        return JournalEntry(
-            self.item_id, revision, self.content_hash, self.data_json, self.is_lenient
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Items that can be stored, and dead letters of those that cannot; an id is in it once."""
-
-    candidates: tuple[Candidate, ...]
-    dead_letters: tuple[DeadLetter, ...]
-    duplicates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +91,8 @@ def select(
     if not listed:
         return Selected(counts=counts)
     moved = MovedGuids(stores, run.source, listed=listed, aliases=merged.aliases)
-    dead_letters = tuple(moved.rename_letters(prepared.dead_letters))
+    unstorable = tuple(moved.rename_letters(prepared.dead_letters))
+    dead_letters = _without_removed(stores, unstorable)
     if dead_letters:
         stores.dead_letters.record_many(dead_letters)
     compared = compare(stores, run.importing, run.revision, prepared.candidates, moved)
@@ -141,9 +100,21 @@ def select(
     counts |= {
         "unchanged": compared.counts[Verdict.UNCHANGED],
         "dead": compared.counts[Verdict.DEAD] + len(dead_letters),
-        "removed": compared.counts[Verdict.REMOVED],
+        "removed": compared.counts[Verdict.REMOVED] + len(unstorable) - len(dead_letters),
     }
     return Selected(_with_revision(run, compared.entries), counts, dead_letters)
+
+
+def _without_removed(stores: Stores, letters: tuple[DeadLetter, ...]) -> tuple[DeadLetter, ...]:
+    """Leave out what an operator removed with just this content: it is not to be listed again."""
+    if not letters:
+        return letters
+    known = stores.dead_letters.read_many(letter.item_id for letter in letters)
+    return tuple(
+        letter
+        for letter in letters
+        if letter.item_id not in known or not known[letter.item_id].has_removed(letter.content_hash)
+    )
 
 
 def _without_superseded(stores: Stores, merged: Merged, prepared: Prepared) -> tuple[Prepared, int]:
@@ -236,6 +207,7 @@ def _is_surely_storable(item: FeedItem, data_json: bytes) -> bool:
 def _dead_letter(
     run: Run, guid: str, error: ItemError, data: Mapping[str, Any], queue: str, now: datetime
 ) -> DeadLetter:
+    written = write_json({"source": run.source, **data})
     return DeadLetter(
         item_id=make_item_id(run.source, guid),
         queue=queue,
@@ -243,14 +215,14 @@ def _dead_letter(
         guid=guid,
         revision=run.content_revision,
         import_id=run.importing.import_id,
-        # Equal to no content's hash: the item is looked at anew at each fetch.
-        content_hash="",
+        # Equal to no hash of an item that can be stored: it is looked at anew at each fetch.
+        content_hash=f"unstorable:{hashlib.sha256(written.encode()).hexdigest()}",
         kind=LetterKind.DEAD,
         reason=str(error),
         error_type=error.error_type,
         attempts=1,
         failed_at=now,
-        data=write_json({"source": run.source, **data}),
+        data=written,
         read_by=get_reader(data),
     )
 
@@ -273,6 +245,7 @@ def compare(
         return Compared()
     if importing.force:
         renamed = _rename(candidates, moved.look_up((one.item_id for one in candidates), revision))
+        _readmit_removed(stores, importing.source, renamed)
         return Compared(tuple(candidate.entry(revision) for candidate in renamed))
     rivals = read_rivals(stores, importing, revision)
     reader = RecordReader(stores, importing.source, revision)
@@ -287,6 +260,22 @@ def compare(
         tuple(one.entry(revision) for one, _, verdict in judged if verdict is Verdict.JOURNALED),
         Counter(verdict for _, _, verdict in judged),
     )
+
+
+def _readmit_removed(stores: Stores, source: str, candidates: Sequence[Candidate]) -> None:
+    """Let in what an operator removed: whoever forces an import asks for all of it.
+
+    Before the commit: after a crash in between it is the next import that stores it.
+    """
+    if not stores.dead_letters.has_any(source):
+        return
+    for some in _in_parts(candidates):
+        letters = stores.dead_letters.read_many(one.item_id for one in some)
+        stores.dead_letters.readmit(
+            (one.item_id, one.content_hash)
+            for one in some
+            if one.item_id in letters and letters[one.item_id].has_removed(one.content_hash)
+        )
 
 
 def _judge_all(

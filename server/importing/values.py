@@ -21,7 +21,7 @@ from server.fetching.addresses import mask_url
 from server.parsing import ParsedFeed, RejectedEntry
 from shared.error_kinds import ErrorKind
 from shared.errors import FetchError, ParseError
-from shared.models import FeedItem
+from shared.models import FeedItem, content_hash, counters_hash, get_reader
 from shared.store import DeadLetter, Feed, Import, JournalEntry, KeptBody, StoredValidators
 from shared.store.feed_documents import tidy_title
 
@@ -249,6 +249,47 @@ class Merged:
     duplicates: int = 0
     aliases: Mapping[str, str] = field(default_factory=dict)
     revisions: Mapping[str, FetchedAt] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One fetched item: its id, its hashes, and its job's data as JSON, made once for all uses."""
+
+    item_id: str
+    content_hash: str
+    data_json: bytes
+    counters_hash: str | None = None
+    is_lenient: bool = False
+
+    @classmethod
+    def of(cls, item_id: str, data: Mapping[str, Any], data_json: bytes) -> "Candidate":
+        """Return the candidate with this data; ``data_json`` is the same, encoded.
+
+        Raises:
+            ItemError: it cannot be hashed.
+        """
+        return cls(
+            item_id,
+            content_hash(data),
+            data_json,
+            counters_hash(data),
+            is_lenient=get_reader(data) is not None,
+        )
+
+    def entry(self, revision: int) -> JournalEntry:
+        """Return it as it is journaled."""
+        return JournalEntry(
+            self.item_id, revision, self.content_hash, self.data_json, self.is_lenient
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Items that can be stored, and dead letters of those that cannot; an id is in it once."""
+
+    candidates: tuple[Candidate, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    duplicates: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,10 @@ class DeadLetter:
             for one in self._outcomes()
         )
 
+    def has_removed(self, content_hash: str) -> bool:
+        """Return whether this content is what an operator removed last, whatever its revision."""
+        return self.kind is LetterKind.REMOVED and self.content_hash == content_hash != ""
+
     def _outcomes(self) -> list[Document]:
         """Return the history and what is on top, which lower ones may have pushed out of it."""
         return [*self.history, self.history_entry]

@@ -177,6 +177,22 @@ class DeadLetterStore:
             with mapped_errors():
                 self._letters.bulk_write(operations, ordered=False)
 
+    def readmit(self, contents: Iterable[tuple[str, str]]) -> None:
+        """Let contents in again that an operator removed: pairs of item id and hash.
+
+        A removal stays on record, and holds for its revision and lower ones.
+        """
+        operations = [
+            UpdateOne(
+                {"_id": item_id, "kind": LetterKind.REMOVED, "content_hash": content_hash},
+                {"$set": {"content_hash": ""}},
+            )
+            for item_id, content_hash in contents
+        ]
+        if operations:
+            with mapped_errors():
+                self._letters.bulk_write(operations, ordered=False)
+
     def has_any(self, source: str) -> bool:
         """Return whether anything, dead or removed, is on record of a source; one look-up."""
         # The ids of a source lie between its name with a # and with what comes next.

@@ -259,6 +259,78 @@ def test_a_removal_during_which_redis_is_lost_still_holds(harness: Harness) -> N
     assert_accounted_for(harness, {"i2": "Title"}, removed=["i1"])
 
 
+def count_of(harness: Harness, import_id: str) -> dict[str, int]:
+    closed = harness.stores.imports.get(import_id)
+    assert closed is not None
+    return {name: count for name, count in closed.counts.items() if count and name != "fetched"}
+
+
+@pytest.mark.parametrize("is_taken_before", [False, True])
+def test_what_was_removed_stays_away_when_it_is_imported_again_while_its_import_is_open(
+    harness: Harness, is_taken_before: bool
+) -> None:
+    harness.subscribe({"i1": "Title", "i2": "Title"})
+    first = harness.poll()
+    remove_item(harness)
+    second = harness.poll({"i1": "Title", "i2": "Title", "i3": "Title"})
+    if is_taken_before:
+        harness.work()
+    harness.come_to_rest()
+    assert_accounted_for(harness, {"i2": "Title", "i3": "Title"}, removed=["i1"])
+    assert count_of(harness, first.import_id)["removed"] == 1
+    assert count_of(harness, second.import_id)["removed"] == 1
+
+
+def test_a_dead_letter_that_was_removed_is_not_listed_again_by_an_import_meanwhile(
+    harness: Harness,
+) -> None:
+    harness.subscribe({"i1": "poison", "i2": "Title"})
+    harness.poll()
+    harness.worker.work()
+    harness.clock.advance(seconds=60)
+    harness.reclaim()
+    harness.work()
+    while letter_kind(harness) is None:
+        harness.clock.advance(seconds=60)
+        harness.reclaim()
+        harness.work()
+    harness.server.services.remover.remove_dead_letter(ITEM)
+    second = harness.poll({"i1": "poison", "i2": "Title", "i3": "Title"})
+    harness.come_to_rest()
+    assert letter_kind(harness) is LetterKind.REMOVED
+    assert count_of(harness, second.import_id)["removed"] == 1
+    assert_accounted_for(harness, {"i2": "Title", "i3": "Title"}, removed=["i1"])
+
+
+def test_a_foreign_job_that_was_removed_and_is_added_again_stays_away_until_it_differs(
+    harness: Harness,
+) -> None:
+    queue = harness.item_queues[0]
+    queue.add_many([make_job({"source": SOURCE, "guid": "i1", "title": "spam"}, None)])
+    remove_item(harness)
+    queue.add_many([make_job({"source": SOURCE, "guid": "i1", "title": "spam"}, None)])
+    harness.work()
+    assert (stored_ids(harness), removed_ids(harness)) == (set(), {ITEM})
+    assert sum(queue.counts().values()) == 0
+    queue.add_many([make_job({"source": SOURCE, "guid": "i1", "title": "Title"}, None)])
+    harness.work()
+    assert (stored_ids(harness), removed_ids(harness)) == ({ITEM}, set())
+
+
+def test_an_item_too_large_that_was_removed_is_not_listed_again(harness: Harness) -> None:
+    large = "x" * 2_000_000
+    harness.subscribe({"i1": large})
+    harness.poll()
+    harness.server.services.remover.remove_dead_letter(ITEM)
+    again = harness.poll({"i1": large, "i2": "Title"})
+    harness.come_to_rest()
+    assert letter_kind(harness) is LetterKind.REMOVED
+    assert count_of(harness, again.import_id) == {"removed": 1, "new": 1}
+    other = harness.poll({"i1": "y" + large, "i2": "Title"})
+    assert letter_kind(harness) is LetterKind.DEAD
+    assert count_of(harness, other.import_id) == {"dead": 1, "unchanged": 1}
+
+
 def test_an_import_by_force_stores_what_was_removed(harness: Harness) -> None:
     harness.subscribe({"i1": "Title"})
     harness.poll()

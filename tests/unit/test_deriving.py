@@ -80,7 +80,9 @@ def test_what_is_stored_at_its_revision_or_a_higher_one_has_ended(
         (make_letter(7, history=[end(5)]), "dead"),
         (make_letter(5, kind=REMOVED), "removed"),
         (make_letter(7, kind=REMOVED), "removed"),
-        (make_letter(4, kind=REMOVED), "pending"),
+        (make_letter(4, kind=REMOVED), "removed"),
+        (make_letter(4, kind=REMOVED, content_hash="x"), "pending"),
+        (make_letter(4, content_hash="x", history=[end(3, "removed")]), "pending"),
         (make_letter(7, history=[end(6, "removed")]), "removed"),
     ],
 )

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from server.importing.selecting import Candidate, Rivals, judge
+from server.importing.selecting import Rivals, judge
+from server.importing.values import Candidate
 from shared.models import counters_hash, get_reader
 from shared.store import DeadLetter, LetterKind, StoredVersion
 from tests.factories import make_letter, make_version

@@ -63,7 +63,13 @@ def test_what_an_operator_removed_does_not_come_back(revision: int) -> None:
     assert decide(item(), make_version(3), letter) == Decision(None, Outcome.REMOVED)
 
 
-def test_content_newer_than_a_removal_is_stored() -> None:
+def test_the_same_content_of_a_later_import_does_not_come_back_either() -> None:
+    letter = make_letter(4, kind=LetterKind.REMOVED, content_hash=HASH)
+    assert decide(item(), None, letter) == Decision(None, Outcome.REMOVED)
+    assert decide(item(), make_version(3), letter) == Decision(None, Outcome.REMOVED)
+
+
+def test_other_content_newer_than_a_removal_is_stored() -> None:
     letter = make_letter(4, kind=LetterKind.REMOVED)
     assert decide(item(), None, letter).write is WriteKind.INSERT
 
