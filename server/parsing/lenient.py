@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from server.parsing.lenient_feedparser import Allowance, read_item
+from server.parsing.lenient_identity import find_identity
 from server.parsing.lenient_repair import Repaired, Steps, repair_children
 from server.parsing.lenient_split import Fragment, Split, split_document
 from server.parsing.parsed import check_items, check_parts
@@ -23,12 +24,20 @@ MAX_WARNINGS = 20
 _IDENTITIES = frozenset({"guid", "id", "link"})
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why an item cannot be read, and its own text without regard to blanks."""
+
+    reason: str
+    text: str
+
+
 @dataclass(slots=True)
 class Reading:
     """A damaged document as far as it could be read.
 
     ``items`` stand in document order; ``lenient`` holds the ids of those nodes that feedparser had
-    to read, ``unreadable`` the reasons of those that nothing could. ``cut_item`` is the one in
+    to read, ``unreadable`` what is known of those that nothing could. ``cut_item`` is the one in
     which the document ends. ``is_whole`` is True when the publisher's own correction would give
     the same items.
     """
@@ -36,7 +45,7 @@ class Reading:
     root: Node | None
     items: list[Node] = field(default_factory=list)
     lenient: set[int] = field(default_factory=set)
-    unreadable: dict[int, str] = field(default_factory=dict)
+    unreadable: dict[int, Unreadable] = field(default_factory=dict)
     cut_item: Node | None = None
     warnings: list[str] = field(default_factory=list)
     is_whole: bool = True
@@ -115,7 +124,7 @@ class _ItemReader:
             return
         fault, line = strict.fault, fragment.line + max(strict.fault_line - 1, 0)
         if self._lenience == "strict":
-            _reject(reading, strict, "the item is damaged", fault or "its end tag is missing", line)
+            self._reject(reading, fragment, strict, line)
         elif node is not None:
             reading.items.append(node)
             reading.warnings.append(f"line {line}: </{_name(fragment)}> is missing")
@@ -126,6 +135,9 @@ class _ItemReader:
         node: Node | None = None
         try:
             repaired, first_line = self._repair(fragment)
+        except ItemError as exc:
+            fault = f"{fault}: {exc}"
+        else:
             if repaired.first_fault is not None:
                 what, position = repaired.first_fault
                 fault = f"{what} in line {first_line + fragment.text.count(chr(10), 0, position)}"
@@ -134,6 +146,7 @@ class _ItemReader:
                 reading.items.append(node)
                 reading.warnings.append(f"{fault}: the item was repaired")
                 return
+        try:
             node = self._ask_feedparser(fragment, node)
         except ItemError as exc:
             self._give_up(reading, fragment, node, f"damaged, {fault}: {exc}")
@@ -187,15 +200,34 @@ class _ItemReader:
         reading.lenient.add(id(node))
         reading.warnings[-1] += ", its only one: it was read by feedparser"
 
+    def _reject(self, reading: Reading, fragment: Fragment, strict: Document, line: int) -> None:
+        fault = strict.fault or "its end tag is missing"
+        node = strict.cut_item or _only_item(strict)
+        self._add_unreadable(
+            reading, fragment, node, f"the item is damaged: {fault} in line {line}"
+        )
+        reading.warnings.append(f"line {line}: an item is damaged: {fault}")
+
     def _give_up(
         self, reading: Reading, fragment: Fragment, node: Node | None, reason: str
     ) -> None:
-        if node is None:
-            node = Node("item", "item")
-        reading.items.append(node)
-        reading.unreadable[id(node)] = reason
-        reading.is_whole = False
+        self._add_unreadable(reading, fragment, node, reason)
         reading.warnings.append(f"line {fragment.line}: an item cannot be read: {reason}")
+
+    def _add_unreadable(
+        self, reading: Reading, fragment: Fragment, node: Node | None, reason: str
+    ) -> None:
+        """Note an item that cannot be read, with what identifies it beside what was read of it."""
+        node = node or Node("item", "item")
+        source = self._source(fragment, find_identity(fragment.text))
+        identity = _only_item(self._read_source(source))
+        if identity is not None:
+            known = {child.name for child in node.children}
+            node.parts += [child for child in identity.children if child.name not in known]
+            node.attributes = node.attributes or identity.attributes
+        reading.items.append(node)
+        reading.unreadable[id(node)] = Unreadable(reason, " ".join(fragment.text.split()))
+        reading.is_whole = False
 
     def _source(self, fragment: Fragment, item: str) -> str:
         return fragment.frame + item + fragment.frame_end
@@ -225,11 +257,3 @@ def _only_item(document: Document) -> Node | None:
 def _name(fragment: Fragment) -> str:
     tag = START_TAG.match(fragment.text)
     return tag["name"] if tag is not None else fragment.text[1:].split(maxsplit=1)[0].rstrip("/>")
-
-
-def _reject(reading: Reading, strict: Document, what: str, fault: str, line: int) -> None:
-    node = strict.cut_item or _only_item(strict) or Node("item", "item")
-    reading.items.append(node)
-    reading.unreadable[id(node)] = f"{what}: {fault} in line {line}"
-    reading.is_whole = False
-    reading.warnings.append(f"line {line}: an item is damaged: {fault}")

@@ -37,7 +37,7 @@ _TEXTS = _IDENTITIES | {
 # Elements of feeds that stand in no HTML: one in a text shows that its end tag was lost.
 _FEED_ONLY = _IDENTITIES - {"link"} | {"description", "category", "comments", "enclosure", "item",
                                        "entry"}  # fmt: skip
-_CONTAINERS = frozenset({"author", "contributor", "source", "image", "textinput"})
+CONTAINERS = frozenset({"author", "contributor", "source", "image", "textinput"})
 MAX_STEPS = 2_000_000
 MAX_LENGTH = 1 << 20
 
@@ -57,7 +57,7 @@ class Token:
     is_faulty: bool = False
 
 
-class _Ends:
+class Ends:
     """Where the next end of something stands, each looked for once: looking may be long."""
 
     def __init__(self, text: str) -> None:
@@ -79,7 +79,7 @@ def read_tokens(text: str) -> list[Token]:
         ItemError: ``unreadable``, for more markup than an item has.
     """
     tokens: list[Token] = []
-    ends = _Ends(text)
+    ends = Ends(text)
     bare = position = 0
     while (opening := _OPENING.search(text, position)) is not None:
         token = _read_token(text, opening, tokens, ends)
@@ -91,7 +91,7 @@ def read_tokens(text: str) -> list[Token]:
     return tokens
 
 
-def _read_token(text: str, opening: re.Match[str], before: list[Token], ends: _Ends) -> Token:
+def _read_token(text: str, opening: re.Match[str], before: list[Token], ends: Ends) -> Token:
     kind, start = opening[0].upper(), opening.start()
     if kind == "<![CDATA[":
         return _read_cdata(text, opening, before, ends)
@@ -111,7 +111,7 @@ def _read_token(text: str, opening: re.Match[str], before: list[Token], ends: _E
     return Token("bare", start, start + 1)
 
 
-def _read_cdata(text: str, opening: re.Match[str], before: list[Token], ends: _Ends) -> Token:
+def _read_cdata(text: str, opening: re.Match[str], before: list[Token], ends: Ends) -> Token:
     """Return CDATA to its end: the outer one's if it is nested, its element's if unclosed."""
     start = opening.end()
     parent = before[-1].name if before and before[-1].kind == "start" else ""
@@ -227,7 +227,7 @@ class _Repairer:
         self._steps.take(len(inner))
         if _is_sound(inner):
             content = self._write_all(inner, start, end)
-        elif (token.name in _TEXTS - _CONTAINERS) or _is_html(inner):
+        elif (token.name in _TEXTS - CONTAINERS) or _is_html(inner):
             content = self._repair_text(token, inner, start, end)
         else:
             self._emit_container(token, position + 1, stop)

@@ -183,26 +183,25 @@ class EntryReader:
         base = resolve_link(nearest, bases=(self._channel.link, self._url))
         return base if is_absolute(base) else None
 
-    def reject(self, item: Node, reason: str, *, is_cut: bool = False) -> RejectedEntry:
-        """Return an item that cannot be imported, identified as far as it was read."""
-        fields = ItemFields(item)
-        link_node, written_link = fields.link()
-        title = text_of(fields.texts().title)
+    def reject(
+        self, item: Node, reason: str, *, is_cut: bool = False, text: str = ""
+    ) -> RejectedEntry:
+        """Return an item that cannot be imported, identified as far as it was read.
+
+        Where that is not enough, by its own ``text``; never by the reason, which names a line.
+        """
+        fields = ItemFields(item, self._channel.default_format)
+        written, title = _read_written(fields), text_of(fields.texts().title)
         chosen = choose_guid(
-            written_guid=fields.written_guid(),
-            written_link=written_link,
-            enclosure_url=None,
-            fallback=(title,),
+            written_guid=written.guid,
+            written_link=written.link,
+            enclosure_url=None if is_cut else written.enclosure,
+            fallback=_titled(title, written, fields.author()) if title else (text,),
             feed_urls=self._feed_urls,
         )
-        guid = chosen[0] if chosen is not None else hash_guid(("cut" if is_cut else reason,))
-        return RejectedEntry(
-            guid,
-            reason,
-            is_cut=is_cut,
-            title=title,
-            link=self._resolve(link_node, written_link),
-        )
+        guid = chosen[0] if chosen is not None else hash_guid(("cut",))
+        link = self._resolve(written.link_node, written.link)
+        return RejectedEntry(guid, reason, is_cut=is_cut, title=title, link=link)
 
     def _resolve_files(self, written: list[tuple[Node, Enclosure]]) -> tuple[Enclosure, ...]:
         """Return files with absolute addresses, each address once."""
@@ -237,7 +236,7 @@ def _identifying_texts(
     """Return the item's own texts as they identify it, without what comes from its feed."""
     title, date = text_of(texts.title), written.published or written.updated
     if title:
-        return (title, date, author)
+        return _titled(title, written, author)
     own = FeedItem(
         guid="",
         summary=None if texts.is_of_media else text_of(texts.summary),
@@ -248,6 +247,10 @@ def _identifying_texts(
     media = texts.summary.node if texts.is_of_media and texts.summary is not None else None
     unread = [node for node in fields.children if node is media or not fields.is_used(node)]
     return (*identifying_texts(own, date), *_identifying_extra(unread))
+
+
+def _titled(title: str, written: _Written, author: str | None) -> tuple[str | None, ...]:
+    return (title, written.published or written.updated, author)
 
 
 def _permalink(fields: ItemFields) -> str | None:

@@ -160,9 +160,9 @@ _CUT = "the document breaks off inside the entry"
 
 
 def _read_item(reader: "EntryReader", item: Node, reading: Reading) -> ParsedEntry | RejectedEntry:
-    reason = reading.unreadable.get(id(item))
-    if reason is not None:
-        return reader.reject(item, reason)
+    unreadable = reading.unreadable.get(id(item))
+    if unreadable is not None:
+        return reader.reject(item, unreadable.reason, text=unreadable.text)
     outcome = reader.read(item)
     if id(item) in reading.lenient and isinstance(outcome, ParsedEntry):
         return outcome._replace(item=outcome.item._replace(read_by=READER))

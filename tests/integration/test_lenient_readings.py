@@ -48,6 +48,19 @@ def poll(harness: Harness, title: str, *, damaged: bool = False) -> dict[str, in
     return counts_of(harness, importing)
 
 
+def poll_document(harness: Harness, items: str) -> dict[str, int]:
+    """Import a document with these items to its end; return how it ended."""
+    harness.publisher.show_document(SOURCE, f"<rss><channel>{items}</channel></rss>")
+    importing = harness.poll()
+    harness.come_to_rest()
+    return counts_of(harness, importing)
+
+
+def letters(harness: Harness) -> list[str]:
+    """Return the ids of all dead letters."""
+    return [str(letter["_id"]) for letter in harness.database.collection("dead_letters").find()]
+
+
 @pytest.fixture
 def fed(harness: Harness) -> Harness:
     """A harness with a feed that listed nothing yet."""
@@ -299,6 +312,22 @@ def test_a_replayed_lenient_reading_still_says_that_it_is_one(fed: Harness) -> N
     assert shown(fed) == ("poison A", "feedparser")
     assert counts_of(fed, replay) == {"new": 1}
     assert fed.stores.dead_letters.get(ITEM) is None
+
+
+def test_an_unreadable_item_has_one_dead_letter_until_it_is_mended(fed: Harness) -> None:
+    good = "<item><guid>{}</guid><title>t</title></item>"
+    # Longer than what is given to feedparser.
+    damaged = f"<item><guid>a</guid><description>{'a < b ' * 30_000}</description></item>"
+    body = damaged
+    for guid in ("b", "c"):
+        body = f"{good.format(guid)}\n{body}"
+        assert poll_document(fed, body) == {"new": 1, "dead": 1} | (
+            {"unchanged": 1} if guid == "c" else {}
+        )
+        assert letters(fed) == [ITEM]
+    mended = poll_document(fed, body.replace(" < ", " &lt; "))
+    assert mended == {"new": 1, "unchanged": 2}
+    assert letters(fed) == []
 
 
 def test_a_lenient_job_that_was_removed_keeps_no_newer_strict_reading_away(fed: Harness) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from server.parsing import ParsedFeed, parse_feed
 from server.parsing.isolation import ParserPool
-from server.parsing.lenient import MAX_WARNINGS
-from server.parsing.lenient_feedparser import MAX_PIECES
+from server.parsing.lenient import MAX_WARNINGS, Lenience
+from server.parsing.lenient_feedparser import MAX_PIECE, MAX_PIECES
 from shared.errors import ParseError
 from shared.models import content_hash, job_data
 
@@ -18,8 +18,9 @@ HEAD = "<title>t</title><link>http://a.example.test/</link>"
 DC = 'xmlns:dc="http://purl.org/dc/elements/1.1/"'
 
 
-def parse(document: str) -> ParsedFeed:
-    return parse_feed(document.encode(), content_type=None, url="https://f.example/f", now=NOW)
+def parse(document: str, lenience: Lenience = "feedparser") -> ParsedFeed:
+    url = "https://f.example/f"
+    return parse_feed(document.encode(), content_type=None, url=url, now=NOW, lenience=lenience)
 
 
 def fingerprints(feed: ParsedFeed) -> list[tuple[str, str]]:
@@ -186,6 +187,49 @@ def test_no_more_items_go_to_feedparser_than_may_and_the_others_are_named() -> N
     assert len(feed.warnings) <= MAX_WARNINGS + 2
 
 
+def test_an_item_with_more_bare_brackets_than_are_repaired_is_read_by_feedparser() -> None:
+    feed = parse(between("<title>b</title><description>" + "a < b " * 600 + "</description>"))
+    assert [(e.item.guid, e.item.read_by) for e in feed.entries] == [
+        ("1", None), ("2", "feedparser"), ("3", None)
+    ]  # fmt: skip
+    assert feed.entries[1].item.title == "b"
+
+
+# More of it than feedparser is asked for.
+LONG = "<description>" + "a < b " * (MAX_PIECE // 6) + "</description>"
+DATED = "<title>x</title><pubDate>Mon, 02 Nov 2026 10:00:00 GMT</pubDate><author>Ada</author>"
+IDENTITIES = {
+    "guid": "<title>x</title>{}<guid isPermaLink=false>a&amp;1</guid>",
+    "guid in CDATA": "<!-- <guid>0</guid> -->{}<guid><![CDATA[a&amp;1]]></guid><link>/1</link>",
+    "link": "<title>x</title>{}<link>http://a/1?b&amp;c</link>",
+    "enclosure": "<title>x</title>{}<enclosure url='http://a/1.mp3' type='audio/mpeg'/>",
+    "title": "<source><title>no</title><id>0</id></source>" + DATED + "{}",
+}
+
+
+@pytest.mark.parametrize("lenience", ["feedparser", "strict"])
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_an_unreadable_item_has_the_id_of_the_corrected_one(
+    identity: str, lenience: Lenience
+) -> None:
+    sound = f"<item>{IDENTITIES[identity]}</item>".format(LONG.replace("<", "&lt;"))
+    broken = f"<item>{IDENTITIES[identity]}</item>".format(LONG)
+    [dead] = parse(rss(item(1, ""), broken), lenience).rejected
+    assert dead.guid == parse(rss(item(1, ""), sound)).entries[1].item.guid
+
+
+@pytest.mark.parametrize("lenience", ["feedparser", "strict"])
+def test_the_id_of_an_unreadable_item_is_its_own_wherever_it_stands(lenience: Lenience) -> None:
+    crossed = "<title>a<guid>b</title>{}</guid>" + LONG
+    one, two = (f"<item>{crossed.format(text)}</item>" for text in "cd")
+    first = parse(rss(one + two), lenience).rejected
+    moved = rss(item(1, ""), item(2, ""), one.replace(" ", "\n  ", 1), two)
+    later = parse(moved, lenience)
+    assert [dead.guid for dead in first] == [dead.guid for dead in later.rejected]
+    assert first[0].guid != first[1].guid
+    assert first[0].guid.startswith("sha256:")
+
+
 @pytest.mark.parametrize("reference", ["&#x110000;", "&#55296;", "&#99999999999;"])
 def test_references_to_no_character_cost_no_item_in_the_hands_of_feedparser(reference: str) -> None:
     feed = parse(between(f"<title>a<description>{reference}b</title>c</description>"))
@@ -272,6 +316,8 @@ HOSTILE = {
     "quotes and brackets": between('<a b="<"' * 15_000),
     "open items": rss("<item><title>x < y" * 4_000),
     "many damaged": rss(*[item(n, "<title>a<br>b</title>") for n in range(1500)]),
+    "unclosed guids": between("<guid><![CDATA[" * 60_000 + "<"),
+    "open containers": between("a < b <author><id>" * 10_000 + "<source>" * 10_000),
     "half comments": rss("<!-- <item>" * 5_000, item(1, "<title>a < b</title>")),
     "declarations": "<rss " + " ".join(f'xmlns:p{n}="urn:{n}"' for n in range(190)) + ">"
     + "<channel>" + item(1, "<title>a < b</title>") * 3000 + "</channel></rss>",
