@@ -107,6 +107,9 @@ def _read_plain(text: str) -> datetime | None:
             written = f"{year}-{_MONTHS.get(month, 0):02}-{day:0>2}T{hour}:{minute}:{second}+00:00"
             return datetime.fromisoformat(written)
         zone = parse_zone(offset)
+        if zone is None:
+            # A time without a zone would be read in the machine's.
+            return None
         moment = datetime(
             int(year), _MONTHS.get(month, 0), int(day), int(hour), int(minute), int(second),
             tzinfo=zone,
