@@ -51,6 +51,7 @@ _WESTERN_BYTES = "feedmill.western_bytes"
 # codes and mean the characters.
 C1_MEANT = {code: bytes([code]).decode("cp1252", "ignore") or None for code in range(0x80, 0xA0)}
 _C1 = re.compile("[\x80-\x9f]")
+_BLANKS = "".join(char for char in map(chr, range(0x3001)) if char.isspace() and char != "\x85")
 # Words that only the pages of bot shields carry. A page with one says nothing about the feed.
 _CHALLENGE_WORDS = (
     "_incapsula_resource",
@@ -171,6 +172,15 @@ def repair_c1(text: str) -> str:
     if text.isascii() or _C1.search(text) is None:
         return text
     return text.translate(C1_MEANT)
+
+
+def strip_blanks(text: str) -> str:
+    """Return a text without the white space at its ends.
+
+    U+0085, white space to Python, stays: it is the control code that :func:`repair_c1` reads as an
+    ellipsis.
+    """
+    return text.strip() if "\x85" not in text else text.strip(_BLANKS)
 
 
 def _candidates(body: bytes, content_type: str | None) -> Iterator[str]:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from itertools import groupby
 from operator import attrgetter
 
-from server.parsing.detection import repair_c1
+from server.parsing.detection import repair_c1, strip_blanks
 from server.parsing.item_texts import ItemTexts, MarkedText, read_text
 from server.parsing.links import is_absolute
 from server.parsing.xml_tree import Node
@@ -123,7 +123,7 @@ class ItemFields:
         """Return guid, id or rdf:about as written; an empty one is as good as none."""
         for node in self._sources("guid"):
             self.used.add(id(node))
-            text = node.full_text
+            text = node.full_text.strip()
             if text:
                 return text
         return self.item.attributes.get("rdf:about") or None
@@ -132,7 +132,7 @@ class ItemFields:
         """Return the guid or id as a URL: of RSS unless it is marked to be none."""
         for node in self._sources("guid"):
             if node.attributes.get("ispermalink", "true").strip().lower() != "false":
-                return node.full_text or None
+                return node.full_text.strip() or None
         return self.item.attributes.get("rdf:about") or None
 
     def link(self) -> tuple[Node, str] | tuple[None, None]:
@@ -235,8 +235,8 @@ def written_url(link: Node) -> str:
     """Return what a link element gives, unresolved: its attribute, unless only its text is one."""
     href = _href(link)
     if href is None:
-        return link.text
-    text = "" if is_absolute(href.strip()) else link.text
+        return link.text.strip()
+    text = "" if is_absolute(href.strip()) else link.text.strip()
     return text if is_absolute(text) else href.strip()
 
 
@@ -296,7 +296,7 @@ def _terms(node: Node) -> list[str]:
             attributes.get("term") or text or attributes.get("label") or attributes.get("text", "")
         )
     terms = text.split(",") if node.name in _COMMA_SEPARATED else [text]
-    found = [repair_c1(term.strip()) for term in terms if term.strip()]
+    found = [repair_c1(stripped) for term in terms if (stripped := strip_blanks(term))]
     if leaf_text is None:
         nested = (child for child in node.children if child.name in CATEGORIES)
         found.extend(term for child in nested for term in _terms(child))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
-from server.parsing.detection import repair_c1
+from server.parsing.detection import repair_c1, strip_blanks
 from server.parsing.links import is_absolute
 from server.parsing.xml_tree import ATOM_03, ATOM_10, SEPARATOR, Node
 from shared.models import DEFAULT_FORMATS, HTML, TEXT, ExtraField
@@ -147,8 +147,8 @@ def _inner_markup(node: Node) -> str:
     wrapper = children[0]
     # Atom wraps XHTML in one div that is no part of the content.
     if len(children) == 1 and not node.text and _local(wrapper) == "div":
-        return _parts_as_markup(wrapper).strip()
-    return _parts_as_markup(node).strip()
+        return strip_blanks(_parts_as_markup(wrapper))
+    return strip_blanks(_parts_as_markup(node))
 
 
 def _parts_as_markup(node: Node) -> str:

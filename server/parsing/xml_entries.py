@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from server.parsing.dates import DateReader
-from server.parsing.detection import repair_c1
+from server.parsing.detection import repair_c1, strip_blanks
 from server.parsing.item_fields import (
     PUBLISHED,
     UPDATED,
@@ -295,9 +295,9 @@ def _attributes(node: Node) -> Mapping[str, str]:
     if not node.attributes:
         return _NO_ATTRIBUTES
     return {
-        written_attribute_name(name): repair_c1(value.strip())
+        written_attribute_name(name): repair_c1(strip_blanks(value))
         for name, value in node.written.items()
-        if value.strip() and written_attribute_name(name) not in _HIDDEN_ATTRIBUTES
+        if strip_blanks(value) and written_attribute_name(name) not in _HIDDEN_ATTRIBUTES
     }
 
 

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 from xml.parsers import expat
 
+from server.parsing.detection import strip_blanks
 from server.parsing.links import join_url
 from server.parsing.parsed import check_items, check_parts
 from shared.error_kinds import ErrorKind
@@ -219,7 +220,7 @@ class Node:
         if not parts:
             return ""
         first = parts[0]
-        return first.strip() if len(parts) == 1 and type(first) is str else None
+        return strip_blanks(first) if len(parts) == 1 and type(first) is str else None
 
     @property
     def children(self) -> list["Node"]:
@@ -231,13 +232,13 @@ class Node:
         text = self.leaf_text
         if text is not None:
             return text
-        return "".join([part for part in self.parts if type(part) is str]).strip()
+        return strip_blanks("".join([part for part in self.parts if type(part) is str]))
 
     @property
     def full_text(self) -> str:
         """The text inside, with that of children, stripped."""
         text = self.leaf_text
-        return text if text is not None else "".join(_texts(self)).strip()
+        return text if text is not None else strip_blanks("".join(_texts(self)))
 
     @property
     def namespace(self) -> str:

@@ -73,6 +73,41 @@ def test_numeric_references_to_control_codes_mean_windows_characters() -> None:
     assert title_of(document("it&#146;s", "utf-8")) == "it\u2019s"
 
 
+ELLIPSES = {
+    "title": "&#133; t&#133;", "summary": "<b>s</b>&#133;", "author": "a&#133;",
+    "content": "c&#133;",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ELLIPSES)
+def test_a_control_code_at_either_end_of_a_text_is_a_character_and_no_blank(name: str) -> None:
+    element = "content:encoded" if name == "content" else name
+    body = f"<rss><channel><item><{element}> {ELLIPSES[name]}\n</{element}></item></channel></rss>"
+    feed = parse_feed(body.encode(), content_type=None, url=None, now=NOW)
+    expected = ELLIPSES[name].replace("&#133;", "…")
+    assert getattr(feed.entries[0].item, name) == expected
+
+
+def test_a_control_code_at_the_end_stays_in_categories_and_what_else_is_told() -> None:
+    body = (
+        "<rss><channel><item><category>a&#133;</category><x y='b&#133;'>c&#133;</x>"
+        "</item></channel></rss>"
+    )
+    item = parse_feed(body.encode(), content_type=None, url=None, now=NOW).entries[0].item
+    assert item.categories == ("a…",)
+    assert [(field.value, dict(field.attributes)) for field in item.extra] == [("c…", {"y": "b…"})]
+
+
+def test_a_control_code_at_the_end_is_a_slip_in_a_guid_and_in_a_link() -> None:
+    body = "<rss><channel><item><guid>1&#133;</guid><link>http://a/1&#133;</link></item></channel></rss>"
+    entry = parse_feed(body.encode(), content_type=None, url=None, now=NOW).entries[0]
+    assert (entry.written_guid, entry.written_link) == ("1", "http://a/1")
+
+
+def test_an_ellipsis_at_the_end_is_read_in_a_national_code_page_too() -> None:
+    assert title_of(document("ığş…", "cp1254", declared="iso-8859-9")) == "ığş…"
+
+
 def test_a_guess_is_warned_of_and_a_sound_document_is_not() -> None:
     assert decode_document(b"<rss/>", "text/xml; charset=utf-8")[1] is None
     assert decode_document(b"<rss>\xe9</rss>", None)[1] is not None
