@@ -87,6 +87,11 @@ class ExtraField:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+def is_attribute_name(name: str) -> bool:
+    """Return whether an extra field's attribute can be stored under a name."""
+    return not name.startswith("$") and "\x00" not in name
+
+
 _NOTHING: Mapping[str, str] = {}
 
 

@@ -14,6 +14,7 @@ from shared.models import (
     Rank,
     content_hash,
     counters_hash,
+    is_attribute_name,
     is_source,
     make_guid,
     make_item_id,
@@ -249,7 +250,7 @@ def _read_extra(name: str, entry: Any) -> dict[str, Any]:
         raise ItemError("invalid", f"{name} holds an entry without a name")
     _expect(entry, "value", str)
     _expect_texts(entry, "attributes")
-    if any(key.startswith("$") or "\x00" in key for key in entry.get("attributes") or ()):
+    if not all(map(is_attribute_name, entry.get("attributes") or ())):
         raise ItemError("invalid", f"{name} holds an attribute whose name cannot be stored")
     read: dict[str, Any] = {"name": entry["name"]}
     if entry.get("value"):

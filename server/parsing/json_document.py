@@ -16,7 +16,7 @@ import orjson
 from server.parsing.item_fields import MAX_LENGTH_BYTES, read_length
 from server.parsing.parsed import check_items
 from shared.errors import ItemError
-from shared.models import Enclosure
+from shared.models import Enclosure, is_attribute_name
 
 # Beyond 64 bits, or nearly. Ids are written so, and two that differ must not become one float.
 _LONG_INTEGER = re.compile(r"-?[0-9]{19,}")
@@ -245,6 +245,19 @@ class JsonObject:
         self._faults.add(name, value, "a number")
         return read_length(value) if isinstance(value, str) else None
 
+    def plain_members(self) -> dict[str, str]:
+        """Return the members that are texts, numbers, true or false, as texts; not blank ones."""
+        texts: dict[str, str] = {}
+        for name, value in self.members.items():
+            if not (isinstance(value, str | bool) or is_number(value)):
+                continue
+            if is_attribute_name(name):
+                texts[name] = as_text(value)
+            else:
+                # One warning for all, however many names there are.
+                self._faults.note("a member is left out: its name begins with '$' or holds NUL")
+        return {name: text for name, text in texts.items() if text}
+
     def _list(self, name: str) -> list[Any]:
         value = self.members.get(name)
         if value is None or isinstance(value, list):
@@ -320,7 +333,7 @@ def _person(fields: JsonObject) -> Person | None:
     name = fields.text("name") or url
     if name is None:
         return None
-    about = {key: text for key, text in plain_members(fields.members).items() if key != "name"}
+    about = {key: text for key, text in fields.plain_members().items() if key != "name"}
     if about.get("url") == name:
         del about["url"]
     return Person(name, about)
@@ -340,13 +353,3 @@ def read_attachments(fields: JsonObject) -> list[tuple[JsonObject, Enclosure]]:
             file = Enclosure(url, each.text("mime_type", numbers=False), each.size("size_in_bytes"))
             files.append((each, file))
     return files
-
-
-def plain_members(members: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that are texts, numbers, true or false, as texts; blank ones left out."""
-    texts = {
-        name: as_text(value)
-        for name, value in members.items()
-        if isinstance(value, str | bool) or is_number(value)
-    }
-    return {name: text for name, text in texts.items() if text}

@@ -15,7 +15,6 @@ from server.parsing.json_document import (
     is_number,
     join_names,
     kind_of,
-    plain_members,
     read_attachments,
     read_json,
     read_people,
@@ -293,7 +292,7 @@ class _ItemReader:
     ) -> Iterator[ExtraField]:
         """Yield what attachments have beyond URL, type and size, and people beyond their name."""
         for attachment, file in files:
-            attributes = plain_members(attachment.members)
+            attributes = attachment.plain_members()
             if attributes.keys() - _READ_OF_ATTACHMENTS:
                 url = self._absolute(file).url
                 yield ExtraField("attachments", None, {**attributes, "url": url})

@@ -148,6 +148,15 @@ def test_a_sound_feed_of_either_version_has_no_warning() -> None:
     assert read_item({**item, "author": {"name": "Ada"}}, author={"name": "Bo"})[1] == ()
 
 
+@pytest.mark.parametrize("name", ["$id", "a\0"])
+def test_a_member_of_a_name_that_no_store_takes_costs_itself(name: str) -> None:
+    files = [{"url": "https://x/1", name: "7", "title": "t"}]
+    item, warnings = read_item({"attachments": files, "authors": [{"name": "Ada", name: "P"}]})
+    about = {"url": "https://x/1", "title": "t"}
+    assert item.extra == (ExtraField("attachments", None, about),)
+    assert warnings == ("a member is left out: its name begins with '$' or holds NUL (2 times)",)
+
+
 def test_the_feeds_authors_stand_for_those_of_an_item_without_any() -> None:
     feed = parse_items(
         {"id": "1"}, {"id": "2", "author": {"name": "Bo"}}, authors=[{"name": "Ada"}]
