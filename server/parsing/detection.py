@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from server.parsing.charsets import decode_with, find_codec
 from shared.error_kinds import ErrorKind
 from shared.errors import ParseError
 
@@ -28,19 +29,6 @@ _WIDE_STARTS = tuple(
 )
 # In UTF-8 with a few wrong bytes at least so many sound characters stand beside each of them.
 _SOUND_PER_WRONG = 4
-# Supersets that publishers mean when they name the smaller one.
-_MEANT = {
-    "iso8859-1": "windows-1252",
-    "ascii": "windows-1252",
-    "cp1252": "windows-1252",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "utf-8-sig": "utf-8",
-}
-# Text encodings in name only, or ways to smuggle `<` past a reader.
-_REFUSED = frozenset(
-    {"utf-7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"}
-)
 _MANY_SINGLE_BYTES = 80
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _DECLARATION = re.compile(rb"^\s*<\?xml[^>]*?encoding\s*=\s*[\"']([\w.:-]+)[\"']")
@@ -124,7 +112,7 @@ def _is_utf8(body: bytes) -> bool:
 
 def _is_nearly_utf8(body: bytes, declared: str) -> bool:
     """Return whether bytes are UTF-8 but for a few, although one byte a character is declared."""
-    codec = _text_codec(declared)
+    codec = find_codec(declared)
     if codec is None or body.isascii() or not _has_single_bytes(codec):
         return False
     beyond_ascii = [char for char in body.decode("utf-8", "surrogateescape") if char > "\x7f"]
@@ -145,7 +133,7 @@ def _has_single_bytes(codec: str) -> bool:
 
 
 def _warn_of_other(name: str, declared: str) -> str | None:
-    is_declared = name == declared or _text_codec(name) == _text_codec(declared)
+    is_declared = name == declared or find_codec(name) == find_codec(declared)
     return None if is_declared else f"encoding is {name}, not {declared}"
 
 
@@ -160,10 +148,10 @@ codecs.register_error(_WESTERN_BYTES, _read_western_byte)
 
 def _replace_few(body: bytes, name: str) -> str | None:
     """Return the text in a declared encoding other than UTF-8, if it fits but for a few bytes."""
-    codec = _text_codec(name)
+    codec = find_codec(name)
     if codec is None or codec.startswith("utf-8"):
         return None
-    text = body.decode(codec, "replace")
+    text = decode_with(codec, body, replacing=True)
     return text if "<" in text and text.count("\ufffd") * 100 < len(text) else None
 
 
@@ -206,28 +194,18 @@ def _undeclared_wide(body: bytes) -> Iterator[str]:
 
 
 def _decode(body: bytes, name: str) -> str | None:
-    codec = _text_codec(name)
+    codec = find_codec(name)
     if codec is None:
         return None
     if codec == "windows-1252":
         text = _decode_western(body)
     else:
         try:
-            text = body.decode(codec)
+            text = decode_with(codec, body)
         except (UnicodeError, LookupError):
             return None
     # A wrong wide or exotic encoding decodes without complaint, into anything but markup.
     return text if not body or "<" in text or "{" in text or "[" in text else None
-
-
-def _text_codec(name: str) -> str | None:
-    try:
-        codec = codecs.lookup(name).name
-        # Codecs like rot13 and zlib are found as well, and refuse to give text.
-        "a".encode(codec)
-    except (LookupError, ValueError):
-        return None
-    return None if codec in _REFUSED else _MEANT.get(codec, codec)
 
 
 def _decode_western(body: bytes) -> str:

@@ -169,6 +169,59 @@ def test_what_is_no_utf_8_is_still_read_as_declared(
     assert title_of(document(title, encoding), f"text/xml; charset={declared}") == title
 
 
+VENDORS = [
+    ("㈱東京①～髙橋", "cp932", ["windows-31j", "x-sjis", "ms932"]),
+    ("㈱東京①髙橋", "cp932", ["Shift_JIS", "sjis", "csShiftJIS"]),
+    ("東京①㈱", "euc_jis_2004", ["euc-jp", "x-euc-jp", "csEUCPkdFmtJapanese"]),
+    ("한국 뷁 펲시", "cp949", ["euc-kr", "ks_c_5601-1987", "korean", "windows-949", "ksc_5601"]),
+    ("香港喺度嘅啲", "big5hkscs", ["Big5", "big5-hkscs", "cn-big5", "x-x-big5"]),
+    ("香港碁銹裏", "cp950", ["Big5", "cn-big5"]),
+    ("中文镕", "gbk", ["gb2312", "gbk", "x-gbk", "gb_2312-80", "csGB2312"]),
+    ("สวัสดี “x”…", "cp874", ["windows-874", "dos-874", "tis-620", "iso-8859-11"]),
+    ("שלום", "iso8859-8", ["iso-8859-8-i", "logical", "visual"]),
+    ("Привет", "cp1251", ["x-cp1251"]),
+    ("Привет", "koi8-r", ["koi8", "koi"]),
+    ("Привет", "mac-cyrillic", ["x-mac-cyrillic"]),
+    ("café “x”", "mac-roman", ["mac", "x-mac-roman", "csMacintosh"]),
+    ("café “x” €", "cp1252", ["x-cp1252", "iso88591"]),
+]
+
+
+@pytest.mark.parametrize(("title", "encoding", "names"), VENDORS)
+def test_old_charsets_are_read_as_browsers_read_them(
+    title: str, encoding: str, names: list[str]
+) -> None:
+    for name in names:
+        body = document(title, encoding, declared=name)
+        feed = parse_feed(body, content_type=None, url=None, now=NOW)
+        assert (feed.entries[0].item.title, feed.warnings) == (title, ())
+        assert title_of(document(title, encoding), f"text/xml; charset={name}") == title
+
+
+@pytest.mark.parametrize(
+    ("codec", "vendors", "encoding"),
+    [
+        ("shift_jis", "①", "cp932"),
+        ("euc_kr", "뷁", "cp949"),
+        ("big5", "喺", "big5hkscs"),
+        ("euc_jp", "①", "euc_jis_2004"),
+    ],
+)
+def test_a_vendors_character_changes_no_other(codec: str, vendors: str, encoding: str) -> None:
+    codes = [bytes([lead, trail]) for lead in range(0x81, 0xFF) for trail in range(0x40, 0xFF)]
+    known = b"".join(code for code in codes if "\ufffd" not in code.decode(codec, "replace"))
+    body = b"<a>" + known + vendors.encode(encoding)
+    text, warning = decode_document(body, f"text/xml; charset={codec}")
+    assert (text, warning) == (f"<a>{known.decode(codec)}{vendors}", None)
+
+
+def test_a_wrong_byte_among_a_vendors_characters_is_replaced_alone() -> None:
+    body = b"<a>" + ("①東京" * 40).encode("cp932") + b"\xff<b>"
+    text, warning = decode_document(body, "text/xml; charset=shift_jis")
+    assert text == "<a>" + "①東京" * 40 + "\ufffd<b>"
+    assert warning == "bytes that are not shift_jis were replaced"
+
+
 @pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "windows-1252", "koi8-r"])
 def test_a_few_wrong_bytes_among_many_sound_characters_leave_it_utf_8(charset: str) -> None:
     title = "Größe für Übermüdete: „Straße“, déjà vu"
