@@ -12,6 +12,7 @@ from feedmill.rules import Weight
 from feedmill.workers import Worker
 from shared.errors import AppError
 from shared.queue import Breaker
+from shared.reasons import text_of
 
 
 def load_app(module_names: Sequence[str]) -> list[Declared[Any]]:
@@ -88,7 +89,7 @@ def _declared_in(module: ModuleType) -> list[Declared[Any]]:
 
 def _describe(error: BaseException) -> str:
     """Return in one line what ended an import, and where in the program that was."""
-    text = " ".join(str(error).split())
+    text = " ".join(text_of(error).split())
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {text}"
     place = traceback.extract_tb(error.__traceback__)[-1]

@@ -52,6 +52,7 @@ from collections.abc import Collection
 from datetime import datetime
 
 from shared.error_kinds import ErrorKind
+from shared.reasons import shown
 
 
 class FeedmillError(Exception):
@@ -140,7 +141,7 @@ class InvalidJobOptions(QueueError):
     """An option that a job cannot be added with; the text is one line."""
 
     def __init__(self, option: str, value: object, accepted: str) -> None:
-        super().__init__(f"{option}={repr(value)[:80]}: accepted is {accepted}")
+        super().__init__(f"{option}={shown(value)[:80]}: accepted is {accepted}")
         self.option = option
 
 

@@ -12,6 +12,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor
 
+from shared.reasons import text_of
 from shared.urls import MASK, mask_secrets
 
 _SECRET_FIELDS = frozenset(
@@ -156,11 +157,11 @@ def _mask(value: Any) -> Any:
         return [_mask(item) for item in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return mask_secrets(str(value))
+    return mask_secrets(text_of(value))
 
 
 def _is_secret(key: object) -> bool:
-    return str(key).lower() in _SECRET_FIELDS
+    return text_of(key).lower() in _SECRET_FIELDS
 
 
 def _to_json(event: MutableMapping[str, Any], **_options: Any) -> str:

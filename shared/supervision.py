@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from shared.clock import Clock
+from shared.reasons import text_of
 
 LogEvent = Callable[..., None]
 GiveUp = Callable[[str], None]
@@ -126,7 +127,7 @@ class Supervisor:
             self._totals[name] += 1
             before = self._failing.get(name)
             failures = (before.failures if before is not None else 0) + 1
-            text = f"{type(error).__name__}: {error}"[:300]
+            text = f"{type(error).__name__}: {text_of(error)}"[:300]
             self._failing[name] = FailingLoop(name, failures, text)
             return failures
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from shared.clock import Clock
 from shared.queue.job import Lock
 from shared.queue.reports import LogEvent, no_log
-from shared.queue.runs import is_recoverable, reason_of
+from shared.queue.runs import is_recoverable
+from shared.reasons import reason_of
 
 
 class Breaker:

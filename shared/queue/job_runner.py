@@ -22,6 +22,7 @@ from shared.queue.schedule_keeper import ScheduleKeeper
 from shared.queue.settling import Settler
 from shared.queue.wire import to_json
 from shared.queue.worker_options import WorkerOptions
+from shared.reasons import shown
 
 Handler = Callable[[ClaimedJob], object]
 
@@ -163,7 +164,7 @@ class JobRunner:
         try:
             self._options.on_final_failure(job, error)
         except Exception as exc:  # noqa: BLE001 - as for the handler
-            self._reports.report("failure_hook_failed", job, error=repr(exc))
+            self._reports.report("failure_hook_failed", job, error=shown(exc))
             return retry_after(job, error, _HOOK_RETRY_MS)
         return failure
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shared.queue.job import ClaimedJob
+from shared.reasons import reason_of, shown
 
 LogEvent = Callable[..., None]
 
@@ -26,7 +27,7 @@ class Reports:
 
     def report_trouble(self, event: str, error: BaseException, **fields: object) -> None:
         """Log an error that ends nothing."""
-        self._log_event(event, queue=self._queue_name, **fields, error=str(error) or repr(error))
+        self._log_event(event, queue=self._queue_name, **fields, error=reason_of(error))
         self.call("error_hook_failed", self._on_error, error)
 
     def call(
@@ -36,4 +37,4 @@ class Reports:
         try:
             hook(*arguments)
         except Exception as exc:  # noqa: BLE001 - the loop outlives whatever a hook raises
-            self._log_event(event, queue=self._queue_name, **fields, error=repr(exc))
+            self._log_event(event, queue=self._queue_name, **fields, error=shown(exc))

@@ -1,6 +1,5 @@
 """What a run of a handler comes to: done, tried again, put back, failed. Pure."""
 
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,6 +24,7 @@ from shared.queue.job import (
     Retry,
     backoff_delay_ms,
 )
+from shared.reasons import reason_of, stack_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def outcome_of(job: ClaimedJob, error: BaseException, rules: RunRules) -> Outcom
         delay_ms = _delay_after(job, error, rules)
         if delay_ms >= 0:
             return retry_after(job, error, delay_ms)
-    return Failure(job.id, job.token, reason_of(error), _stack_of(error))
+    return Failure(job.id, job.token, reason_of(error), stack_of(error))
 
 
 def has_moved(error: BaseException) -> bool:
@@ -141,18 +141,9 @@ def _delay_after(job: ClaimedJob, error: BaseException, rules: RunRules) -> int:
 
 def retry_after(job: ClaimedJob, error: BaseException, delay_ms: int) -> Retry:
     """Return that a job is tried again in ``delay_ms``; it has used an attempt."""
-    return Retry(job.id, job.token, reason_of(error), _stack_of(error), delay_ms)
-
-
-def reason_of(error: BaseException) -> str:
-    """Return an error's text, for people; never an empty one."""
-    return str(error) or repr(error)
+    return Retry(job.id, job.token, reason_of(error), stack_of(error), delay_ms)
 
 
 def _is(error: BaseException, kind: type[BaseException]) -> bool:
     """Return whether it is such an error, or one of another library's by the same name."""
     return isinstance(error, kind) or type(error).__name__ == kind.__name__
-
-
-def _stack_of(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))

@@ -39,6 +39,22 @@ def make_claimed(opts: bytes = b'{"attempts":3}', **more: Any) -> ClaimedJob:
     return ClaimedJob(**fields | more)
 
 
+class Unspeakable(Exception):
+    """An error whose text needs details that it was raised without."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]["message"])
+
+
+class Unshowable(Unspeakable):
+    """One that cannot be shown either, nor asked for what it lacks."""
+
+    __repr__ = Unspeakable.__str__
+
+    def __getattr__(self, name: str) -> object:
+        return self.args[0][name]
+
+
 def named(name: str) -> Exception:
     """Return an error of another library."""
     kind: type[Exception] = type(name, (Exception,), {})
@@ -86,6 +102,22 @@ def test_an_error_without_a_text_is_told_by_its_kind() -> None:
     outcome = outcome_of(make_claimed(), KeyError(), RULES)
     assert isinstance(outcome, Retry)
     assert outcome.reason == "KeyError()"
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Unspeakable, "Unspeakable({})"),
+        (Unshowable, "<Unshowable that cannot be shown>"),
+    ],
+)
+def test_an_error_whose_text_cannot_be_had_is_told_all_the_same(
+    kind: type[Exception], reason: str
+) -> None:
+    outcome = outcome_of(make_claimed(attempts_made=2), kind({}), RULES)
+    assert isinstance(outcome, Failure)
+    assert outcome.reason == reason
+    assert kind.__name__ in outcome.stacktrace
 
 
 OWN = b'{"attempts":3,"backoff":{"type":"own","delay":700}}'

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field, field_validator
 
 from feedmill import (
     BatchResult,
@@ -19,10 +19,39 @@ from feedmill import (
 from shared.queue import RedisConnection
 
 
+class Unshowable(Exception):
+    """An error that raises when it is asked what it says."""
+
+    def __str__(self) -> str:
+        raise LookupError("nothing to say")
+
+    __repr__ = __str__
+
+
 class Amount(BaseModel):
     """What the declared queue of the tests carries."""
 
     cents: int
+
+
+class Share(BaseModel):
+    """What can be written and read only where it is a part of something."""
+
+    of: int
+
+    @field_validator("of")
+    @classmethod
+    def check(cls, of: int) -> int:
+        """Refuse a number below zero without words."""
+        if of < 0:
+            raise Unshowable
+        return of
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def percent(self) -> int:
+        """One part of so many."""
+        return 100 // self.of
 
 
 booked: list[list[int]] = []
@@ -33,6 +62,12 @@ def book(jobs: list[Job[Amount]]) -> BatchResult:
     """Book amounts; those below zero fail."""
     booked.append([job.data.cents for job in jobs])
     return [ValueError("negative") if job.data.cents < 0 else job.data for job in jobs]
+
+
+@queue("shares", batch=500)
+def split(jobs: list[Job[Share]]) -> BatchResult:
+    """Return what was given."""
+    return [job.data for job in jobs]
 
 
 def ids_of(jobs: list[Job[Any]]) -> list[str]:
@@ -76,6 +111,19 @@ def test_all_are_done_when_a_handler_of_batches_returns_nothing(reports: Queue) 
     assert len(reports.get_completed()) == 2
 
 
+def test_an_error_of_one_job_that_cannot_be_shown_harms_no_other_of_its_batch(
+    reports: Queue,
+) -> None:
+    reports.add_bulk([{"name": "x", "data": n} for n in range(3)])
+    worker = Worker(
+        reports, lambda jobs: [Unshowable() if job.data == 1 else "done" for job in jobs], batch=3
+    )
+    assert worker.step()
+    assert sorted(ids_of(reports.get_completed())) == ["1", "3"]
+    [failed] = reports.get_failed()
+    assert failed.failed_reason == "<Unshowable that cannot be shown>"
+
+
 def test_a_job_that_a_batch_moves_is_returned_in_its_place(reports: Queue) -> None:
     def later(jobs: list[Job[Any]]) -> list[object]:
         jobs[0].move_to_delayed(jobs[0].timestamp + 60_000)
@@ -116,6 +164,17 @@ def test_a_declared_queue_works_batches_and_only_what_it_cannot_read_fails_for_g
     assert ids_of(book.queue.get_waiting()) == ["2"]
     [failed] = book.queue.get_failed()
     assert str(failed.failed_reason).startswith("data is no Amount: cents")
+
+
+def test_data_or_a_result_on_which_a_type_raises_is_the_failure_of_its_job_alone(
+    redis_client: RedisConnection,
+) -> None:
+    configure(redis_client)
+    for of in (4, -1, 0):
+        split.queue.add("split", {"of": of})
+    assert split.worker().step()
+    assert [job.return_value for job in split.queue.get_completed()] == [{"of": 4, "percent": 25}]
+    assert sorted(ids_of(split.queue.get_failed())) == ["2", "3"]
 
 
 def test_a_function_of_batches_is_called_by_hand_with_a_list_of_jobs() -> None:

@@ -125,6 +125,36 @@ def test_a_rule_that_fails_leaves_the_job_to_its_own_options(queue: JobQueue) ->
     assert queue.counts()[JobState.DELAYED] == 1
 
 
+class Unshowable(Exception):
+    """An error that raises when it is asked what it says."""
+
+    def __str__(self) -> str:
+        raise LookupError("nothing to say")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    ("attempts", "asked"),
+    [(3, ["retry_rule_failed", "error_hook_failed"]), (1, ["failure_hook_failed"])],
+)
+def test_errors_that_cannot_be_shown_use_one_attempt_whoever_raises_them(
+    queue: JobQueue, attempts: int, asked: list[str]
+) -> None:
+    def refuse(*_: object) -> Any:
+        raise Unshowable
+
+    rules = RunRules(may_retry=refuse)
+    steps = Steps(queue, rules=rules, on_final_failure=refuse, on_error=refuse)
+    steps.errors = [Unshowable()]
+    seed_waiting(queue, "a#1", attempts=attempts, backoff_ms=1000)
+    assert steps.worker.step()
+    said = "<Unshowable that cannot be shown>"
+    assert steps.logged("error") == [(event, said) for event in (*asked, "job_failed")]
+    assert steps.logged("is_last") == [("job_failed", False)]
+    assert queue.counts()[JobState.DELAYED] == 1
+
+
 @pytest.mark.parametrize(("attempts", "state"), [(3, JobState.DELAYED), (1, JobState.FAILED)])
 def test_a_job_whose_surroundings_fail_is_tried_again_or_failed_by_their_error(
     queue: JobQueue, attempts: int, state: JobState
