@@ -8,6 +8,7 @@ import orjson
 from shared.errors import QueueFull
 from shared.models import Rank, format_time
 from shared.queue import JobQueue, NewJob
+from shared.queue.reading import load_json
 from shared.store import DeadLetter, DeadLetterStore, LetterKind
 
 DEAD_JOB_NAME = "dead"
@@ -66,7 +67,7 @@ def clear_dead_letters(
 def readable_data(raw_data: str) -> object:
     """Return a job's data as JSON would show it; as the bare text when it is none."""
     try:
-        return orjson.loads(raw_data)
+        return load_json(raw_data)
     except (orjson.JSONDecodeError, UnicodeError):
         return encodable(raw_data)
 

@@ -21,6 +21,7 @@ from shared.models import (
     parse_time,
 )
 from shared.queue import ClaimedJob, JobQueue, Lock
+from shared.queue.reading import load_json
 from shared.store.items import check_encodable
 from shared.urls import is_safe, scheme_of, tidy
 from worker.sanitize import clean_extra, clean_html, clean_text
@@ -88,7 +89,7 @@ def decode_data(job: ClaimedJob, max_bytes: int) -> dict[str, Any]:
             "too_large", f"the item has {job_bytes} bytes, JOB_MAX_BYTES allows {max_bytes}"
         )
     try:
-        data = orjson.loads(job.raw_data)
+        data = load_json(job.raw_data)
     except (orjson.JSONDecodeError, UnicodeError) as exc:
         raise ItemError("undecodable", f"the job's data is not JSON: {exc}") from exc
     if not isinstance(data, dict):

@@ -27,6 +27,7 @@ from shared.models import (
     split_item_id,
 )
 from shared.queue import JobQueue, JobState, JobView, Lock, RemoveOutcome
+from shared.queue.reading import load_json
 from shared.store import DeadLetter, LetterKind, Stores
 
 REMOVED = "removed"
@@ -308,7 +309,7 @@ def _identify(view: JobView) -> tuple[str, str, str]:
     """Return source, guid and content hash of an item job, from its id if its data is no use."""
     text = view.data or ""
     try:
-        data = orjson.loads(text)
+        data = load_json(text)
         if is_source(data["source"]):
             return data["source"], make_guid(data["guid"]), content_hash(data)
         return _identify_by_id(view.id, text)

@@ -15,6 +15,7 @@ from shared.errors import InvalidRequestError, ItemError, QueueError, StoreUnava
 from shared.logs import get_logger
 from shared.models import content_hash, encode_json, get_reader, split_item_id
 from shared.queue import AddOutcome
+from shared.queue.reading import load_json
 from shared.store import (
     DeadLetter,
     Import,
@@ -222,7 +223,7 @@ def to_entry(letter: DeadLetter, max_item_bytes: int) -> JournalEntry | Obstacle
     if letter.error_type == Obstacle.TOO_LARGE and not letter.data:
         return Obstacle.TOO_LARGE
     try:
-        data: Any = orjson.loads(letter.data)
+        data: Any = load_json(letter.data)
         if not isinstance(data, dict):
             return Obstacle.UNDECODABLE
         data |= {"source": letter.source, "guid": letter.guid}

@@ -29,6 +29,7 @@ from shared.errors import (
 from shared.intervals import RolledBack, change, roll_back
 from shared.logs import get_logger
 from shared.queue import JobQueue, JobState, JobView
+from shared.queue.reading import load_json
 from shared.store import DeadLetter, Import, Stores, Trigger
 from shared.store.imports import BEFORE_COMMIT
 from shared.store.intervals import IndexerState, Position
@@ -305,7 +306,7 @@ def _is_claimed_of(view: JobView, state: IndexerState) -> bool:
     if view.state is not JobState.ACTIVE:
         return False
     try:
-        data = orjson.loads(view.data or "")
+        data = load_json(view.data or "")
     except (orjson.JSONDecodeError, UnicodeError):
         return False
     if not isinstance(data, dict) or data.get("indexer") != state.name:

@@ -24,7 +24,7 @@ from shared.queue.job import ClaimedJob, DeadLettering, Failure, JobState, NewJo
 from shared.queue.job_queue import DEAD_NAME, JobQueue
 from shared.queue.keys import check_job_id, is_own_key
 from shared.queue.options import MAX_PRIORITY
-from shared.queue.reading import read_object, whole_number
+from shared.queue.reading import read_object, whole_number, with_whole_characters
 from shared.queue.runs import EndedRun
 
 # So many dead letters are read at a time.
@@ -236,11 +236,17 @@ def _is_job_id(value: object) -> bool:
 
 def _json_or_text(data: bytes | None) -> Any:
     """Return a job's data as JSON holds it, text for text; as a text when it is none."""
+    written = data or b"null"
+    return _part(written) or _part(with_whole_characters(written)) or readable(data)
+
+
+def _part(written: bytes | str) -> orjson.Fragment | None:
+    """Return a text as a part of other JSON, as it stands; None if it is no JSON."""
     try:
-        orjson.loads(data or b"null")
+        orjson.loads(written)
     except orjson.JSONDecodeError:
-        return readable(data)
-    return orjson.Fragment(data or b"null")
+        return None
+    return orjson.Fragment(written)
 
 
 def _encodable(value: str) -> str:

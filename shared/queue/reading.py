@@ -1,5 +1,6 @@
 """Reads what anybody may have written to Redis: what makes no sense is absent. Pure."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,12 @@ MAX_WHOLE = 2**53 - 1
 _FEW_DIGITS = 15
 # A tuple: a union of types would be made anew for each number of each job.
 _NUMBERS = (bytes, str, int, float)
+# A pair of surrogates, one alone, or any other: of two backslashes neither begins a surrogate.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(?P<alone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 
 
 def whole_number(value: object) -> int | None:
@@ -44,7 +51,7 @@ def read_object(value: bytes | None) -> Mapping[str, object]:
 def read_json(value: bytes | None) -> object:
     """Read JSON; None where there is none, or none that can be read."""
     try:
-        return orjson.loads(value) if value else None
+        return load_json(value) if value else None
     except orjson.JSONDecodeError:
         return None
 
@@ -52,6 +59,30 @@ def read_json(value: bytes | None) -> object:
 def json_or_text(value: str) -> Any:
     """Return what a JSON text holds; a text that is none as it is."""
     try:
-        return orjson.loads(value)
+        return load_json(value)
     except orjson.JSONDecodeError:
         return value
+
+
+def load_json(value: bytes | str) -> Any:
+    """Return what JSON holds that any program may have written, half of an emoji or not UTF-8.
+
+    Raises:
+        orjson.JSONDecodeError: it is none, or is nested more than 1024 deep, which Python could
+            neither write again nor show.
+    """
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return orjson.loads(with_whole_characters(value))
+
+
+def with_whole_characters(value: bytes | str) -> str:
+    """Return a JSON text with U+FFFD for what is no character: lone surrogates, odd bytes.
+
+    JavaScript cuts texts between the two halves of an emoji, and writes a half as an escape. It is
+    valid JSON, and ``json.loads`` reads it; but its text can be written neither as UTF-8 nor to
+    MongoDB, so that a handler could not pass it on. U+FFFD is what JavaScript itself sends then.
+    """
+    text = value if isinstance(value, str) else value.decode("utf-8", "replace")
+    return _ESCAPE.sub(lambda found: found[0] if found["alone"] is None else "\\ufffd", text)

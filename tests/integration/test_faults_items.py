@@ -30,7 +30,8 @@ def foreign(**fields: Any) -> bytes:
 
 
 BAD = {
-    "surrogate": (foreign(title="\ud800"), "undecodable"),
+    "surrogate in what is not json": (b'{"title": "\\ud800"', "undecodable"),
+    "surrogate where no text may be": (foreign(published_at="\ud800"), "invalid"),
     "number over 64 bits": (foreign(enclosures=[{"url": "u", "length": 2**70}]), "invalid"),
     "number over int64": (foreign(enclosures=[{"url": "u", "length": 2**64 - 1}]), "unencodable"),
     "deep": (foreign(title=0).replace(b"0", b"[" * 3000 + b"]" * 3000), "undecodable"),
@@ -59,6 +60,14 @@ def test_a_bad_item_is_dead_at_once_and_its_batch_mates_are_stored(bench: Bench,
     assert (letter.item_id, letter.error_type, letter.attempts) == ("lwn#bad", error_type, 1)
     assert bench.dlq.counts()[JobState.WAITING] == 1
     assert len(bench.held) == 0
+
+
+def test_an_item_with_half_an_emoji_is_stored(bench: Bench) -> None:
+    add_raw(bench, "lwn#half", foreign(guid="half", title="Hello \ud83d", categories=["\ude00"]))
+    bench.work()
+    [stored] = bench.documents().values()
+    assert (stored["title"], stored["categories"]) == ("Hello \ufffd", ["\ufffd"])
+    assert bench.left() == {}
 
 
 def test_all_bad_items_of_one_batch_die_together(bench: Bench) -> None:

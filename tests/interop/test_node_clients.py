@@ -3,9 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+import feedmill
 from shared.clock import SystemClock
 from shared.errors import FeedmillError
 from shared.queue import (
@@ -117,6 +119,25 @@ def test_a_worker_in_node_completes_what_we_added(node: NodeDriver, queue: JobQu
     queue.add_many([NewJob(f"s#{n}", "item", {"n": n}, keep_completed=10) for n in range(5)])
     _wait_for(lambda: queue.counts()[JobState.COMPLETED] == 5)
     assert [view.result for view in queue.get_jobs(["s#3"]) if view] == ['{"got":3}']
+
+
+def test_half_an_emoji_goes_from_node_to_us_and_back(
+    node: NodeDriver, redis_client: RedisConnection
+) -> None:
+    ours, theirs = (feedmill.Queue(name, redis_client) for name in ("q", "theirs"))
+    seen: list[object] = []
+
+    def send(job: feedmill.Job[Any]) -> object:
+        seen.append(job.data)
+        return job.data
+
+    half = "const half = { title: 'Hello 😀'.slice(0, 7), n: 5 };"
+    node.run(HEAD + half + "await q.add('x', half, { jobId: 'a' });")
+    assert feedmill.Worker(ours, send).step()
+    answer = node.run(HEAD + "return (await q.getJob('a')).returnvalue;")
+    assert seen == [answer] == [{"title": "Hello \ufffd", "n": 5}]
+    node.run(half + "await worker('bull', 'theirs', async () => half);")
+    assert theirs.add("x").wait_until_finished(timeout_s=10) == answer
 
 
 def test_our_worker_fails_what_node_doomed_without_running_it(

@@ -1,11 +1,14 @@
 """How jobs are written and read: anything foreign is read without a crash."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.queue import BlockedBy, JobState, NewJob
 from shared.queue.connection import raw, text
+from shared.queue.reading import json_or_text, read_object
 from shared.queue.wire import decode_claim, decode_view, opts_of
 
 FIELD_COUNT = 11
@@ -79,6 +82,46 @@ def test_a_blocked_claim_says_why_and_until_when() -> None:
 @pytest.mark.parametrize("value", ["a", "ü", chr(0xDCFF), chr(0xD800), "😀"])
 def test_any_text_can_be_written(value: str) -> None:
     assert isinstance(raw(value), bytes)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (r'"a\ud83d"', "a\ufffd"),
+        (r'"\uDE00b"', "\ufffdb"),
+        (r'"\ud83d\ud83d\ude00"', "\ufffd😀"),
+        (r'"\ud83d\\ude00"', "\ufffd\\ude00"),
+        (r'["\\ud83d", "\\\ud83d"]', ["\\ud83d", "\\\ufffd"]),
+        (r'{"\ud83d": [1.5, 18446744073709551616]}', {"\ufffd": [1.5, 2.0**64]}),
+        (r'"\ud83d" NaN', r'"\ud83d" NaN'),
+        (r"\ud83d", r"\ud83d"),
+        ("[" * 2000 + "]" * 2000, "[" * 2000 + "]" * 2000),
+    ],
+)
+def test_half_an_emoji_is_read_as_the_sign_for_what_is_no_character(
+    written: str, read: object
+) -> None:
+    assert json_or_text(written) == read
+
+
+TEXTS = st.text(st.characters() | st.characters(categories=["Cs"]) | st.sampled_from('\\u"dD8'))
+
+
+@given(st.recursive(TEXTS | st.integers(0, 9), st.lists) | st.dictionaries(TEXTS, TEXTS))
+def test_all_else_in_a_text_with_half_an_emoji_is_read_as_it_stands(value: object) -> None:
+    written = json.dumps(value)
+    theirs = as_utf16(json.dumps(json.loads(written), ensure_ascii=False))
+    assert json_or_text(written) == json.loads(theirs)
+
+
+def as_utf16(value: str) -> str:
+    """Return a text without halves of characters, as an encoder of JavaScript writes it."""
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+@pytest.mark.parametrize("unreadable", [b"\xff", rb"\ud83d"])
+def test_options_that_hold_what_is_no_character_are_read_all_the_same(unreadable: bytes) -> None:
+    assert read_object(b'{"attempts":3,"x":"' + unreadable + b'"}')["attempts"] == 3
 
 
 @given(st.binary())

@@ -38,13 +38,19 @@ def held(queue: JobQueue, **fields: Any) -> DecodedItem:
         "{",
         "nonsense",
         "NaN",
-        '{"source": "lwn", "guid": "1", "title": "\\ud800"}',
         "[" * 3000 + "]" * 3000,
         '{"source": "lwn", "guid": "1", "x": ' + "[" * 3000 + "]" * 3000 + "}",
     ],
 )
 def test_what_is_not_json_is_undecodable(raw_data: str) -> None:
     assert refusal_of(raw_data) == "undecodable"
+
+
+def test_half_an_emoji_costs_no_item_its_text(queue: JobQueue) -> None:
+    raw_data = r'{"source": "lwn", "guid": "1", "title": "Hello \ud83d"}'
+    job = make_claimed(raw_data)
+    item = decode_item(queue, job, decode_data(job, JOB_MAX_BYTES), 1)
+    assert item.content["title"] == "Hello \ufffd"
 
 
 @pytest.mark.parametrize("raw_data", ["[]", "1", "null", '"text"', "true"])

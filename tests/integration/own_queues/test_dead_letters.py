@@ -80,6 +80,21 @@ def test_a_job_whose_attempts_are_used_up_moves_to_the_dead_letters_with_all_tha
     assert f"failed {job.id}" in events(orders.core)
 
 
+def test_data_of_half_an_emoji_comes_back_from_the_dead_letters_as_an_object(
+    orders: Queue, dead: Queue
+) -> None:
+    deep = b"[" * 200 + b"]" * 200
+    job = orders.add("ship")
+    orders.core.client.hset(
+        orders.core.keys.job(job.id), "data", b'{"to":"Rome \\ud83d\xff","x":%b}' % deep
+    )
+    assert Worker(orders, refuse, dead_letter=dead).step()
+    [letter] = dead.get_waiting()
+    assert letter.data["data"]["to"] == "Rome \ufffd\ufffd"
+    dead.replay()
+    assert job.refresh().data["to"] == "Rome \ufffd\ufffd"
+
+
 def test_attempts_that_are_left_are_used_first_and_unrecoverable_jobs_go_at_once(
     orders: Queue, dead: Queue
 ) -> None:

@@ -128,6 +128,31 @@ def test_progress_and_log_are_kept_and_heard(emails: Queue, started: Callable[..
     assert emails.get_job_logs(job.id) == ([], 0)
 
 
+def test_data_of_half_an_emoji_is_an_object_that_can_be_passed_on_everywhere(
+    emails: Queue,
+) -> None:
+    half = {"title": "Hello \ufffd", "n": 5}
+    seen: list[object] = []
+
+    def send(job: Job[Any]) -> object:
+        seen.append(job.data)
+        job.progress(job.data)
+        job.log(job.data["title"])
+        job.update_data(job.data)
+        if len(seen) == 1:
+            raise OSError(job.data["title"])
+        return job.data
+
+    job = emails.add("welcome", attempts=2)
+    key = emails.core.keys.job(job.id)
+    emails.core.client.hset(key, "data", rb'{"title":"Hello \ud83d","n":5}')
+    worker = Worker(emails, send)
+    assert [worker.step(), worker.step()] == [True, True]
+    done = job.refresh()
+    assert [*seen, done.return_value, done.last_progress] == [half] * 4
+    assert (done.get_state(), emails.get_job_logs(job.id)[0]) == ("completed", ["Hello \ufffd"] * 2)
+
+
 def test_data_that_a_handler_updates_is_there_in_the_next_attempt(emails: Queue) -> None:
     pages: list[int] = []
 
