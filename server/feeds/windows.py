@@ -24,6 +24,8 @@ PullsWanted = threading.Event
 START, ENDED, PAGE = "{start}", "{ended}", "{page}"
 MAX_STEP_S = 366 * 86400
 MAX_IN_FLIGHT = 32
+# Of a start: no step, lag or overlap leads out of the years that can be computed with.
+MIN_YEAR, MAX_YEAR = 1000, 2200
 FORMATS = ("rfc3339", "epoch_s", "epoch_ms", "page")
 _STORED = {"starts_at": "from", "step_s": "step_s"}
 _OPTIONAL = ("in_flight", "overlap_s", "lag_s", "format", "first_page")
@@ -74,6 +76,9 @@ class FeedWindow:
         """Return which field does not go with what, and why; None when the window is fit."""
         if self.format not in FORMATS:
             return f"format must be one of {', '.join(FORMATS)}"
+        if not self.is_by_page and not MIN_YEAR <= self.starts_at.year <= MAX_YEAR:
+            years = f"the years {MIN_YEAR} to {MAX_YEAR}"
+            return f"from must be in {years}, not {self.starts_at.date()}"
         if not 1 <= self.step_s <= MAX_STEP_S:
             return f"step_s must be 1 to {MAX_STEP_S}, not {self.step_s}"
         if not 1 <= self.in_flight <= MAX_IN_FLIGHT:

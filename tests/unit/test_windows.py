@@ -1,17 +1,20 @@
 """A feed's window: what is fit for one, where its intervals end, what its URLs look like."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from server.feeds.windows import FeedWindow, is_template
+from server.feeds.windows import MAX_STEP_S, FeedWindow, is_template
 from shared.errors import ReachedLatest
 from shared.intervals import Interval
 from shared.store.reading import Misfit
 
 NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+FIRST = datetime.min.replace(tzinfo=UTC)
+LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
 def window(**fields: Any) -> FeedWindow:
@@ -86,6 +89,8 @@ def test_a_window_is_read_as_it_is_stored() -> None:
         ({"step_s": 60}, "no from"),
         ({"from": NOON}, "no step_s"),
         ({"from": "today", "step_s": 60}, "not a date"),
+        ({"from": FIRST, "step_s": 60}, "from must be in the years 1000 to 2200, not 0001-01-01"),
+        ({"from": LAST, "step_s": 60}, "from must be in the years 1000 to 2200, not 9999-12-31"),
         ({"from": NOON, "step_s": 0}, "step_s must be 1 to"),
         ({"from": NOON, "step_s": 60, "in_flight": 33}, "in_flight must be 1 to 32"),
         ({"from": NOON, "step_s": 60, "format": "page", "in_flight": 2}, "must be 1 with format"),
@@ -98,6 +103,24 @@ def test_a_window_is_read_as_it_is_stored() -> None:
 def test_what_is_no_window_is_refused_with_its_field(document: dict[str, Any], fault: str) -> None:
     with pytest.raises(Misfit, match=fault):
         FeedWindow.read(document)
+
+
+@pytest.mark.parametrize("year", [1000, 2200])
+def test_the_longest_window_at_either_end_of_the_years_can_be_read(year: int) -> None:
+    longest = window(
+        starts_at=datetime(year, 1, 1, tzinfo=UTC), step_s=MAX_STEP_S, lag_s=MAX_STEP_S
+    )
+    longest = replace(longest, overlap_s=MAX_STEP_S * 100 - 1)
+    ended = longest.on_handle_step(LAST)(longest.starts_at)
+
+    assert longest.find_fault() is None
+    assert longest.render("{start}", Interval(longest.starts_at, ended, 1)).startswith(
+        f"{year - 101:04}"
+    )
+
+
+def test_a_window_by_page_does_not_care_for_its_time() -> None:
+    assert window(format="page", starts_at=FIRST).find_fault() is None
 
 
 def test_a_url_without_a_place_for_the_interval_is_no_template() -> None:

@@ -343,6 +343,10 @@ def test_opml_names_each_entry_of_a_feed_that_was_not_added(api: Api) -> None:
         ),
         (f'{BY_TIME} {FROM} feedmill:window_step_s="1.5"', "step_s"),
         (f'{BY_TIME} {FROM} feedmill:window_step_s="0"', "step_s must be 1 to"),
+        (
+            f'{BY_TIME} feedmill:window_from="9999-12-31" feedmill:window_step_s="60"',
+            "from must be in the years 1000 to 2200",
+        ),
     ],
 )
 def test_opml_entry_that_cannot_be_added_is_named_with_its_reason(

@@ -72,6 +72,8 @@ def test_feed_without_a_window_has_neither_window_nor_position(api: Api) -> None
     [
         ({"from": "yesterday", "step_s": 60}, "from"),
         ({"from": None, "step_s": 60}, "from"),
+        ({"from": "0001-01-01T00:00:00Z", "step_s": 3600, "overlap_s": 60}, "years 1000 to 2200"),
+        ({"from": "9999-12-31T23:59:59Z", "step_s": 60}, "years 1000 to 2200"),
         ({"from": "2026-11-01T12:00:00Z"}, "step_s"),
         ({"from": "2026-11-01T12:00:00Z", "step_s": 0}, "step_s"),
         ({"from": "2026-11-01T12:00:00Z", "step_s": "60"}, "step_s"),
