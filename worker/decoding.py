@@ -89,14 +89,21 @@ def decode_data(job: ClaimedJob, max_bytes: int) -> dict[str, Any]:
             "too_large", f"the item has {job_bytes} bytes, JOB_MAX_BYTES allows {max_bytes}"
         )
     try:
-        data = load_json(job.raw_data)
-    except (orjson.JSONDecodeError, UnicodeError) as exc:
-        raise ItemError("undecodable", f"the job's data is not JSON: {exc}") from exc
+        data = orjson.loads(job.raw_data)
+    except (orjson.JSONDecodeError, UnicodeError):
+        data = _decode_odd(job.raw_data)
     if not isinstance(data, dict):
         raise ItemError("invalid", f"the job's data is {type(data).__name__}, not an object")
     _check_identity(data)
     data["guid"] = make_guid(data["guid"])
     return data
+
+
+def _decode_odd(raw_data: str) -> Any:
+    try:
+        return load_json(raw_data)
+    except (orjson.JSONDecodeError, UnicodeError) as exc:
+        raise ItemError("undecodable", f"the job's data is not JSON: {exc}") from exc
 
 
 def decode_item(

@@ -68,8 +68,10 @@ _WIDER = {
     "big5": ("big5hkscs", "cp950"),
     "euc_jp": ("euc_jis_2004",),
 }
-_STRICTLY = "feedmill.wider"
-_REPLACING = "feedmill.wider_or_replaced"
+# What `bytes.decode` is to do with bytes that a codec found here lacks: read them wider, else raise
+# or put U+FFFD in their place.
+WIDER = "feedmill.wider"
+WIDER_OR_REPLACED = "feedmill.wider_or_replaced"
 
 
 def find_codec(name: str) -> str | None:
@@ -81,15 +83,6 @@ def find_codec(name: str) -> str | None:
     except (LookupError, ValueError):
         return None
     return None if codec in _REFUSED else _MEANT.get(codec, codec)
-
-
-def decode_with(codec: str, body: bytes, *, replacing: bool = False) -> str:
-    """Return the text of bytes, with U+FFFD for wrong ones if they are to be replaced.
-
-    Raises:
-        UnicodeError: for wrong bytes otherwise.
-    """
-    return body.decode(codec, _REPLACING if replacing else _STRICTLY)
 
 
 def _read_wider(error: UnicodeError) -> tuple[str, int]:
@@ -129,5 +122,5 @@ def _decode_or_none(some: bytes, codec: str) -> str | None:
         return None
 
 
-codecs.register_error(_STRICTLY, _read_wider)
-codecs.register_error(_REPLACING, _read_wider_or_replace)
+codecs.register_error(WIDER, _read_wider)
+codecs.register_error(WIDER_OR_REPLACED, _read_wider_or_replace)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
-from server.parsing.charsets import decode_with, find_codec
+from server.parsing.charsets import WIDER, WIDER_OR_REPLACED, find_codec
 from shared.error_kinds import ErrorKind
 from shared.errors import ParseError
 
@@ -112,8 +112,8 @@ def _is_utf8(body: bytes) -> bool:
 
 def _is_nearly_utf8(body: bytes, declared: str) -> bool:
     """Return whether bytes are UTF-8 but for a few, although one byte a character is declared."""
-    codec = find_codec(declared)
-    if codec is None or body.isascii() or not _has_single_bytes(codec):
+    codec = find_codec(declared) if not body.isascii() else None
+    if codec is None or not _has_single_bytes(codec):
         return False
     beyond_ascii = [char for char in body.decode("utf-8", "surrogateescape") if char > "\x7f"]
     wrong = sum("\udc80" <= char <= "\udcff" for char in beyond_ascii)
@@ -151,7 +151,7 @@ def _replace_few(body: bytes, name: str) -> str | None:
     codec = find_codec(name)
     if codec is None or codec.startswith("utf-8"):
         return None
-    text = decode_with(codec, body, replacing=True)
+    text = body.decode(codec, WIDER_OR_REPLACED)
     return text if "<" in text and text.count("\ufffd") * 100 < len(text) else None
 
 
@@ -194,14 +194,14 @@ def _undeclared_wide(body: bytes) -> Iterator[str]:
 
 
 def _decode(body: bytes, name: str) -> str | None:
-    codec = find_codec(name)
+    codec = "utf-8" if name.lower() == "utf-8" else find_codec(name)
     if codec is None:
         return None
     if codec == "windows-1252":
         text = _decode_western(body)
     else:
         try:
-            text = decode_with(codec, body)
+            text = body.decode(codec, WIDER)
         except (UnicodeError, LookupError):
             return None
     # A wrong wide or exotic encoding decodes without complaint, into anything but markup.
