@@ -124,12 +124,17 @@ def decode_item(
         revision=revision,
         import_id=import_id if isinstance(import_id, str) else None,
         content=content,
-        epoch=read_epoch(data) if "indexer" in data else None,
+        epoch=read_epoch(job, data) if "indexer" in data else None,
     )
 
 
-def read_epoch(data: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Return the indexer and the epoch that a job's data name, if they do."""
+def read_epoch(job: ClaimedJob, data: Mapping[str, Any]) -> tuple[str, int] | None:
+    """Return the indexer and the epoch that a job's data name, if they do.
+
+    Only that of an import's job: in another program's these fields are the program's own.
+    """
+    if job.tally is None:
+        return None
     name, epoch = data.get("indexer"), data.get("epoch")
     return (name, epoch) if isinstance(name, str) and isinstance(epoch, int) else None
 

@@ -76,4 +76,4 @@ class EpochGuard:
 
 def _epoch_of(job: ClaimedJob) -> tuple[str, int] | None:
     data = readable_data(job.raw_data)
-    return read_epoch(data) if isinstance(data, dict) else None
+    return read_epoch(job, data) if isinstance(data, dict) else None

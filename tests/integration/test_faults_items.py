@@ -70,6 +70,15 @@ def test_an_item_with_half_an_emoji_is_stored(bench: Bench) -> None:
     assert bench.left() == {}
 
 
+def test_an_item_whose_producer_has_fields_called_indexer_and_epoch_is_stored_or_dies(
+    bench: Bench,
+) -> None:
+    named = {"indexer": "some-value", "epoch": 1}
+    bench.import_items(make_data("1", **named), make_data("2", title=5, **named), revision=None)
+    assert bench.titles() == {"1": "Title 1"}
+    assert bench.dead().keys() == {"2"}
+
+
 def test_all_bad_items_of_one_batch_die_together(bench: Bench) -> None:
     for number, (raw_data, _) in enumerate(BAD.values()):
         add_raw(bench, f"lwn#{number}", raw_data.replace(b'"bad"', f'"{number}"'.encode()))

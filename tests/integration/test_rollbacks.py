@@ -328,7 +328,8 @@ def test_a_replay_that_read_its_letters_just_before_stores_nothing(harness: Harn
 def test_a_job_that_cannot_be_read_leaves_no_letter_behind_its_rollback(harness: Harness) -> None:
     begun = add_hours(harness)
     commit_first(harness)
-    bad = {"source": SOURCE, "guid": "bad", "title": 5, "indexer": SOURCE, "epoch": 1}
+    bad = {"source": SOURCE, "guid": "bad", "title": 5, "import_id": "i1"}
+    bad |= {"indexer": SOURCE, "epoch": 1}
     harness.item_queues[0].add_many([make_job(bad), make_job({**bad, "guid": "b", "epoch": 2})])
 
     roll_back(harness, begun)

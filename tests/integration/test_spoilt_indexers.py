@@ -36,7 +36,8 @@ def test_nonsense_in_an_indexer_closes_none_of_its_imports(
 def test_items_of_an_epoch_that_cannot_be_read_wait_until_it_can(harness: Harness) -> None:
     begin_window(harness)
     epoch = read_indexer(harness)["epoch"]
-    bad = {"source": SOURCE, "guid": "bad", "title": 5, "indexer": SOURCE, "epoch": epoch}
+    pulled = {"import_id": "i1", "indexer": SOURCE, "epoch": epoch}
+    bad = {"source": SOURCE, "guid": "bad", "title": 5} | pulled
     harness.item_queues[0].add_many([make_job(bad), make_job(make_data("1", source=SOURCE))])
     spoil(harness, "intervals", {"_id": SOURCE}, "epoch", "nonsense")
     for _ in range(4):
