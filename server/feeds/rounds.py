@@ -316,7 +316,8 @@ def _show(
     """Return what a feed shows of its window, as far as it does not show that already."""
     assert at.feed is not None
     shown: dict[str, Any] = {}
-    if hold is None:
+    # What is disabled gives only what somebody asked for: nothing comes next.
+    if hold is None and at.feed.enabled:
         when = f", when {format_time(more_at)} has passed" if more_at else ""
         shown["next_fetch_reason"] = f"its window: next from {_word(state.cursor)}{when}"
     ended = sorted(closed.values(), key=lambda each: each.finished_at or each.requested_at)

@@ -202,6 +202,18 @@ def test_who_asks_now_gets_also_what_is_disabled_or_waits() -> None:
     assert len(done.to_insert) == 1
 
 
+def test_who_asks_for_a_disabled_window_does_not_let_it_announce_what_is_next() -> None:
+    failed = replace(
+        pull_import(indexer(), opened(), FEED, NOW), state=ImportState.FAILED, error="timeout: late"
+    )
+    feed = replace(FEED, enabled=False)
+
+    done = advance(indexer(opened()), conditions(failed, feed=feed, is_asked=True))
+
+    assert done.feed_changes["error"] == "timeout: late"
+    assert "next_fetch_reason" not in done.feed_changes
+
+
 @pytest.mark.parametrize("feed", [None, replace(FEED, window=None)])
 def test_a_window_ends_with_its_feed(feed: Feed | None) -> None:
     done = advance(indexer(opened()), conditions(feed=feed))

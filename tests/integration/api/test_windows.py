@@ -116,6 +116,13 @@ def test_start_of_a_windowed_feed_pulls_its_next_intervals(api: Api) -> None:
     assert {each["id"] for each in again} == {each["id"] for each in started}
 
 
+def test_start_of_a_disabled_window_announces_no_further_fetch(api: Api) -> None:
+    add(api, enabled=False)
+    assert len(api.post("/imports/start", {"sources": ["news"]}).json()["imports"]) == 2
+    shown = show(api)
+    assert (shown["enabled"], shown["next_fetch_reason"]) == (False, "disabled")
+
+
 def test_start_of_everything_leaves_windowed_feeds_to_their_intervals(api: Api) -> None:
     add(api)
     assert api.post("/imports/start", {}).json()["imports"] == []
