@@ -56,6 +56,10 @@ class LineProgress:
                 print_text(self._console, f"{each['source']}: {state}")
                 self._shown[each["id"]] = state
 
+    def tell(self, text: str) -> None:
+        """Print a line."""
+        print_text(self._console, text)
+
 
 class BarProgress:
     """A bar per import, gone when all have ended. Needs a terminal."""
@@ -78,6 +82,10 @@ class BarProgress:
                 completed=counts["fetched"] - counts["pending"],
                 state=describe_state(each),
             )
+
+    def tell(self, text: str) -> None:
+        """Print a line above the bars; it stays."""
+        print_text(self._bars.console, text)
 
 
 @contextmanager

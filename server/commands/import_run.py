@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,8 @@ _BUSY_TRIES = 120
 _BUSY_PAUSE_S = 0.5
 # Longer than a limit by the minute asks for; who has to wait longer is told instead.
 _MAX_PAUSE_S = 60
+# Of a wait that has lasted so long, or will, people want to know what it is for.
+_TOLD_FROM_S = 2
 
 Import = dict[str, Any]
 _UNFIT = re.compile(r"[^a-z0-9_.]+")
@@ -125,6 +128,9 @@ class Progress(Protocol):
     def show(self, imports: Sequence[Import]) -> None:
         """Show how far they are; called at each round, the last time when all have ended."""
 
+    def tell(self, text: str) -> None:
+        """Show a line about what is waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImportRun:
@@ -151,21 +157,23 @@ def run_imports(
 ) -> ImportRun:
     """Start an import of each feed and wait until all have ended.
 
-    A feed whose import cannot be started does not keep the others from it. ``check`` is called at
-    each round and may raise to give up.
+    A feed whose import cannot be started does not keep the others from it, and those that have
+    started are followed while others still wait. ``check`` is called at each round and may raise
+    to give up.
 
     Raises:
         ServiceError: the service went away and did not come back within a minute.
     """
-    started: list[Import] = []
+    starter = _Starter(client, progress, check)
     errors: list[tuple[str, str]] = []
     for feed in feeds:
         try:
-            started += _start(client, feed, force=force)
+            starter.start(feed, force=force)
         except (ServiceError, InvalidRequestError) as exc:
             check()
             errors.append((feed.text, str(exc)))
-    return ImportRun(follow_imports(client, started, progress=progress, check=check), errors)
+    ended = follow_imports(client, starter.started, progress=progress, check=check)
+    return ImportRun(ended, errors)
 
 
 def follow_imports(
@@ -174,29 +182,63 @@ def follow_imports(
     *,
     progress: Progress,
     check: Callable[[], None] = lambda: None,
+    for_s: float | None = None,
 ) -> list[Import]:
-    """Wait until imports have ended and return them, each once; as :func:`run_imports`."""
+    """Wait until imports have ended and return them, each once; as :func:`run_imports`.
+
+    With ``for_s`` for so long instead, however far they are.
+    """
+    until_s = None if for_s is None else time.monotonic() + for_s
     return follow(
         list({each["id"]: each for each in imports}.values()),
         lambda seen: [_refreshed(client, each) for each in seen],
         show=progress.show,
-        is_ended=lambda seen: all(each["state"] in ENDED_STATES for each in seen),
+        is_ended=lambda seen: _have_ended(seen) if until_s is None else time.monotonic() >= until_s,
         check=check,
     )
 
 
-def _start(client: ApiClient, feed: FeedToImport, *, force: bool) -> list[Import]:
-    body = feed.start_body(force=force)
-    for _ in range(_BUSY_TRIES):
-        try:
-            started: list[Import] = client.post("/imports/start", body)["imports"]
-            return [client.get(f"/imports/{quote_id(each['id'])}") for each in started]
-        except ServiceError as exc:
-            pause_s = _pause_before_retry(exc, feed)
-            if pause_s is None:
-                raise
-            time.sleep(pause_s)
-    raise ServiceError(f"the service is still busy with an earlier import of {feed.text}")
+def _have_ended(imports: Sequence[Import]) -> bool:
+    return all(each["state"] in ENDED_STATES for each in imports)
+
+
+class _Starter:
+    """Starts imports one after another, and follows what has started while it has to wait."""
+
+    def __init__(self, client: ApiClient, progress: Progress, check: Callable[[], None]) -> None:
+        self.started: list[Import] = []
+        self._client = client
+        self._progress = progress
+        self._check = check
+
+    def start(self, feed: FeedToImport, *, force: bool) -> None:
+        """Start a feed's imports; again after a pause while the service asks for one."""
+        body = feed.start_body(force=force)
+        waited_s = 0.0
+        for _ in range(_BUSY_TRIES):
+            try:
+                begun: list[Import] = self._client.post("/imports/start", body)["imports"]
+                self.started += [_read(self._client, each) for each in begun]
+                return
+            except ServiceError as exc:
+                pause_s = _pause_before_retry(exc, feed)
+                if pause_s is None:
+                    raise
+                if pause_s >= _TOLD_FROM_S or waited_s < _TOLD_FROM_S <= waited_s + pause_s:
+                    self._tell(feed, exc, pause_s)
+                self._wait(pause_s)
+                waited_s += pause_s
+        raise ServiceError(f"the service is still busy with an earlier import of {feed.text}")
+
+    def _tell(self, feed: FeedToImport, error: ServiceError, pause_s: float) -> None:
+        # A short pause is one of many: how long it will be altogether is not known.
+        how_long = f" {ceil(pause_s)} s" if pause_s >= _TOLD_FROM_S else ""
+        self._progress.tell(f"waiting{how_long} to import {feed.text}: {error}")
+
+    def _wait(self, pause_s: float) -> None:
+        self.started = follow_imports(
+            self._client, self.started, progress=self._progress, check=self._check, for_s=pause_s
+        )
 
 
 def _pause_before_retry(error: ServiceError, feed: FeedToImport) -> float | None:
@@ -212,5 +254,9 @@ def _pause_before_retry(error: ServiceError, feed: FeedToImport) -> float | None
 def _refreshed(client: ApiClient, each: Import) -> Import:
     if each["state"] in ENDED_STATES:
         return each
+    return _read(client, each)
+
+
+def _read(client: ApiClient, each: Import) -> Import:
     fresh: Import = client.get(f"/imports/{quote_id(each['id'])}")
     return fresh

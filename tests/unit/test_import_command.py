@@ -156,6 +156,42 @@ def test_rate_limit_and_busy_source_are_waited_for(service: StubService, feed_fi
     assert [call.path for call in service.calls].count("/imports/start") == 3
 
 
+def test_what_was_accepted_is_followed_while_the_others_wait_and_the_wait_is_told(
+    service: StubService, feed_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.commands.import_run._TOLD_FROM_S", 0.01)
+    refusal = "more than 1/minute calls that start work (API_RATE_LIMIT); try again in 1 s"
+    service.answer("/imports/start", 202, {"imports": [{"id": "i#1"}]})
+    service.answer("/imports/start", 429, {"detail": refusal}, {"Retry-After": "0"})
+    service.answer("/imports/start", 202, {"imports": [{"id": "i#2"}]})
+    for state in ("queued", "completed"):
+        service.answer("/imports/i%231", 200, make_import(state))
+    service.answer("/imports/i%232", 200, make_import(id="i#2", source="my-board"))
+    code, _, messages = import_feeds(service, "https://lwn.net/feed", feed_file)
+    assert code == 0
+    assert messages.splitlines() == [
+        f"waiting 1 s to import {feed_file}: {refusal}",
+        "lwn: queued",
+        "lwn: completed",
+        "my-board: completed",
+    ]
+    paths = [call.path for call in service.calls]
+    _, refused, accepted = (at for at, path in enumerate(paths) if path == "/imports/start")
+    assert "/imports/i%231" in paths[refused:accepted]
+
+
+def test_a_busy_source_is_told_once_it_has_been_waited_for_so_long(
+    service: StubService, feed_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.commands.import_run._TOLD_FROM_S", 0.025)
+    for _ in range(5):
+        service.answer("/imports/start", 409, {"detail": "still fetching"})
+    answer_imports(service, make_import())
+    _, _, messages = import_feeds(service, feed_file)
+    told = f"waiting to import {feed_file}: still fetching"
+    assert messages.splitlines() == [told, "lwn: completed"]
+
+
 def test_rate_limit_that_holds_for_long_is_told_and_not_waited_for(service: StubService) -> None:
     refusal = "more than 1/hour calls that start work (API_RATE_LIMIT); try again in 3579 s"
     service.answer("/imports/start", 429, {"detail": refusal}, {"Retry-After": "3579"})
