@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.clock import Clock
-from shared.errors import DoomedJob, QueueError
+from shared.errors import DoomedJob, Postponed, QueueError
 from shared.queue.job import BlockedBy, Claim, ClaimedJob, Lock
 from shared.queue.job_queue import CHUNK_BYTES, JobQueue
 from shared.queue.job_runner import is_ctrl_c
@@ -163,11 +163,11 @@ class BatchWorker(Worker):
         runs: list[EndedRun] = []
         allowed: list[ClaimedJob] = []
         for job in jobs:
-            if not self._runner.begin(job):
-                continue
             try:
+                if not self._runner.begin(job):
+                    continue
                 check_may_run(job, self._options.rules)
-            except DoomedJob as exc:
+            except (DoomedJob, Postponed) as exc:
                 runs.append(self._runner.ended_by(job, exc))
             else:
                 allowed.append(job)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from shared.clock import Clock
-from shared.errors import DoomedJob, JobStateError, UnencodableJob
+from shared.errors import DoomedJob, JobStateError, Postponed, UnencodableJob
 from shared.queue.job import ClaimedJob, Completion, Failure, Postponement, Retry
 from shared.queue.job_queue import JobQueue
 from shared.queue.reports import Reports
@@ -55,14 +55,21 @@ class JobRunner:
         """
         with ExitStack() as around:
             error = self._enter(around, job)
-            if self.begin(job):
-                ended = self._run_handler(job) if error is None else self.ended_by(job, error)
-                self.end_all([ended])
+            try:
+                if not self.begin(job):
+                    return
+            except Postponed as exc:
+                error = exc
+            ended = self._run_handler(job) if error is None else self.ended_by(job, error)
+            self.end_all([ended])
 
     def begin(self, job: ClaimedJob) -> bool:
         """Report that a job's run begins, and make the next job of its scheduler.
 
         False when that could not be done before all was abandoned: it is not to run.
+
+        Raises:
+            Postponed: it is to be left to others, as if its handler had raised that.
         """
         may_run = self._schedules.keep(job)
         if may_run:

@@ -174,7 +174,7 @@ def continue_schedule(queue: JobQueue, job: ClaimedJob) -> Continuation:
     ``job`` is a scheduler's, whoever made it. Without this call its schedule ends.
 
     Raises:
-        InvalidJobOptions: a pattern or zone that cannot be read: its schedule ends.
+        InvalidJobOptions: a pattern or zone that cannot be read; nothing was changed.
         QueueFull: Redis has no room; nothing was changed.
     """
     now_ms = queue.clock.now_ms()
@@ -188,6 +188,14 @@ def continue_schedule(queue: JobQueue, job: ClaimedJob) -> Continuation:
         if due_ms is None:
             return Continuation.ENDED
     return schedule_next(queue, job, repeat, count + 1, due_ms, now_ms)
+
+
+def is_pending(queue: JobQueue, job: ClaimedJob) -> bool:
+    """Return whether a claimed job is its scheduler's newest: nobody has made the next one yet."""
+    scheduler_id = job.scheduler_id or ""
+    score = run(queue.client, "ZSCORE", queue.keys.repeat, raw(scheduler_id))
+    due_ms = whole_number(score)
+    return due_ms is not None and job.id == f"repeat:{scheduler_id}:{due_ms}"
 
 
 def schedule_next(

@@ -196,6 +196,25 @@ def test_workers_of_node_and_ours_share_a_schedule_and_run_each_of_its_jobs_once
     assert queue.count() == 0
 
 
+@pytest.mark.parametrize("pattern", ["H/5 * * * * *", "* * * * * 1-3L"])
+def test_node_goes_on_with_a_schedule_that_only_it_can_read_after_we_claimed_its_job(
+    both: Both, pattern: str
+) -> None:
+    both.run(UPSERT, "node", repeat={"pattern": pattern, "immediately": True})
+    [(name, pending_ms)] = both.times("node")[2]
+    ran: list[str] = []
+    queue = both.queues["node"]
+    assert Worker(queue, lambda job: ran.append(job.id)).step()
+    assert (ran, both.times("node")[2]) == ([], [(name, pending_ms)])
+    both.clock.advance(seconds=1)
+    assert both.run(CLAIM, "node") == f"repeat:s:{int(pending_ms)}"
+    [(_, next_ms)] = both.times("node")[2]
+    assert next_ms > both.clock.now_ms()
+    job = queue.get_job(f"repeat:s:{int(next_ms)}")
+    assert job is not None
+    assert job.is_delayed()
+
+
 def pattern_field(draw: random.Random, lowest: int, highest: int) -> str:
     first, last = sorted(draw.choices(range(lowest, highest + 1), k=2))
     step = draw.randint(1, 9)

@@ -229,13 +229,55 @@ def test_a_schedule_that_cannot_go_on_is_reported_and_its_job_runs(
     redis_client.hset(f"bull:reports:repeat:poll:{taken}", "name", "in the way")
     assert len(work(reports)) == 1
     assert "schedule_blocked" in caplog.text
+
+
+def only_for_node(reports: Queue, repeat: dict[str, str]) -> Job[Any]:
+    """Make a scheduler whose job is due now, with a pattern or zone that Node alone may know."""
     job = reports.upsert_job_scheduler("odd", {"pattern": "* * * * *", "immediately": True})
-    # As Node would write it, for it knows of H.
-    redis_client.hset(
-        f"bull:reports:{job.id}", "opts", '{"repeat": {"pattern": "H * * * *", "count": 1}}'
-    )
+    opts = {"repeat": {**repeat, "count": 1}, "prevMillis": ms(SATURDAY), "attempts": 3}
+    reports.core.client.hset(reports.core.keys.job(job.id), "opts", json.dumps(opts))
+    return job.refresh()
+
+
+@pytest.mark.parametrize("options", [{}, {"batch": 9}])
+@pytest.mark.parametrize(
+    "repeat", [{"pattern": "H * * * *"}, {"pattern": "* * * * *", "tz": "UTC+2"}]
+)
+def test_a_schedule_that_cannot_be_read_here_is_left_to_node_with_its_job(
+    reports: Queue,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    options: dict[str, Any],
+    repeat: dict[str, str],
+) -> None:
+    caplog.set_level(logging.WARNING, "feedmill")
+    job = only_for_node(reports, repeat)
+    reports.add("other")
+    ran: list[str] = []
+
+    def run(given: Any) -> None:
+        ran.extend(each.name for each in (given if options else [given]))
+
+    worker = Worker(reports, run, **options)
+    for late_s, wait_s in ((0, 1), (1, 1), (9, 9), (500, 60)):
+        clock.advance_to(SATURDAY + timedelta(seconds=late_s))
+        while worker.step():
+            pass
+        now = job.refresh()
+        assert (now.get_state(), now.delay, now.attempts_made) == ("delayed", wait_s * 1000, 0)
+    assert caplog.text.count("schedule_unreadable") == 4
+    assert next_of(reports, "odd") == SATURDAY
+    assert ran == ["other"]
+    reports.upsert_job_scheduler("odd", {"pattern": "* * * * *", "immediately": True})
+    assert [each.name for each in work(reports)] == ["odd"]
+
+
+def test_a_job_whose_next_one_node_has_made_runs_though_its_pattern_cannot_be_read(
+    reports: Queue, redis_client: RedisConnection
+) -> None:
+    job = only_for_node(reports, {"pattern": "H * * * *"})
+    redis_client.zadd("bull:reports:repeat", {"odd": ms(MONDAY)})
     assert [each.id for each in work(reports)] == [job.id]
-    assert "schedule_broken" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -243,7 +285,6 @@ def test_a_schedule_that_cannot_go_on_is_reported_and_its_job_runs(
     [
         "no object",
         {"pattern": 5, "count": "x"},
-        {"pattern": "* * * * *", "tz": "\u0000"},
         {"pattern": "* * * * *", "startDate": 9_000_000_000_000_000},
         {"every": -5, "count": -1},
         {"every": 9_000_000_000_000_000, "offset": 9_000_000_000_000_000},
