@@ -65,7 +65,8 @@ def make_decoded(
 ) -> DecodedItem:
     """Return a decoded item, as a claim makes it."""
     job_id = f"{data['source']}#{data['guid']}"
-    job = make_claimed(orjson.dumps(data).decode(), **({"id": job_id} | fields))
+    named = {"id": job_id, "tally": data.get("import_id")}
+    job = make_claimed(orjson.dumps(data).decode(), **(named | fields))
     return decode_item(queue, job, decode_data(job, JOB_MAX_BYTES), revision)
 
 

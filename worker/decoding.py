@@ -38,6 +38,7 @@ class DecodedItem:
     """A claimed job and the document that it shall become.
 
     ``content`` holds source, guid, the sanitised fields and ``content_hash`` (of the raw ones).
+    ``import_id``: None of an item that another program added, whatever its data says.
     ``epoch``: the indexer whose interval listed it, and in which epoch; None of an ordinary item.
     """
 
@@ -116,13 +117,12 @@ def decode_item(
     """
     content = _build_content(data)
     check_encodable(content)
-    import_id = data.get("import_id")
     return DecodedItem(
         queue=queue,
         job=job,
         item_id=make_item_id(content["source"], content["guid"]),
         revision=revision,
-        import_id=import_id if isinstance(import_id, str) else None,
+        import_id=job.tally,
         content=content,
         epoch=read_epoch(job, data) if "indexer" in data else None,
     )

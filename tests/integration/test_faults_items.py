@@ -5,6 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import bson
@@ -77,6 +78,15 @@ def test_an_item_whose_producer_has_fields_called_indexer_and_epoch_is_stored_or
     bench.import_items(make_data("1", **named), make_data("2", title=5, **named), revision=None)
     assert bench.titles() == {"1": "Title 1"}
     assert bench.dead().keys() == {"2"}
+
+
+def test_an_import_that_a_producer_names_is_not_that_of_its_item(bench: Bench) -> None:
+    for title in ("first", "second"):
+        job = make_job(make_data("1", title=title, import_id="mine-123"), None)
+        bench.queue.add_many([replace(job, tally=None)])
+        bench.work()
+    [item] = bench.documents().values()
+    assert (item["title"], item["created_by"], item["modified_by"]) == ("second", None, None)
 
 
 def test_all_bad_items_of_one_batch_die_together(bench: Bench) -> None:
