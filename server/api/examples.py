@@ -177,11 +177,11 @@ PROBLEMS: Mapping[int, ProblemExample] = dict(
         _example(
             422,
             "A value is not accepted",
-            "body.interval_s: Input should be greater than or equal to 1",
+            "body.interval_s: must be at least 1",
             errors=[
                 {
                     "field": "body.interval_s",
-                    "message": "Input should be greater than or equal to 1",
+                    "message": "must be at least 1",
                 }
             ],
         ),

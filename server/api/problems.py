@@ -58,6 +58,26 @@ _STATUS_OF_KIND: Mapping[str, int] = {
     ErrorKind.BAD_URL: 422,
     ErrorKind.TIMEOUT: 504,
 }
+# The faults that requests have most, in our words; others are in pydantic's own.
+_WORDS: Mapping[str, str] = {
+    "bool_type": "must be true or false",
+    "datetime_type": "use RFC 3339, as in 2026-11-01T12:00:00Z",
+    "enum": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "string_too_long": "is too long: at most {max_length} characters",
+    "string_too_short": "is too short: at least {min_length}",
+    "string_type": "must be a text",
+    "too_long": "is too long: at most {max_length} entries",
+    "too_short": "is too short: at least {min_length}",
+}
 _BODY_NOT_READ = "the body is not valid JSON, or is nested deeper than 100 levels"
 
 
@@ -204,5 +224,15 @@ def _describe_fault(
     """Return the field's name and what is accepted, without the value: it may be a secret."""
     path = [*prefix, *fault["loc"]]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    return {"field": show_text(field.lstrip("."))[:200], "message": show_text(message)[:500]}
+    message = show_text(_explain_fault(fault))
+    return {"field": show_text(field.lstrip("."))[:200], "message": message[:500]}
+
+
+def _explain_fault(fault: ErrorDetails | Mapping[str, Any]) -> str:
+    kind = fault["type"]
+    # A text with a check of its own before its limit counts as a list of characters.
+    if kind == "too_long" and isinstance(fault.get("input"), str):
+        kind = "string_too_long"
+    if kind in _WORDS:
+        return _WORDS[kind].format_map(fault.get("ctx") or {})
+    return str(fault["msg"]).removeprefix("Value error, ")

@@ -3,7 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+)
 from pydantic.config import ConfigDict
 
 from server.api.values import RequestBody, Time, read_moment, show_text, show_time, show_value
@@ -30,14 +37,21 @@ GivenTime = Annotated[
 ]
 
 
-def _read_position(value: object) -> object:
-    return value if isinstance(value, int) else read_moment(value)
+def _read_position(value: object) -> int | datetime:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value <= _MAX_PAGE:
+            raise ValueError(f"must be 0 to {_MAX_PAGE}")
+        return value
+    moment = read_moment(value) if isinstance(value, str) else None
+    if not isinstance(moment, datetime):
+        raise ValueError("use RFC 3339, as in 2026-11-01T12:00:00Z, or a page's number")
+    return moment
 
 
 # Where a window stands: a time, or a page's number.
 GivenPosition = Annotated[
-    Annotated[int, Field(ge=0, le=_MAX_PAGE)] | datetime,
-    BeforeValidator(_read_position),
+    int | datetime,
+    PlainValidator(_read_position),
     WithJsonSchema(
         {
             "anyOf": [

@@ -34,7 +34,7 @@ class ReparseRequest(RequestBody):
     """Which kept documents to import again; all by default."""
 
     since: Moment = Field(None, description="fetched at this time or after; RFC 3339")
-    trigger: Literal[Trigger.API, Trigger.CLI] = Trigger.API
+    trigger: Literal["api", "cli"] = "api"
 
 
 class StartRequest(RequestBody):
@@ -47,7 +47,7 @@ class StartRequest(RequestBody):
     force: bool = Field(
         False, description="skip validators and comparison; stores what an operator removed, too"
     )
-    trigger: Literal[Trigger.API, Trigger.CLI] = Trigger.API
+    trigger: Literal["api", "cli"] = "api"
 
     @model_validator(mode="after")
     def _check_choice(self) -> Self:
@@ -105,7 +105,8 @@ def start_reparse(parts: Parts, source: str, wanted: ReparseRequest) -> StartedI
 
     Use it after a change of the parser. Newer content stays as it is. 422: no document is kept.
     """
-    started = parts.services.starter.start_reparse(source, wanted.since, trigger=wanted.trigger)
+    trigger = Trigger(wanted.trigger)
+    started = parts.services.starter.start_reparse(source, wanted.since, trigger=trigger)
     return StartedImports(imports=[show_started(each) for each in started])
 
 
@@ -167,7 +168,7 @@ def _get_import(parts: Parts, import_id: str) -> Import:
 
 def start(services: Services, wanted: StartRequest) -> list[Import]:
     """Start the imports that a request asks for; raises what the starter raises."""
-    starter, force, trigger = services.starter, wanted.force, wanted.trigger
+    starter, force, trigger = services.starter, wanted.force, Trigger(wanted.trigger)
     if wanted.sources is not None:
         return starter.start_sources(wanted.sources, force=force, trigger=trigger)
     if wanted.url is not None:

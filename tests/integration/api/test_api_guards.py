@@ -90,6 +90,53 @@ def test_endless_body_is_cut_off_without_content_length(api: Api, path: str) -> 
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/imports/start", {"trigger": "schedule"}, "body.trigger: must be 'api' or 'cli'"),
+        ("/imports/start", {"force": "yes"}, "body.force: must be true or false"),
+        ("/imports/start", {"url": 5}, "body.url: must be a text"),
+        ("/imports/start", {"url": ""}, "body.url: is too short: at least 1"),
+        ("/imports/start", {"sources": "a"}, "body.sources: must be a list"),
+        (
+            "/imports/start",
+            {"sources": ["a"] * 10_001},
+            "body.sources: is too long: at most 10000 entries",
+        ),
+        ("/feeds", {"title": "x" * 201}, "body.title: is too long: at most 200 characters"),
+        ("/feeds", {"cron": "x" * 201}, "body.cron: is too long: at most 200 characters"),
+        ("/feeds", {"interval_s": 0}, "body.interval_s: must be at least 1"),
+        ("/feeds", {"interval_s": 10**8}, "body.interval_s: must be at most 31536000"),
+        ("/feeds", {"weight": "big"}, "body.weight: must be 'light' or 'heavy'"),
+        ("/feeds/a/rollback", {}, "body.to: is missing"),
+        ("/feeds/a/rollback", {"to": -1}, "body.to: must be 0 to 9007199254740991"),
+        (
+            "/feeds/a/rollback",
+            {"to": None},
+            "body.to: use RFC 3339, as in 2026-11-01T12:00:00Z, or a page's number",
+        ),
+        ("/feeds/a/backfill", {"from": 5}, "body.from: use RFC 3339, as in 2026-11-01T12:00:00Z"),
+    ],
+)
+def test_wrong_value_is_refused_with_what_is_accepted(
+    api: Api, path: str, body: object, said: str
+) -> None:
+    answer = api.post(path, body)
+    assert (answer.status_code, answer.json()["detail"]) == (422, said)
+
+
+def test_wrong_value_in_a_query_is_refused_with_what_is_accepted(api: Api) -> None:
+    for query, said in (
+        ("limit=0", "query.limit: must be at least 1"),
+        ("limit=x", "query.limit: must be a whole number"),
+        (
+            "state=done",
+            "query.state: must be 'queued', 'fetching', 'importing', 'completed' or 'failed'",
+        ),
+    ):
+        assert api.client.get(f"/imports?{query}").json()["detail"] == said
+
+
 def test_body_that_is_not_json_is_refused(api: Api) -> None:
     for content_type in ("application/x-www-form-urlencoded", "text/plain", ""):
         answer = api.client.post(

@@ -148,7 +148,7 @@ def test_every_field_of_a_feed_can_be_changed(api: Api) -> None:
     ("typed", "said"),
     [
         ({"every": "often"}, "every 'often': a whole number is accepted"),
-        ({"every": "0"}, "interval_s: Input should be greater than or equal to 1"),
+        ({"every": "0"}, "interval_s: must be at least 1"),
         ({"every": "9" * 5000}, "a whole number is accepted"),
         ({"schedule": "cron", "cron": "daily"}, "crontab"),
         ({"schedule": "cron", "cron": ""}, "crontab"),
