@@ -4,6 +4,7 @@ The history is a plain document, the feed's field ``history``; empty parts are l
 
     retry_after_until  until when a host of the feed asked not to be asked
     gone_since         when the first of an unbroken row of 410s came
+    failures_by_hand   how many of the feed's failures in a row came of imports by hand
     urls               of each URL that has any: ``url``, ``ttl_s``, ``skip_hours`` (UTC),
                        ``skip_days``, ``moved_to`` (target of a permanent redirect),
                        ``said_moved_to`` (where the document itself says so), ``had_items``
@@ -103,6 +104,7 @@ class FeedHistory:
 
     retry_after_until: datetime | None = None
     gone_since: datetime | None = None
+    failures_by_hand: int = 0
     urls: Mapping[str, UrlHistory] = field(default_factory=dict)
 
     @classmethod
@@ -112,6 +114,7 @@ class FeedHistory:
         return cls(
             retry_after_until=_only(datetime, document.get("retry_after_until")),
             gone_since=_only(datetime, document.get("gone_since")),
+            failures_by_hand=_count(document.get("failures_by_hand")),
             urls={
                 entry["url"]: UrlHistory.read(entry)
                 for entry in entries
@@ -126,6 +129,7 @@ class FeedHistory:
             {
                 "retry_after_until": self.retry_after_until,
                 "gone_since": self.gone_since,
+                "failures_by_hand": self.failures_by_hand,
                 "urls": [{"url": url, **entry} for url, entry in urls.items() if entry],
             }
         )
@@ -163,6 +167,11 @@ def _only(kind: type[T], value: Any) -> T | None:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return value if isfinite(value) and value >= 0 else None  # type: ignore[return-value]
     return value if isinstance(value, kind) else None
+
+
+def _count(value: Any) -> int:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return max(value, 0) if is_whole else 0
 
 
 def _all_of(kind: type[T], values: Any) -> list[T]:

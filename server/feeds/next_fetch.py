@@ -11,7 +11,8 @@ Every way out of an import comes here, and every scheduled feed leaves with a ti
 - *410*: asked again after a day at the soonest; a second one then disables the feed.
 - *We are cut off*: again in some minutes; no feed is blamed.
 - *It was asked by hand*: the schedule stays, but a success ends a back-off, a Retry-After puts it
-  off, and a feed that was due meanwhile is not asked a second time for it.
+  off, and a feed that was due meanwhile is not asked a second time for it. A failure is one more in
+  a row to whoever looks, but no later failure waits longer for it.
 """
 
 from collections.abc import Iterable
@@ -52,15 +53,36 @@ class Schedule:
         """Whether the feed is fetched by itself."""
         return self.interval_s is not None or self.cron is not None
 
+    def is_due(self, now: datetime) -> bool:
+        """Return whether the feed ought to have been fetched already."""
+        return self.is_scheduled and self.next_fetch_at is not None and self.next_fetch_at < now
+
 
 @dataclass(frozen=True, slots=True)
 class NextFetch:
-    """``at`` is None for a feed that is not scheduled, and for one to be disabled."""
+    """``at`` is None for a feed that is not scheduled, and for one to be disabled.
+
+    ``failures_by_hand``: so many of the failures in a row count for no back-off.
+    """
 
     at: datetime | None
     reason: str
     consecutive_failures: int
     is_disabled: bool = False
+    failures_by_hand: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failures:
+    """The failures in a row, and how many of them came of imports by hand."""
+
+    in_a_row: int
+    by_hand: int
+
+    @property
+    def that_count(self) -> int:
+        """How many a back-off goes by."""
+        return self.in_a_row - self.by_hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +108,41 @@ def next_fetch(
     now: datetime, schedule: Schedule, history: FeedHistory, response: Response, random: Random
 ) -> NextFetch:
     """Return when to fetch next and why; ``history`` is as :func:`remember` left it."""
-    failures = schedule.consecutive_failures
-    if response.is_of_publisher:
-        failures = failures + 1 if response.has_failed else 0
+    failures = _count_failures(now, schedule, history, response)
     since = history.gone_since
     if response.is_gone and since is not None and now - since >= GONE_PATIENCE:
-        return NextFetch(None, _explain_gone(since, now), failures, is_disabled=True)
+        return _decided(None, _explain_gone(since, now), failures, is_disabled=True)
     if response.is_explicit:
-        at, reason = _after_explicit(now, schedule, history, response, random)
+        at, reason = _after_explicit(now, schedule, history, response, failures, random)
     elif schedule.is_scheduled:
         at, reason = _plan(now, schedule, history, response, failures, random)
     else:
         at, reason = None, NOT_SCHEDULED
-    return NextFetch(at, reason, failures)
+    return _decided(at, reason, failures)
+
+
+def _decided(
+    at: datetime | None, reason: str, failures: _Failures, *, is_disabled: bool = False
+) -> NextFetch:
+    return NextFetch(at, reason, failures.in_a_row, is_disabled, failures.by_hand)
+
+
+def _failures_before(schedule: Schedule, history: FeedHistory) -> _Failures:
+    in_a_row = schedule.consecutive_failures
+    return _Failures(in_a_row, min(history.failures_by_hand, in_a_row))
+
+
+def _count_failures(
+    now: datetime, schedule: Schedule, history: FeedHistory, response: Response
+) -> _Failures:
+    before = _failures_before(schedule, history)
+    if not response.is_of_publisher:
+        return before
+    if not response.has_failed:
+        return _Failures(0, 0)
+    # What was due while it ran counts as fetched by schedule.
+    is_by_hand = response.is_explicit and not schedule.is_due(now)
+    return _Failures(before.in_a_row + 1, before.by_hand + is_by_hand)
 
 
 def _plan(
@@ -106,7 +150,7 @@ def _plan(
     schedule: Schedule,
     history: FeedHistory,
     response: Response,
-    failures: int,
+    failures: _Failures,
     random: Random,
 ) -> tuple[datetime, str]:
     if response.is_outage:
@@ -132,7 +176,7 @@ def _after_failure(
     schedule: Schedule,
     history: FeedHistory,
     response: Response,
-    failures: int,
+    failures: _Failures,
     random: Random,
 ) -> tuple[datetime, str]:
     backing_off = _back_off(schedule, now, failures)
@@ -155,21 +199,25 @@ def _after_outage(now: datetime, history: FeedHistory, random: Random) -> tuple[
 
 
 def _after_explicit(
-    now: datetime, schedule: Schedule, history: FeedHistory, response: Response, random: Random
+    now: datetime,
+    schedule: Schedule,
+    history: FeedHistory,
+    response: Response,
+    failures: _Failures,
+    random: Random,
 ) -> tuple[datetime | None, str]:
     """Return the schedule as it stands; a success of a feed that backs off ends that.
 
     But not before the host may be asked; and what was due while this import ran, it has done.
     """
     planned_at, planned_why = schedule.next_fetch_at, schedule.next_fetch_reason
-    if schedule.is_scheduled and planned_at is not None and planned_at < now:
-        failures = schedule.consecutive_failures
-        return _plan(now, schedule, history, response, failures + response.has_failed, random)
+    if schedule.is_due(now):
+        return _plan(now, schedule, history, response, failures, random)
     for pause in _retry_after(now, history):
         if planned_at is not None and planned_at < pause.at:
             at, is_moved = fit(pause.at, pause.at - now, schedule.cron, history, random)
             return at, _explain_moved(f"{planned_why}, but {pause.why}", is_moved)
-    is_backing_off = schedule.is_scheduled and schedule.consecutive_failures > 0
+    is_backing_off = schedule.is_scheduled and _failures_before(schedule, history).that_count > 0
     if response.has_failed or not is_backing_off:
         return planned_at, planned_why
     regular_at, why = _after_answer(now, schedule, history, response, random)
@@ -230,13 +278,14 @@ def _gone_again(history: FeedHistory) -> Iterable[_NotBefore]:
         yield _NotBefore(history.gone_since + GONE_PATIENCE, why)
 
 
-def _back_off(schedule: Schedule, now: datetime, failures: int) -> _NotBefore:
+def _back_off(schedule: Schedule, now: datetime, failures: _Failures) -> _NotBefore:
     """Return the regular time, later with each failure; never earlier than the regular one."""
     regular_s = (_regular(schedule, now).at - now).total_seconds()
-    grown_s = regular_s * 2 ** min(failures - 1, 30)
+    grown_s = regular_s * 2 ** min(failures.that_count - 1, 30)
     delay = timedelta(seconds=max(regular_s, min(grown_s, MAX_BACKOFF.total_seconds())))
-    plural = "" if failures == 1 else "s"
-    why = f"backing off after {failures} failure{plural} in a row"
+    plural = "" if failures.that_count == 1 else "s"
+    others = f", not counting {failures.by_hand} by hand" if failures.by_hand else ""
+    why = f"backing off after {failures.that_count} failure{plural} in a row{others}"
     return _NotBefore(now + delay - _delay_by_cron(schedule, delay), why)
 
 

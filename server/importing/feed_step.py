@@ -94,6 +94,7 @@ def _common_step(
         return {"history": known.write()}
     history = remember(known, response, now)
     following = next_fetch(now, schedule_of(feed), history, response, random)
+    history = replace(history, failures_by_hand=following.failures_by_hand)
     if following.is_disabled:
         # Whoever enables the feed gives it another two tries.
         history = replace(history, gone_since=None)

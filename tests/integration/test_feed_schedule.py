@@ -157,6 +157,26 @@ def test_an_import_by_hand_does_not_move_the_schedule(harness: Harness) -> None:
     assert after.consecutive_failures == 1
 
 
+def test_failures_by_hand_are_shown_and_lengthen_no_back_off(harness: Harness) -> None:
+    schedule(harness)
+    fetch_when_due(harness)
+    harness.publisher.refuse(SOURCE, "http_status", http_status=404)
+    fetch_now(harness)
+    fetch_when_due(harness)
+    planned = feed_of(harness).next_fetch_at
+    for _ in range(3):
+        fetch_now(harness)
+    assert feed_of(harness).next_fetch_at == planned
+
+    fetch_when_due(harness)
+
+    feed = feed_of(harness)
+    assert (wait(harness), feed.consecutive_failures) == (2 * HOUR, 6)
+    assert feed.next_fetch_reason == (
+        "backing off after 2 failures in a row, not counting 4 by hand: next in 2 h"
+    )
+
+
 def test_a_success_by_hand_brings_a_failing_feed_back_to_its_schedule(harness: Harness) -> None:
     schedule(harness)
     harness.publisher.refuse(SOURCE, "blocked", http_status=403)

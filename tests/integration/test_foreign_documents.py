@@ -27,7 +27,7 @@ FEED_FIELDS = (
     "urls", "host", "created_at", "new_item_at", "enabled", "interval_s", "cron", "headers",
     "weight", "window", "next_fetch_at", "next_fetch_reason", "running_import", "last_import",
     "consecutive_failures", "error", "validators", "history", "history.urls",
-    "history.retry_after_until", "history.gone_since",
+    "history.retry_after_until", "history.gone_since", "history.failures_by_hand",
 )  # fmt: skip
 IMPORT_FIELDS = (
     "open", "source", "urls", "trigger", "state", "requested_at", "force", "has_document",

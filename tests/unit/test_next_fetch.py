@@ -304,6 +304,7 @@ def test_a_second_410_a_day_later_disables_the_feed(is_explicit: bool) -> None:
         "2026-11-01T12:00:00.000Z; enable the feed to try again",
         1,
         is_disabled=True,
+        failures_by_hand=int(is_explicit),
     )
 
 
@@ -391,7 +392,21 @@ def test_after_an_import_by_hand_the_host_is_not_asked_before_it_allows_it() -> 
         assert decided.reason == "every 3600 s, but the host's Retry-After asks for 2 h"
     assert decide(told, Schedule(3600, None, NOW + 3 * HOUR, "cron", 0)).reason == "cron"
     by_hand_only = Schedule(None, None, None, "manual only: it has no schedule", 0)
-    assert decide(told, by_hand_only) == NextFetch(None, "manual only: it has no schedule", 1)
+    assert decide(told, by_hand_only) == NextFetch(
+        None, "manual only: it has no schedule", 1, failures_by_hand=1
+    )
+
+
+def test_failures_by_hand_end_with_a_success_and_make_it_end_no_back_off() -> None:
+    planned = Schedule(3600, None, NOW + HOUR / 2, "every 3600 s", 3)
+    by_hand = FeedHistory(failures_by_hand=3)
+    decided = decide(Response(is_explicit=True), planned, by_hand)
+    assert decided == NextFetch(NOW + HOUR / 2, "every 3600 s", 0)
+
+
+def test_more_failures_by_hand_than_failures_lengthen_nothing() -> None:
+    spoilt = FeedHistory(failures_by_hand=9)
+    assert wait(decide(failed(), schedule(failures=2), spoilt)) == HOUR
 
 
 def test_what_was_due_while_an_import_by_hand_ran_is_done() -> None:
@@ -399,6 +414,7 @@ def test_what_was_due_while_an_import_by_hand_ran_is_done() -> None:
     assert decide(Response(is_explicit=True), due) == NextFetch(NOW + HOUR, "every 3600 s", 0)
     failing = decide(failed(is_explicit=True), due)
     assert (wait(failing), failing.consecutive_failures) == (HOUR, 1)
+    assert failing.failures_by_hand == 0
 
 
 # Whatever happens
@@ -423,6 +439,7 @@ HISTORIES = st.builds(
     | st.datetimes(datetime(2026, 9, 1), datetime(2026, 10, 31)).map(
         lambda moment: moment.replace(tzinfo=UTC)
     ),
+    failures_by_hand=st.integers(0, 10_000),
     urls=st.dictionaries(
         st.sampled_from("ab"),
         st.builds(
@@ -485,6 +502,7 @@ def test_a_history_comes_back_as_it_was_stored() -> None:
     history = FeedHistory(
         retry_after_until=NOW,
         gone_since=NOW,
+        failures_by_hand=2,
         urls={
             "https://a.example/": UrlHistory(
                 3600, frozenset({1, 2}), frozenset({"sunday"}), "https://b.example/", True
