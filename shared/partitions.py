@@ -112,10 +112,11 @@ def _refuse_beside_workers(redis: RedisConnection, settings: Settings, known: in
 
 def _hide_dead_letters(queue: JobQueue) -> None:
     """Remove the dead letters of the record: it shows them in the partitions that are now."""
-    offset = 0
-    while jobs := queue.list_jobs(JobState.WAITING, offset, _PAGE):
-        outcomes = queue.remove_many([job.id for job in jobs if job.name == DEAD_JOB_NAME])
-        offset += len(jobs) - outcomes.count(RemoveOutcome.REMOVED)
+    for part in queue.parts:
+        offset = 0
+        while jobs := part.list_jobs(JobState.WAITING, offset, _PAGE):
+            outcomes = part.remove_many([job.id for job in jobs if job.name == DEAD_JOB_NAME])
+            offset += len(jobs) - outcomes.count(RemoveOutcome.REMOVED)
 
 
 def _queues_of(redis: RedisConnection, settings: Settings, count: int) -> Sequence[JobQueue]:

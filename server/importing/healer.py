@@ -289,13 +289,14 @@ class Healer:
         A worker moves its job after its letter is on record: an operator may have removed it in
         between. Jobs are read first, so that a letter that comes meanwhile is seen.
         """
-        offset = 0
-        while jobs := self._dead_letter_queue.list_jobs(JobState.WAITING, offset, RESTORE_BATCH):
-            ids = [job.id for job in jobs if job.name == DEAD_JOB_NAME]
-            dead = self._stores.dead_letters.select_dead(ids)
-            gone = sorted(set(ids) - set(dead))
-            self._dead_letter_queue.remove_many(gone)
-            offset += len(jobs) - len(gone)
+        for part in self._dead_letter_queue.parts:
+            offset = 0
+            while jobs := part.list_jobs(JobState.WAITING, offset, RESTORE_BATCH):
+                ids = [job.id for job in jobs if job.name == DEAD_JOB_NAME]
+                dead = self._stores.dead_letters.select_dead(ids)
+                gone = sorted(set(ids) - set(dead))
+                part.remove_many(gone)
+                offset += len(jobs) - len(gone)
 
     def _forget_old(self) -> None:
         now = self._clock.now()

@@ -22,8 +22,6 @@ from shared.queue.reading import whole_number
 from shared.queue.wire import decode_group_limit, decode_view
 
 _LISTS = frozenset({JobState.WAITING, JobState.ACTIVE})
-# Shown with the one first that is next to move; all others newest first.
-_NEXT_FIRST = frozenset({JobState.PRIORITIZED, JobState.DELAYED})
 _SETS = (
     JobState.COMPLETED,
     JobState.FAILED,
@@ -146,10 +144,12 @@ class QueueReader:
     def list_jobs(self, state: JobState, offset: int, limit: int) -> list[JobView]:
         """Return up to ``limit`` jobs of a state, without those that have vanished meanwhile.
 
-        Newest first; delayed and prioritized ones in the order they move on.
+        Newest first; delayed ones with the one first that is due first. With several priorities
+        the prioritized ones of the last priority come first, and each page is newest first.
         """
-        ids = self._page(state, offset, limit, is_ascending=state in _NEXT_FIRST)
-        return self._views(state, ids)
+        ids = self._page(state, offset, limit, is_ascending=state is JobState.DELAYED)
+        views = self._views(state, ids)
+        return sort_page(state, views) if state is JobState.PRIORITIZED else views
 
     def jobs_to_clean(self, state: JobState, grace_ms: int, limit: int) -> list[JobView]:
         """Return up to ``limit`` jobs of a state that are older than ``grace_ms``, oldest first.
@@ -218,6 +218,16 @@ class QueueReader:
         """Return the mark of this Redis' content; None when it has none, as after a loss."""
         [value] = run_on_any_type(self.client, [("GET", self.keys.incarnation)])
         return None if value is None else text(value)
+
+
+def sort_page(state: JobState, views: Sequence[JobView]) -> list[JobView]:
+    """Return jobs of a state as lists show them: newest first, delayed ones by when they are due.
+
+    Those of equal times stay as they are.
+    """
+    if state is JobState.DELAYED:
+        return sorted(views, key=lambda one: _claimed_ms(one) + one.delay_ms)
+    return sorted(views, key=_PAGE_ORDER.get(state, _added_ms), reverse=True)
 
 
 def sample_queues(queues: Sequence[QueueReader]) -> list[QueueSample]:
@@ -312,6 +322,25 @@ def _state_of(scores: Sequence[object], *, is_active: bool) -> JobState:
         if score is not None:
             return state
     return JobState.ACTIVE if is_active else JobState.WAITING
+
+
+def _added_ms(view: JobView) -> int:
+    return view.timestamp_ms
+
+
+def _claimed_ms(view: JobView) -> int:
+    return view.processed_ms or view.timestamp_ms
+
+
+def _ended_ms(view: JobView) -> int:
+    return view.finished_ms or view.timestamp_ms
+
+
+_PAGE_ORDER = {
+    JobState.ACTIVE: _claimed_ms,
+    JobState.COMPLETED: _ended_ms,
+    JobState.FAILED: _ended_ms,
+}
 
 
 def _age_mark_ms(view: JobView) -> int:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from zlib import crc32
 
 from shared.errors import QueueError
-from shared.queue.inspection import QueueReader
+from shared.queue.inspection import QueueReader, sort_page
 from shared.queue.job import (
     AddOutcome,
     JobState,
@@ -94,14 +94,19 @@ class PartitionedQueue(JobQueue):
         return _first_found(part.get_jobs(job_ids) for part in self._parts)
 
     def list_jobs(self, state: JobState, offset: int, limit: int) -> list[JobView]:
-        """Return up to ``limit`` jobs of a state: in each partition in order, one after another."""
+        """Return up to ``limit`` jobs of a state, the partitions taken in turn.
+
+        What is returned is in the order of :meth:`JobQueue.list_jobs`; from one call to the next
+        that holds for each partition only. Whoever removes what is listed asks each of ``parts``:
+        which jobs an offset passes over depends on how many each has.
+        """
+        sizes = [part.counts()[state] for part in self._parts]
+        starts, ends = _take_in_turn(sizes, offset), _take_in_turn(sizes, offset + limit)
         found: list[JobView] = []
-        for part in self._parts:
-            size = part.counts()[state]
-            if offset < size and len(found) < limit:
-                found += part.list_jobs(state, offset, limit - len(found))
-            offset = max(offset - size, 0)
-        return found
+        for part, start, end in zip(self._parts, starts, ends, strict=True):
+            if end > start:
+                found += part.list_jobs(state, start, end - start)
+        return sort_page(state, found)
 
     def jobs_to_clean(self, state: JobState, grace_ms: int, limit: int) -> list[JobView]:
         """Return up to ``limit`` jobs of a state that are older than ``grace_ms``."""
@@ -219,6 +224,21 @@ def join_incarnations(parts: Sequence[QueueReader]) -> str | None:
     """Return the marks of the parts of a queue as one; None when one of them has none."""
     marks = [part.read_incarnation() for part in parts]
     return None if None in marks else ",".join(filter(None, marks))
+
+
+def _take_in_turn(sizes: Sequence[int], count: int) -> list[int]:
+    """Return how many of each part are among the first ``count``, one of each after the other."""
+    taken = [0] * len(sizes)
+    while open_parts := [at for at, size in enumerate(sizes) if taken[at] < size]:
+        rounds = min(count // len(open_parts), min(sizes[at] - taken[at] for at in open_parts))
+        if rounds == 0:
+            for at in open_parts[:count]:
+                taken[at] += 1
+            break
+        for at in open_parts:
+            taken[at] += rounds
+        count -= rounds * len(open_parts)
+    return taken
 
 
 def _first_found(answers: Iterable[Sequence[Answer | None]]) -> list[Answer | None]:

@@ -58,10 +58,10 @@ def test_what_node_adds_stands_in_the_line_of_its_group_when_a_claim_has_seen_it
     )
     assert take(queue, "second") == ["6"]
     assert [view.id for view in queue.list_jobs(JobState.PRIORITIZED, 0, 9)] == [
-        "a",
-        "4",
-        "5",
         "urgent",
+        "5",
+        "4",
+        "a",
     ]
     limit_groups(queue, GroupLimit(9, 60_000, "source"))
     queue.client.zadd(queue.keys.base + "own:groups", {"lwn": 0})

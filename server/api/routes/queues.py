@@ -125,7 +125,11 @@ def get_queue(parts: Parts, name: str) -> QueueAnswer:
 
 @router.get("/queues/{name}/jobs", responses=describe_problems(404))
 def list_jobs(parts: Parts, name: str, query: Annotated[JobQuery, Query()]) -> Listing[JobAnswer]:
-    """List the jobs of one state, or of all states one after the other."""
+    """List the jobs of one state, or of all states one after the other.
+
+    Newest first; delayed jobs with the one first that is due first. With several priorities, and
+    over partitions, that holds within each page.
+    """
     states = [query.state] if query.state is not None else list(JobState)
     start = _decode(query.cursor, states) if query.cursor is not None else (0, 0)
     return _read_page(parts.get_queue(name), states, start, query.limit)

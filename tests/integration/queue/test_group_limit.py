@@ -79,7 +79,7 @@ def test_lined_up_jobs_are_prioritized_ones_to_all_who_look(limited: JobQueue) -
     seed(limited, "a#0", "a#1", "a#2", "a#3")
     take(limited)
     assert limited.counts()[JobState.PRIORITIZED] == 2
-    assert [view.id for view in limited.list_jobs(JobState.PRIORITIZED, 0, 9)] == ["a#2", "a#3"]
+    assert [view.id for view in limited.list_jobs(JobState.PRIORITIZED, 0, 9)] == ["a#3", "a#2"]
     view = limited.get_job("a#2")
     assert view is not None
     assert view.state is JobState.PRIORITIZED

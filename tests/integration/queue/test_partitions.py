@@ -28,8 +28,12 @@ def source_of(job_id: str) -> str:
 
 
 @pytest.fixture
-def queue(redis_client: RedisConnection) -> PartitionedQueue:
-    clock = FakeClock()
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def queue(redis_client: RedisConnection, clock: FakeClock) -> PartitionedQueue:
     prefixes = partition_prefixes("bull", COUNT)
     parts = [JobQueue(redis_client, "items", prefix=each, clock=clock) for each in prefixes]
     return PartitionedQueue(parts, source_of)
@@ -87,6 +91,26 @@ def test_outcomes_are_in_the_order_of_the_jobs(filled: PartitionedQueue) -> None
 def test_pages_of_all_partitions_show_each_job_once(filled: PartitionedQueue) -> None:
     pages = [filled.list_jobs(JobState.WAITING, offset, 3) for offset in range(0, 24, 3)]
     assert sorted(job.id for page in pages for job in page) == sorted(IDS)
+
+
+def test_a_page_of_all_partitions_is_newest_first(
+    queue: PartitionedQueue, clock: FakeClock
+) -> None:
+    for round_number in range(3):
+        queue.add_many([NewJob(f"{each}{round_number}", "item", {}) for each in IDS])
+        clock.advance(seconds=1)
+    for part in queue.parts:
+        part.claim(limit=1, lock_ms=30_000, token="t")
+
+    pages = [queue.list_jobs(JobState.WAITING, offset, 10) for offset in (0, 10, 20, 30, 40, 50)]
+
+    for page in pages:
+        times = [job.timestamp_ms for job in page]
+        assert times == sorted(times, reverse=True)
+    first = {where(job.id) for job in pages[0]}
+    assert first == set(range(COUNT))
+    assert {job.timestamp_ms for job in pages[0]} == {clock.now_ms() - 1000}
+    assert len({job.id for page in pages for job in page}) == 3 * len(IDS) - COUNT
 
 
 def test_a_job_is_found_wherever_it_was_added(filled: PartitionedQueue) -> None:
