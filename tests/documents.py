@@ -6,8 +6,8 @@ from typing import Any, cast
 from server.importing.identity import identify
 from server.parsing import parse_feed
 from shared.models import job_data
-from shared.queue import ClaimedJob, JobQueue
-from worker.decoding import decode_item
+from shared.queue import JobQueue
+from tests.factories import make_decoded
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
@@ -18,9 +18,9 @@ def documents_of(
     """Return what a worker would store of each item, without revision, times and authorship."""
     feed = parse_feed(body, content_type=None, url=url, now=NOW)
     items = identify([feed.entries], colliding=()).items
-    # Which job an item came with makes no difference to its document.
-    queue, job = cast(JobQueue, None), cast(ClaimedJob, None)
-    return [dict(decode_item(queue, job, job_data("feed", item), 1).content) for item in items]
+    # Which queue an item came through makes no difference to its document.
+    queue = cast(JobQueue, None)
+    return [dict(make_decoded(queue, job_data("feed", item)).content) for item in items]
 
 
 def rss_document(inner: str, *, namespaces: str = "", channel: str = "") -> dict[str, Any]:

@@ -16,9 +16,9 @@ from server.parsing import ParsedFeed, parse_feed
 from server.parsing.detection import decode_document
 from shared.errors import ParseError
 from shared.models import content_hash, encode_json, job_data, make_item_id
-from shared.queue import ClaimedJob, JobQueue
+from shared.queue import JobQueue
 from tests.corpus import Sample, needs_corpus, read_samples
-from worker.decoding import decode_item
+from tests.factories import make_decoded
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 SLOWEST_S = 2.0
@@ -129,7 +129,7 @@ def test_every_item_becomes_a_job_or_is_rejected_with_a_reason(outcomes: list[Ou
 def stored_texts(data: dict[str, Any]) -> Iterator[str]:
     """Yield the texts of an item's document that are shown as HTML, and its addresses."""
     # Which job an item came with makes no difference to its document.
-    content = decode_item(cast(JobQueue, None), cast(ClaimedJob, None), data, 1).content
+    content = make_decoded(cast(JobQueue, None), data).content
     yield from (content[name] for name in ("summary", "content") if name in content)
     yield from (f"<a href='{content[name]}'>" for name in ("link",) if name in content)
     yield from (f"<a href='{file['url']}'>" for file in content["enclosures"])
