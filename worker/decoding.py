@@ -24,7 +24,13 @@ from shared.queue import ClaimedJob, JobQueue, Lock
 from shared.queue.reading import load_json
 from shared.store.items import check_encodable
 from shared.urls import is_safe, scheme_of, tidy
-from worker.sanitize import clean_extra, clean_html, clean_text
+from worker.sanitize import (
+    clean_extra,
+    clean_html,
+    clean_text,
+    may_hold_controls,
+    without_controls,
+)
 
 STALLED = "stalled"
 _HTML_FIELDS = ("summary", "content")
@@ -115,7 +121,8 @@ def decode_item(
     Raises:
         ItemError: ``invalid``, ``unencodable``, ``too_large`` (sanitised text may be longer).
     """
-    content = _build_content(data)
+    shown = without_controls(data) if may_hold_controls(job.raw_data) else data
+    content = _build_content(data, shown)
     check_encodable(content)
     return DecodedItem(
         queue=queue,
@@ -153,25 +160,26 @@ def _check_identity(data: Mapping[str, Any]) -> None:
         )
 
 
-def _build_content(data: Mapping[str, Any]) -> dict[str, Any]:
-    _check_types(data)
-    formats = _formats_of(data)
+def _build_content(data: Mapping[str, Any], shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an item; ``shown`` is what its texts are made of, ``data`` is hashed."""
+    _check_types(shown)
+    formats = _formats_of(shown)
     content: dict[str, Any] = {"source": data["source"], "guid": data["guid"]}
-    content |= _clean_texts(data, formats)
-    if data.get("link") and is_safe(data["link"]):
-        content["link"] = tidy(data["link"])
-    content["categories"] = _clean_categories(data, formats["categories"])
-    content["enclosures"] = _clean_enclosures(data)
-    content["extra"] = _clean_extras(data, formats["extra"])
+    content |= _clean_texts(shown, formats)
+    if shown.get("link") and is_safe(shown["link"]):
+        content["link"] = tidy(shown["link"])
+    content["categories"] = _clean_categories(shown, formats["categories"])
+    content["enclosures"] = _clean_enclosures(shown)
+    content["extra"] = _clean_extras(shown, formats["extra"])
     for name in _DATE_FIELDS:
-        if data.get(name):
-            content[name] = _read_time(data, name)
+        if shown.get(name):
+            content[name] = _read_time(shown, name)
     content["content_hash"] = content_hash(data)
     counters = counters_hash(data) if data.get("extra") else None
     if counters is not None:
         content["counters_hash"] = counters
-    if data.get("read_by"):
-        content["read_by"] = data["read_by"]
+    if shown.get("read_by"):
+        content["read_by"] = shown["read_by"]
     return content
 
 

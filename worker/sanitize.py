@@ -47,6 +47,15 @@ _PATH = re.compile(r"/|\.{1,2}/|\?|#")
 _TEXT_TYPES = frozenset({"text", "plain", "text/plain"})
 _HTML_TYPES = frozenset({"html", "xhtml", "text/html", "application/xhtml+xml"})
 _TYPED_NAMES = ("media:title", "media:description")
+# Where JSON may hold a control character: it has them as escapes only.
+_CONTROL_ESCAPE = re.compile(r"\\(?:u00[01]|[bf])")
+# Those that XML cannot hold either; what separates words or pages is a space.
+_SHOWN_CONTROLS: dict[int, str | None] = {
+    **{code: None for code in range(32) if chr(code) not in "\t\n\r"},
+    **dict.fromkeys(map(ord, "\v\f"), " "),
+}
+# Where the deepest text of an item's data is: in the attributes of its extra fields.
+_DEEPEST = 4
 _NO_BRACKETS = str.maketrans("", "", "<>")
 
 
@@ -90,6 +99,25 @@ _RESOLVING_CLEANER = nh3.Cleaner(
     url_relative=_note_relative_url,
 )
 _TEXT_CLEANER = nh3.Cleaner()
+
+
+def may_hold_controls(raw_data: str) -> bool:
+    """Return whether a text in this JSON may hold control characters, beyond ends of lines."""
+    return _CONTROL_ESCAPE.search(raw_data) is not None
+
+
+def without_controls(value: Any, deepest: int = _DEEPEST) -> Any:
+    """Return an item's data without the control characters in its texts.
+
+    To be done before addresses are looked at: "java\\0script:" is none that runs until then.
+    """
+    if isinstance(value, str):
+        return value.translate(_SHOWN_CONTROLS)
+    if deepest and isinstance(value, list):
+        return [without_controls(each, deepest - 1) for each in value]
+    if deepest and isinstance(value, dict):
+        return {key: without_controls(each, deepest - 1) for key, each in value.items()}
+    return value
 
 
 def clean_text(text: str, text_format: str, *, keep_lines: bool = False) -> str:

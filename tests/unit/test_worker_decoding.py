@@ -147,8 +147,50 @@ def test_content_that_outgrows_a_document_is_too_large() -> None:
     assert caught.value.error_type == "too_large"
 
 
-def test_a_nul_in_a_text_is_kept(queue: JobQueue) -> None:
-    assert held(queue, title="a\x00b").content["title"] == "a\x00b"
+CONTROLS = "".join(map(chr, range(32)))
+
+
+def test_control_characters_are_stored_in_no_text_and_hashed_as_published(
+    queue: JobQueue,
+) -> None:
+    # The last is no control character but its name, word for word.
+    text = f"a{CONTROLS}b\\u0000"
+    data = make_data(
+        **dict.fromkeys(["title", "author", "summary", "content"], text),
+        categories=[text],
+        enclosures=[{"url": f"https://x.org/{text}", "type": text}],
+        extra=[{"name": text, "value": text, "attributes": {"kind": text}}],
+        formats={"summary": "text"},
+    )
+    item = make_decoded(queue, data)
+    assert item.content["title"] == "a\t\n  \rb\\u0000"
+    shown = {key: value for key, value in item.content.items() if key != "guid"}
+    assert re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "".join(texts_in(shown))) is None
+    assert item.content_hash == content_hash(data)
+
+
+def texts_in(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    within = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for each in within for text in texts_in(each)]
+
+
+def test_a_control_character_hides_no_address_that_runs(queue: JobQueue) -> None:
+    hidden = "java\x00sc\x1bript:alert(1)"
+    item = held(queue, link=hidden, content=f"<a href='{hidden}'>b</a>")
+    assert "link" not in item.content
+    assert "script" not in item.content["content"]
+
+
+def test_a_producer_of_deep_nonsense_with_a_control_character_harms_its_own_job_only(
+    queue: JobQueue,
+) -> None:
+    raw_data = '{"source": "lwn", "guid": "1", "title": "a\\u0000b", "extra": %s}'
+    job = make_claimed(raw_data % ("[" * 900 + "]" * 900))
+    with pytest.raises(ItemError) as caught:
+        decode_item(queue, job, decode_data(job, JOB_MAX_BYTES), 1)
+    assert caught.value.error_type == "invalid"
 
 
 def test_the_raw_fields_are_hashed_and_the_sanitised_ones_stored(queue: JobQueue) -> None:
