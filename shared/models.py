@@ -158,6 +158,14 @@ def split_item_id(item_id: str) -> tuple[str, str]:
     return source, guid
 
 
+def read_identity(data: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return source and guid, as it is stored, that a job's data names; None if not both."""
+    source, guid = data.get("source"), data.get("guid")
+    if not isinstance(source, str) or not is_source(source):
+        return None
+    return (source, make_guid(guid)) if isinstance(guid, str) and guid else None
+
+
 def job_data(source: str, item: FeedItem) -> dict[str, Any]:
     """Return an item as the flat JSON object that its job carries; absent fields are left out."""
     data: dict[str, Any] = {"source": source, "guid": item.guid}

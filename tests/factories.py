@@ -103,7 +103,9 @@ def make_letter(revision: int = 1, **fields: Any) -> DeadLetter:
 
 def make_letter_of(guid: str = "1", revision: int = 1, **fields: Any) -> DeadLetter:
     """Return a dead letter to record, of an item by its guid."""
-    return make_letter(revision, **({"item_id": f"lwn#{guid}", "guid": guid} | fields))
+    named = {"item_id": f"lwn#{guid}", "guid": guid}
+    data = orjson.dumps({"source": "lwn", "guid": guid}).decode()
+    return make_letter(revision, **(named | {"data": data} | fields))
 
 
 def make_job(data: dict[str, Any], revision: int | None = 1, **fields: Any) -> NewJob:

@@ -12,6 +12,7 @@ from shared.models import (
     is_source,
     make_guid,
     make_item_id,
+    read_identity,
     split_item_id,
 )
 from shared.queue import ClaimedJob, DeadLettering, JobQueue
@@ -89,11 +90,12 @@ def move_of(job: ClaimedJob, letter: DeadLetter) -> DeadLettering:
 
 
 def _identify(job: ClaimedJob, data: Mapping[str, Any]) -> tuple[str, str]:
-    source, guid = data.get("source"), data.get("guid")
-    if not (isinstance(source, str) and is_source(source) and isinstance(guid, str) and guid):
-        source, guid = split_item_id(job.id)
-        if not is_source(source) or not guid:
-            source, guid = UNKNOWN_SOURCE, job.id
+    named = read_identity(data)
+    if named is not None:
+        return named
+    source, guid = split_item_id(job.id)
+    if not is_source(source) or not guid:
+        source, guid = UNKNOWN_SOURCE, job.id
     return source, make_guid(guid)
 
 

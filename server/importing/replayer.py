@@ -13,7 +13,7 @@ from server.importing.enqueueing import AuditRequests, Enqueuer
 from shared.clock import Clock
 from shared.errors import InvalidRequestError, ItemError, QueueError, StoreUnavailable
 from shared.logs import get_logger
-from shared.models import content_hash, encode_json, get_reader, split_item_id
+from shared.models import content_hash, encode_json, get_reader, read_identity, split_item_id
 from shared.queue import AddOutcome
 from shared.queue.reading import load_json
 from shared.store import (
@@ -40,7 +40,7 @@ class Obstacle(StrEnum):
 
     TOO_LARGE = "too_large"  # its data has more than JOB_MAX_BYTES
     UNREADABLE = "unreadable"  # not read when it was fetched, so not whole on record either
-    UNDECODABLE = "undecodable"  # its data is no JSON object
+    UNDECODABLE = "undecodable"  # its data is no JSON object that names its item
     REMOVED = "removed"  # an operator removed it
     NOT_FOUND = "not_found"  # it is no dead letter, or no longer
     OVERTAKEN = "overtaken"  # the auditor gave this replay up before it was committed
@@ -224,7 +224,8 @@ def to_entry(letter: DeadLetter, max_item_bytes: int) -> JournalEntry | Obstacle
         return Obstacle.TOO_LARGE
     try:
         data: Any = load_json(letter.data)
-        if not isinstance(data, dict):
+        if not isinstance(data, dict) or read_identity(data) is None:
+            # No item has the name that such a letter got of its job's id.
             return Obstacle.UNDECODABLE
         data |= {"source": letter.source, "guid": letter.guid}
         # It is replayed because somebody wants it: no rollback of its interval is to stop it.

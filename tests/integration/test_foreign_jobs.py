@@ -133,9 +133,11 @@ def test_a_replay_of_a_job_that_died_before_it_had_a_revision_ends_when_it_dies_
 ) -> None:
     queue = harness.item_queues[0]
     queue.add_many([make_job(make_data("1", source="news"), None, attempts=1)])
-    # Neither source nor guid: dead before a revision is drawn. The replay knows both by the id.
+    # Given up by the queue: dead before a revision is drawn.
     data = {"title": title} | ({"published_at": "yesterday"} if title == "fine" else {})
-    harness.redis.hset(queue.keys.job("news#1"), "data", json.dumps(data))
+    named = {"source": "news", "guid": "1"} | data
+    given_up = {"data": json.dumps(named), "defa": "job stalled more than allowable limit"}
+    harness.redis.hset(queue.keys.job("news#1"), mapping=given_up)
     harness.work()
     assert [letter.revision for letter in letters_of(harness)] == [0]
     [replayed] = harness.server.services.replayer.replay(everything=True).imports

@@ -11,7 +11,7 @@ from server.importing.replayer import Obstacle, Replay
 from server.importing.selecting import compare
 from shared.errors import InvalidRequestError, NotFoundError, StoreUnavailable
 from shared.models import content_hash, encode_json
-from shared.queue import JobState
+from shared.queue import JobState, NewJob
 from shared.store import DeadLetterStore, Import, ImportState, LetterKind, dead_letters
 from shared.store.journal import Chunk, JournalEntry, JournalStore
 from tests.factories import (
@@ -286,6 +286,26 @@ def test_what_is_not_replayed_is_counted_with_its_reason(bench: Bench) -> None:
         Obstacle.UNREADABLE: 1,
         Obstacle.TOO_LARGE: 2,
     }
+
+
+def test_a_job_whose_data_does_not_name_its_item_is_not_replayed_under_a_made_up_name(
+    bench: Bench,
+) -> None:
+    for number, data in enumerate(
+        [
+            {"source": "lwn", "guid": 20},
+            {"source": "lwn", "guid": ""},
+            {"source": "LWN", "guid": "1"},
+            {"source": "lwn"},
+            {"guid": "1"},
+        ]
+    ):
+        bench.queue.add_many([NewJob(id=f"job-{number}", name="item", data=data)])
+    bench.queue.add_many([NewJob(id="lwn#21", name="item", data={"title": "no name"})])
+    bench.work()
+    assert len(bench.dead()) == 6
+    replayed = replay(bench, everything=True)
+    assert (replayed.imports, replayed.not_replayed) == ([], {Obstacle.UNDECODABLE: 6})
 
 
 def test_a_replay_that_is_overtaken_says_that_nothing_was_replayed(

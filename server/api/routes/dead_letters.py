@@ -124,7 +124,8 @@ class NotReplayed(BaseModel):
 
     reason: Obstacle = Field(
         description="too_large: more bytes than JOB_MAX_BYTES; unreadable: the feed's entry could "
-        "not be read, so it was not kept whole; undecodable: its data is not a JSON object; "
+        "not be read, so it was not kept whole; undecodable: its data is not a JSON object "
+        "with a source and a guid; "
         "removed: an operator removed it; not_found: it is not, or no longer, a dead letter; "
         "overtaken: this replay took too long, try again"
     )
