@@ -12,7 +12,7 @@ from server.parsing.lenient_feedparser import Allowance, read_item
 from server.parsing.lenient_identity import find_identity
 from server.parsing.lenient_repair import Repaired, Steps, repair_children
 from server.parsing.lenient_split import Fragment, Split, split_document
-from server.parsing.parsed import check_items, check_parts
+from server.parsing.parsed import check_parts
 from server.parsing.xml_source import START_TAG, repair_document, write_start_tag
 from server.parsing.xml_tree import Document, Node, read_document
 from shared.errors import ItemError
@@ -62,7 +62,6 @@ def read_damaged(text: str, lenience: Lenience) -> Reading | None:
     split = split_document(text)
     if split is None:
         return None
-    check_items(len(split.fragments))
     reader = _ItemReader(lenience)
     reading = Reading(reader.read_frame(split), is_whole=split.is_ended)
     for fragment in split.fragments:
@@ -235,7 +234,7 @@ class _ItemReader:
     def _read_source(self, source: str) -> Document:
         """Read one piece as a document of its own, its references repaired if need be."""
         document = self._read_strictly(source)
-        if document.is_complete:
+        if document.is_complete or document.is_too_deep:
             return document
         repaired = repair_document(source)
         return document if repaired == source else self._read_strictly(repaired)

@@ -17,7 +17,7 @@ from server.parsing.xml_source import (
     read_attributes,
     write_start_tag,
 )
-from server.parsing.xml_tree import USUAL_ADDRESSES
+from server.parsing.xml_tree import MAX_DEPTH, TOO_DEEP, USUAL_ADDRESSES
 from shared.errors import ItemError
 
 # A piece with more markup or more faults is not worth repairing.
@@ -39,6 +39,7 @@ _FEED_ONLY = _IDENTITIES - {"link"} | {"description", "category", "comments", "e
                                        "entry"}  # fmt: skip
 CONTAINERS = frozenset({"author", "contributor", "source", "image", "textinput"})
 MAX_STEPS = 2_000_000
+_MAX_INNER_DEPTH = MAX_DEPTH - 3  # the item stands in the root and a channel
 MAX_LENGTH = 1 << 20
 
 
@@ -187,6 +188,7 @@ class _Repairer:
         self._text = text
         self._tokens = tokens
         self._steps = steps
+        self._depth = 0
         self.repaired = Repaired()
 
     def repair(self, first: int, last: int) -> None:
@@ -225,7 +227,7 @@ class _Repairer:
     def _emit_element(self, position: int, stop: int, start: int, end: int) -> None:
         token, inner = self._tokens[position], self._tokens[position + 1 : stop]
         self._steps.take(len(inner))
-        if _is_sound(inner):
+        if self._is_sound(inner):
             content = self._write_all(inner, start, end)
         elif (token.name in _TEXTS - CONTAINERS) or _is_html(inner):
             content = self._repair_text(token, inner, start, end)
@@ -235,11 +237,13 @@ class _Repairer:
         self.repaired.pieces.extend([_write(token), content, f"</{_tag_name(token)}>"])
 
     def _emit_container(self, token: Token, first: int, stop: int) -> None:
+        if self._depth + 1 >= _MAX_INNER_DEPTH:
+            raise _Unclear("unreadable", TOO_DEEP)
         outer, self.repaired.pieces = self.repaired.pieces, []
-        try:
-            self.repair(first, stop)
-        finally:
-            inner, self.repaired.pieces = self.repaired.pieces, outer
+        self._depth += 1
+        self.repair(first, stop)
+        self._depth -= 1
+        inner, self.repaired.pieces = self.repaired.pieces, outer
         self.repaired.pieces.extend([_write(token), *inner, f"</{_tag_name(token)}>"])
 
     def _repair_text(self, token: Token, inner: list[Token], start: int, end: int) -> str:
@@ -256,21 +260,12 @@ class _Repairer:
             return self._pieces(inner, start, end, lambda part: "")
         if names & HTML_NAMES:
             return _cdata(self._verbatim(inner, start, end))
-        return self._pieces(
-            inner,
-            start,
-            end,
-            lambda part: self._source(part).replace("<", "&lt;").replace(">", "&gt;"),
-        )
+        return self._pieces(inner, start, end, self._escaped)
 
     def _repair_xhtml(self, token: Token, inner: list[Token], start: int, end: int) -> str:
-        closed = [
-            part
-            for part in inner
-            if part.kind not in ("start", "end") or part.name.rpartition(":")[2] not in VOID_NAMES
-        ]
-        if not _is_sound(part for part in closed if part.kind != "bare"):
-            raise _Unclear("unreadable", f"the markup inside <{token.name}> is crossed")
+        tags = [part for part in inner if part.kind in ("start", "end")]
+        if not self._is_sound(tag for tag in tags if tag.name.split(":")[-1] not in VOID_NAMES):
+            raise _Unclear("unreadable", f"the markup inside <{token.name}> is crossed or too deep")
         return self._pieces(inner, start, end, _write_xhtml)
 
     def _write_all(self, inner: list[Token], start: int, end: int) -> str:
@@ -341,6 +336,9 @@ class _Repairer:
                 return number, number + 1  # a slip in the end tag's name
         return last, last
 
+    def _is_sound(self, inner: Iterable[Token]) -> bool:
+        return _nests_well(inner, _MAX_INNER_DEPTH - self._depth - 1)
+
     def _fault(self, what: str, token: Token) -> None:
         self.repaired.faults.append((what, token.start))
 
@@ -348,17 +346,19 @@ class _Repairer:
         self.repaired.unclear.append((what, token.start))
 
 
-def _is_sound(tokens: Iterable[Token]) -> bool:
-    """Return whether the tags among some tokens are well nested."""
+def _nests_well(tokens: Iterable[Token], max_depth: int) -> bool:
+    """Return whether the tags among some tokens are well nested, and no deeper than may be."""
     names: list[str] = []
+    deepest = 0
     for token in tokens:
         if token.kind == "start":
             names.append(token.name)
+            deepest = max(deepest, len(names))
         elif token.kind == "bare" or (
             token.kind == "end" and token.name != (names.pop() if names else None)
         ):
             return False
-    return not names
+    return not names and deepest <= max_depth
 
 
 def _is_html(tokens: list[Token]) -> bool:

@@ -8,6 +8,7 @@ import bisect
 import re
 from dataclasses import dataclass
 
+from server.parsing.parsed import check_items
 from server.parsing.xml_source import (
     START_TAG,
     find_root,
@@ -99,12 +100,17 @@ class _Frame:
 
 
 def split_document(text: str) -> Split | None:
-    """Take a document without prolog apart; None where its root element is not a feed's."""
+    """Take a document without prolog apart; None where its root element is not a feed's.
+
+    Raises:
+        ParseError: ``limits``, for too many items.
+    """
     frame = _read_frame(text)
     if frame is None:
         return None
     edges = _read_edges(text, frame)
     spans = _item_spans(edges, text)
+    check_items(len(spans))
     lines = _Lines(text)
     outer = [edge for edge in edges if edge.kind == "outer"]
     channel_ends = [e.start for e in outer if e.tag == frame.channel_name]

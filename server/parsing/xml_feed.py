@@ -96,11 +96,16 @@ _LAST_RESORT_KINDS = frozenset({ErrorKind.NOT_A_FEED, ErrorKind.DAMAGED, ErrorKi
 
 
 def _recognise(text: str, lenience: Lenience) -> tuple[Reading, Channel] | None:
-    """Read a document, repaired if need be; None when its root element is not a feed's."""
+    """Read a document, repaired if need be; None when its root element is not a feed's.
+
+    Raises:
+        ParseError: ``refused``, for a bomb of nested elements; ``limits``.
+    """
     text = remove_prolog(text)
     document = read_document(_encode(text))
     damage = document.damage
-    if damage is not None and not document.is_complete:
+    # Nothing that is repaired there makes it less deep.
+    if damage is not None and not document.is_complete and not document.is_too_deep:
         document = read_document(_encode(repair_document(text)))
     reading: Reading | None = None
     if not document.is_complete and lenience != "off":
@@ -110,7 +115,16 @@ def _recognise(text: str, lenience: Lenience) -> tuple[Reading, Channel] | None:
     if damage is not None:
         reading.warnings.insert(0, f"not well-formed: {damage}")
     channel = read_channel(reading.root) if reading.root is not None else None
+    if document.is_too_deep and _is_bomb(text, reading, channel):
+        raise ParseError(ErrorKind.REFUSED, str(document.damage))
     return None if channel is None else (reading, channel)
+
+
+def _is_bomb(text: str, reading: Reading, channel: Channel | None) -> bool:
+    """Return whether a document that is too deep is no page, and no item of it can be read."""
+    if channel is None:
+        return refusal(text).kind is ErrorKind.NOT_A_FEED
+    return len(reading.items) == len(reading.unreadable)
 
 
 def _before_damage(document: Document) -> Reading:

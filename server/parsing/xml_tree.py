@@ -97,6 +97,7 @@ CORE_NAMES = _STRUCTURE | {
     "tagline", "textinput", "title", "ttl", "updated", "webmaster",
 }  # fmt: skip
 MAX_DEPTH = 150
+TOO_DEEP = f"elements are nested deeper than {MAX_DEPTH}"
 # What lies deeper is nothing that a feed tells of itself.
 _CHANNEL_DEPTH = 4
 _ITEM_NAMES: Final = frozenset({"item", "entry"})
@@ -260,7 +261,8 @@ class Document:
     ``items`` are those whose end tag was seen. ``fault`` is what made reading stop, in line
     ``fault_line``, None where nothing did; ``cut_item`` is then the item it stopped in, with only
     the children that were closed. ``is_complete`` is True once the root element was closed: damage
-    after it costs nothing. ``parts`` counts elements and attributes.
+    after it costs nothing. ``parts`` counts elements and attributes. ``is_too_deep`` tells that the
+    fault is an element nested deeper than ``MAX_DEPTH``: many were left open, or it is a bomb.
     """
 
     root: Node | None
@@ -270,6 +272,7 @@ class Document:
     cut_item: Node | None = None
     fault: str | None = None
     fault_line: int = 0
+    is_too_deep: bool = False
 
     @property
     def damage(self) -> str | None:
@@ -280,8 +283,10 @@ class Document:
 def read_document(source: bytes) -> Document:
     """Read UTF-8 bytes. Never fails for damage: that is noted, and what came before it is kept.
 
+    Elements nested deeper than ``MAX_DEPTH`` are damage too: reading stops at the first.
+
     Raises:
-        ParseError: ``refused``, when elements are nested deeper than ``MAX_DEPTH``; ``limits``.
+        ParseError: ``refused``, for a misplaced document type declaration; ``limits``.
     """
     builder = _Builder()
     parser = expat.ParserCreate("utf-8", SEPARATOR)
@@ -296,12 +301,18 @@ def read_document(source: bytes) -> Document:
         parser.Parse(source, True)
     except expat.ExpatError as exc:
         return builder.finish(expat.ErrorString(exc.code), exc.lineno)
+    except _TooDeepError:
+        return builder.finish(TOO_DEEP, parser.CurrentLineNumber, is_too_deep=True)
     return builder.finish()
 
 
 def _refuse_doctype(*_: object) -> None:
     # Those before the root were taken out; one that is left is hidden or misplaced.
     raise ParseError(ErrorKind.REFUSED, "a document type declaration inside the document")
+
+
+class _TooDeepError(Exception):
+    """Ends expat's reading: one more element would be nested too deep."""
 
 
 class _Builder:
@@ -320,6 +331,8 @@ class _Builder:
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         open_nodes = self._open
+        if len(open_nodes) > MAX_DEPTH:
+            raise _TooDeepError
         parent = open_nodes[-1]
         name = canonical_name(tag)
         if ":" in name:
@@ -333,8 +346,6 @@ class _Builder:
             parent.parts.append(node)
         else:
             self._start_outside(node)
-        if len(open_nodes) > MAX_DEPTH:
-            raise ParseError(ErrorKind.REFUSED, f"elements are nested deeper than {MAX_DEPTH}")
         open_nodes.append(node)
 
     def end(self, _tag: str) -> None:
@@ -347,15 +358,16 @@ class _Builder:
     def text(self, text: str) -> None:
         self._open[-1].parts.append(text)
 
-    def finish(self, fault: str | None = None, fault_line: int = 0) -> Document:
+    def finish(
+        self, fault: str | None = None, fault_line: int = 0, *, is_too_deep: bool = False
+    ) -> Document:
         """Return what was read until the end, or until a fault."""
         if self._item is not None:
             unclosed = set(map(id, self._open))
             self._item.parts = [part for part in self._item.parts if id(part) not in unclosed]
         is_complete = self._root is not None and len(self._open) == 1
-        return Document(
-            self._root, self._items, is_complete, self._parts, self._item, fault, fault_line
-        )
+        faults = (self._item, fault, fault_line, is_too_deep)
+        return Document(self._root, self._items, is_complete, self._parts, *faults)
 
     def _set_attributes(self, node: Node, written: dict[str, str]) -> None:
         self._parts += len(written)

@@ -304,9 +304,72 @@ def test_rss_1_1_with_prefixes_is_read() -> None:
     assert [entry.item.guid for entry in feed.entries] == ["http://a/1"]
 
 
-NEST = "<a>" * 100
+DEEP = {
+    "<br>": ("<description>" + "a<br>" * 200 + "</description>",
+             "<description>" + "a&lt;br&gt;" * 200 + "</description>"),
+    "<img>": ("<description>" + "a<img src='/x.png'>" * 200 + "</description>",
+              "<description><![CDATA[" + "a<img src='/x.png'>" * 200 + "]]></description>"),
+    "<li>": ("<description><ul>" + "<li>a" * 200 + "</ul></description>",
+             "<description><![CDATA[<ul>" + "<li>a" * 200 + "</ul>]]></description>"),
+    "closed": ("<description>" + "<div>" * 200 + "a" + "</div>" * 200 + "</description>",
+               "<description><![CDATA[" + "<div>" * 200 + "a" + "</div>" * 200
+               + "]]></description>"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", DEEP)
+def test_hundreds_of_open_elements_in_one_item_cost_nothing(fault: str) -> None:
+    broken, corrected = (parse(between(inner)) for inner in DEEP[fault])
+    assert fingerprints(broken) == fingerprints(corrected)
+    assert [entry.item.guid for entry in broken.entries] == ["1", "2", "3"]
+    assert broken.is_whole
+    assert any("line 4: the item was repaired" in warning for warning in broken.warnings)
+
+
+def test_hundreds_of_items_without_end_tag_are_all_read() -> None:
+    sound = [item(number, "<title>a</title>") for number in range(200)]
+    feed = parse(rss(*(each.removesuffix("</item>") for each in sound)))
+    assert fingerprints(feed) == fingerprints(parse(rss(*sound)))
+
+
+def test_hundreds_of_open_elements_around_the_items_cost_none() -> None:
+    head = HEAD + "<description>" + "a<br>" * 200 + "</description>"
+    items = item(1, "<title>a</title><link>/1</link>"), item(2, "<title>b</title>")
+    assert fingerprints(parse(rss(*items, head=head))) == fingerprints(parse(rss(*items)))
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        pytest.param("<q:a>" * 2000 + "</q:a>" * 2000, id="closed"),
+        pytest.param("<q:a>" * 2000 + "<" + "</q:a>" * 2000, id="damaged"),
+        pytest.param("< " + "<q:a>" * 2000 + "<" + "</q:a>" * 2000, id="damaged before"),
+    ],
+)
+def test_an_item_that_is_too_deep_is_rejected_and_the_others_are_read(inner: str) -> None:
+    feed = parse(between("<title>b</title>" + inner))
+    assert fingerprints(feed) == [
+        pair for pair in fingerprints(parse(between("<title>b</title>"))) if pair[0] != "2"
+    ]
+    assert [(entry.guid, entry.title) for entry in feed.rejected] == [("2", "b")]
+    assert "nested deeper than 150" in feed.rejected[0].reason
+
+
+def test_before_items_that_are_too_deep_the_others_are_read_when_none_is_to_be_repaired() -> None:
+    body = between("<description>" + "a<br>" * 200 + "</description>").encode()
+    feeds = [
+        parse_feed(body, content_type=None, url=None, now=NOW, lenience=lenience)
+        for lenience in ("strict", "off")
+    ]
+    assert [[entry.item.guid for entry in feed.entries] for feed in feeds] == [["1", "3"], ["1"]]
+    assert [[entry.guid for entry in feed.rejected] for feed in feeds] == [["2"], ["2"]]
+
+
 HOSTILE = {
     "deep": between("<title>a<description>" + "<b>" * 140 + "</title>c</description>"),
+    "deep items": rss(*[item(n, "<x>" * 160 + "<" + "</x>" * 160) for n in range(600)]),
+    "deepest items": rss(*[item(n, "<x>" * 9000 + "<" + "</x>" * 9000) for n in range(10)]),
+    "deep in unclear": between("<x>" * 20_001 + "</x>" * 20_001),
     "crossed and wide": between("<title>a<description>" + "<b>x</b>" * 4500 + "</title></descript"),
     "crossed everywhere": rss(*[item(n, "<title>a<guid>b</title>c</guid>") for n in range(1500)]),
     "open quotes": between("<a b='" * 30_000),

@@ -18,11 +18,16 @@ NET = 'PUBLIC "x" "http://127.0.0.1/"'
 LONG = "x" * 900
 PREFIXES = "".join(f"<p{n}:a/>" for n in range(20_000))
 ITEM = "<channel><item><title>&a;</title></item></channel></rss>"
+DEEP = "<a>" * 200_000 + "</a>" * 200_000
 LAUGHS = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
 
 
 def parse(body: bytes, content_type: str | None = None) -> ParsedFeed:
     return parse_feed(body, content_type=content_type, url=None, now=NOW)
+
+
+def xml_feed(inner: str) -> str:
+    return f"<rss><channel>{inner}</channel></rss>"
 
 
 @pytest.mark.parametrize(
@@ -37,6 +42,9 @@ def parse(body: bytes, content_type: str | None = None) -> ParsedFeed:
         pytest.param("<!DOCTYPE " + "[" * 999_999, id="brackets"),
         pytest.param("<rss><channel>" + "<a>" * 200_000, id="deep"),
         pytest.param("<rss><channel><item>" + "<a>" * 200_000, id="deep item"),
+        pytest.param(xml_feed(DEEP), id="deep, closed"),
+        pytest.param(xml_feed(f"<item>{DEEP}</item>"), id="deep item, closed"),
+        pytest.param("<br>" * 200_000 + "<item>", id="deep, no feed"),
         pytest.param("[" * 200_000, id="deep json"),
         pytest.param("<rss><channel>" + PREFIXES, id="prefixes"),
         pytest.param("<rss><channel>" + "&" * 4_000_000, id="references"),
@@ -47,10 +55,6 @@ def test_bombs_are_refused_within_a_second(document: str) -> None:
     with pytest.raises(ParseError):
         parse(document.encode())
     assert time.process_time() - started_s < 1.0
-
-
-def xml_feed(inner: str) -> str:
-    return f"<rss><channel>{inner}</channel></rss>"
 
 
 def json_feed(items: str) -> str:

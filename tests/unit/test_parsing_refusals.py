@@ -47,6 +47,7 @@ def refuse(document: bytes, content_type: str | None = None) -> ParseError:
         ("<html><script src='/cdn-cgi/challenge-platform/h/b/x.js'></script>", "waf_challenge"),
         ("<html><script src='/cdn-cgi/challenge-platform/scripts/jsd/main.js'></script>", "html"),
         ("<link rel=icon href=/i.png><table></table>", "html"),
+        ("<html><body>" + "a<br>" * 200, "html"),
         ('{"error": "no such feed"}', "json_error"),
         ('{"message": "Not Found", "status": 404}', "json_error"),
         ('{"errors": [{"code": 34, "message": "gone"}]}', "json_error"),
