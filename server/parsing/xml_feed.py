@@ -1,6 +1,7 @@
 """RSS, RDF and Atom documents to entries."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime
 
@@ -27,6 +28,11 @@ _SUBSET_PART = re.compile(
     re.DOTALL,
 )
 _ENTITY = re.compile(r"\s+(?P<name>[\w.:-]+)\s+(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)')\s*")
+# What stands for one character of text, and no bomb.
+_CHARACTER = re.compile(rf"&(?:#\d+|#[xX][0-9a-fA-F]+|{'|'.join(sorted(PREDEFINED))});")
+# A reference whose own ampersand is written as one: as XML itself declares `<` and `&`.
+_HIDDEN_CHARACTER = re.compile(r"&#(?:38|[xX]26);(?=#(?:\d+|[xX][0-9a-fA-F]+);)")
+_MARKUP_OF_DTD = re.compile("[&%<]")
 _PARAMETER = re.compile(r"\s+%\s")
 _VERBATIM = re.compile(r"<!\[CDATA\[.*?(?:\]\]>|\Z)|<!--.*?(?:-->|\Z)", re.DOTALL)
 _ITEM_LIKE = re.compile(r"<(?:[\w.-]+:)?(?:item|entry)(?=[\s/>])", re.IGNORECASE)
@@ -233,18 +239,28 @@ def _read_entity(body: str, entities: dict[str, str]) -> None:
     if entity is None:
         raise ParseError(ErrorKind.REFUSED, "the document declares an external entity")
     value = entity["double"] if entity["double"] is not None else entity["single"]
-    if "&" in value or "%" in value or "<" in value:
+    if _MARKUP_OF_DTD.search(_CHARACTER.sub("", value)):
         raise ParseError(ErrorKind.REFUSED, "the document declares entities made of entities")
     if len(value) > MAX_ENTITY_LENGTH or len(entities) >= MAX_ENTITIES:
         raise ParseError(ErrorKind.REFUSED, "the document declares too many or too long entities")
     if entity["name"] not in PREDEFINED:
-        entities.setdefault(entity["name"], value)
+        entities.setdefault(entity["name"], _HIDDEN_CHARACTER.sub("&", value))
 
 
 def _fill_in(text: str, entities: dict[str, str]) -> str:
-    for name, value in entities.items():
-        reference = f"&{name};"
-        if text.count(reference) * len(value) > MAX_EXPANSION:
+    """Return the text with its references to some entities filled in, none in what they gave."""
+    if not entities:
+        return text
+    lengths: Counter[str] = Counter()
+
+    def fill(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name is None:
+            return found[0]
+        lengths[name] += len(entities[name])
+        if lengths[name] > MAX_EXPANSION:
             raise ParseError(ErrorKind.REFUSED, f"entity {name!r} would swell the document")
-        text = text.replace(reference, value)
-    return text
+        return entities[name]
+
+    names = "|".join(map(re.escape, entities))
+    return re.sub(rf"{_VERBATIM.pattern}|&(?P<name>{names});", fill, text, flags=re.DOTALL)

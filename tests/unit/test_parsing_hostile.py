@@ -35,6 +35,9 @@ def xml_feed(inner: str) -> str:
     [
         pytest.param(f'<!DOCTYPE r [<!ENTITY l0 "ha">{LAUGHS}]><rss>{ITEM}', id="laughs"),
         pytest.param(f'<!DOCTYPE r [<!ENTITY a "{LONG}">]><rss>' + "&a;" * 9999, id="quadratic"),
+        pytest.param(f'<!DOCTYPE r [<!ENTITY a "&#160;&b;">]><rss>{ITEM}', id="nested"),
+        pytest.param(f'<!DOCTYPE r [<!ENTITY a "{"&#160;" * 100}">]><rss>' + "&a;" * 999_999,
+                     id="characters"),
         pytest.param(f'<!DOCTYPE r [<!ENTITY a "{"x" * 9999}">]><rss>{ITEM}', id="long entity"),
         pytest.param(f"<!DOCTYPE r [<!ENTITY a {FILE}>]><rss>{ITEM}", id="file"),
         pytest.param(f"<!DOCTYPE r [<!ENTITY a {NET}>]><rss>{ITEM}", id="net"),
@@ -138,11 +141,30 @@ def test_a_type_declaration_hidden_behind_a_comment_is_found() -> None:
         parse(document.encode())
 
 
-def test_short_plain_entities_are_filled_in() -> None:
-    feed = parse(
-        f'<!DOCTYPE r [<!ENTITY a "A &#38; B">]><rss>{ITEM}'.replace("&#38;", "and").encode()
-    )
-    assert feed.entries[0].item.title == "A and B"
+@pytest.mark.parametrize(
+    ("value", "title"),
+    [
+        ("A and B", "A and B"),
+        ("A &#38; B", "A & B"),
+        ("A&#160;B", "A\xa0B"),
+        ("&#x20AC;&#8364;", "\u20ac\u20ac"),
+        ("&#38;#60;b>", "<b>"),
+        ("&#38;#38;lt;", "&lt;"),
+        ("&#60;b>", "<b>"),
+        ("A &amp; B &lt;b>", "A & B <b>"),
+        ("&#38;c;", "&c;"),
+    ],
+)
+def test_short_entities_made_of_characters_are_filled_in(value: str, title: str) -> None:
+    declared = f'<!ENTITY a "{value}"><!ENTITY c "never"><!ENTITY lt "&#38;#60;">'
+    feed = parse(f"<!DOCTYPE r [{declared}]><rss>{ITEM}".encode())
+    assert (feed.entries[0].item.title, feed.warnings) == (title, ())
+
+
+def test_what_looks_like_an_entity_in_cdata_is_text() -> None:
+    document = f'<!DOCTYPE r [<!ENTITY a "A&#160;B">]><rss>{ITEM}'
+    feed = parse(document.replace("&a;", "&a;<![CDATA[&a;]]>&a;").encode())
+    assert feed.entries[0].item.title == "A\xa0B&a;A\xa0B"
 
 
 @pytest.mark.parametrize(
