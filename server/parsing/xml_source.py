@@ -23,7 +23,7 @@ _HALVES = re.compile(
     r"&#(?:[xX](?P<low>[dD][c-fC-F][0-9a-fA-F]{2})|(?P<low10>5[67]\d{3}));"
 )
 PREDEFINED = frozenset({"amp", "lt", "gt", "quot", "apos"})
-_ROOT = re.compile(r"<[A-Za-z_][\w.:-]*")
+_VERBATIM_OR_ROOT = re.compile(rf"{_VERBATIM.pattern}|(?P<root><[A-Za-z_][\w.:-]*)", re.DOTALL)
 _START_TAG = re.compile(r"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
 _DECLARED_PREFIX = re.compile(r"\sxmlns:([\w.-]+)\s*=")
 # Only plain letters: a wrong guess must not make a declaration that is no XML.
@@ -161,13 +161,9 @@ def _declare_prefixes(text: str) -> str:
 
 def find_root(text: str) -> re.Match[str] | None:
     """Return where the first start tag begins, outside comments, CDATA and instructions."""
-    position = 0
-    while True:
-        root = _ROOT.search(text, position)
-        verbatim = _VERBATIM.search(text, position)
-        if root is None or verbatim is None or root.start() < verbatim.start():
-            return root
-        position = verbatim.end()
+    # Both in one search: the root, far behind, would be looked for from the end of each.
+    found = _VERBATIM_OR_ROOT.finditer(text)
+    return next((match for match in found if match["root"] is not None), None)
 
 
 def is_empty(tag: re.Match[str]) -> bool:

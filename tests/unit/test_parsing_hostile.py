@@ -174,6 +174,8 @@ def test_what_looks_like_an_entity_in_cdata_is_text() -> None:
         pytest.param("<rss><channel>" + "<" * 500_000, id="brackets"),
         pytest.param("<rss><channel>&" + "<![CDATA[" * 100_000, id="cdata"),
         pytest.param("<rss><channel>&" + "<!--" * 200_000, id="comments"),
+        pytest.param("<![CDATA[]]>" * 60_000 + f"<rss>{ITEM}", id="cdata before the root"),
+        pytest.param("&<!---->" * 60_000 + f"<rss>{ITEM}", id="comments before the root"),
         pytest.param("<rss><channel>&" + "&aaaaaaaaaaaaa" * 50_000, id="references"),
         pytest.param(f"<rss><channel><item><title>&#{'9' * 5000};</title>", id="long number"),
         pytest.param(" " * 1_000_000 + "<", id="blanks"),
