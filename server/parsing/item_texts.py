@@ -8,12 +8,16 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
 from server.parsing.detection import repair_c1, strip_blanks
-from server.parsing.links import is_absolute
+from server.parsing.links import is_absolute, join_url
 from server.parsing.xml_tree import ATOM_03, ATOM_10, SEPARATOR, Node
 from shared.models import DEFAULT_FORMATS, HTML, TEXT, ExtraField
+from shared.urls import scheme_of
 
 _TYPED = frozenset({"title", "summary", "content"})
 _VOID = frozenset({"br", "hr", "img", "input", "meta", "link", "area", "base", "col", "wbr"})
+_URL_ATTRIBUTES = frozenset({"href", "src", "cite", "poster"})
+# How many characters of resolved URLs one text may hold; an article has a few thousand.
+MOST_ADDED = 64 * 1024
 _HTML_TYPES = frozenset({"html", "xhtml", "text/html", "application/xhtml+xml"})
 _TEXT_TYPES = frozenset({"text", "plain", "text/plain"})
 # Elements that hold HTML wherever they stand.
@@ -47,6 +51,17 @@ class ItemTexts(NamedTuple):
 def text_of(marked: MarkedText | None) -> str | None:
     """Return the text alone."""
     return None if marked is None else marked.text
+
+
+def resolved_text(marked: MarkedText | None) -> str | None:
+    """Return the text alone, URLs inside an ``xml:base`` of its own resolved against that.
+
+    The base of the whole text is not looked at. What identifies an item is not resolved.
+    """
+    if marked is None or "xml:base=" not in marked.text or not marked.node.children:
+        return text_of(marked)
+    markup = _Markup(MOST_ADDED).write_inner(_holder(marked.node))
+    return repair_c1(strip_blanks(markup))
 
 
 def read_text(node: Node, default_format: str) -> MarkedText | None:
@@ -104,9 +119,10 @@ def other_bases(
     has_link = is_absolute(link)
     bases = {}
     for name, text in (("summary", texts.summary), ("content", texts.content)):
-        if text is not None and (text.node.base or not has_link):
+        holder = _holder(text.node) if text is not None else None
+        if text is not None and holder is not None and (holder.base or not has_link):
             has_links = text.format == HTML and "<" in text.text
-            base = find_base(link, text.node) if has_links else None
+            base = find_base(link, holder) if has_links else None
             if base and base != link:
                 bases[name] = base
     if extra is not None and (extra.base or not has_link):
@@ -141,28 +157,53 @@ def inner_markup(node: Node) -> str:
 
 
 def _inner_markup(node: Node) -> str:
-    children = node.children
-    if not children:
+    if not node.children:
         return escape(node.text)
-    wrapper = children[0]
-    # Atom wraps XHTML in one div that is no part of the content.
-    if len(children) == 1 and not node.text and _local(wrapper) == "div":
-        return strip_blanks(_parts_as_markup(wrapper))
-    return strip_blanks(_parts_as_markup(node))
+    return strip_blanks(_Markup().write_inner(_holder(node)))
 
 
-def _parts_as_markup(node: Node) -> str:
-    return "".join(
-        [_as_markup(part) if isinstance(part, Node) else escape(part) for part in node.parts]
-    )
+def _holder(node: Node) -> Node:
+    """Return what holds an element's content: Atom wraps XHTML in one div that is no part of it."""
+    children = node.children
+    is_wrapped = len(children) == 1 and _local(children[0]) == "div" and not node.text
+    return children[0] if is_wrapped else node
 
 
-def _as_markup(node: Node) -> str:
-    name = _local(node)
-    attributes = "".join([f" {key}={quoteattr(value)}" for key, value in node.attributes.items()])
-    if not node.parts and name in _VOID:
-        return f"<{name}{attributes} />"
-    return f"<{name}{attributes}>{_parts_as_markup(node)}</{name}>"
+class _Markup:
+    """Writes elements out as markup.
+
+    URLs inside an element with ``xml:base`` are resolved against it, as long as there is ``room``
+    for the characters that this adds: many short URLs and a long base would swell without end.
+    """
+
+    def __init__(self, room: int = 0) -> None:
+        self._room = room
+
+    def write_inner(self, node: Node, base: str = "") -> str:
+        """Return what is inside an element; ``base`` is what elements around it give."""
+        return "".join(
+            [
+                self._write(part, base) if isinstance(part, Node) else escape(part)
+                for part in node.parts
+            ]
+        )
+
+    def _write(self, node: Node, base: str) -> str:
+        name, written = _local(node), node.attributes
+        if self._room > 0 and written:
+            base = join_url(base, written.get("xml:base", ""))
+            written = {key: self._resolve(key, value, base) for key, value in written.items()}
+        attributes = "".join([f" {key}={quoteattr(value)}" for key, value in written.items()])
+        if not node.parts and name in _VOID:
+            return f"<{name}{attributes} />"
+        return f"<{name}{attributes}>{self.write_inner(node, base)}</{name}>"
+
+    def _resolve(self, name: str, value: str, base: str) -> str:
+        if not base or name not in _URL_ATTRIBUTES or scheme_of(value) is not None:
+            return value
+        url = join_url(base, value.strip())
+        self._room -= len(url)
+        return url if self._room > 0 else value
 
 
 def _local(node: Node) -> str:

@@ -22,6 +22,7 @@ from server.parsing.item_texts import (
     is_ordinary_type,
     other_bases,
     other_formats,
+    resolved_text,
     text_of,
 )
 from server.parsing.links import is_absolute, resolve_link
@@ -146,8 +147,8 @@ class EntryReader:
             guid=guid,
             link=link,
             title=text_of(texts.title),
-            summary=text_of(texts.summary),
-            content=text_of(texts.content),
+            summary=resolved_text(texts.summary),
+            content=resolved_text(texts.content),
             author=author,
             categories=categories,
             enclosures=self._resolve_files(written.files + fields.media_files()),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from server.parsing import ParsedFeed, parse_feed
+from server.parsing.parsed import hash_guid
 from shared.models import Enclosure, ExtraField, FeedItem
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
@@ -195,3 +196,55 @@ def test_xml_base_goes_before_the_channels_link() -> None:
     first, second = parse(document).entries
     assert (first.item.guid, first.item.link) == ("x/1", "https://base.example/a/b/c")
     assert second.item.link == "https://own.example/d"
+
+
+def parse_xhtml(inner: str, frame: str = "", identity: str = "<id>1</id>") -> FeedItem:
+    """Return the only entry of an Atom feed whose content is XHTML."""
+    content = f'<content type="xhtml">{inner}</content>'
+    link = '<link href="https://link.example/z"/>' if identity else ""
+    document = f'<feed xmlns="http://www.w3.org/2005/Atom" {frame}><entry>{identity}{link}'
+    return parse(f"{document}{content}</entry></feed>").entries[0].item
+
+
+def test_xml_base_of_the_div_around_xhtml_is_the_contents() -> None:
+    item = parse_xhtml('<div xml:base="https://inner.example/q/"><a href="v">v</a></div>')
+    assert (item.content, item.bases) == (
+        '<a href="v">v</a>', {"content": "https://inner.example/q/"}
+    )  # fmt: skip
+    item = parse_xhtml('<div xml:base="q/">v<br/></div>', frame='xml:base="https://b.example/a/"')
+    assert item.bases["content"] == "https://b.example/a/q/"
+
+
+@pytest.mark.parametrize(
+    ("inner", "resolved"),
+    [
+        ('<p xml:base="https://i.example/q/"><a href="v">v</a></p>', ["https://i.example/q/v"]),
+        ('<p><img xml:base="https://i.example/q/" src="/v"/></p>', ["https://i.example/v"]),
+        (('<p xml:base="https://i.example/"><b xml:base="r/"><a href="v">v</a></b></p>'
+         '<a href="w">w</a>'), ["https://i.example/r/v", "w"]),
+        ('<p xml:base="q/"><a href="v">v</a></p>', ["q/v"]),
+        (('<p xml:base="https://i.example/"><a href="http://a.example/">v</a>'
+         '<a href="mailto:a@b.example">w</a></p>'), ["http://a.example/", "mailto:a@b.example"]),
+        ('<p xml:base="//["><a href="v">v</a></p>', ["v"]),
+    ],
+)  # fmt: skip
+def test_xml_base_inside_xhtml_resolves_what_is_in_its_element(
+    inner: str, resolved: list[str]
+) -> None:
+    item = parse_xhtml(f"<div>{inner}<i>a</i></div>")
+    assert re.findall(r' (?:href|src)="([^"]*)"', item.content or "") == resolved
+    assert item.bases == {}
+
+
+def test_xml_base_inside_xhtml_changes_no_identity() -> None:
+    inner = "<div><p xml:base='https://{}.example/'><a href='v'>v</a></p></div>"
+    one, other = (parse_xhtml(inner.format(host), identity="") for host in ("i", "j"))
+    assert (one.content or "").count("https://i.example/v") == 1
+    raw = hash_guid((None, None, None, '<p xml:base="https://i.example/"><a href="v">v</a></p>'))
+    assert (one.guid, one.guid == other.guid) == (raw, False)
+
+
+def test_a_long_xml_base_does_not_swell_a_text_without_end() -> None:
+    base = "https://i.example/" + "x" * 10_000 + "/"
+    item = parse_xhtml(f'<div><p xml:base="{base}">' + '<a href="v">v</a>' * 5000 + "</p></div>")
+    assert 30_000 < len(item.content or "") < 200_000
