@@ -46,7 +46,8 @@ ADVICE: Mapping[str, Advice] = {
         "A field of the job has a type that no item has, or source or guid is missing. Feeds make"
         " no such jobs: another program added it to the queue.",
         "Fix that program and let it add the item again; the dead letter is cleared when the item"
-        " is stored. Replaying the same data fails again.",
+        " is stored. One whose data names no item stays: remove it. Replaying the same data fails"
+        " again.",
     ),
     "undecodable": Advice(
         "Not JSON",
