@@ -170,12 +170,14 @@ def _find_colliding(listed: Iterable[_Listed], shared: Collection[str]) -> set[s
 def _are_different(name: str, listed: Sequence[_Listed]) -> bool:
     """Return whether entries that share a name are different items.
 
-    So they are with links to different pages. With one page, a guid that says more than the link
-    stands for one item, unless two of title, date and enclosure differ in one document. A link, and
-    a guid that only repeats it, is easily shared: in one document one difference suffices then.
+    So they are with links that differ as written and lead to different pages: a relative one is the
+    same on all mirrors, and what only counts visitors leads nowhere else. With one page, a guid
+    that says more than the link stands for one item, unless two of title, date and enclosure differ
+    in one document. A link, and a guid that only repeats it, is easily shared: in one document one
+    difference suffices then.
     """
     entries = [entry for _, entry in listed]
-    if len({_page_or_title(entry) for entry in entries}) > 1:
+    if all(len({tell(one) for one in entries}) > 1 for tell in (_link_or_title, _page_or_title)):
         return True
     if all(_last_name(entry) == name for entry in entries):
         return False

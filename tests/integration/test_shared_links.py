@@ -253,6 +253,17 @@ def test_two_urls_that_write_the_links_of_the_same_posts_differently_give_each_o
     assert len(stored(harness)) == 3
 
 
+def test_two_mirrors_with_relative_links_give_each_post_once(harness: Harness) -> None:
+    mirrors = [feed_url(SOURCE), feed_url(OTHER)]
+    harness.server.services.feeds.add(mirrors, source=SOURCE)
+    posts = [release(n, guid=f"g{n}", link=f"/post/{n}") for n in (1, 2)]
+    # Without the channel's own link, so that each document resolves against its own address.
+    document = rss(posts).replace("<link>https://case.example.test/</link>", "")
+    harness.publisher.show_document(OTHER, document)
+    assert counts(poll(harness, document)) == (2, 0, 0, 2)
+    assert set(stored(harness)) == {f"{SOURCE}#g1", f"{SOURCE}#g2"}
+
+
 def test_a_post_that_is_listed_twice_once_with_a_counted_link_keeps_its_guid(feed: Harness) -> None:
     link = "https://case.example.test/1"
     once = release(1, guid="urn:1", link=link)
