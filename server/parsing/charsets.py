@@ -88,18 +88,25 @@ def find_codec(name: str) -> str | None:
 def _read_wider(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeDecodeError):
         raise error
-    pair = error.object[error.start : error.start + 2]
-    text = _decode_pair(error.encoding, pair)
+    text, end = _read_pair(error)
     if text is None:
         raise error
-    return text, error.start + len(pair)
+    return text, end
 
 
 def _read_wider_or_replace(error: UnicodeError) -> tuple[str, int]:
-    try:
-        return _read_wider(error)
-    except UnicodeDecodeError as exc:
-        return "\ufffd", exc.end
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    # Nothing is raised for a wrong byte: decoders raise one exception again and again, and its
+    # traceback would grow with each.
+    text, end = _read_pair(error)
+    return ("\ufffd", error.end) if text is None else (text, end)
+
+
+def _read_pair(error: UnicodeDecodeError) -> tuple[str | None, int]:
+    """Return the character at an error, None where it is none, and where it ends."""
+    pair = error.object[error.start : error.start + 2]
+    return _decode_pair(error.encoding, pair), error.start + len(pair)
 
 
 # A document may hold millions of them, and few different ones.

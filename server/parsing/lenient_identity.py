@@ -52,8 +52,16 @@ def _find_elements(text: str, position: int) -> Iterator[str]:
         element = _read_element(text, tag)
         if element is not None:
             yield element
-        elif tag["name"].lower() in CONTAINERS and not is_empty(tag):
-            position = _skip(ends.find(f"</{re.escape(tag['name'])}", position), position, text)
+        elif _local_name(tag) in CONTAINERS and not is_empty(tag):
+            # In lower case: each spelling would be looked for in the whole text.
+            end = ends.find(f"</{re.escape(tag['name'].lower())}", position)
+            position = _skip(end, position, text)
+
+
+def _local_name(tag: re.Match[str]) -> str:
+    """Return a tag's name without its prefix, in lower case."""
+    name: str = tag["name"]
+    return name.rpartition(":")[2].lower()
 
 
 def _skip(end: int, position: int, text: str) -> int:
@@ -63,7 +71,7 @@ def _skip(end: int, position: int, text: str) -> int:
 
 def _read_element(text: str, tag: re.Match[str]) -> str | None:
     """Return an identifying element as XML; None for any other, and for what is not whole."""
-    if tag["name"].rpartition(":")[2].lower() not in _IDENTIFYING:
+    if _local_name(tag) not in _IDENTIFYING:
         return None
     if is_empty(tag):
         return write_start_tag(tag)
