@@ -41,7 +41,10 @@ def decide(item: DecodedItem, stored: StoredVersion | None, letter: DeadLetter |
     """
     is_behind = stored is None or stored.rank < item.rank
     if letter is not None and is_behind:
-        if letter.removed_since(item.revision) or letter.has_removed(item.content_hash):
+        # One beneath what is stored is only not cleared yet.
+        is_current = stored is None or stored.rank < letter.rank
+        is_removed = is_current and letter.has_removed(item.content_hash)
+        if is_removed or letter.removed_since(item.revision):
             return Decision(None, Outcome.REMOVED)
         if letter.has_failed_in(item.import_id, item.revision):
             return Decision(None, Outcome.DEAD)

@@ -7,7 +7,7 @@ is used. What was decided is carried out, or the lock is lost, and then the job 
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -278,8 +278,12 @@ class Settler:
         judged = self._epochs.judge_jobs(end.job for end in failed)
         unwritten = judged.stale | judged.unknown
         fresh = [end for end in failed if end.job.id not in unwritten]
+        known = self._letters.read_many(end.letter.item_id for end in fresh)
+        removed = {end.job.id for end in fresh if _is_removed(end.letter, known)}
+        fresh = [end for end in fresh if end.job.id not in removed]
         self._letters.record_many(highest_of_each_item(end.letter for end in fresh))
         ended = [end_unwritten(end.job, judged) for end in failed if end.job.id in unwritten]
+        ended += [Complete(end.job, Outcome.REMOVED) for end in failed if end.job.id in removed]
         stale = [end for end in ended if isinstance(end, Complete)]
         if stale:
             self._complete(queue, stale, counts)
@@ -313,6 +317,11 @@ class Settler:
         counts["released"] += len(released)
         counts["lock_lost"] += outcomes.count(SettleOutcome.LOCK_LOST)
         return ()
+
+
+def _is_removed(letter: DeadLetter, known: Mapping[str, DeadLetter]) -> bool:
+    """Return whether an operator removed just what failed: it is not to be listed again."""
+    return letter.item_id in known and known[letter.item_id].has_removed(letter.content_hash)
 
 
 def end_unwritten(job: ClaimedJob, judged: Judged) -> Complete | Postpone:

@@ -67,7 +67,9 @@ def _derive(
         return _stored_class(import_id, rank, content_hash, version)
     if letter is None:
         return PENDING
-    if letter.removed_since(rank.revision) or letter.has_removed(content_hash):
+    # One beneath what is stored is only not cleared yet.
+    is_current = version is None or version.rank < letter.rank
+    if letter.removed_since(rank.revision) or (is_current and letter.has_removed(content_hash)):
         return "removed"
     # A replay begins with a death of this revision on record: only one in this import ends it. A
     # foreign job that died before it had drawn a revision has 0, and draws one when it is run.

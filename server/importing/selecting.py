@@ -92,7 +92,8 @@ def select(
         return Selected(counts=counts)
     moved = MovedGuids(stores, run.source, listed=listed, aliases=merged.aliases)
     unstorable = tuple(moved.rename_letters(prepared.dead_letters))
-    dead_letters = _without_removed(stores, unstorable)
+    is_forced = run.importing.force
+    dead_letters = unstorable if is_forced else _without_removed(stores, unstorable)
     if dead_letters:
         stores.dead_letters.record_many(dead_letters)
     compared = compare(stores, run.importing, run.revision, prepared.candidates, moved)

@@ -317,6 +317,20 @@ def test_a_foreign_job_that_was_removed_and_is_added_again_stays_away_until_it_d
     assert (stored_ids(harness), removed_ids(harness)) == ({ITEM}, set())
 
 
+def test_a_foreign_job_that_can_be_no_item_and_was_removed_is_not_listed_again(
+    harness: Harness,
+) -> None:
+    queue = harness.item_queues[0]
+    queue.add_many([make_job({"source": SOURCE, "guid": "i1", "title": 5}, None)])
+    harness.work()
+    harness.server.services.remover.remove_dead_letter(ITEM)
+    queue.add_many([make_job({"source": SOURCE, "guid": "i1", "title": 5}, None)])
+    harness.work()
+    assert letter_kind(harness) is LetterKind.REMOVED
+    assert harness.dead_letter_queue.list_jobs(JobState.WAITING, 0, 9) == []
+    assert sum(queue.counts().values()) == 0
+
+
 def test_an_item_too_large_that_was_removed_is_not_listed_again(harness: Harness) -> None:
     large = "x" * 2_000_000
     harness.subscribe({"i1": large})
@@ -329,6 +343,10 @@ def test_an_item_too_large_that_was_removed_is_not_listed_again(harness: Harness
     other = harness.poll({"i1": "y" + large, "i2": "Title"})
     assert letter_kind(harness) is LetterKind.DEAD
     assert count_of(harness, other.import_id) == {"dead": 1, "unchanged": 1}
+    harness.server.services.remover.remove_dead_letter(ITEM)
+    harness.server.start(SOURCE, force=True)
+    harness.come_to_rest()
+    assert letter_kind(harness) is LetterKind.DEAD
 
 
 def test_an_import_by_force_stores_what_was_removed(harness: Harness) -> None:

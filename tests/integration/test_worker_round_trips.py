@@ -133,14 +133,15 @@ def test_a_batch_that_clears_dead_letters_costs_two_commands_more(
 
 
 @pytest.mark.parametrize("count", [1, LETTERS_A_CALL, 500])
-def test_a_batch_that_dies_costs_a_command_and_an_update_for_each_part_of_bounded_size(
+def test_a_batch_that_dies_costs_a_command_a_read_a_hundred_items_and_an_update_a_bounded_part(
     warm: Bench, counting: Counting, count: int
 ) -> None:
     warm.add(*some_data(count, title=5))
     taken = warm.take()
     counting.sent.clear()
     assert redis_commands_of(warm.redis, lambda: warm.finish(taken)) == ["EVALSHA"]
-    assert counting.sent == {"update": -(-count // LETTERS_A_CALL)}
+    finds, updates = -(-count // FIND_IDS), -(-count // LETTERS_A_CALL)
+    assert counting.sent == {"find": finds, "update": updates}
 
 
 @pytest.mark.parametrize("count", [100, 500])

@@ -80,7 +80,6 @@ def test_what_is_stored_at_its_revision_or_a_higher_one_has_ended(
         (make_letter(7, history=[end(5)]), "dead"),
         (make_letter(5, kind=REMOVED), "removed"),
         (make_letter(7, kind=REMOVED), "removed"),
-        (make_letter(4, kind=REMOVED), "removed"),
         (make_letter(4, kind=REMOVED, content_hash="x"), "pending"),
         (make_letter(4, content_hash="x", history=[end(3, "removed")]), "pending"),
         (make_letter(7, history=[end(6, "removed")]), "removed"),
@@ -90,6 +89,12 @@ def test_what_is_not_stored_is_as_its_letter_says(
     version: StoredVersion | None, letter: DeadLetter | None, expected: str
 ) -> None:
     assert derive(version, letter) == expected
+
+
+def test_removed_content_stays_away_at_a_higher_revision_until_something_is_stored_above() -> None:
+    letter = make_letter(4, kind=REMOVED)
+    assert derive(None, letter) == derive(make_version(3), letter) == "removed"
+    assert derive(make_version(4), letter) == "pending"
 
 
 def test_a_replay_is_ended_only_by_a_death_in_itself() -> None:

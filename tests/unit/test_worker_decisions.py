@@ -69,6 +69,11 @@ def test_the_same_content_of_a_later_import_does_not_come_back_either() -> None:
     assert decide(item(), make_version(3), letter) == Decision(None, Outcome.REMOVED)
 
 
+def test_a_removal_beneath_what_is_stored_holds_no_longer() -> None:
+    letter = make_letter(2, kind=LetterKind.REMOVED, content_hash=HASH)
+    assert decide(item(), make_version(3), letter).write is WriteKind.UPDATE
+
+
 def test_other_content_newer_than_a_removal_is_stored() -> None:
     letter = make_letter(4, kind=LetterKind.REMOVED)
     assert decide(item(), None, letter).write is WriteKind.INSERT
