@@ -41,10 +41,8 @@ def decide(item: DecodedItem, stored: StoredVersion | None, letter: DeadLetter |
     """
     is_behind = stored is None or stored.rank < item.rank
     if letter is not None and is_behind:
-        # One beneath what is stored is only not cleared yet.
-        is_current = stored is None or stored.rank < letter.rank
-        is_removed = is_current and letter.has_removed(item.content_hash)
-        if is_removed or letter.removed_since(item.revision):
+        stored_rank = stored.rank if stored is not None else None
+        if letter.keeps_away(item.revision, item.content_hash, stored_rank):
             return Decision(None, Outcome.REMOVED)
         if letter.has_failed_in(item.import_id, item.revision):
             return Decision(None, Outcome.DEAD)

@@ -7,7 +7,7 @@ is used. What was decided is carried out, or the lock is lost, and then the job 
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -42,7 +42,7 @@ job_log = get_logger(_JOB_LOG)
 # After an outage of MongoDB this long jobs are released, for a worker that may reach it; what is
 # refused for as long is left to the stalled jobs.
 GIVE_UP_AFTER_S = 300.0
-# An indexer that cannot be read is not mended sooner than by somebody's hand.
+# An indexer that cannot be read stays so until somebody corrects it by hand.
 POSTPONED_MS = 60_000
 
 
@@ -274,21 +274,35 @@ class Settler:
     def _record(
         self, queue: JobQueue, failed: list[RecordDeadLetter], counts: Counts
     ) -> Sequence[JobEnd]:
+        unrecorded = self._end_unrecorded(failed)
+        fresh = [end for end in failed if end.job.id not in unrecorded]
+        self._letters.record_many(highest_of_each_item(end.letter for end in fresh))
+        done = [end for end in unrecorded.values() if isinstance(end, Complete)]
+        if done:
+            self._complete(queue, done, counts)
+        moves: list[JobEnd] = [MoveDeadLetter(end.job, end.letter) for end in fresh]
+        return moves + [end for end in unrecorded.values() if isinstance(end, Postpone)]
+
+    def _end_unrecorded(self, failed: list[RecordDeadLetter]) -> dict[str, Complete | Postpone]:
+        """Return by job id how those end whose failure is not to be recorded."""
         # What was rolled back is judged afresh when it is read again.
         judged = self._epochs.judge_jobs(end.job for end in failed)
         unwritten = judged.stale | judged.unknown
-        fresh = [end for end in failed if end.job.id not in unwritten]
-        known = self._letters.read_many(end.letter.item_id for end in fresh)
-        removed = {end.job.id for end in fresh if _is_removed(end.letter, known)}
-        fresh = [end for end in fresh if end.job.id not in removed]
-        self._letters.record_many(highest_of_each_item(end.letter for end in fresh))
-        ended = [end_unwritten(end.job, judged) for end in failed if end.job.id in unwritten]
-        ended += [Complete(end.job, Outcome.REMOVED) for end in failed if end.job.id in removed]
-        stale = [end for end in ended if isinstance(end, Complete)]
-        if stale:
-            self._complete(queue, stale, counts)
-        moves: list[JobEnd] = [MoveDeadLetter(end.job, end.letter) for end in fresh]
-        return moves + [end for end in ended if isinstance(end, Postpone)]
+        ended = {
+            end.job.id: end_unwritten(end.job, judged) for end in failed if end.job.id in unwritten
+        }
+        # What an operator removed is not to be listed again.
+        contents = {
+            end.job.id: (end.letter.item_id, end.letter.content_hash)
+            for end in failed
+            if end.job.id not in unwritten
+        }
+        removed = self._letters.select_removed(contents.values())
+        return ended | {
+            end.job.id: Complete(end.job, Outcome.REMOVED)
+            for end in failed
+            if contents.get(end.job.id) in removed
+        }
 
     def _move(
         self, queue: JobQueue, dead: list[MoveDeadLetter], counts: Counts
@@ -317,11 +331,6 @@ class Settler:
         counts["released"] += len(released)
         counts["lock_lost"] += outcomes.count(SettleOutcome.LOCK_LOST)
         return ()
-
-
-def _is_removed(letter: DeadLetter, known: Mapping[str, DeadLetter]) -> bool:
-    """Return whether an operator removed just what failed: it is not to be listed again."""
-    return letter.item_id in known and known[letter.item_id].has_removed(letter.content_hash)
 
 
 def end_unwritten(job: ClaimedJob, judged: Judged) -> Complete | Postpone:

@@ -1,11 +1,8 @@
-"""Adds, changes and removes feeds, and names those that nobody has named."""
+"""Adds, changes and removes feeds."""
 
-import hashlib
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from server.feeds.backfills import BackFills
 from server.feeds.fetch_jobs import fetch_job_id
@@ -13,13 +10,13 @@ from server.feeds.next_fetch import NOT_SCHEDULED
 from server.feeds.outcomes import Outcomes
 from server.feeds.retry_after import RetryAfter
 from server.feeds.schedules import check_cron
+from server.feeds.source_names import check_new_source, make_hashed_source, make_source
 from server.feeds.tags import read_tags
 from server.feeds.windows import FeedWindow, Windows, check_window, read_window
 from server.fetching.addresses import is_masked
 from shared.clock import Clock
 from shared.error_kinds import ErrorKind
 from shared.errors import ConflictError, InvalidRequestError, NotFoundError
-from shared.models import MAX_SOURCE_LENGTH, is_source
 from shared.queue import JobQueue
 from shared.store import Feed, Stores
 from shared.store.feed_documents import tidy_title
@@ -33,9 +30,6 @@ URL_CHANGED = "URL changed"
 ENABLED = "enabled"
 BY_WINDOW = "its window"
 WINDOW_ENDED = "its window ended"
-_HASH_LENGTH = 8
-_UNFIT = re.compile(r"[^a-z0-9_.-]+")
-_FALLBACK = "feed"
 
 # Set when a feed may be due earlier than the scheduler knows.
 FeedChanges = threading.Event
@@ -171,7 +165,7 @@ class FeedService:
         found = self._stores.feeds.get(source)
         if found is not None:
             return found
-        _check_new_source(source)
+        check_new_source(source)
         new = Feed(source=source, urls=[], created_at=self._clock.now())
         try:
             self._stores.feeds.insert(new)
@@ -314,7 +308,7 @@ class FeedService:
             return self._insert_as(make_hashed_source(urls[0]), fields)
 
     def _insert_as(self, source: str, fields: Mapping[str, Any]) -> Feed:
-        _check_new_source(source)
+        check_new_source(source)
         new = Feed(source=source, created_at=self._clock.now(), **fields)
         try:
             self._stores.feeds.insert(new)
@@ -353,22 +347,6 @@ class FeedService:
         return checked
 
 
-def make_source(url: str) -> str:
-    """Return a slug of the URL's host and path: ``lwn.net-headlines-rss``.
-
-    Credentials, port and query stay out. One that would be too long is cut and gets the hash.
-    """
-    parts = urlsplit(url)
-    host = _ascii_host(parts.hostname or "").removeprefix("www.")
-    slug = _UNFIT.sub("-", f"{host}/{parts.path}".lower()).strip("-.") or _FALLBACK
-    return slug if len(slug) <= MAX_SOURCE_LENGTH else _with_hash(slug, url)
-
-
-def make_hashed_source(url: str) -> str:
-    """Return the slug with a short hash of the URL, for when the plain one is taken."""
-    return _with_hash(make_source(url), url)
-
-
 def _why_due(update: Mapping[str, Any]) -> str | None:
     """Return why a changed feed is due anew (or no more), or None when its schedule goes on."""
     if "enabled" in update and not update["enabled"]:
@@ -380,23 +358,3 @@ def _why_due(update: Mapping[str, Any]) -> str | None:
     if "interval_s" in update or "cron" in update:
         return SCHEDULE_CHANGED
     return ENABLED if "enabled" in update else None
-
-
-def _check_new_source(source: str) -> None:
-    if not is_source(source):
-        raise InvalidRequestError(f"source {source[:80]!r} must be 1 to 64 of a-z 0-9 - _ .")
-    if source in (".", ".."):
-        raise InvalidRequestError(f"source {source!r} cannot be part of an address: use another")
-
-
-def _with_hash(slug: str, url: str) -> str:
-    digest = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_LENGTH]
-    kept = slug[: MAX_SOURCE_LENGTH - _HASH_LENGTH - 1].rstrip("-.")
-    return f"{kept}-{digest}"
-
-
-def _ascii_host(host: str) -> str:
-    try:
-        return host.encode("idna").decode("ascii")
-    except UnicodeError:
-        return host

@@ -67,9 +67,8 @@ def _derive(
         return _stored_class(import_id, rank, content_hash, version)
     if letter is None:
         return PENDING
-    # One beneath what is stored is only not cleared yet.
-    is_current = version is None or version.rank < letter.rank
-    if letter.removed_since(rank.revision) or (is_current and letter.has_removed(content_hash)):
+    stored_rank = version.rank if version is not None else None
+    if letter.keeps_away(rank.revision, content_hash, stored_rank):
         return "removed"
     # A replay begins with a death of this revision on record: only one in this import ends it. A
     # foreign job that died before it had drawn a revision has 0, and draws one when it is run.

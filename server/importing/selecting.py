@@ -110,12 +110,10 @@ def _without_removed(stores: Stores, letters: tuple[DeadLetter, ...]) -> tuple[D
     """Leave out what an operator removed with just this content: it is not to be listed again."""
     if not letters:
         return letters
-    known = stores.dead_letters.read_many(letter.item_id for letter in letters)
-    return tuple(
-        letter
-        for letter in letters
-        if letter.item_id not in known or not known[letter.item_id].has_removed(letter.content_hash)
+    removed = stores.dead_letters.select_removed(
+        (letter.item_id, letter.content_hash) for letter in letters
     )
+    return tuple(one for one in letters if (one.item_id, one.content_hash) not in removed)
 
 
 def _without_superseded(stores: Stores, merged: Merged, prepared: Prepared) -> tuple[Prepared, int]:
@@ -271,12 +269,8 @@ def _readmit_removed(stores: Stores, source: str, candidates: Sequence[Candidate
     if not stores.dead_letters.has_any(source):
         return
     for some in _in_parts(candidates):
-        letters = stores.dead_letters.read_many(one.item_id for one in some)
-        stores.dead_letters.readmit(
-            (one.item_id, one.content_hash)
-            for one in some
-            if one.item_id in letters and letters[one.item_id].has_removed(one.content_hash)
-        )
+        contents = ((one.item_id, one.content_hash) for one in some)
+        stores.dead_letters.readmit(stores.dead_letters.select_removed(contents))
 
 
 def _judge_all(

@@ -1,7 +1,7 @@
 """What identifies an item that nothing can read: those of its elements that are whole in its text.
 
 Nothing here depends on where in its document the item stands, so that a dead letter keeps its id
-from one poll to the next, and goes when the item is mended.
+from one poll to the next, and goes when the item can be read.
 """
 
 import re

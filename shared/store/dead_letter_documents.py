@@ -128,6 +128,14 @@ class DeadLetter:
         """Return whether this content is what an operator removed last, whatever its revision."""
         return self.kind is LetterKind.REMOVED and self.content_hash == content_hash != ""
 
+    def keeps_away(self, revision: int, content_hash: str, stored: Rank | None) -> bool:
+        """Return whether an operator's removal keeps content of a revision from being stored.
+
+        ``stored`` is the rank of what is stored: a letter beneath it is only not cleared yet.
+        """
+        is_current = stored is None or stored < self.rank
+        return self.removed_since(revision) or (is_current and self.has_removed(content_hash))
+
     def _outcomes(self) -> list[Document]:
         """Return the history and what is on top, which lower ones may have pushed out of it."""
         return [*self.history, self.history_entry]

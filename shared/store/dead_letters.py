@@ -177,6 +177,19 @@ class DeadLetterStore:
             with mapped_errors():
                 self._letters.bulk_write(operations, ordered=False)
 
+    def select_removed(self, contents: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Return which contents an operator removed last: pairs of item id and hash.
+
+        One find a hundred items.
+        """
+        wanted = set(contents)
+        letters = self.read_many({item_id for item_id, _ in wanted})
+        return {
+            (item_id, content_hash)
+            for item_id, content_hash in wanted
+            if item_id in letters and letters[item_id].has_removed(content_hash)
+        }
+
     def readmit(self, contents: Iterable[tuple[str, str]]) -> None:
         """Let contents in again that an operator removed: pairs of item id and hash.
 

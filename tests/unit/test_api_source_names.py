@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.feeds.service import make_hashed_source, make_source
+from server.feeds.source_names import make_hashed_source, make_source
 from shared.models import is_source
 
 
